@@ -1,0 +1,64 @@
+"""The loaders and the evaluator of semantic segmentation; data set files fill in names, classes and sizes."""
+
+from detectron2.config import LazyCall as L
+from detectron2.data.transforms import RandomCrop_CategoryAreaConstraint, RandomFlip
+from detectron2.projects.point_rend import ColorAugSSDTransform
+from tokenseg.data.loader import TrainLoader, build_test_loader
+from tokenseg.data.mapper import SemSegMapper
+from tokenseg.data.transforms import PadToSize, ResizeToBase
+from tokenseg.evaluation.sem_seg import ConfusionEvaluator
+
+# What a data set is; other parts of a config refer to it.
+dataset = dict(
+    train="",
+    test="",
+    num_classes=0,
+    ignore_label=255,
+    # bounds on the short and the long side of an image, in pixels, before the random ratio
+    short_side=512,
+    long_side=2048,
+    # side of the square training crop
+    crop=512,
+)
+
+dataloader = dict()
+dataloader["train"] = L(TrainLoader)(
+    dataset="${dataset.train}",
+    mapper=L(SemSegMapper)(
+        is_train=True,
+        augmentations=[
+            L(ResizeToBase)(short="${dataset.short_side}", long="${dataset.long_side}", ratio_range=(0.5, 2.0)),
+            L(RandomCrop_CategoryAreaConstraint)(
+                crop_type="absolute",
+                crop_size=("${dataset.crop}", "${dataset.crop}"),
+                single_category_max_area=0.75,
+                ignored_category="${dataset.ignore_label}",
+            ),
+            L(RandomFlip)(),
+            L(ColorAugSSDTransform)(img_format="RGB"),
+            L(PadToSize)(
+                size=("${dataset.crop}", "${dataset.crop}"),
+                image_value="${model.pixel_mean}",
+                label_value="${dataset.ignore_label}",
+            ),
+        ],
+        num_classes="${dataset.num_classes}",
+        ignore_label="${dataset.ignore_label}",
+        image_format="RGB",
+    ),
+    total_batch_size=16,
+    num_workers=4,
+    seed="${train.seed}",
+)
+dataloader["test"] = L(build_test_loader)(
+    dataset="${dataset.test}",
+    mapper=L(SemSegMapper)(
+        is_train=False,
+        augmentations=[L(ResizeToBase)(short="${dataset.short_side}", long="${dataset.long_side}")],
+        num_classes="${dataset.num_classes}",
+        ignore_label="${dataset.ignore_label}",
+        image_format="RGB",
+    ),
+    num_workers=4,
+)
+dataloader["evaluator"] = L(ConfusionEvaluator)(dataset_name="${dataset.test}", output_dir="${train.output_dir}/inference")

@@ -1,0 +1,32 @@
+"""How a training runs; what every key means."""
+
+train = dict(
+    # Folder of checkpoints, logs, config.yaml and environment.txt; relative to where the command runs.
+    output_dir="./output",
+    # Whether a fresh training may overwrite the checkpoints of an earlier one in output_dir.
+    overwrite=False,
+    # Weights to start from or, with --eval-only, to evaluate; empty: the backbone's pretrained ones, if it has any.
+    init_checkpoint="",
+    max_iter=160_000,
+    # Of weights, dropout and the stream of training samples; 0 or more.
+    seed=0,
+    # auto takes a GPU where torch finds one.
+    device="auto",
+    # Mixed precision: bfloat16 on CPU and GPU, float16 on GPU. Evaluation runs in it too.
+    amp=dict(enabled=False, dtype="bfloat16"),
+    # Parts in which each process runs its share of a batch: less memory, the same batch size.
+    accumulate=1,
+    # Bound on the norm of all gradients together; None is off.
+    clip_grad_norm=None,
+    # Whether backbone and head are compiled for training.
+    compile=False,
+    # Arguments of DistributedDataParallel.
+    ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
+    # Iterations between checkpoints, and how many are kept beside the best and the final one.
+    checkpointer=dict(period=5000, max_to_keep=3),
+    # Iterations between evaluations; the metric, <task>/<name>, that says which checkpoint is the best.
+    eval_period=5000,
+    best_metric="sem_seg/mIoU",
+    # Iterations between lines of the log.
+    log_period=20,
+)

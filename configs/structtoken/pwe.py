@@ -1,0 +1,33 @@
+"""StructToken-PWE on a plain ViT: the model and its recipe, for experiments to change."""
+
+from detectron2.config import LazyCall as L
+from tokenseg.backbones.plain_vit import PlainViT
+from tokenseg.inference.policy import SlidingWindow
+from tokenseg.meta_arch import StructToken
+from tokenseg.structtoken.blocks import ConvBlock, point_wise_blocks
+from tokenseg.structtoken.head import StructTokenHead
+
+# Mean and standard deviation of the pixels, by pretrained weights.
+IMAGENET = dict(pixel_mean=[123.675, 116.28, 103.53], pixel_std=[58.395, 57.12, 57.375])
+HALF = dict(pixel_mean=[127.5, 127.5, 127.5], pixel_std=[127.5, 127.5, 127.5])
+
+model = L(StructToken)(
+    backbone=L(PlainViT)(
+        model_name="${vit.model_name}",
+        img_size="${dataset.crop}",
+        out_blocks=["${vit.last_block}"],
+        drop_path_rate=0.1,
+    ),
+    sem_seg_head=L(StructTokenHead)(
+        in_feature="block${vit.last_block}",
+        channels="${vit.channels}",
+        num_classes="${dataset.num_classes}",
+        img_size="${dataset.crop}",
+        stride="${vit.patch_size}",
+        blocks=L(point_wise_blocks)(num_classes="${dataset.num_classes}", channels="${vit.channels}", num_blocks=4),
+        refine=L(ConvBlock)(channels="${dataset.num_classes}"),
+        ignore_value="${dataset.ignore_label}",
+    ),
+    inference=L(SlidingWindow)(window="${dataset.crop}", stride=341),
+    **IMAGENET,
+)

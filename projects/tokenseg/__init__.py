@@ -1,0 +1,22 @@
+"""TokenSeg: token-based semantic segmentation on Detectron2.
+
+Importing the package registers the data sets, heads and meta-architectures with Detectron2 and loads no data.
+
+Letters in all docstrings: N images, K classes, C channels, H x W a map's height and width, h x w an image's, in pixels.
+"""
+
+import importlib.util
+
+if importlib.util.find_spec("detectron2") is None:
+    raise ImportError(
+        "tokenseg needs Detectron2, which PyPI does not have under that name: run tools/install_detectron2.py of the "
+        "TokenSeg checkout, or follow https://detectron2.readthedocs.io/tutorials/install.html"
+    )
+
+from . import meta_arch  # noqa: E402  (registers)
+from .data import datasets  # noqa: E402  (registers)
+from .predictor import Predictor  # noqa: E402
+from .structtoken import head  # noqa: E402  (registers)
+
+__all__ = ["Predictor", "datasets", "head", "meta_arch"]
+__version__ = "0.1.0"

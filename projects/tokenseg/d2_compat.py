@@ -1,0 +1,36 @@
+"""Whatever differs between Detectron2's versions (PyPI's 0.5 and main) stands here, with the reason."""
+
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.modeling import Backbone
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+
+
+def pad_to_batch(tensors: list[Tensor], backbone: Backbone, value: float = 0.0) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Stack tensors of different size, padded at the bottom and the right to what the backbone takes.
+
+    Main's ViT and Swin ask for square inputs by `padding_constraints`, an attribute and an argument that 0.5 lacks.
+
+    Args:
+        tensors: (..., h, w) each.
+        backbone: says `size_divisibility`.
+        value: of the padding.
+
+    Returns:
+        (N, ..., H, W), and (h, w) of each tensor.
+    """
+    constraints = getattr(backbone, "padding_constraints", None)
+    arguments = {"padding_constraints": constraints} if constraints else {}
+    batch = ImageList.from_tensors(tensors, backbone.size_divisibility, value, **arguments)
+    return batch.tensor, [(int(height), int(width)) for height, width in batch.image_sizes]
+
+
+def distribute(model: nn.Module, **ddp_options: object) -> nn.Module:
+    """The model as DistributedDataParallel where there are several processes.
+
+    Both versions pass the local rank as device, which torch refuses for a model on the CPU.
+    """
+    if next(model.parameters()).device.type == "cpu":
+        ddp_options["device_ids"] = None
+    return create_ddp_model(model, **ddp_options)
+

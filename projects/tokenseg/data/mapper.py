@@ -1,0 +1,80 @@
+"""The dataset mapper of every semantic segmentation config: Detectron2's, with strict checks of its inputs."""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.data import DatasetMapper
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+
+from .labels import check_label_range, read_label
+
+
+class SemSegMapper(DatasetMapper):
+    """Turn a dataset record into a model input.
+
+    Beside Detectron2's mapper it reads palette labels as ids, and refuses a label outside the classes and a label
+    map whose size differs from its image's, by the file's name.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        augmentations: Sequence[T.Augmentation],
+        num_classes: int,
+        ignore_label: int = 255,
+        image_format: str = "RGB",
+    ) -> None:
+        """
+        Args:
+            is_train: whether label maps are read; without, an input holds the image alone.
+            augmentations: applied in order to the image and its label map.
+            num_classes: K; labels must be 0..K-1 or `ignore_label`.
+            ignore_label: id of pixels that count nowhere.
+            image_format: channel order, as in Detectron2.
+        """
+        super().__init__(is_train=is_train, augmentations=list(augmentations), image_format=image_format)
+        self.num_classes, self.ignore_label = num_classes, ignore_label
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """
+        Args:
+            dataset_dict: a record with `file_name`, and `sem_seg_file_name` in training.
+
+        Returns:
+            The record with `image` (3, H, W) uint8, `height` and `width` of the file in pixels, and in training
+            `sem_seg` (H, W) int64.
+
+        Raises:
+            ValueError: an unreadable image or label, a label out of range, or sizes that differ; names the files.
+        """
+        record = copy.deepcopy(dataset_dict)
+        image = self._read_image(record["file_name"])
+        utils.check_image_size(record, image)
+        label = self._read_label(record, image.shape[:2]) if self.is_train else None
+        inputs = T.AugInput(image, sem_seg=label)
+        self.augmentations(inputs)
+        record["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        if label is not None:
+            record["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg)).long()
+        return record
+
+    def _read_image(self, path: str) -> np.ndarray:
+        try:
+            return utils.read_image(path, format=self.image_format)
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"image file {path} cannot be read: {error}") from error
+
+    def _read_label(self, record: dict, size: tuple[int, int]) -> np.ndarray:
+        path = record["sem_seg_file_name"]
+        label = read_label(path)
+        if label.shape != size:
+            raise ValueError(
+                f"image {record['file_name']} has height x width {size[0]}x{size[1]}, its label map {path} "
+                f"{label.shape[0]}x{label.shape[1]}; wanted equal sizes"
+            )
+        check_label_range(label, num_classes=self.num_classes, ignore_label=self.ignore_label, path=path)
+        return label.astype(np.uint8 if self.num_classes < 256 and self.ignore_label < 256 else np.int32)

@@ -1,0 +1,60 @@
+"""The classes of ShapeScenes: the one place for their names, colours and drawing rules.
+
+Label maps hold the place of a class in `CLASSES`; things come first, so a COCO category id is that place + 1.
+"""
+
+from dataclasses import dataclass
+
+from . import patterns
+
+IGNORE_LABEL = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """A countable object, told by its shape.
+
+    Args:
+        name: class name.
+        color: RGB, 0..255, for drawing label maps; it has nothing to do with the colours in the images.
+        outline: polygons of area 1 around the origin.
+    """
+
+    name: str
+    color: tuple[int, int, int]
+    outline: patterns.Outline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stuff:
+    """A part of the ground or sky, told by its texture.
+
+    Args:
+        name: class name.
+        color: RGB, 0..255, for drawing label maps; it has nothing to do with the colours in the images.
+        texture: random field that mixes two colours.
+    """
+
+    name: str
+    color: tuple[int, int, int]
+    texture: patterns.Texture
+
+
+THINGS = (
+    Thing(name="disc", color=(220, 20, 60), outline=patterns.disc()),
+    Thing(name="ring", color=(255, 140, 0), outline=patterns.ring()),
+    Thing(name="half_disc", color=(250, 210, 50), outline=patterns.half_disc()),
+    Thing(name="crescent", color=(150, 75, 20), outline=patterns.crescent()),
+    Thing(name="triangle", color=(200, 60, 200), outline=patterns.triangle()),
+    Thing(name="square", color=(100, 40, 160), outline=patterns.square()),
+    Thing(name="star", color=(255, 150, 180), outline=patterns.star()),
+    Thing(name="cross", color=(240, 240, 240), outline=patterns.cross()),
+)
+STUFF = (
+    Stuff(name="sky", color=(130, 190, 240), texture=patterns.clouds),
+    Stuff(name="water", color=(30, 80, 200), texture=patterns.waves),
+    Stuff(name="field", color=(130, 160, 40), texture=patterns.stripes),
+    Stuff(name="meadow", color=(40, 130, 70), texture=patterns.dots),
+    Stuff(name="pavement", color=(110, 110, 120), texture=patterns.checks),
+)
+CLASSES: tuple[Thing | Stuff, ...] = THINGS + STUFF

@@ -1,0 +1,93 @@
+"""Augmentations that Detectron2 lacks, or whose behaviour differs between its versions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.data import transforms as T
+
+
+def _scaled_size(height: int, width: int, *, short: float, long: float) -> tuple[int, int]:
+    """Size with the aspect ratio kept: as large as possible with sides of at most `short` and `long` pixels."""
+    scale = min(short / min(height, width), long / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+class ResizeToBase(T.Augmentation):
+    """Resize with the aspect ratio kept, to a base size times a ratio drawn uniformly.
+
+    Unlike `ResizeShortestEdge` the bound on the long side is multiplied by the ratio too.
+    """
+
+    def __init__(self, *, short: int, long: int, ratio_range: Sequence[float] = (1.0, 1.0)) -> None:
+        """
+        Args:
+            short: largest length of the short side at ratio 1, in pixels.
+            long: largest length of the long side at ratio 1, in pixels.
+            ratio_range: lowest and highest ratio; equal ends make the resize deterministic.
+        """
+        super().__init__()
+        low, high = ratio_range
+        if not 0 < low <= high or short <= 0 or long < short:
+            raise ValueError(
+                f"got short={short}, long={long}, ratio_range={tuple(ratio_range)}; wanted 0 < short <= long, 0 < low <= high"
+            )
+        self.short, self.long, self.low, self.high = short, long, low, high
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        ratio = self.low if self.low == self.high else self._rand_range(self.low, self.high)
+        height, width = image.shape[:2]
+        new_height, new_width = _scaled_size(height, width, short=self.short * ratio, long=self.long * ratio)
+        return T.ResizeTransform(height, width, new_height, new_width)
+
+
+class PadTransform(T.Transform):
+    """Pad at the bottom and the right: images with a colour, label maps with the ignore label."""
+
+    def __init__(self, *, bottom: int, right: int, image_value: Sequence[float], label_value: int) -> None:
+        super().__init__()
+        self._set_attributes(locals())
+
+    def _pad(self, array: np.ndarray, value: np.ndarray | int) -> np.ndarray:
+        height, width = array.shape[:2]
+        shape = (height + self.bottom, width + self.right, *array.shape[2:])
+        padded = np.empty(shape, dtype=array.dtype)
+        padded[:] = value
+        padded[:height, :width] = array
+        return padded
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        value = np.asarray(self.image_value)
+        return self._pad(img, np.round(value) if np.issubdtype(img.dtype, np.integer) else value)
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        return self._pad(segmentation, self.label_value)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        return coords
+
+
+class PadToSize(T.Augmentation):
+    """Pad images smaller than `size` at the bottom and the right; larger sides stay.
+
+    Detectron2's FixedSizeCrop pads label maps with class 0 in version 0.5.
+    """
+
+    def __init__(self, *, size: Sequence[int], image_value: Sequence[float], label_value: int) -> None:
+        """
+        Args:
+            size: (height, width) in pixels.
+            image_value: colour of the padding, one number per channel; the mean that the model subtracts.
+            label_value: the ignore label.
+        """
+        super().__init__()
+        self.height, self.width = size
+        self.image_value, self.label_value = tuple(image_value), label_value
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        height, width = image.shape[:2]
+        return PadTransform(
+            bottom=max(self.height - height, 0),
+            right=max(self.width - width, 0),
+            image_value=self.image_value,
+            label_value=self.label_value,
+        )

@@ -1,0 +1,132 @@
+"""Checkpoints: written whole or not at all, loaded strictly, and the best one kept."""
+
+import logging
+import math
+import os
+from collections.abc import Callable
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+
+logger = logging.getLogger(__name__)
+
+
+class Checkpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer with atomic writes, and keys that must fit.
+
+    Raises:
+        ValueError: on loading weights that do not exist or, when `strict`, whose keys or shapes are not the model's.
+    """
+
+    def __init__(self, model: torch.nn.Module, save_dir: str = "", *, strict: bool = True, **checkpointables) -> None:
+        """
+        Args:
+            model: whose weights are saved and loaded.
+            save_dir: output folder.
+            strict: whether missing, unexpected and misshapen keys are errors, or just listed.
+            checkpointables: further objects with `state_dict`, such as the trainer.
+        """
+        super().__init__(model, save_dir, **checkpointables)
+        self.strict = strict
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
+        if path and "://" not in path and not os.path.isfile(path):
+            raise ValueError(f"weights '{path}' do not exist (looked in {os.getcwd()})")
+        return super().load(path, checkpointables)
+
+    def _load_model(self, checkpoint: dict) -> object:
+        found = super()._load_model(checkpoint)
+        problems = {
+            "missing": list(found.missing_keys),
+            "unexpected": list(found.unexpected_keys),
+            "of another shape": [f"{key} {tuple(got)}, wanted {tuple(want)}" for key, got, want in found.incorrect_shapes],
+        }
+        report = "; ".join(f"{len(keys)} {kind}: {', '.join(keys[:5])}" for kind, keys in problems.items() if keys)
+        total = len(self.model.state_dict())
+        if total == len(found.missing_keys) + len(found.incorrect_shapes):
+            raise ValueError(f"the checkpoint holds none of the model's {total} weights ({report})")
+        if report and self.strict:
+            raise ValueError(f"the checkpoint is not of this model: {report}")
+        return found
+
+    def save(self, name: str, *, tag: bool = True, **extra: object) -> None:
+        """Write `<name>.pth` beside its place, then move it there.
+
+        Args:
+            name: file name without suffix.
+            tag: whether `last_checkpoint` shall name this file, from which `--resume` continues.
+            extra: plain values stored along.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": self.model.state_dict()}
+        data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        with _replacing(path) as unfinished:
+            torch.save(data | extra, unfinished)
+        if tag:
+            self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        with (
+            _replacing(os.path.join(self.save_dir, "last_checkpoint")) as unfinished,
+            open(unfinished, "w") as file,
+        ):
+            file.write(last_filename_basename)
+
+
+class _replacing:
+    """Context: yields a path to write to, which replaces `path` in one move when the block ends well."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.unfinished = path, f"{path}.unfinished"
+
+    def __enter__(self) -> str:
+        return self.unfinished
+
+    def __exit__(self, error: type | None, *_: object) -> None:
+        if error is None:
+            with open(self.unfinished, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(self.unfinished, self.path)
+        elif os.path.exists(self.unfinished):
+            os.remove(self.unfinished)
+
+
+class BestCheckpoint:
+    """Keeps `model_best.pth`: call it after every evaluation."""
+
+    def __init__(self, *, metric: str, save: Callable[[float], None]) -> None:
+        """
+        Args:
+            metric: `<task>/<name>` in the evaluator's results; higher is better.
+            save: stores the current model.
+        """
+        self.task, _, self.name = metric.partition("/")
+        self.save, self.best, self.iteration = save, -math.inf, -1
+
+    def __call__(self, results: dict, iteration: int) -> None:
+        """
+        Args:
+            results: `{task: {name: value}}`.
+            iteration: the one that just ended.
+
+        Raises:
+            ValueError: the results lack the metric.
+        """
+        try:
+            value = float(results[self.task][self.name])
+        except KeyError:
+            found = [f"{task}/{name}" for task, metrics in results.items() for name in metrics if "-" not in name]
+            raise ValueError(f"train.best_metric is '{self.task}/{self.name}'; evaluated were {found}") from None
+        if value > self.best:
+            self.best, self.iteration = value, iteration
+            self.save(value)
+        logger.info("Best %s/%s: %.2f, at iteration %d", self.task, self.name, self.best, self.iteration)
+
+    def state_dict(self) -> dict:
+        return {"best": self.best, "iteration": self.iteration}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.best, self.iteration = state["best"], state["iteration"]

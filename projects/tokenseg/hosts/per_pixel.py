@@ -1,0 +1,74 @@
+"""Plain per-pixel classification: a head of any layers, and trivial backbones for the baselines of a data set."""
+
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, Backbone
+from torch import Tensor, nn
+
+from ..losses.pixel import pixel_cross_entropy
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class PerPixelHead(nn.Module):
+    """Layers that end in K channels, with cross entropy."""
+
+    def __init__(self, *, in_feature: str, layers: nn.Module, ignore_value: int = 255) -> None:
+        """
+        Args:
+            in_feature: name of the backbone's map.
+            layers: (N, C, H, W) to logits (N, K, H', W').
+            ignore_value: label of pixels that do not count.
+        """
+        super().__init__()
+        self.in_feature, self.layers, self.ignore_value = in_feature, layers, ignore_value
+
+    def forward(
+        self, features: dict[str, Tensor], targets: Tensor | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """
+        Args:
+            features: of the backbone; `in_feature` is (N, C, H, W).
+            targets: in training, (N, h, w) class ids or `ignore_value`.
+
+        Returns:
+            In training None and the loss `loss_sem_seg`; in inference the logits and no losses.
+        """
+        logits = self.layers(features[self.in_feature])
+        if not self.training:
+            return logits, {}
+        return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+
+
+class RawPixels(Backbone):
+    """The normalised image itself, as the feature `pixels` at stride 1."""
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"pixels": ShapeSpec(channels=3, stride=1)}
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) to itself."""
+        return {"pixels": images}
+
+
+class PixelPositions(Backbone):
+    """Where a pixel lies and nothing of what it shows: sines and cosines of x and y, as `positions` at stride 1."""
+
+    def __init__(self, *, num_frequencies: int = 6) -> None:
+        """
+        Args:
+            num_frequencies: per axis; the i-th goes through 2**i / 2 periods over the image.
+        """
+        super().__init__()
+        self.num_frequencies = num_frequencies
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"positions": ShapeSpec(channels=4 * self.num_frequencies, stride=1)}
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) to (N, 4 * frequencies, H, W)."""
+        count, _, height, width = images.shape
+        y, x = (torch.linspace(0, 1, side, device=images.device) for side in (height, width))
+        frequencies = torch.pi * 2.0 ** torch.arange(self.num_frequencies, device=images.device)
+        angles = torch.stack(torch.meshgrid(y, x, indexing="ij"))[None] * frequencies[:, None, None, None]
+        codes = torch.cat([angles.sin(), angles.cos()]).flatten(0, 1)  # (2 * frequencies * axes, H, W)
+        return {"positions": codes.expand(count, -1, -1, -1)}

@@ -1,0 +1,148 @@
+"""How an image is cut into views for inference: whole, in windows, and over either in several scales and flips."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Model(Protocol):
+    """What a policy asks of the segmentor."""
+
+    def segment(self, images: list[Tensor]) -> list[Tensor]:
+        """(3, h, w) images, run as one batch, to (K, h, w) scores."""
+
+    def to_probabilities(self, scores: Tensor) -> Tensor:
+        """(N, K, h, w) scores to probabilities."""
+
+
+class Policy(Protocol):
+    def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
+        """
+        Args:
+            model: the segmentor.
+            images: normalised, (3, h, w) each.
+            output_sizes: (height, width) wanted of each result.
+
+        Returns:
+            (K, height, width) scores an image.
+        """
+
+
+def _resize(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, h, w) to (N, C, *size), bilinear."""
+    if scores.shape[-2:] == tuple(size):
+        return scores
+    return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+
+class WholeImage:
+    """Every image in one piece; the images of a batch run together."""
+
+    def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
+        scores = model.segment(images)
+        return [_resize(score[None], size)[0] for score, size in zip(scores, output_sizes, strict=True)]
+
+
+def window_starts(length: int, window: int, stride: int) -> list[int]:
+    """Where windows of `window` pixels begin so that they cover `length` >= `window`; the last one ends flush."""
+    return [*range(0, length - window, stride), length - window]
+
+
+class SlidingWindow:
+    """Windows of one size at a stride; scores averaged where windows overlap.
+
+    The windows of all images of a batch run together, `batch_size` at a time. Images smaller than the window are
+    padded with the mean colour.
+    """
+
+    def __init__(self, *, window: int | Sequence[int], stride: int | Sequence[int], batch_size: int = 8) -> None:
+        """
+        Args:
+            window: (height, width) in pixels of the network's input, or one side; usually the training crop.
+            stride: (vertical, horizontal) step in pixels, or one for both; at most the window.
+            batch_size: windows run at once.
+        """
+        self.window, self.stride = ((x, x) if isinstance(x, int) else tuple(x) for x in (window, stride))
+        self.batch_size = batch_size
+        two_sides = len(self.window) == len(self.stride) == 2
+        if not two_sides or not all(0 < s <= w for s, w in zip(self.stride, self.window, strict=True)) or batch_size < 1:
+            raise ValueError(
+                f"got window={self.window}, stride={self.stride}, batch_size={batch_size}; "
+                "wanted two sides each, 0 < stride <= window, batch_size >= 1"
+            )
+
+    def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
+        padded = [self._pad(image) for image in images]
+        places = [(i, top, left) for i, image in enumerate(padded) for top, left in self._corners(image)]
+        sums: list[Tensor | None] = [None] * len(images)
+        height, width = self.window
+        for start in range(0, len(places), self.batch_size):
+            chunk = places[start : start + self.batch_size]
+            crops = [padded[i][:, top : top + height, left : left + width] for i, top, left in chunk]
+            for (i, top, left), score in zip(chunk, model.segment(crops), strict=True):
+                if sums[i] is None:
+                    sums[i] = score.new_zeros(score.shape[0], *padded[i].shape[-2:], dtype=torch.float32)
+                sums[i][:, top : top + height, left : left + width] += score
+        results = []
+        for image, total, size in zip(images, sums, output_sizes, strict=True):
+            total /= self._counts(total)
+            kept = total[:, : image.shape[-2], : image.shape[-1]]
+            results.append(_resize(kept[None], size)[0])
+        return results
+
+    def _pad(self, image: Tensor) -> Tensor:
+        bottom, right = (max(w - side, 0) for w, side in zip(self.window, image.shape[-2:], strict=True))
+        return F.pad(image, (0, right, 0, bottom)) if bottom or right else image
+
+    def _corners(self, image: Tensor) -> list[tuple[int, int]]:
+        tops, lefts = (
+            window_starts(side, window, stride)
+            for side, window, stride in zip(image.shape[-2:], self.window, self.stride, strict=True)
+        )
+        return [(top, left) for top in tops for left in lefts]
+
+    def _counts(self, total: Tensor) -> Tensor:
+        """(H, W) number of windows over every pixel of a (K, H, W) sum: a product, since windows form a grid."""
+        rows, columns = (total.new_zeros(side) for side in total.shape[-2:])
+        for counts, window, stride in ((rows, self.window[0], self.stride[0]), (columns, self.window[1], self.stride[1])):
+            for start in window_starts(len(counts), window, stride):
+                counts[start : start + window] += 1
+        return rows[:, None] * columns
+
+
+class MultiScale:
+    """Average of probabilities over scales, with or without horizontal flips, around another policy.
+
+    Scales are relative to the network's input. Views of one size (an image and its flip) run as one batch.
+    """
+
+    def __init__(self, *, policy: Policy, scales: Sequence[float], flip: bool) -> None:
+        """
+        Args:
+            policy: how each view is run.
+            scales: factors on both sides of the image.
+            flip: whether every scale is also run mirrored.
+        """
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"scales are {list(scales)}; wanted one or more, all above 0")
+        self.policy, self.scales, self.flip = policy, tuple(scales), flip
+
+    def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
+        return [self._one(model, image, size) for image, size in zip(images, output_sizes, strict=True)]
+
+    def _one(self, model: Model, image: Tensor, output_size: tuple[int, int]) -> Tensor:
+        total = None
+        for scale in self.scales:
+            size = tuple(max(1, round(side * scale)) for side in image.shape[-2:])
+            view = _resize(image[None], size)[0]
+            views = [view, view.flip(-1)] if self.flip else [view]
+            scores = self.policy(model, views, [output_size] * len(views))
+            for mirrored, score in enumerate(scores):
+                probabilities = model.to_probabilities(score[None])[0]
+                probabilities = probabilities.flip(-1) if mirrored else probabilities
+                total = probabilities if total is None else total.add_(probabilities)
+        return total / (len(self.scales) * (2 if self.flip else 1))
+

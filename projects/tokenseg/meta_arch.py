@@ -1,0 +1,15 @@
+"""The methods' meta-architectures, registered with Detectron2.
+
+What sets a method apart lies in its head and its config; the segmentor is the same for all.
+"""
+
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from .segmentor import Segmentor
+
+META_ARCH_REGISTRY.register(Segmentor)
+
+
+@META_ARCH_REGISTRY.register()
+class StructToken(Segmentor):
+    """Segmentor with a `StructTokenHead`: structure tokens, one per class, become the masks."""

@@ -1,0 +1,121 @@
+"""Configs from the command line: loading, and overrides that are checked before they are applied."""
+
+import difflib
+import inspect
+import os
+from collections.abc import Iterator, Sequence
+
+from detectron2.config import LazyConfig
+from detectron2.utils.registry import locate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+YACS_KEYS = {
+    "MODEL.WEIGHTS": "train.init_checkpoint",
+    "OUTPUT_DIR": "train.output_dir",
+    "SOLVER.MAX_ITER": "train.max_iter",
+    "SOLVER.BASE_LR": "optimizer.lr",
+    "SOLVER.IMS_PER_BATCH": "dataloader.train.total_batch_size",
+    "SOLVER.AMP.ENABLED": "train.amp.enabled",
+    "TEST.EVAL_PERIOD": "train.eval_period",
+    "SEED": "train.seed",
+}
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Load a LazyConfig file (.py, or the .yaml that a run saved) and apply overrides.
+
+    Args:
+        path: of the file.
+        overrides: `key=value` each, in Hydra's grammar.
+
+    Raises:
+        ValueError: no such file, one that is no config, or an override that does not fit; says what would.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f"config file '{path}' does not exist (looked in {os.getcwd()})")
+    try:
+        config = LazyConfig.load(os.path.abspath(path))
+    except (ImportError, SyntaxError) as error:
+        raise ValueError(f"config file '{path}' cannot be loaded: {error}") from error
+    missing = [key for key in ("model", "dataloader", "train") if key not in config]
+    if missing:
+        raise ValueError(f"'{path}' has no {' and no '.join(missing)}: wanted a config with model, dataloader and train")
+    return apply_overrides(config, overrides)
+
+
+def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Apply `key=value` overrides to a config, in place, each checked first; see `load_config`."""
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals:
+            raise ValueError(_no_equals(override))
+        _check_key(config, key)
+        old = OmegaConf.select(config, key)
+        try:
+            LazyConfig.apply_overrides(config, [override])
+        except Exception as error:  # Hydra's and OmegaConf's share no base class
+            raise ValueError(f"override '{override}' cannot be applied: {str(error).strip()}") from error
+        _check_type(override, old, OmegaConf.select(config, key))
+    return config
+
+
+def _no_equals(override: str) -> str:
+    message = f"'{override}' is no override: wanted key=value, such as train.max_iter=1000"
+    if override in YACS_KEYS:
+        message += f"; this project has LazyConfigs, where {override} is {YACS_KEYS[override]}=..."
+    return message
+
+
+def _check_key(config: DictConfig, key: str) -> None:
+    parent_key, _, name = key.rpartition(".")
+    try:
+        parent = OmegaConf.select(config, parent_key) if parent_key else config
+    except OmegaConfBaseException:
+        parent = None
+    if isinstance(parent, DictConfig) and (name.split("[")[0] in parent or _is_argument(parent, name)):
+        return
+    if isinstance(parent, ListConfig) and name.isdigit() and int(name) < len(parent):
+        return
+    hint = YACS_KEYS.get(key)
+    near = [hint] if hint else difflib.get_close_matches(key, list(_keys(config)), n=3, cutoff=0.5)
+    raise ValueError(f"the config has no key '{key}'" + (f"; nearest: {', '.join(near)}" if near else ""))
+
+
+def _is_argument(node: DictConfig, name: str) -> bool:
+    """Whether `name` is an argument of the call that `node` stands for, left at its default in the config."""
+    target = node.get("_target_")
+    if target is None:
+        return False
+    target = locate(target) if isinstance(target, str) else target
+    try:
+        return name in inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _keys(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a config, of inner nodes too."""
+    places = node.keys() if isinstance(node, DictConfig) else range(len(node))
+    for place in places:
+        if place == "_target_":
+            continue
+        key = f"{prefix}{place}"
+        yield key
+        child = node._get_node(place)
+        if isinstance(child, (DictConfig, ListConfig)) and not child._is_none() and not child._is_interpolation():
+            yield from _keys(child, f"{key}.")
+
+
+def _check_type(override: str, old: object, new: object) -> None:
+    """A number or switch stays one: Hydra reads what it cannot parse otherwise as text."""
+    if isinstance(old, bool):
+        fits, wanted = isinstance(new, bool), "true or false"
+    elif isinstance(old, (int, float)):
+        fits, wanted = new is None or (isinstance(new, (int, float)) and not isinstance(new, bool)), "a number"
+    elif isinstance(old, (DictConfig, ListConfig)):
+        fits, wanted = not isinstance(new, (str, int, float)), f"a {'list' if isinstance(old, ListConfig) else 'mapping'}"
+    else:
+        return
+    if not fits:
+        raise ValueError(f"override '{override}' gives {new!r} for {old!r}; wanted {wanted}")

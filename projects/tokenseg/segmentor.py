@@ -1,0 +1,106 @@
+"""The segmentor all methods share: normalise, pad, run backbone and head, then lose or infer.
+
+Inputs and outputs are those of Detectron2's SemanticSegmentor, which it equals on whole images.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.modeling import Backbone
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .d2_compat import pad_to_batch
+from .inference.policy import Policy, WholeImage
+
+
+class Segmentor(nn.Module):
+    """Backbone, head and inference policy.
+
+    The head is called as `head(features, targets)`: in training it returns `(None, losses)` with a dict of scalar
+    losses, else `(scores, {})` with scores (N, K, h, w) at any stride. It says in `ignore_value` which label counts
+    nowhere, and in `gives_probabilities` whether its scores are probabilities or logits (default: logits).
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        sem_seg_head: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        inference: Policy | None = None,
+    ) -> None:
+        """
+        Args:
+            backbone: Detectron2 backbone; its `size_divisibility` says what inputs are padded to.
+            sem_seg_head: as above; Detectron2's own heads fit too.
+            pixel_mean: subtracted from the image, per channel, in grey levels of 0..255.
+            pixel_std: divides the image after that.
+            inference: how images are cut into views; the whole image by default.
+        """
+        super().__init__()
+        if len(pixel_mean) != len(pixel_std):
+            raise ValueError(
+                f"pixel_mean has {len(pixel_mean)} channels and pixel_std {len(pixel_std)}; wanted the same number"
+            )
+        self.backbone = backbone
+        self.sem_seg_head = sem_seg_head
+        self.inference = inference if inference is not None else WholeImage()
+        self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """
+        Args:
+            batched_inputs: a dict an image with `image` (3, h, w) in grey levels; in training `sem_seg` (h, w);
+                in inference optionally `height` and `width` of the output (default: the image's).
+
+        Returns:
+            In training the head's losses, in inference a dict an image with `sem_seg` (K, height, width): the
+            head's scores, or probabilities where the policy averages several scales or flips.
+
+        Raises:
+            ValueError: training without labels.
+        """
+        images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
+        if self.training:
+            return self._losses(images, batched_inputs)
+        sizes = [
+            (int(x.get("height", image.shape[-2])), int(x.get("width", image.shape[-1])))
+            for x, image in zip(batched_inputs, images, strict=True)
+        ]
+        return [{"sem_seg": scores} for scores in self.inference(self, images, sizes)]
+
+    def _losses(self, images: list[Tensor], batched_inputs: list[dict]) -> dict[str, Tensor]:
+        missing = [x.get("file_name", "an image") for x in batched_inputs if "sem_seg" not in x]
+        if missing:
+            raise ValueError(f"training wants a label map (key sem_seg) for every image; there is none for {missing}")
+        labels = [x["sem_seg"].to(self.device) for x in batched_inputs]
+        targets, _ = pad_to_batch(labels, self.backbone, self.sem_seg_head.ignore_value)
+        batch, _ = pad_to_batch(images, self.backbone)
+        _, losses = self.sem_seg_head(self.backbone(batch), targets)
+        return losses
+
+    def segment(self, images: list[Tensor]) -> list[Tensor]:
+        """Scores of normalised images, run as one batch.
+
+        Args:
+            images: (3, h, w) each, padded here to one size.
+
+        Returns:
+            (K, h, w) each.
+        """
+        batch, image_sizes = pad_to_batch(images, self.backbone)
+        scores, _ = self.sem_seg_head(self.backbone(batch), None)
+        if scores.shape[-2:] != batch.shape[-2:]:
+            scores = F.interpolate(scores, size=batch.shape[-2:], mode="bilinear", align_corners=False)
+        return [score[:, :height, :width] for score, (height, width) in zip(scores, image_sizes, strict=True)]
+
+    def to_probabilities(self, scores: Tensor) -> Tensor:
+        """(N, K, h, w) scores of the head as probabilities over the K classes."""
+        return scores if getattr(self.sem_seg_head, "gives_probabilities", False) else scores.float().softmax(dim=1)

@@ -1,0 +1,105 @@
+"""StructToken's head: learnable structure tokens, one per class, become the masks.
+
+Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III and Fig. 2.
+CSE, SSE and PWE differ in their blocks alone, which the head takes as a part.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..losses.pixel import pixel_cross_entropy
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class StructTokenHead(nn.Module):
+    """1x1 projection, blocks that let the tokens draw structure from the features, and a last refinement."""
+
+    def __init__(
+        self,
+        *,
+        in_feature: str,
+        channels: int,
+        num_classes: int,
+        img_size: int,
+        stride: int,
+        blocks: Iterable[nn.Module],
+        refine: nn.Module,
+        ignore_value: int = 255,
+    ) -> None:
+        """
+        Args:
+            in_feature: name of the backbone's map to decode.
+            channels: C of that map.
+            num_classes: K, one structure token each.
+            img_size: side in pixels of the square input whose map has the size of the tokens; the training crop.
+            stride: of that map; the tokens are img_size / stride high and wide.
+            blocks: each takes tokens (N, K, H, W) and features (N, C, H, W) and returns both, updated.
+            refine: (N, K, H, W) to logits of that shape; `ConvBlock`, or `torch.nn.Identity` to leave it out.
+            ignore_value: label of pixels that do not count.
+
+        Raises:
+            ValueError: an `img_size` that `stride` does not divide.
+        """
+        super().__init__()
+        if img_size % stride:
+            raise ValueError(f"img_size is {img_size}; wanted a multiple of the stride, {stride}")
+        side = img_size // stride
+        self.in_feature, self.num_classes, self.ignore_value = in_feature, num_classes, ignore_value
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.tokens = nn.Parameter(torch.empty(1, num_classes, side, side))
+        self.blocks = nn.ModuleList(blocks)
+        self.refine = refine
+        nn.init.trunc_normal_(self.tokens, std=0.02)
+        self.apply(_init_weights)
+
+    def forward(
+        self, features: dict[str, Tensor], targets: Tensor | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """
+        Args:
+            features: of the backbone; `in_feature` is (N, C, H, W).
+            targets: in training, (N, h, w) class ids or `ignore_value`, at any size.
+
+        Returns:
+            In training None and the loss `loss_sem_seg`; in inference logits (N, K, H, W) and no losses.
+        """
+        logits = self.decode(features[self.in_feature])[-1]
+        if not self.training:
+            return logits, {}
+        return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+
+    def decode(self, feature_map: Tensor) -> list[Tensor]:
+        """Every state of the tokens, for the decision and for pictures of it (Fig. 4).
+
+        Args:
+            feature_map: (N, C, H, W).
+
+        Returns:
+            The tokens before the blocks, after each block, and the logits: (N, K, H, W) each.
+        """
+        # The norms run over channels: in this memory order they read them in a row.
+        features = self.project(feature_map.contiguous(memory_format=torch.channels_last))
+        tokens = self._tokens_at(features.shape[-2:]).expand(len(features), -1, -1, -1)
+        states = [tokens]
+        for block in self.blocks:
+            tokens, features = block(tokens, features)
+            states.append(tokens)
+        return [*states, self.refine(tokens)]
+
+    def _tokens_at(self, size: torch.Size) -> Tensor:
+        """The tokens (1, K, *size), resampled where the map's size is not theirs."""
+        own_size = self.tokens.shape[-2:]
+        if own_size == size:
+            return self.tokens
+        odd = any(side % 2 for side in own_size)  # the rule of the released code
+        return F.interpolate(self.tokens, size=tuple(size), mode="bicubic", align_corners=odd)
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        nn.init.zeros_(module.bias)
