@@ -4,7 +4,7 @@ from .common.data.shapes import dataloader, dataset
 from .common.optim import adamw as optimizer
 from .common.optim import poly as lr_multiplier
 from .common.train import train
-from .structtoken.pwe import model
+from .structtoken.model import model
 
 vit = dict(model_name="vit_tiny_patch16_224", channels=128, patch_size=8, last_block=5)
 model.backbone.update(

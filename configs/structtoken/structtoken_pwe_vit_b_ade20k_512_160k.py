@@ -3,7 +3,7 @@ from ..common.data.ade20k import dataloader, dataset
 from ..common.optim import adamw as optimizer
 from ..common.optim import poly as lr_multiplier
 from ..common.train import train
-from .pwe import HALF, model
+from .model import HALF, model
 
 train.update(max_iter=160_000, eval_period=16_000)
 optimizer.update(lr=1e-5)

@@ -1,1 +1,89 @@
-class Predictor: pass
+"""A trained model as a function from images to class maps."""
+
+from collections.abc import Sequence
+from os import PathLike
+
+import numpy as np
+import torch
+from detectron2.config import instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from detectron2.data.catalog import Metadata
+from omegaconf import DictConfig
+from torch import Tensor
+
+from .engine.checkpoint import Checkpointer
+from .engine.setup import amp_dtype, resolve_device
+from .engine.trainer import autocast
+from .overrides import apply_overrides, load_config
+
+
+class Predictor:
+    """Segments single images the way the evaluation of its config does.
+
+        predictor = tokenseg.Predictor("output/quickstart/config.yaml", "output/quickstart/model_best.pth")
+        ids = predictor("photo.jpg")
+
+    Attributes:
+        metadata: Detectron2's, of the config's test data; `stuff_classes` are the names of the ids.
+    """
+
+    def __init__(
+        self, config: str | PathLike | DictConfig, weights: str | PathLike, *, overrides: Sequence[str] = ()
+    ) -> None:
+        """
+        Args:
+            config: a config file, or a loaded config; a run leaves its own as config.yaml.
+            weights: checkpoint of that model; every key must fit.
+            overrides: `key=value` each, for instance `train.device=cpu`.
+
+        Raises:
+            ValueError: a config or weights that do not exist, or weights of another model.
+        """
+        if not isinstance(config, DictConfig):
+            config = load_config(str(config))
+        config = apply_overrides(config.copy(), overrides)
+        device = resolve_device(config.train.device)
+        self._amp_dtype = amp_dtype(config.train.amp, device)
+        self.model = instantiate(config.model).to(device).eval()
+        Checkpointer(self.model).load(str(weights))
+        mapper = config.dataloader.test.mapper
+        self._augmentations = T.AugmentationList(list(instantiate(mapper.augmentations)))
+        self._image_format = mapper.image_format
+        names = config.dataloader.test.dataset
+        self.metadata: Metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
+
+    def __call__(self, image: str | PathLike | np.ndarray) -> np.ndarray:
+        """
+        Args:
+            image: a file, or (H, W, 3) uint8 in RGB order.
+
+        Returns:
+            (H, W) int64 class ids.
+
+        Raises:
+            ValueError: a file that cannot be read, or an array of another shape or type.
+        """
+        return self.scores(image).max(dim=0).indices.cpu().numpy()
+
+    @torch.no_grad()
+    def scores(self, image: str | PathLike | np.ndarray) -> Tensor:
+        """(K, H, W) scores of an image; see `__call__`."""
+        pixels = self._pixels(image)
+        inputs = T.AugInput(pixels)
+        self._augmentations(inputs)
+        tensor = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        record = {"image": tensor, "height": pixels.shape[0], "width": pixels.shape[1]}
+        with autocast(self.model.device, self._amp_dtype):
+            return self.model([record])[0]["sem_seg"]
+
+    def _pixels(self, image: str | PathLike | np.ndarray) -> np.ndarray:
+        if not isinstance(image, np.ndarray):
+            try:
+                return utils.read_image(str(image), format=self._image_format)
+            except (OSError, SyntaxError) as error:
+                raise ValueError(f"image file {image} cannot be read: {error}") from error
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise ValueError(f"the image has shape {image.shape} and type {image.dtype}; wanted (H, W, 3) uint8")
+        return image if self._image_format == "RGB" else image[:, :, ::-1]

@@ -44,7 +44,12 @@ class PlainViT(Backbone):
             near = timm.list_models(f"*{model_name.split('.')[0]}*")[:5]
             raise ValueError(f"timm has no model '{model_name}'" + (f"; near names: {', '.join(near)}" if near else ""))
         self._create_args = dict(
-            model_name=model_name, img_size=img_size, dynamic_img_size=True, num_classes=0, **(timm_args or {})
+            model_name=model_name,
+            img_size=img_size,
+            dynamic_img_size=True,
+            num_classes=0,
+            global_pool="",
+            **(timm_args or {}),
         )
         self.pretrained = pretrained
         self.vit = timm.create_model(**self._create_args, drop_path_rate=drop_path_rate)

@@ -1,5 +1,8 @@
 """Plain per-pixel classification: a head of any layers, and trivial backbones for the baselines of a data set."""
 
+import itertools
+from collections.abc import Sequence
+
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, Backbone
@@ -72,3 +75,15 @@ class PixelPositions(Backbone):
         angles = torch.stack(torch.meshgrid(y, x, indexing="ij"))[None] * frequencies[:, None, None, None]
         codes = torch.cat([angles.sin(), angles.cos()]).flatten(0, 1)  # (2 * frequencies * axes, H, W)
         return {"positions": codes.expand(count, -1, -1, -1)}
+
+
+def point_layers(*, channels: Sequence[int]) -> nn.Sequential:
+    """1x1 convolutions with ReLUs between them.
+
+    Args:
+        channels: of the input, of every hidden layer, and of the output.
+    """
+    layers: list[nn.Module] = []
+    for width_in, width_out in itertools.pairwise(channels):
+        layers += [nn.Conv2d(width_in, width_out, 1), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

@@ -124,7 +124,8 @@ def _stack(num_blocks: int, drop_path: float, make_block: Callable[[float], nn.M
     """Blocks with stochastic depth rising linearly from 0 to `drop_path`."""
     if num_blocks < 1:
         raise ValueError(f"num_blocks is {num_blocks}; wanted 1 or more")
-    return nn.ModuleList([make_block(rate) for rate in torch.linspace(0, drop_path, num_blocks).tolist()])
+    rates = [drop_path * place / max(num_blocks - 1, 1) for place in range(num_blocks)]
+    return nn.ModuleList([make_block(rate) for rate in rates])
 
 
 def point_wise_blocks(

@@ -14,6 +14,7 @@ _BASE_SIZE = 128  # textures and things are given in pixels of an image of this 
 _SUPERSAMPLING = 4
 _MIN_CONTRAST = 70.0  # RGB distance of a new colour from what lies under it
 _MIN_VISIBLE = 0.6  # part of a thing that neither the image border nor later things may hide
+_MAX_TURN = np.deg2rad(20)
 _TRIES = 12
 
 
@@ -105,7 +106,7 @@ class _Canvas:
     def draw_things(self) -> None:
         """Put things of random classes over one another; one that finds no place is left out."""
         height, width = self.stuff.shape
-        mean_count = self.rng.uniform(4.0, 8.0) * height * width / (self.scale * _BASE_SIZE) ** 2
+        mean_count = self.rng.uniform(3.5, 6.5) * height * width / (self.scale * _BASE_SIZE) ** 2
         for place in self.rng.integers(len(THINGS), size=max(2, round(mean_count))):
             alpha = self._find_place(THINGS[place])
             if alpha is not None:
@@ -117,10 +118,10 @@ class _Canvas:
         """Coverage (H, W) in [0, 1] of a new thing that leaves all others well visible; None if no try did."""
         height, width = self.stuff.shape
         for _ in range(_TRIES):
-            side = self.rng.uniform(21.0, 37.0) * self.scale  # of a square of the same area
+            side = self.rng.uniform(25.0, 42.0) * self.scale  # of a square of the same area
             center = self.rng.uniform(0.0, 1.0, 2) * (width, height)
             alpha = _coverage(
-                thing, center=center, side=side, angle=self.rng.uniform(-np.pi, np.pi), shape=(height, width)
+                thing, center=center, side=side, angle=self.rng.uniform(-_MAX_TURN, _MAX_TURN), shape=(height, width)
             )
             covered = alpha >= 0.5
             left = np.bincount(self.instances[~covered], minlength=len(self.whole_areas) + 1)[1:]
@@ -140,7 +141,7 @@ class _Canvas:
         texture: Texture = STUFF[self.rng.integers(len(STUFF))].texture
         field = texture(self.rng, x / self.scale, y / self.scale)
         base = self._base_color(below[alpha >= 0.5])
-        surface = _mixed(*self._color_pair(base, contrast=0.35), field)
+        surface = _mixed(*self._color_pair(base, contrast=0.25), field)
         angle = self.rng.uniform(-np.pi, np.pi)
         ramp = (x / x.max() - 0.5) * np.cos(angle) + (y / y.max() - 0.5) * np.sin(angle)
         surface *= (1.0 + 0.3 * ramp)[..., None]

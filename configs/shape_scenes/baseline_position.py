@@ -1,0 +1,11 @@
+"""What the place of a pixel in the image tells alone."""
+
+from detectron2.config import LazyCall as L
+from tokenseg.hosts.per_pixel import PixelPositions, point_layers
+
+from .model import dataloader, dataset, lr_multiplier, model, optimizer, train
+
+model.backbone = L(PixelPositions)(num_frequencies=6)
+model.sem_seg_head.in_feature = "positions"
+model.sem_seg_head.layers = L(point_layers)(channels=[24, 64, 64, "${dataset.num_classes}"])
+train.output_dir = "./output/shape_scenes_position"

@@ -1,0 +1,23 @@
+"""The trivial classifiers of ShapeScenes: whole images in the colours they have, resized to one size."""
+
+from detectron2.config import LazyCall as L
+from detectron2.data.transforms import Resize
+from tokenseg.hosts.per_pixel import PerPixelHead, RawPixels
+from tokenseg.segmentor import Segmentor
+
+from ..common.data.shapes import dataloader, dataset
+from ..common.optim import adamw as optimizer
+from ..common.optim import poly as lr_multiplier
+from ..common.train import train
+from ..structtoken.model import IMAGENET
+
+model = L(Segmentor)(
+    backbone=L(RawPixels)(),
+    sem_seg_head=L(PerPixelHead)(in_feature="pixels", layers=None, ignore_value="${dataset.ignore_label}"),
+    **IMAGENET,
+)
+dataloader.train.mapper.augmentations = [L(Resize)(shape=["${dataset.crop}", "${dataset.crop}"])]
+
+train.update(max_iter=4000, eval_period=1000)
+optimizer.update(lr=3e-3)
+lr_multiplier.warmup_iter = 0

@@ -1,0 +1,73 @@
+"""Pictures of label maps: colours, overlays, and rows of panels side by side."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from detectron2.data.catalog import Metadata
+
+_IGNORED = (0, 0, 0)
+
+
+def palette(metadata: Metadata) -> np.ndarray:
+    """(K, 3) uint8 RGB colours of the classes of a data set: its own, or evenly spread hues where it has none."""
+    colors = metadata.get("stuff_colors")
+    if colors:
+        return np.array(colors, dtype=np.uint8)
+    return spread_colors(len(metadata.stuff_classes))
+
+
+def spread_colors(count: int) -> np.ndarray:
+    """(count, 3) uint8 RGB colours that differ: hues by the golden angle, in three shades."""
+    places = np.arange(count)
+    hsv = np.stack([places * 137.508 % 180, 130 + 60 * (places % 3), 250 - 45 * (places // 3 % 3)], axis=-1)
+    return cv2.cvtColor(hsv[None].astype(np.uint8), cv2.COLOR_HSV2RGB)[0]
+
+
+def colorize(ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """(H, W) class ids to (H, W, 3) uint8 RGB; ids without a class, such as the ignore label, are black."""
+    table = np.vstack([colors, _IGNORED]).astype(np.uint8)
+    return table[np.where((ids >= 0) & (ids < len(colors)), ids, len(colors))]
+
+
+def overlay(image: np.ndarray, ids: np.ndarray, colors: np.ndarray, alpha: float = 0.55) -> np.ndarray:
+    """The colours of (H, W) ids over an (H, W, 3) uint8 RGB image, with a share of `alpha`."""
+    return np.round((1 - alpha) * image + alpha * colorize(ids, colors)).astype(np.uint8)
+
+
+def panel_grid(rows: Sequence[Sequence[np.ndarray]], *, titles: Sequence[str], side: int = 256) -> np.ndarray:
+    """Rows of (h, w, 3) uint8 RGB images in equal cells of `side` pixels, with a title over every column."""
+    gap, head = 6, 30
+    columns = len(titles)
+    height, width = head + len(rows) * (side + gap), columns * (side + gap) - gap
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    for column, title in enumerate(titles):
+        place = (column * (side + gap) + 4, head - 10)
+        cv2.putText(canvas, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (30, 30, 30), 1, cv2.LINE_AA)
+    for row, panels in enumerate(rows):
+        for column, panel in enumerate(panels):
+            fitted = _fit(panel, side)
+            top = head + row * (side + gap) + (side - fitted.shape[0]) // 2
+            left = column * (side + gap) + (side - fitted.shape[1]) // 2
+            canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+    return canvas
+
+
+def _fit(image: np.ndarray, side: int) -> np.ndarray:
+    """Resized so that the longer side is `side`; nearest, so that label colours stay pure."""
+    scale = side / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+
+
+def legend(names: Sequence[str], colors: np.ndarray, *, width: int) -> np.ndarray:
+    """(h, width, 3) uint8 RGB strip that names the colours."""
+    cell, line = 130, 24
+    per_row = max(1, width // cell)
+    canvas = np.full((-(-len(names) // per_row) * line + 6, width, 3), 255, dtype=np.uint8)
+    for place, (name, color) in enumerate(zip(names, colors, strict=True)):
+        left, top = place % per_row * cell + 4, place // per_row * line + 4
+        cv2.rectangle(canvas, (left, top), (left + 16, top + 16), [int(c) for c in color], -1)
+        cv2.rectangle(canvas, (left, top), (left + 16, top + 16), (90, 90, 90), 1)
+        cv2.putText(canvas, name, (left + 22, top + 13), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA)
+    return canvas

@@ -1,0 +1,42 @@
+"""Packaging of TokenSeg.
+
+Detectron2 is not among the requirements: PyPI has no project of that name. ``tools/install_detectron2.py`` installs it.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+INIT = Path(__file__).parent / "projects" / "tokenseg" / "__init__.py"
+
+setup(
+    name="tokenseg",
+    version=re.search(r'^__version__ = "(.+)"$', INIT.read_text(encoding="utf-8"), re.MULTILINE).group(1),
+    description="Token-based semantic segmentation on Detectron2: StructToken, SegViT, ECENet and SGR",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    package_dir={"": "projects"},
+    packages=find_packages(where="projects"),
+    package_data={"tokenseg": ["**/*.json", "**/*.txt"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "torch>=2.11",
+        "torchvision",
+        "timm>=1.0.31",
+        "fvcore>=0.1.5",
+        "hydra-core>=1.3",
+        "numpy>=1.26",
+        "omegaconf>=2.3,<2.4",
+        # Not opencv-python: that one needs the system's libGL and libxcb, which a server often lacks.
+        "opencv-python-headless>=4.8",
+        "Pillow>=10",
+        "pycocotools>=2.0.7",
+        "scipy>=1.11.2",
+        "tabulate>=0.9",
+        "tensorboard>=2.15",
+        "tqdm>=4.66",
+    ],
+    # ruff's formatting changes between its minor versions.
+    extras_require={"dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*"]},
+)

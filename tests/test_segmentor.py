@@ -1,0 +1,73 @@
+"""The shared segmentor against Detectron2's SemanticSegmentor, with equal weights."""
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import FPN, META_ARCH_REGISTRY, ResNet, SemanticSegmentor
+from detectron2.modeling.backbone.resnet import BasicStem
+from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
+from tokenseg.segmentor import Segmentor
+
+PIXELS = dict(pixel_mean=[120.0, 110.0, 100.0], pixel_std=[60.0, 50.0, 55.0])
+
+
+@pytest.fixture(scope="module")
+def pair():
+    torch.manual_seed(0)
+    stages = ResNet.make_default_stages(18, norm="GN")
+    resnet = ResNet(BasicStem(3, 64, norm="GN"), stages, out_features=["res2", "res3", "res4", "res5"])
+    backbone = FPN(resnet, ["res2", "res3", "res4", "res5"], 32, norm="GN")
+    shapes = {name: ShapeSpec(channels=32, stride=2**level) for level, name in ((2, "p2"), (3, "p3"))}
+    head = SemSegFPNHead(shapes, num_classes=5, conv_dims=32, common_stride=4, norm="GN")
+    ours = Segmentor(backbone=backbone, sem_seg_head=head, **PIXELS)
+    return ours, SemanticSegmentor(backbone=backbone, sem_seg_head=head, **PIXELS)
+
+
+def inputs(*sizes):
+    return [
+        {
+            "image": torch.randint(0, 256, (3, *size), dtype=torch.uint8),
+            "sem_seg": torch.randint(0, 5, size),
+            "height": 2 * size[0] - 1,
+            "width": size[1] + 3,
+        }
+        for size in sizes
+    ]
+
+
+@pytest.mark.parametrize("sizes", [((64, 96),), ((37, 50), (70, 33))])
+def test_inference_equals_detectron2(pair, sizes):
+    ours, theirs = (model.eval() for model in pair)
+    batch = inputs(*sizes)
+    with torch.no_grad():
+        for got, wanted, record in zip(ours(batch), theirs(batch), batch, strict=True):
+            assert got["sem_seg"].shape == (5, record["height"], record["width"])
+            torch.testing.assert_close(got["sem_seg"], wanted["sem_seg"], rtol=0, atol=0)
+
+
+def test_losses_equal_detectron2(pair):
+    ours, theirs = (model.train() for model in pair)
+    batch = inputs((64, 64), (33, 40))
+    got, wanted = ours(batch), theirs(batch)
+    assert got.keys() == wanted.keys()
+    torch.testing.assert_close(got["loss_sem_seg"], wanted["loss_sem_seg"], rtol=0, atol=0)
+
+
+def test_output_size_defaults_to_the_image(pair):
+    ours = pair[0].eval()
+    with torch.no_grad():
+        assert ours([{"image": torch.zeros(3, 41, 29)}])[0]["sem_seg"].shape == (5, 41, 29)
+
+
+def test_training_without_labels_names_the_file(pair):
+    with pytest.raises(ValueError, match=r"label map.*a\.png"):
+        pair[0].train()([{"image": torch.zeros(3, 32, 32), "file_name": "a.png"}])
+
+
+def test_mean_and_std_must_match(pair):
+    with pytest.raises(ValueError, match="3 channels and pixel_std 1"):
+        Segmentor(backbone=None, sem_seg_head=None, pixel_mean=[1.0, 2.0, 3.0], pixel_std=[1.0])
+
+
+def test_methods_are_registered():
+    assert issubclass(META_ARCH_REGISTRY.get("StructToken"), Segmentor)

@@ -1,0 +1,163 @@
+"""train_net.py as a user calls it, on a toy data set and a toy model."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def train_net():
+    spec = importlib.util.spec_from_file_location("train_net", ROOT / "train_net.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TINY = [
+    "--config-file",
+    str(ROOT / "configs/quickstart.py"),
+    "train.device=cpu",
+    "train.max_iter=4",
+    "train.eval_period=2",
+    "train.log_period=1",
+    "train.checkpointer.period=2",
+    "lr_multiplier.warmup_iter=1",
+    "dataloader.train.total_batch_size=4",
+    "dataloader.train.num_workers=0",
+    "dataloader.test.num_workers=0",
+    "dataset={crop: 32, short_side: 32, long_side: 128, num_classes: 3}",
+    "model.inference.stride=24",
+    "vit={channels: 24, last_block: 1}",
+    "model.backbone.timm_args={depth: 2, num_heads: 2}",
+    "model.sem_seg_head.blocks.num_blocks=1",
+]
+
+
+@pytest.fixture
+def arguments(toy_dataset, tmp_path):
+    return [*TINY, f"dataset.train={toy_dataset}", f"dataset.test={toy_dataset}", f"train.output_dir={tmp_path}/run"]
+
+
+def weights(path):
+    return torch.load(path)["model"]
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def test_a_run_leaves_all_it_should(train_net, arguments, tmp_path):
+    train_net.invoke([*arguments, "--num-gpus", "1"])
+    run = tmp_path / "run"
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "environment.txt", "log.txt", "metrics.json", "last_checkpoint"} <= names
+    assert {"model_0000001.pth", "model_0000003.pth", "model_final.pth", "model_best.pth"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert not any("unfinished" in name for name in names)
+    assert (run / "last_checkpoint").read_text() == "model_final.pth"
+    assert "torch==" in (run / "environment.txt").read_text()
+    assert "sem_seg/mIoU" in metrics(run)[-1] and (run / "inference/sem_seg_per_class.csv").exists()
+
+    train_net.invoke(
+        ["--config-file", f"{run}/config.yaml", "--eval-only", f"train.init_checkpoint={run}/model_final.pth"]
+    )
+
+
+def test_resumed_equals_unbroken(train_net, arguments, tmp_path):
+    train_net.invoke(arguments)
+    broken = [*arguments[:-1], f"train.output_dir={tmp_path}/broken"]
+    train_net.invoke(broken)
+    (tmp_path / "broken/last_checkpoint").write_text("model_0000001.pth")  # as if killed after two iterations
+    train_net.invoke([*broken, "--resume"])
+    wanted, got = weights(tmp_path / "run/model_final.pth"), weights(tmp_path / "broken/model_final.pth")
+    assert [key for key in wanted if not torch.equal(wanted[key], got[key])] == []
+
+
+def test_mixed_precision_accumulation_and_clipping(train_net, arguments, tmp_path):
+    extra = ["train.amp.enabled=true", "train.accumulate=2", "train.clip_grad_norm=1.0"]
+    train_net.invoke([*arguments, *extra, "model.backbone.activation_checkpointing=true"])
+    assert all(line["total_loss"] > 0 and line["grad_norm"] > 0 for line in metrics(tmp_path / "run"))
+
+
+def test_flags_after_overrides_count(train_net):
+    args = train_net.parse_args(["--config-file", "c.py", "a=1", "--eval-only", "b=2", "--num-gpus", "3", "d=4"])
+    assert (args.opts, args.eval_only, args.num_gpus) == (["a=1", "b=2", "d=4"], True, 3)
+    with pytest.raises(SystemExit):
+        train_net.parse_args(["--config-file", "c.py", "a=1", "--evalonly"])
+    with pytest.raises(SystemExit):
+        train_net.parse_args(["a=1"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["train.max_itr=3"], "no key 'train.max_itr'; nearest: train.max_iter"),
+        (["--eval-only"], "wants weights"),
+        (["--eval-only", "train.init_checkpoint=nowhere.pth"], "'nowhere.pth' do not exist"),
+        (["train.init_checkpoint=nowhere.pth"], "'nowhere.pth' do not exist"),
+        (["--num-gpus", "0"], "wanted 1 or more processes"),
+        (["dataset.train=nonesuch"], "data set 'nonesuch' is not registered"),
+        (["train.accumulate=3"], "wanted a divisor of the 4 images"),
+        (["lr_multiplier.warmup_iter=9"], "wanted 0 to train.max_iter"),
+        (["train.amp={enabled: true, dtype: float16}"], "needs a GPU"),
+        (["train.output_dir=/proc/none"], "cannot be written"),
+    ],
+)
+def test_mistakes_are_told(train_net, arguments, extra, message):
+    with pytest.raises(ValueError, match=message):
+        train_net.invoke([*arguments, *extra])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_an_error(train_net, arguments):
+    with pytest.raises(ValueError, match="finds no GPU"):
+        train_net.invoke([*arguments, "train.device=cuda"])
+
+
+def test_an_earlier_run_is_not_overwritten(train_net, arguments, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/last_checkpoint").write_text("model_final.pth")
+    with pytest.raises(ValueError, match="wanted --resume"):
+        train_net.invoke(arguments)
+
+
+def run_script(*words, processes=1):
+    """train_net.py in a process of its own, on the generated data set."""
+    command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py"), *TINY, *words, "--num-gpus", str(processes)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240)
+
+
+def test_the_command_ends_in_one_clear_line():
+    done = run_script("train.max_itr=3")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("train_net.py: error: the config has no key 'train.max_itr'")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path):
+    shared = ["dataset.num_classes=13", "model.backbone.drop_path_rate=0", "model.sem_seg_head.blocks.drop_path=0"]
+    for processes in (1, 2):
+        done = run_script(*shared, f"train.output_dir={tmp_path}/{processes}", processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (weights(tmp_path / f"{processes}/model_final.pth") for processes in (1, 2))
+    for key in one:
+        torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-5, msg=key)
+    single, double = (metrics(tmp_path / str(processes))[-1]["sem_seg/mIoU"] for processes in (1, 2))
+    assert double == pytest.approx(single, abs=0.05)
+
+
+@pytest.mark.slow
+def test_compiled_training_runs(tmp_path):
+    done = run_script("dataset.num_classes=13", "train.compile=true", f"train.output_dir={tmp_path}/run")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "sem_seg/mIoU" in metrics(tmp_path / "run")[-1]
+    assert not any("_orig_mod" in key for key in weights(tmp_path / "run/model_final.pth"))

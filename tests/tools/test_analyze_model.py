@@ -1,0 +1,43 @@
+import json
+from pathlib import Path
+
+import pytest
+
+CONFIG = str(Path(__file__).resolve().parents[2] / "configs/structtoken/structtoken_pwe_vit_t_ade20k_512_160k.py")
+
+
+def test_counts_follow_by_hand(load_tool, capsys):
+    # At 16x16 pixels, two blocks of 12 channels, one class: every map is one position, so that multiply-adds of
+    # convolutions are their weights, and norms take 5 a number.
+    overrides = [
+        "vit={channels: 12, last_block: 0}",
+        "model.backbone.timm_args={embed_dim: 12, depth: 1, num_heads: 2, class_token: false}",
+        "dataset={crop: 16, num_classes: 2}",
+        "model.inference.stride=16",
+        "model.sem_seg_head.blocks.num_blocks=1",
+    ]
+    load_tool("analyze_model").main(["--config-file", CONFIG, "--json", *overrides])
+    got = json.loads(capsys.readouterr().out)
+    width, patch = 14, 3 * 16 * 16 * 12
+    mapping = 2 * width**2 + 9 * width + 3 * 5 * width
+    ffn = 2 * 4 * width**2 + 4 * 4 * 9 * width + 5 * (4 + 4 + 1) * width
+    refine = 2 * 9 * 2 * 2 + 2 * 5 * 2
+    head = 12 * 12 + 2 * mapping + width**2 + ffn + refine
+    vit = patch + 2 * 5 * 12 + 2 * 4 * 12**2
+    attention = 4 * 12**2 + 2 * 12  # qkv and output projections, and two products of one token with itself
+    resize = 4 * 2 * 16 * 16
+    assert got["parts"]["sem_seg_head"][1] * 1e9 == pytest.approx(head)
+    assert got["gflops"] * 1e9 == pytest.approx(head + vit)
+    assert got["gflops_fvcore"] * 1e9 == pytest.approx(head + vit + attention + resize)
+
+
+def test_numbers_of_the_paper(load_tool, capsys):
+    load_tool("analyze_model").main(["--config-file", CONFIG, "--json"])
+    got = json.loads(capsys.readouterr().out)
+    assert got["params_m"] == pytest.approx(12, abs=1) and got["gflops"] == pytest.approx(10, abs=1)
+    assert got["size"] == [512, 512]
+
+
+def test_size_must_fit_the_patch(load_tool):
+    with pytest.raises(ValueError, match="multiples of 16"):
+        load_tool("analyze_model").main(["--config-file", CONFIG, "--size", "500", "512"])
