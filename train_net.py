@@ -19,6 +19,7 @@ from detectron2.engine import default_argument_parser, default_writers, hooks, l
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
+
 from tokenseg.d2_compat import distribute
 from tokenseg.engine.checkpoint import BestCheckpoint, Checkpointer
 from tokenseg.engine.setup import amp_dtype, make_output_dir, resolve_device, share_threads, start_logs
@@ -106,9 +107,7 @@ def do_train(cfg: DictConfig, *, resume: bool) -> None:
             hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
             hooks.EvalHook(cfg.train.eval_period, evaluate),
             hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
-            hooks.PeriodicWriter(
-                default_writers(cfg.train.output_dir, cfg.train.max_iter), period=cfg.train.log_period
-            )
+            hooks.PeriodicWriter(default_writers(cfg.train.output_dir, cfg.train.max_iter), period=cfg.train.log_period)
             if main
             else None,
         ]

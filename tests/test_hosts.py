@@ -1,4 +1,5 @@
 import torch
+
 from tokenseg.hosts.per_pixel import PerPixelHead, PixelPositions, RawPixels, point_layers
 
 

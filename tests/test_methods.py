@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
+
 from tokenseg.inference.policy import WholeImage
 from tokenseg.overrides import load_config
 

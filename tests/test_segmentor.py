@@ -6,6 +6,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN, META_ARCH_REGISTRY, ResNet, SemanticSegmentor
 from detectron2.modeling.backbone.resnet import BasicStem
 from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
+
 from tokenseg.segmentor import Segmentor
 
 PIXELS = dict(pixel_mean=[120.0, 110.0, 100.0], pixel_std=[60.0, 50.0, 55.0])

@@ -132,7 +132,9 @@ def test_an_earlier_run_is_not_overwritten(train_net, arguments, tmp_path):
 def run_script(*words, processes=1):
     """train_net.py in a process of its own, on the generated data set."""
     command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py"), *TINY, *words, "--num-gpus", str(processes)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240
+    )
 
 
 def test_the_command_ends_in_one_clear_line():

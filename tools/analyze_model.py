@@ -20,9 +20,10 @@ from detectron2.config import instantiate
 from fvcore.nn import FlopCountAnalysis
 from omegaconf import DictConfig
 from tabulate import tabulate
-from tokenseg.overrides import load_config
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tokenseg.overrides import load_config
 
 # The last resize and the attention modules of the backbone, by meta-architecture, that its paper does not count.
 PAPER_LEAVES_OUT = {"StructToken": ("resize", "attention")}
@@ -53,8 +54,8 @@ def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
         size: (height, width) of the input in pixels.
 
     Returns:
-        `params_m`, `gflops`, `gflops_fvcore`, `size`, `parts` (name -> (millions of parameters, GFLOPs)) and `uncounted`
-        (operation -> number of calls that fvcore counts as nothing).
+        `params_m`, `gflops`, `gflops_fvcore`, `size`, `parts` (name -> (millions of parameters, GFLOPs)) and
+        `uncounted` (operation -> number of calls that fvcore counts as nothing).
     """
     timm.layers.set_fused_attn(False)
     model = instantiate(cfg.model).eval()

@@ -18,9 +18,10 @@ import torch
 from detectron2.data import detection_utils as utils
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image
+from tqdm import tqdm
+
 from tokenseg import Predictor
 from tokenseg.visualize import palette
-from tqdm import tqdm
 
 KINDS = ("overlay", "ids", "palette")
 SUFFIXES = tuple(sorted(Image.registered_extensions()))

@@ -3,7 +3,7 @@
 
     tools/quickstart.py [key=value ...]
 
-Whether the cores work as threads of one process or as processes of one thread is tried first, for a few iterations each.
+Whether the cores work as threads of one process or as processes of one thread is tried first, a few iterations each.
 """
 
 import json
@@ -64,6 +64,7 @@ def draw(output_dir: Path) -> Path:
     from detectron2.data import DatasetCatalog
     from detectron2.data import detection_utils as utils
     from PIL import Image
+
     from tokenseg import Predictor
     from tokenseg.data.labels import read_label
     from tokenseg.visualize import colorize, legend, palette, panel_grid
@@ -84,6 +85,7 @@ def draw(output_dir: Path) -> Path:
 
 def main(overrides: list[str]) -> None:
     from detectron2.data import DatasetCatalog
+
     from tokenseg.overrides import load_config
 
     config = load_config(str(CONFIG), overrides)

@@ -1,8 +1,9 @@
 """Optimisers and schedules, to be imported and changed."""
 
 from detectron2.config import LazyCall as L
-from tokenseg.solver import parameter_groups, warmup_poly
 from torch.optim import AdamW
+
+from tokenseg.solver import parameter_groups, warmup_poly
 
 adamw = L(AdamW)(
     params=L(parameter_groups)(

@@ -1,6 +1,7 @@
 """What the colour of a pixel tells alone."""
 
 from detectron2.config import LazyCall as L
+
 from tokenseg.hosts.per_pixel import point_layers
 
 from .model import dataloader, dataset, lr_multiplier, model, optimizer, train

@@ -1,6 +1,7 @@
 """What the place of a pixel in the image tells alone."""
 
 from detectron2.config import LazyCall as L
+
 from tokenseg.hosts.per_pixel import PixelPositions, point_layers
 
 from .model import dataloader, dataset, lr_multiplier, model, optimizer, train

@@ -2,6 +2,7 @@
 
 from detectron2.config import LazyCall as L
 from detectron2.data.transforms import Resize
+
 from tokenseg.hosts.per_pixel import PerPixelHead, RawPixels
 from tokenseg.segmentor import Segmentor
 

@@ -1,6 +1,7 @@
 """StructToken-PWE on a plain ViT: the model and its recipe, for experiments to change."""
 
 from detectron2.config import LazyCall as L
+
 from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.inference.policy import SlidingWindow
 from tokenseg.meta_arch import StructToken

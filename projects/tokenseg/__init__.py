@@ -13,10 +13,10 @@ if importlib.util.find_spec("detectron2") is None:
         "TokenSeg checkout, or follow https://detectron2.readthedocs.io/tutorials/install.html"
     )
 
-from . import meta_arch  # noqa: E402  (registers)
-from .data import datasets  # noqa: E402  (registers)
-from .predictor import Predictor  # noqa: E402
-from .structtoken import head  # noqa: E402  (registers)
+from . import meta_arch
+from .data import datasets
+from .predictor import Predictor
+from .structtoken import head
 
 __all__ = ["Predictor", "datasets", "head", "meta_arch"]
 __version__ = "0.1.0"

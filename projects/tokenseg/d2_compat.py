@@ -33,4 +33,3 @@ def distribute(model: nn.Module, **ddp_options: object) -> nn.Module:
     if next(model.parameters()).device.type == "cpu":
         ddp_options["device_ids"] = None
     return create_ddp_model(model, **ddp_options)
-

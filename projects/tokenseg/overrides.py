@@ -40,7 +40,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
         raise ValueError(f"config file '{path}' cannot be loaded: {error}") from error
     missing = [key for key in ("model", "dataloader", "train") if key not in config]
     if missing:
-        raise ValueError(f"'{path}' has no {' and no '.join(missing)}: wanted a config with model, dataloader and train")
+        raise ValueError(f"'{path}' has no {' and no '.join(missing)}; a config has model, dataloader and train")
     return apply_overrides(config, overrides)
 
 
@@ -114,7 +114,7 @@ def _check_type(override: str, old: object, new: object) -> None:
     elif isinstance(old, (int, float)):
         fits, wanted = new is None or (isinstance(new, (int, float)) and not isinstance(new, bool)), "a number"
     elif isinstance(old, (DictConfig, ListConfig)):
-        fits, wanted = not isinstance(new, (str, int, float)), f"a {'list' if isinstance(old, ListConfig) else 'mapping'}"
+        fits, wanted = not isinstance(new, (str, int, float)), "a list" if isinstance(old, ListConfig) else "a mapping"
     else:
         return
     if not fits:

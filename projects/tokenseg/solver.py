@@ -52,7 +52,8 @@ def parameter_groups(
     if unused:
         parts = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
         raise ValueError(
-            f"no parameter's name begins with {', '.join(map(repr, sorted(unused)))} (lr_factors); names begin with {parts}"
+            f"no parameter's name begins with {', '.join(map(repr, sorted(unused)))} (lr_factors); "
+            f"names begin with {', '.join(parts)}"
         )
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
+
 from tokenseg.data import shape_scenes
 from tokenseg.data.shape_scenes import CLASSES, IGNORE_LABEL, STUFF, THINGS, draw_scene, writer
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from tokenseg.inference.policy import MultiScale, SlidingWindow, WholeImage, window_starts
 
 
@@ -80,7 +81,9 @@ def test_tiny_images_survive_small_scales():
     torch.testing.assert_close(got.sum(), torch.tensor(1.0))
 
 
-@pytest.mark.parametrize("wrong", [dict(window=4, stride=5), dict(window=4, stride=0), dict(window=(4, 4, 4), stride=2)])
+@pytest.mark.parametrize(
+    "wrong", [dict(window=4, stride=5), dict(window=4, stride=0), dict(window=(4, 4, 4), stride=2)]
+)
 def test_impossible_windows_are_refused(wrong):
     with pytest.raises(ValueError, match="wanted two sides"):
         SlidingWindow(**wrong)

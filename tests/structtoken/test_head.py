@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
+
 from tokenseg.structtoken.blocks import ConvBlock, FeedForward, JointBlock, PointWiseExtraction, point_wise_blocks
 from tokenseg.structtoken.head import StructTokenHead
-from torch.nn import functional as F
 
 
 def make_head(num_classes=3, channels=8, img_size=64, refine=None, **blocks):

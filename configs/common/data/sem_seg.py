@@ -3,6 +3,7 @@
 from detectron2.config import LazyCall as L
 from detectron2.data.transforms import RandomCrop_CategoryAreaConstraint, RandomFlip
 from detectron2.projects.point_rend import ColorAugSSDTransform
+
 from tokenseg.data.loader import TrainLoader, build_test_loader
 from tokenseg.data.mapper import SemSegMapper
 from tokenseg.data.transforms import PadToSize, ResizeToBase
@@ -21,7 +22,7 @@ dataset = dict(
     crop=512,
 )
 
-dataloader = dict()
+dataloader = {}
 dataloader["train"] = L(TrainLoader)(
     dataset="${dataset.train}",
     mapper=L(SemSegMapper)(
@@ -61,4 +62,6 @@ dataloader["test"] = L(build_test_loader)(
     ),
     num_workers=4,
 )
-dataloader["evaluator"] = L(ConfusionEvaluator)(dataset_name="${dataset.test}", output_dir="${train.output_dir}/inference")
+dataloader["evaluator"] = L(ConfusionEvaluator)(
+    dataset_name="${dataset.test}", output_dir="${train.output_dir}/inference"
+)

@@ -32,5 +32,6 @@ def check_label_range(label: np.ndarray, *, num_classes: int, ignore_label: int,
         ids = np.unique(label[wrong])
         shown = ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
         raise ValueError(
-            f"label file {path} holds the ids {shown}; wanted 0 to {num_classes - 1}, or {ignore_label} for ignored pixels"
+            f"label file {path} holds the ids {shown}; "
+            f"wanted 0 to {num_classes - 1}, or {ignore_label} for ignored pixels"
         )

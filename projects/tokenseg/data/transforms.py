@@ -29,7 +29,8 @@ class ResizeToBase(T.Augmentation):
         low, high = ratio_range
         if not 0 < low <= high or short <= 0 or long < short:
             raise ValueError(
-                f"got short={short}, long={long}, ratio_range={tuple(ratio_range)}; wanted 0 < short <= long, 0 < low <= high"
+                f"got short={short}, long={long}, ratio_range={tuple(ratio_range)}; "
+                "wanted 0 < short <= long, 0 < low <= high"
             )
         self.short, self.long, self.low, self.high = short, long, low, high
 

@@ -39,7 +39,7 @@ class Checkpointer(DetectionCheckpointer):
         problems = {
             "missing": list(found.missing_keys),
             "unexpected": list(found.unexpected_keys),
-            "of another shape": [f"{key} {tuple(got)}, wanted {tuple(want)}" for key, got, want in found.incorrect_shapes],
+            "of another shape": [f"{k} {tuple(got)}, wanted {tuple(want)}" for k, got, want in found.incorrect_shapes],
         }
         report = "; ".join(f"{len(keys)} {kind}: {', '.join(keys[:5])}" for kind, keys in problems.items() if keys)
         total = len(self.model.state_dict())

@@ -68,7 +68,11 @@ class SlidingWindow:
         self.window, self.stride = ((x, x) if isinstance(x, int) else tuple(x) for x in (window, stride))
         self.batch_size = batch_size
         two_sides = len(self.window) == len(self.stride) == 2
-        if not two_sides or not all(0 < s <= w for s, w in zip(self.stride, self.window, strict=True)) or batch_size < 1:
+        if (
+            not two_sides
+            or any(not 0 < s <= w for s, w in zip(self.stride, self.window, strict=True))
+            or batch_size < 1
+        ):
             raise ValueError(
                 f"got window={self.window}, stride={self.stride}, batch_size={batch_size}; "
                 "wanted two sides each, 0 < stride <= window, batch_size >= 1"
@@ -107,7 +111,7 @@ class SlidingWindow:
     def _counts(self, total: Tensor) -> Tensor:
         """(H, W) number of windows over every pixel of a (K, H, W) sum: a product, since windows form a grid."""
         rows, columns = (total.new_zeros(side) for side in total.shape[-2:])
-        for counts, window, stride in ((rows, self.window[0], self.stride[0]), (columns, self.window[1], self.stride[1])):
+        for counts, window, stride in zip((rows, columns), self.window, self.stride, strict=True):
             for start in window_starts(len(counts), window, stride):
                 counts[start : start + window] += 1
         return rows[:, None] * columns
@@ -145,4 +149,3 @@ class MultiScale:
                 probabilities = probabilities.flip(-1) if mirrored else probabilities
                 total = probabilities if total is None else total.add_(probabilities)
         return total / (len(self.scales) * (2 if self.flip else 1))
-

@@ -15,6 +15,7 @@ _SUPERSAMPLING = 4
 _MIN_CONTRAST = 70.0  # RGB distance of a new colour from what lies under it
 _MIN_VISIBLE = 0.6  # part of a thing that neither the image border nor later things may hide
 _MAX_TURN = np.deg2rad(20)
+_RIM_WIDTH = 2.0
 _TRIES = 12
 
 
@@ -108,49 +109,55 @@ class _Canvas:
         height, width = self.stuff.shape
         mean_count = self.rng.uniform(3.5, 6.5) * height * width / (self.scale * _BASE_SIZE) ** 2
         for place in self.rng.integers(len(THINGS), size=max(2, round(mean_count))):
-            alpha = self._find_place(THINGS[place])
-            if alpha is not None:
-                self._paint(alpha)
+            found = self._find_place(THINGS[place])
+            if found is not None:
+                alpha, rim = found
+                self._paint(alpha, rim=rim)
                 self.thing_classes.append(int(place))
                 self.instances[alpha >= 0.5] = len(self.thing_classes)
 
-    def _find_place(self, thing: Thing) -> np.ndarray | None:
-        """Coverage (H, W) in [0, 1] of a new thing that leaves all others well visible; None if no try did."""
+    def _find_place(self, thing: Thing) -> tuple[np.ndarray, np.ndarray] | None:
+        """Coverage (H, W) by a new thing, and by its rim, that leaves all others well visible; None if no try did."""
         height, width = self.stuff.shape
         for _ in range(_TRIES):
             side = self.rng.uniform(25.0, 42.0) * self.scale  # of a square of the same area
             center = self.rng.uniform(0.0, 1.0, 2) * (width, height)
-            alpha = _coverage(
-                thing, center=center, side=side, angle=self.rng.uniform(-_MAX_TURN, _MAX_TURN), shape=(height, width)
+            alpha, rim = _coverage(
+                thing,
+                center=center,
+                side=side,
+                angle=self.rng.uniform(-_MAX_TURN, _MAX_TURN),
+                shape=(height, width),
+                rim_width=_RIM_WIDTH * self.scale,
             )
             covered = alpha >= 0.5
             left = np.bincount(self.instances[~covered], minlength=len(self.whole_areas) + 1)[1:]
             whole = [*self.whole_areas, side**2]
             if np.all(np.append(left, covered.sum()) >= _MIN_VISIBLE * np.array(whole)):
                 self.whole_areas = whole
-                return alpha
+                return alpha, rim
         return None
 
-    def _paint(self, alpha: np.ndarray) -> None:
-        """Blend a shaded, lightly textured surface into the image where `alpha` (H, W) says."""
+    def _paint(self, alpha: np.ndarray, *, rim: np.ndarray) -> None:
+        """Blend a shaded, lightly textured surface with a dark rim into the image where `alpha` (H, W) says."""
         rows, columns = (slice(int(index.min()), int(index.max()) + 1) for index in np.nonzero(alpha))
-        alpha = alpha[rows, columns]
+        alpha, rim = alpha[rows, columns], rim[rows, columns]
         below = self.image[rows, columns]
         y, x = _grid(*alpha.shape)
         # Surfaces borrow the textures of the stuff, fainter, so that a patch alone does not tell a thing from stuff.
         texture: Texture = STUFF[self.rng.integers(len(STUFF))].texture
         field = texture(self.rng, x / self.scale, y / self.scale)
         base = self._base_color(below[alpha >= 0.5])
-        surface = _mixed(*self._color_pair(base, contrast=0.25), field)
+        surface = _mixed(*self._color_pair(base, contrast=0.4), field)
         angle = self.rng.uniform(-np.pi, np.pi)
         ramp = (x / x.max() - 0.5) * np.cos(angle) + (y / y.max() - 0.5) * np.sin(angle)
-        surface *= (1.0 + 0.3 * ramp)[..., None]
+        surface *= ((1.0 + 0.3 * ramp) * (1.0 - 0.7 * rim))[..., None]
         self.image[rows, columns] = below + alpha[..., None] * (surface - below)
 
     def _base_color(self, below: np.ndarray) -> np.ndarray:
         """A random RGB colour (3,), 0..255, unlike the pixels (P, 3) it will lie on or beside."""
         for _ in range(_TRIES):
-            hue, saturation, value = self.rng.uniform([0.0, 0.25, 0.55], [360.0, 0.85, 0.95])
+            hue, saturation, value = self.rng.uniform([0.0, 0.2, 0.65], [360.0, 0.8, 0.95])
             color = 255 * cv2.cvtColor(np.float32([[[hue, saturation, value]]]), cv2.COLOR_HSV2RGB)[0, 0]
             if not len(below) or np.linalg.norm(below - color, axis=1).mean() >= _MIN_CONTRAST:
                 break
@@ -158,7 +165,7 @@ class _Canvas:
 
     def _color_pair(self, base: np.ndarray, *, contrast: float) -> tuple[np.ndarray, np.ndarray]:
         """A lighter and a darker variant (3,) of `base`, in random order."""
-        change = contrast * self.rng.uniform(0.16, 0.26) * self.rng.choice([-1.0, 1.0])
+        change = contrast * self.rng.uniform(0.10, 0.18) * self.rng.choice([-1.0, 1.0])
         tint = contrast * self.rng.uniform(-12.0, 12.0, 3)
         return base * (1 + change) + tint, base * (1 - change) - tint
 
@@ -185,13 +192,19 @@ def _mixed(first: np.ndarray, second: np.ndarray, field: np.ndarray) -> np.ndarr
     return (first + (second - first) * field[..., None]).astype(np.float32)
 
 
-def _coverage(thing: Thing, *, center: np.ndarray, side: float, angle: float, shape: tuple[int, int]) -> np.ndarray:
-    """Part (H, W) of every pixel that a thing covers, by drawing it several times larger."""
+def _coverage(
+    thing: Thing, *, center: np.ndarray, side: float, angle: float, shape: tuple[int, int], rim_width: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parts (H, W) of every pixel that a thing and its rim cover, by drawing both several times larger."""
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    corners = [_SUPERSAMPLING * (center + side * polygon @ turn) for polygon in thing.outline]
-    fine = np.zeros([_SUPERSAMPLING * length for length in shape], np.uint8)
-    cv2.fillPoly(fine, [np.rint(polygon).astype(np.int32) for polygon in corners], 255)
-    return cv2.resize(fine, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    corners = [np.rint(_SUPERSAMPLING * (center + side * polygon @ turn)).astype(np.int32) for polygon in thing.outline]
+    whole, rim = np.zeros((2, *(_SUPERSAMPLING * length for length in shape)), np.uint8)
+    cv2.fillPoly(whole, corners, 255)
+    # Half of the line lies outside the thing and is cut off.
+    cv2.polylines(rim, corners, isClosed=True, color=255, thickness=round(2 * _SUPERSAMPLING * rim_width))
+    fine = np.stack([whole, np.minimum(whole, rim)], axis=-1)
+    coarse = cv2.resize(fine, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return coarse[..., 0], coarse[..., 1]
 
 
 def _borders(instances: np.ndarray) -> np.ndarray:
