@@ -10,6 +10,7 @@ last are explained in configs/common/train.py. `--num-gpus` is the number of pro
 import argparse
 import logging
 import os
+import re
 import sys
 from collections import OrderedDict
 
@@ -19,6 +20,7 @@ from detectron2.engine import default_argument_parser, default_writers, hooks, l
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
+from torch.multiprocessing import ProcessRaisedException
 
 from tokenseg.d2_compat import distribute
 from tokenseg.engine.checkpoint import BestCheckpoint, Checkpointer
@@ -31,7 +33,10 @@ logger = logging.getLogger("tokenseg.train_net")
 
 def do_test(cfg: DictConfig, model: torch.nn.Module) -> OrderedDict:
     """Evaluate on `dataloader.test`, in the precision of the training; results on the main process, else empty."""
-    with autocast(torch.device(cfg.train.device), amp_dtype(cfg.train.amp, cfg.train.device)):
+    if cfg.dataloader.evaluator is None:
+        return OrderedDict()
+    device = next(model.parameters()).device
+    with autocast(device, amp_dtype(cfg.train.amp, device.type)):
         # compiled parts run eagerly here: every new image size would compile anew
         with torch.compiler.set_stance("force_eager" if cfg.train.compile else "default"):
             results = inference_on_dataset(
@@ -44,7 +49,8 @@ def do_test(cfg: DictConfig, model: torch.nn.Module) -> OrderedDict:
 
 def build_trainer(cfg: DictConfig) -> Trainer:
     """Model, optimiser and data of a config, ready to train."""
-    model = instantiate(cfg.model).to(cfg.train.device)
+    device = resolve_device(cfg.train.device)
+    model = instantiate(cfg.model).to(device)
     logger.info("Model:\n%s", model)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     logger.info("%.2f M trainable parameters", trainable / 1e6)
@@ -60,9 +66,10 @@ def build_trainer(cfg: DictConfig) -> Trainer:
         model=distribute(model, **cfg.train.ddp),
         data_loader=instantiate(cfg.dataloader.train),
         optimizer=optimizer,
-        amp_dtype=amp_dtype(cfg.train.amp, cfg.train.device),
+        amp_dtype=amp_dtype(cfg.train.amp, device),
         accumulate=cfg.train.accumulate,
         clip_grad_norm=cfg.train.clip_grad_norm,
+        seed=cfg.train.seed,
     )
 
 
@@ -96,7 +103,7 @@ def do_train(cfg: DictConfig, *, resume: bool) -> None:
 
     def evaluate() -> OrderedDict:
         results = do_test(cfg, trainer.model)
-        if comm.is_main_process():
+        if results and comm.is_main_process():
             best(results, trainer.iter)
         return results
 
@@ -123,7 +130,7 @@ def do_train(cfg: DictConfig, *, resume: bool) -> None:
 
 def do_eval(cfg: DictConfig, *, resume: bool) -> None:
     """Evaluate `train.init_checkpoint`, or with `--resume` the last checkpoint of the output folder."""
-    model = instantiate(cfg.model).to(cfg.train.device)
+    model = instantiate(cfg.model).to(resolve_device(cfg.train.device))
     checkpointer = Checkpointer(model, cfg.train.output_dir)
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     do_test(cfg, distribute(model, **cfg.train.ddp))
@@ -131,7 +138,7 @@ def do_eval(cfg: DictConfig, *, resume: bool) -> None:
 
 def main(cfg: DictConfig, args: argparse.Namespace) -> None:
     """One process's work."""
-    if cfg.train.device == "cpu":
+    if resolve_device(cfg.train.device) == "cpu":
         share_threads(args.num_gpus)
     start_logs(cfg, training=not args.eval_only, arguments=args)
     if args.eval_only:
@@ -155,16 +162,15 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def check(cfg: DictConfig, args: argparse.Namespace) -> None:
-    """Refuse what cannot work before any process starts, and settle the device."""
-    asked = cfg.train.device
-    cfg.train.device = resolve_device(asked)
-    if asked == "auto":
-        logger.info("train.device=auto: using %s", cfg.train.device)
-    amp_dtype(cfg.train.amp, cfg.train.device)
+def check(cfg: DictConfig, args: argparse.Namespace) -> str:
+    """Refuse what cannot work before any process starts, and return the device that all will use."""
+    device = resolve_device(cfg.train.device)
+    if cfg.train.device == "auto":
+        logger.info("train.device=auto: using %s", device)
+    amp_dtype(cfg.train.amp, device)
     if args.num_gpus < 1:
         raise ValueError(f"--num-gpus is {args.num_gpus}; wanted 1 or more processes")
-    if cfg.train.device == "cuda" and args.num_gpus > torch.cuda.device_count():
+    if device == "cuda" and args.num_gpus > torch.cuda.device_count():
         raise ValueError(f"--num-gpus is {args.num_gpus}; torch finds {torch.cuda.device_count()} GPU(s)")
     if args.eval_only and not cfg.train.init_checkpoint and not args.resume:
         raise ValueError("--eval-only wants weights: train.init_checkpoint=FILE, or --resume for the last checkpoint")
@@ -173,13 +179,13 @@ def check(cfg: DictConfig, args: argparse.Namespace) -> None:
     make_output_dir(
         cfg.train.output_dir, resume=args.resume, training=not args.eval_only, overwrite=cfg.train.overwrite
     )
+    return device
 
 
 def invoke(argv: list[str]) -> None:
     args = parse_args(argv)
     cfg = load_config(args.config_file, args.opts)
-    check(cfg, args)
-    if cfg.train.device == "cpu":
+    if check(cfg, args) == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2 would choose its backend by the GPUs it sees
     launch(
         main,
@@ -191,9 +197,15 @@ def invoke(argv: list[str]) -> None:
     )
 
 
+def one_line(error: Exception) -> str:
+    """What went wrong, without the traceback that errors of other processes carry in their text."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
+    return str(error) if "Traceback" not in str(error) else re.sub(r"^(\w+\.)*\w+: ", "", lines[-1])
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         invoke(sys.argv[1:])
-    except ValueError as error:
-        sys.exit(f"train_net.py: error: {error}")
+    except (ValueError, FloatingPointError, OSError, ProcessRaisedException) as error:
+        sys.exit(f"train_net.py: error: {one_line(error)}")

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -129,11 +130,16 @@ def test_an_earlier_run_is_not_overwritten(train_net, arguments, tmp_path):
         train_net.invoke(arguments)
 
 
-def run_script(*words, processes=1):
-    """train_net.py in a process of its own, on the generated data set."""
+def run_script(*words, processes=1, limit=None):
+    """train_net.py in a process of its own, on the generated data set; `limit` bounds the size of files, in bytes."""
     command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py"), *TINY, *words, "--num-gpus", str(processes)]
     return subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240
+        command,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))),
     )
 
 
@@ -163,3 +169,31 @@ def test_compiled_training_runs(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "sem_seg/mIoU" in metrics(tmp_path / "run")[-1]
     assert not any("_orig_mod" in key for key in weights(tmp_path / "run/model_final.pth"))
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path):
+    shared = [
+        "dataset.num_classes=13",
+        f"train.output_dir={tmp_path}",
+        "train.eval_period=0",
+        "train.checkpointer.period=1",
+    ]
+    assert run_script(*shared, "train.max_iter=2").returncode == 0
+    saved = (tmp_path / "last_checkpoint").read_text()
+    limit = (tmp_path / saved).stat().st_size // 2
+    full = run_script(*shared, "--resume", limit=limit)
+    assert full.returncode == 1
+    assert "cannot be written" in full.stderr.splitlines()[-1]
+    assert (tmp_path / "last_checkpoint").read_text() == saved and weights(tmp_path / saved)
+    assert not list(tmp_path.glob("*.unfinished"))
+    done = run_script(*shared, "--resume")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert torch.load(tmp_path / "model_final.pth")["iteration"] == 3
+
+
+@pytest.mark.slow
+def test_errors_of_other_processes_are_told_in_one_line(tmp_path):
+    done = run_script("dataset.num_classes=3", f"train.output_dir={tmp_path}", processes=2)
+    assert done.returncode == 1
+    assert "wanted 0 to 2" in done.stderr.splitlines()[-1] and "label file" in done.stderr.splitlines()[-1]

@@ -5,6 +5,7 @@ import inspect
 import os
 from collections.abc import Iterator, Sequence
 
+import yaml
 from detectron2.config import LazyConfig
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -36,9 +37,9 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
         raise ValueError(f"config file '{path}' does not exist (looked in {os.getcwd()})")
     try:
         config = LazyConfig.load(os.path.abspath(path))
-    except (ImportError, SyntaxError) as error:
+    except (ImportError, SyntaxError, yaml.YAMLError) as error:
         raise ValueError(f"config file '{path}' cannot be loaded: {error}") from error
-    missing = [key for key in ("model", "dataloader", "train") if key not in config]
+    missing = [key for key in ("model", "dataloader", "train") if key not in (config or {})]
     if missing:
         raise ValueError(f"'{path}' has no {' and no '.join(missing)}; a config has model, dataloader and train")
     return apply_overrides(config, overrides)
@@ -56,7 +57,10 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             LazyConfig.apply_overrides(config, [override])
         except Exception as error:  # Hydra's and OmegaConf's share no base class
             raise ValueError(f"override '{override}' cannot be applied: {str(error).strip()}") from error
-        _check_type(override, old, OmegaConf.select(config, key))
+        new = OmegaConf.select(config, key)
+        _check_type(override, old, new)
+        if type(old) is int and isinstance(new, float) and new.is_integer():  # 1e3
+            OmegaConf.update(config, key, int(new))
     return config
 
 
@@ -73,7 +77,9 @@ def _check_key(config: DictConfig, key: str) -> None:
         parent = OmegaConf.select(config, parent_key) if parent_key else config
     except OmegaConfBaseException:
         parent = None
-    if isinstance(parent, DictConfig) and (name.split("[")[0] in parent or _is_argument(parent, name)):
+    if "[" in key:  # OmegaConf's other way to write an index, which Hydra's grammar has not
+        parent = None
+    if isinstance(parent, DictConfig) and (name in parent or _is_argument(parent, name)):
         return
     if isinstance(parent, ListConfig) and name.isdigit() and int(name) < len(parent):
         return

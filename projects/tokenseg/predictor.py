@@ -47,6 +47,8 @@ class Predictor:
         device = resolve_device(config.train.device)
         self._amp_dtype = amp_dtype(config.train.amp, device)
         self.model = instantiate(config.model).to(device).eval()
+        if not str(weights):  # Detectron2 takes it for "no checkpoint"
+            raise ValueError("weights is empty; wanted the checkpoint of a trained model")
         Checkpointer(self.model).load(str(weights))
         mapper = config.dataloader.test.mapper
         self._augmentations = T.AugmentationList(list(instantiate(mapper.augmentations)))

@@ -10,7 +10,7 @@ _IGNORED = (0, 0, 0)
 
 
 def palette(metadata: Metadata) -> np.ndarray:
-    """(K, 3) uint8 RGB colours of the classes of a data set: its own, or evenly spread hues where it has none."""
+    """(K, 3) uint8 RGB colours of the classes of a data set: its own, or spread ones where it has none."""
     colors = metadata.get("stuff_colors")
     if colors:
         return np.array(colors, dtype=np.uint8)
@@ -18,10 +18,10 @@ def palette(metadata: Metadata) -> np.ndarray:
 
 
 def spread_colors(count: int) -> np.ndarray:
-    """(count, 3) uint8 RGB colours that differ: hues by the golden angle, in three shades."""
-    places = np.arange(count)
-    hsv = np.stack([places * 137.508 % 180, 130 + 60 * (places % 3), 250 - 45 * (places // 3 % 3)], axis=-1)
-    return cv2.cvtColor(hsv[None].astype(np.uint8), cv2.COLOR_HSV2RGB)[0]
+    """(count, 3) uint8 RGB colours, all different and none black: PASCAL VOC's, which deal a number's bits out to the
+    channels, lowest first to the highest place."""
+    numbers, channels = np.arange(1, count + 1)[:, None], np.arange(3)
+    return sum((numbers >> (3 * bit + channels) & 1) << (7 - bit) for bit in range(8)).astype(np.uint8)
 
 
 def colorize(ids: np.ndarray, colors: np.ndarray) -> np.ndarray:

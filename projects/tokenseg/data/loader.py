@@ -25,8 +25,10 @@ def load_records(names: str | Sequence[str]) -> list[dict]:
     Raises:
         ValueError: a name that nobody registered, or a data set whose files are not there.
     """
-    records = []
-    for name in [names] if isinstance(names, str) else names:
+    records, names = [], [names] if isinstance(names, str) else names
+    if not names:
+        raise ValueError("no data set is named; wanted one or more registered names")
+    for name in names:
         if name not in DatasetCatalog.list():
             raise ValueError(f"data set '{name}' is not registered; registered are {', '.join(DatasetCatalog.list())}")
         try:
@@ -53,7 +55,7 @@ def _seeded(entropy: Sequence[int]) -> Iterator[None]:
     words = np.random.SeedSequence(entropy).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
-    torch.manual_seed(int(words[2]))
+    torch.default_generator.manual_seed(int(words[2]))  # torch.manual_seed would change the GPUs' generators too
     try:
         yield
     finally:

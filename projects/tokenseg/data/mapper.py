@@ -77,4 +77,5 @@ class SemSegMapper(DatasetMapper):
                 f"{label.shape[0]}x{label.shape[1]}; wanted equal sizes"
             )
         check_label_range(label, num_classes=self.num_classes, ignore_label=self.ignore_label, path=path)
-        return label.astype(np.uint8 if self.num_classes < 256 and self.ignore_label < 256 else np.int32)
+        # Detectron2 resizes arrays of uint8 and of floats; floats hold every id exactly
+        return label.astype(np.uint8 if self.num_classes < 256 and self.ignore_label < 256 else np.float32)

@@ -36,14 +36,15 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict) -> object:
         found = super()._load_model(checkpoint)
+        misshapen = {key for key, _, _ in found.incorrect_shapes}  # fvcore counts them as missing too
         problems = {
-            "missing": list(found.missing_keys),
+            "missing": [key for key in found.missing_keys if key not in misshapen],
             "unexpected": list(found.unexpected_keys),
             "of another shape": [f"{k} {tuple(got)}, wanted {tuple(want)}" for k, got, want in found.incorrect_shapes],
         }
         report = "; ".join(f"{len(keys)} {kind}: {', '.join(keys[:5])}" for kind, keys in problems.items() if keys)
         total = len(self.model.state_dict())
-        if total == len(found.missing_keys) + len(found.incorrect_shapes):
+        if total == len(problems["missing"]) + len(misshapen):
             raise ValueError(f"the checkpoint holds none of the model's {total} weights ({report})")
         if report and self.strict:
             raise ValueError(f"the checkpoint is not of this model: {report}")
@@ -56,6 +57,9 @@ class Checkpointer(DetectionCheckpointer):
             name: file name without suffix.
             tag: whether `last_checkpoint` shall name this file, from which `--resume` continues.
             extra: plain values stored along.
+
+        Raises:
+            OSError: it cannot be written, for want of space say; what was there before stays.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -63,8 +67,13 @@ class Checkpointer(DetectionCheckpointer):
         data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
-        with _replacing(path) as unfinished:
-            torch.save(data | extra, unfinished)
+        try:
+            with _replacing(path) as unfinished:
+                torch.save(data | extra, unfinished)
+        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+            raise OSError(
+                f"checkpoint {path} cannot be written: {error}; the checkpoints before it are whole"
+            ) from error
         if tag:
             self.tag_last_checkpoint(os.path.basename(path))
 

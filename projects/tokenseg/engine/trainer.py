@@ -4,8 +4,11 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -14,7 +17,8 @@ class Trainer(SimpleTrainer):
     """One step: batch in parts, forward in mixed precision, backward, clip, step.
 
     The loss is checked on every rank before the weights change, so that a step that is not finite leaves them as they
-    were.
+    were. Random numbers of a step (dropout, stochastic depth) depend on seed, rank and iteration alone, so that a
+    resumed run draws those of the unbroken one.
     """
 
     def __init__(
@@ -26,6 +30,7 @@ class Trainer(SimpleTrainer):
         amp_dtype: torch.dtype | None = None,
         accumulate: int = 1,
         clip_grad_norm: float | None = None,
+        seed: int = 0,
     ) -> None:
         """
         Args:
@@ -36,9 +41,11 @@ class Trainer(SimpleTrainer):
             accumulate: parts in which a batch runs one after the other; their gradients are averaged. Each part
                 normalises its losses by its own valid pixels.
             clip_grad_norm: bound on the norm of all gradients together; None is off.
+            seed: of the random numbers of the steps, 0 or more.
         """
         super().__init__(model, data_loader, optimizer)
         self.amp_dtype, self.accumulate, self.clip_grad_norm = amp_dtype, accumulate, clip_grad_norm
+        self.seed = seed
         self.device = next(model.parameters()).device
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp_dtype == torch.float16)
 
@@ -48,6 +55,8 @@ class Trainer(SimpleTrainer):
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
 
+        words = np.random.SeedSequence([self.seed, comm.get_rank(), self.iter]).generate_state(1)
+        seed_all_rng(int(words[0]))
         self.optimizer.zero_grad(set_to_none=True)
         parts = self._split(batch)
         sums: dict[str, Tensor] = {}

@@ -15,7 +15,7 @@ _SUPERSAMPLING = 4
 _MIN_CONTRAST = 70.0  # RGB distance of a new colour from what lies under it
 _MIN_VISIBLE = 0.6  # part of a thing that neither the image border nor later things may hide
 _MAX_TURN = np.deg2rad(20)
-_RIM_WIDTH = 2.0
+_RIM_WIDTH = 2.5
 _TRIES = 12
 
 
@@ -148,7 +148,7 @@ class _Canvas:
         texture: Texture = STUFF[self.rng.integers(len(STUFF))].texture
         field = texture(self.rng, x / self.scale, y / self.scale)
         base = self._base_color(below[alpha >= 0.5])
-        surface = _mixed(*self._color_pair(base, contrast=0.4), field)
+        surface = _mixed(*self._color_pair(base, contrast=0.25), field)
         angle = self.rng.uniform(-np.pi, np.pi)
         ramp = (x / x.max() - 0.5) * np.cos(angle) + (y / y.max() - 0.5) * np.sin(angle)
         surface *= ((1.0 + 0.3 * ramp) * (1.0 - 0.7 * rim))[..., None]
@@ -165,7 +165,7 @@ class _Canvas:
 
     def _color_pair(self, base: np.ndarray, *, contrast: float) -> tuple[np.ndarray, np.ndarray]:
         """A lighter and a darker variant (3,) of `base`, in random order."""
-        change = contrast * self.rng.uniform(0.10, 0.18) * self.rng.choice([-1.0, 1.0])
+        change = contrast * self.rng.uniform(0.15, 0.22) * self.rng.choice([-1.0, 1.0])
         tint = contrast * self.rng.uniform(-12.0, 12.0, 3)
         return base * (1 + change) + tint, base * (1 - change) - tint
 

@@ -1,0 +1,84 @@
+#!/usr/bin/env python
+"""Kill a training at random moments, resume it each time, and compare its weights with those of an unbroken one.
+
+    python tests/kill_and_resume.py [--kills 20] [--seed 0]
+
+Not part of the test suite: it takes minutes. Ends with exit code 1 unless the weights are equal bit for bit.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+ITERATIONS = 60
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen:
+    overrides = [
+        f"train.output_dir={folder}",
+        f"train.max_iter={ITERATIONS}",
+        "train.device=cpu",
+        "train.eval_period=0",
+        "train.log_period=1",
+        "train.checkpointer={period: 1, max_to_keep: 3}",
+        "lr_multiplier.warmup_iter=5",
+        "dataloader.train.total_batch_size=4",
+        "dataloader.evaluator=null",
+    ]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(ROOT / "train_net.py"),
+        "--config-file",
+        str(ROOT / "configs/quickstart.py"),
+    ]
+    return subprocess.Popen(
+        [*command, *overrides, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, errors = process.communicate()
+    if process.returncode:
+        sys.exit(f"a run failed:\n{errors}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    draw = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as name:
+        unbroken, broken = Path(name, "unbroken"), Path(name, "broken")
+        began = time.monotonic()
+        finish(start(unbroken))
+        whole = time.monotonic() - began
+        for kill in range(args.kills):
+            process, wait = start(broken, "--resume"), draw.uniform(0, whole / 2)
+            time.sleep(wait)
+            process.kill()
+            process.wait()
+            last = broken / "last_checkpoint"
+            print(
+                f"kill {kill + 1} after {wait:.1f} s; last checkpoint {last.read_text() if last.exists() else 'none'}",
+                flush=True,
+            )
+        finish(start(broken, "--resume"))
+        wanted, got = (torch.load(folder / "model_final.pth")["model"] for folder in (unbroken, broken))
+        different = [key for key in wanted if not torch.equal(wanted[key], got[key])]
+    if different:
+        sys.exit(f"{len(different)} of {len(wanted)} weights differ, {different[0]} first")
+    print(f"{args.kills} kills: all {len(wanted)} weights equal bit for bit")
+
+
+if __name__ == "__main__":
+    main()
