@@ -28,14 +28,15 @@ help: ## Show this list
 quickstart: $(ENVIRONMENT) ## Train, evaluate and draw a small model on generated images
 	$(PYTHON) tools/quickstart.py
 
-# One thread: on shared cores more make the tests 10 to 40 times slower.
+# One thread: on shared cores more make the tests 10 to 40 times slower. PYTHONPATH: a PYTHON of yours may lack tokenseg.
+TEST = PYTHONPATH=$(CURDIR)/projects OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests
 .PHONY: test
 test: $(ENVIRONMENT) ## Run all tests
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests
+	$(TEST)
 
 .PHONY: test-fast
 test-fast: $(ENVIRONMENT) ## Run the tests that take milliseconds
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests -m "not slow"
+	$(TEST) -m "not slow"
 
 .PHONY: lint
 lint: $(ENVIRONMENT) ## Check style and formatting

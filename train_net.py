@@ -84,8 +84,13 @@ def load_start(cfg: DictConfig, trainer: Trainer, checkpointer: Checkpointer, *,
         logger.warning("--resume: there is no checkpoint in %s; the training starts afresh", cfg.train.output_dir)
     model = checkpointer.model
     if cfg.train.init_checkpoint:
-        checkpointer.strict = False  # fine-tuning: whatever fits is taken, the rest is listed
-        checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
+        starter = Checkpointer(
+            trainer.model,
+            strict=False,  # fine-tuning: what fits is taken, the rest is listed
+            skip_mismatched=cfg.train.skip_mismatched,
+            allow_pickle=cfg.train.allow_pickle,
+        )
+        starter.load(cfg.train.init_checkpoint)
         logger.info("Initialised from %s", cfg.train.init_checkpoint)
     elif getattr(model.backbone, "pretrained", False):
         model.backbone.load_pretrained()
@@ -131,7 +136,7 @@ def do_train(cfg: DictConfig, *, resume: bool) -> None:
 def do_eval(cfg: DictConfig, *, resume: bool) -> None:
     """Evaluate `train.init_checkpoint`, or with `--resume` the last checkpoint of the output folder."""
     model = instantiate(cfg.model).to(resolve_device(cfg.train.device))
-    checkpointer = Checkpointer(model, cfg.train.output_dir)
+    checkpointer = Checkpointer(model, cfg.train.output_dir, allow_pickle=cfg.train.allow_pickle)
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     do_test(cfg, distribute(model, **cfg.train.ddp))
 

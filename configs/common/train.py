@@ -7,6 +7,10 @@ train = dict(
     overwrite=False,
     # Weights to start from or, with --eval-only, to evaluate; empty: the backbone's pretrained ones, if it has any.
     init_checkpoint="",
+    # Whether weights of another shape in init_checkpoint, such as those of another class count, are left out.
+    skip_mismatched=False,
+    # Whether weights may be read from a pickle, which can run any code.
+    allow_pickle=False,
     max_iter=160_000,
     # Of weights, dropout and the stream of training samples; 0 or more.
     seed=0,

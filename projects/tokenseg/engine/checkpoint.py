@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import pickle
 from collections.abc import Callable
 
 import torch
@@ -12,42 +13,77 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer with atomic writes, and keys that must fit.
+    """Detectron2's checkpointer with atomic writes, keys that must fit, and files that may hold data alone."""
 
-    Raises:
-        ValueError: on loading weights that do not exist or, when `strict`, whose keys or shapes are not the model's.
-    """
-
-    def __init__(self, model: torch.nn.Module, save_dir: str = "", *, strict: bool = True, **checkpointables) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        save_dir: str = "",
+        *,
+        strict: bool = True,
+        skip_mismatched: bool = False,
+        allow_pickle: bool = False,
+        **checkpointables: object,
+    ) -> None:
         """
         Args:
             model: whose weights are saved and loaded.
             save_dir: output folder.
-            strict: whether missing, unexpected and misshapen keys are errors, or just listed.
+            strict: whether keys that are missing or unexpected are errors, or just listed.
+            skip_mismatched: whether weights of another shape, such as those of another class count, are left out.
+            allow_pickle: whether files may be read that can run code, such as .pkl.
             checkpointables: further objects with `state_dict`, such as the trainer.
         """
         super().__init__(model, save_dir, **checkpointables)
-        self.strict = strict
+        self.strict, self.skip_mismatched, self.allow_pickle = strict, skip_mismatched, allow_pickle
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
+        """Load a file into the model and the objects named.
+
+        Raises:
+            ValueError: a file that does not exist, cannot be read or would have to run code, or weights that are not
+                the model's.
+        """
         if path and "://" not in path and not os.path.isfile(path):
             raise ValueError(f"weights '{path}' do not exist (looked in {os.getcwd()})")
         return super().load(path, checkpointables)
 
+    def _load_file(self, filename: str) -> dict:
+        if filename.endswith(".pkl"):
+            if not self.allow_pickle:
+                raise ValueError(_needs_pickle(filename))
+            return super()._load_file(filename)
+        try:
+            return torch.load(filename, map_location="cpu", weights_only=not self.allow_pickle)
+        except pickle.UnpicklingError as error:
+            raise ValueError(_needs_pickle(filename)) from error
+        except (EOFError, OSError, RuntimeError) as error:
+            raise ValueError(f"weights '{filename}' cannot be read: {error}") from error
+
     def _load_model(self, checkpoint: dict) -> object:
         found = super()._load_model(checkpoint)
-        misshapen = {key for key, _, _ in found.incorrect_shapes}  # fvcore counts them as missing too
-        problems = {
-            "missing": [key for key in found.missing_keys if key not in misshapen],
-            "unexpected": list(found.unexpected_keys),
-            "of another shape": [f"{k} {tuple(got)}, wanted {tuple(want)}" for k, got, want in found.incorrect_shapes],
+        misshapen = [f"{key} {tuple(got)}, wanted {tuple(want)}" for key, got, want in found.incorrect_shapes]
+        wrong = {
+            "missing": [] if not self.strict else list(found.missing_keys),
+            "unexpected": [] if not self.strict else list(found.unexpected_keys),
+            "of another shape": [] if self.skip_mismatched else misshapen,
         }
-        report = "; ".join(f"{len(keys)} {kind}: {', '.join(keys[:5])}" for kind, keys in problems.items() if keys)
+        report = "; ".join(f"{len(keys)} {kind}: {', '.join(keys[:5])}" for kind, keys in wrong.items() if keys)
         total = len(self.model.state_dict())
-        if total == len(problems["missing"]) + len(misshapen):
-            raise ValueError(f"the checkpoint holds none of the model's {total} weights ({report})")
-        if report and self.strict:
-            raise ValueError(f"the checkpoint is not of this model: {report}")
+        loaded = total - len(found.missing_keys) - len(found.incorrect_shapes)
+        if loaded == 0:
+            raise ValueError(f"the checkpoint holds none of the model's {total} weights; {report or 'no name fits'}")
+        if report:
+            hint = " (train.skip_mismatched=true leaves out weights of another shape)" if misshapen else ""
+            raise ValueError(f"the checkpoint is not of this model: {report}{hint}")
+        logger.info("%d of the model's %d weights loaded", loaded, total)
+        for kind, keys in (
+            ("missing", found.missing_keys),
+            ("unexpected", found.unexpected_keys),
+            ("left out, of another shape", misshapen),
+        ):
+            if keys:
+                logger.warning("%d weights %s:\n  %s", len(keys), kind, "\n  ".join(keys))
         return found
 
     def save(self, name: str, *, tag: bool = True, **extra: object) -> None:
@@ -83,6 +119,13 @@ class Checkpointer(DetectionCheckpointer):
             open(unfinished, "w") as file,
         ):
             file.write(last_filename_basename)
+
+
+def _needs_pickle(path: str) -> str:
+    return (
+        f"weights '{path}' are a pickle, which can run any code when it is read; "
+        "if you trust where it comes from, say train.allow_pickle=true"
+    )
 
 
 class _replacing:

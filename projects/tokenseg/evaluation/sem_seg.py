@@ -84,9 +84,15 @@ class ConfusionEvaluator(SemSegEvaluator):
             outputs: with `sem_seg` (K, H, W) scores.
 
         Raises:
-            ValueError: a prediction and its label map differ in size, or a label is out of range; names the file.
+            ValueError: a prediction and its label map differ in size, or a label is out of range, naming the file; or
+                scores of another number of classes than the data set's.
         """
         for record, output in zip(inputs, outputs, strict=True):
+            if len(output["sem_seg"]) != self._num_classes:
+                raise ValueError(
+                    f"the model gives scores of {len(output['sem_seg'])} classes; "
+                    f"wanted the {self._num_classes} of '{self._dataset_name}'"
+                )
             # indices of max, not argmax: the same values, and much faster on the CPU
             prediction = output["sem_seg"].max(dim=0).indices.to(self._cpu_device).numpy()
             path = self.input_file_to_gt_file[record["file_name"]]

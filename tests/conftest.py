@@ -1,0 +1,91 @@
+"""Fixtures for all tests: a tiny data set, a tiny trained-looking model, and fixed seeds."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig, instantiate
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_sem_seg
+from omegaconf import DictConfig
+from PIL import Image
+
+from tokenseg.data.loader import build_test_loader
+from tokenseg.data.mapper import SemSegMapper
+from tokenseg.data.transforms import ResizeToBase
+from tokenseg.hosts.per_pixel import PerPixelHead, RawPixels
+from tokenseg.segmentor import Segmentor
+
+TOY_SIZES = [(32, 32), (40, 48), (20, 36), (50, 30), (32, 64), (16, 16)]
+TOY_COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def toy_dataset(tmp_path):
+    """Name of a registered data set, for training and testing: six tiny noisy images of three coloured stripes, their
+    label maps with an ignored top row."""
+    name, images, labels = "toy_sem_seg", tmp_path / "toy/images", tmp_path / "toy/labels"
+    images.mkdir(parents=True)
+    labels.mkdir()
+    for place, (height, width) in enumerate(TOY_SIZES):
+        label = np.broadcast_to(np.arange(width) * 3 // width, (height, width)).astype(np.uint8)
+        noise = np.random.default_rng(place).integers(-30, 30, (height, width, 3))
+        Image.fromarray((np.array(TOY_COLORS)[label] + noise).astype(np.uint8)).save(images / f"{place}.png")
+        label[0] = 255
+        Image.fromarray(label).save(labels / f"{place}.png")
+    DatasetCatalog.register(name, lambda: load_sem_seg(str(labels), str(images), gt_ext="png", image_ext="png"))
+    MetadataCatalog.get(name).set(
+        stuff_classes=["red", "green", "blue"],
+        stuff_colors=TOY_COLORS,
+        ignore_label=255,
+        image_root=str(images),
+        evaluator_type="sem_seg",
+    )
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def toy_predictor(toy_dataset, tmp_path):
+    """Paths of a config of the smallest model there is, on the toy data set, and of weights of it."""
+    config = DictConfig(
+        dict(
+            model=L(Segmentor)(
+                backbone=L(RawPixels)(),
+                sem_seg_head=L(PerPixelHead)(
+                    in_feature="pixels", layers=L(torch.nn.Conv2d)(in_channels=3, out_channels=3, kernel_size=1)
+                ),
+                pixel_mean=[127.5] * 3,
+                pixel_std=[127.5] * 3,
+            ),
+            dataloader=dict(
+                test=L(build_test_loader)(
+                    dataset=toy_dataset,
+                    mapper=L(SemSegMapper)(
+                        is_train=False,
+                        augmentations=[L(ResizeToBase)(short=24, long=96)],
+                        num_classes=3,
+                        image_format="RGB",
+                    ),
+                    num_workers=0,
+                )
+            ),
+            train=dict(device="cpu", amp=dict(enabled=False, dtype="bfloat16")),
+        ),
+        flags={"allow_objects": True},
+    )
+    folder = tmp_path / "toy_model"
+    folder.mkdir()
+    LazyConfig.save(config, str(folder / "config.yaml"))
+    torch.save({"model": instantiate(config.model).state_dict()}, folder / "weights.pth")
+    return str(folder / "config.yaml"), str(folder / "weights.pth")

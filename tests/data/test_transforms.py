@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from detectron2.data import transforms as T
+
+from tokenseg.data.transforms import PadToSize, ResizeToBase
+
+
+def resized(augmentation, height, width):
+    inputs = T.AugInput(np.zeros((height, width, 3), dtype=np.uint8))
+    augmentation(inputs)
+    return inputs.image.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        ((50, 50), (100, 100)),  # short side bounds, upwards
+        ((400, 300), (133, 100)),  # short side bounds, downwards
+        ((50, 200), (50, 200)),  # long side bounds: unchanged
+        ((500, 100), (200, 40)),
+        ((1, 1000), (1, 200)),  # never below a pixel
+        ((1, 1), (100, 100)),
+        ((1, 2), (100, 200)),
+    ],
+)
+def test_size_by_hand(size, wanted):
+    assert resized(ResizeToBase(short=100, long=200), *size) == wanted
+
+
+def test_ratio_scales_both_bounds():
+    assert resized(ResizeToBase(short=100, long=200, ratio_range=(0.5, 0.5)), 50, 200) == (25, 100)
+    assert resized(ResizeToBase(short=100, long=200, ratio_range=(0.5, 0.5)), 300, 300) == (50, 50)
+
+
+def test_ratios_fill_their_range():
+    augmentation = ResizeToBase(short=100, long=400, ratio_range=(0.5, 2.0))
+    sides = [augmentation.get_transform(np.zeros((100, 100))).new_h for _ in range(500)]
+    assert min(sides) in range(50, 54) and max(sides) in range(196, 201)
+    assert np.mean(sides) == pytest.approx(125, abs=8)  # uniform
+
+
+def test_labels_are_resized_without_mixing():
+    label = np.array([[0, 9], [255, 3]], dtype=np.uint8)
+    inputs = T.AugInput(np.zeros((2, 2, 3), dtype=np.uint8), sem_seg=label)
+    ResizeToBase(short=6, long=6)(inputs)
+    assert np.array_equal(inputs.sem_seg, label.repeat(3, axis=0).repeat(3, axis=1))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"short": 0}, {"short": 300}, {"ratio_range": (2.0, 0.5)}, {"ratio_range": (0.0, 1.0)}]
+)
+def test_bounds_are_checked(wrong):
+    with pytest.raises(ValueError, match="wanted 0 < short <= long, 0 < low <= high"):
+        ResizeToBase(**{"short": 100, "long": 200, **wrong})
+
+
+def test_padding_by_hand():
+    image = np.full((2, 3, 3), 9, dtype=np.uint8)
+    inputs = T.AugInput(image, sem_seg=np.ones((2, 3), dtype=np.uint8))
+    PadToSize(size=(3, 5), image_value=(123.675, 116.28, 103.53), label_value=255)(inputs)
+    assert inputs.image.dtype == np.uint8 and np.array_equal(inputs.image[:2, :3], image)
+    assert (inputs.image[2] == (124, 116, 104)).all() and (inputs.image[:, 3:] == (124, 116, 104)).all()
+    assert inputs.sem_seg.tolist() == [[1, 1, 1, 255, 255], [1, 1, 1, 255, 255], [255] * 5]
+
+
+def test_padding_of_floats_is_exact():
+    inputs = T.AugInput(np.zeros((1, 1, 3), dtype=np.float32))
+    PadToSize(size=(1, 2), image_value=(0.25, 0.5, 0.75), label_value=255)(inputs)
+    assert inputs.image[0, 1].tolist() == [0.25, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("size", [(4, 4), (9, 4), (6, 8)])
+def test_larger_sides_stay(size):
+    image = np.random.randint(0, 256, (*size, 3), dtype=np.uint8)
+    inputs = T.AugInput(image.copy())
+    PadToSize(size=(4, 4), image_value=(0, 0, 0), label_value=255)(inputs)
+    assert np.array_equal(inputs.image, image)
