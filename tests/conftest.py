@@ -1,6 +1,12 @@
 """Fixtures for all tests: a tiny data set, a tiny trained-looking model, and fixed seeds."""
 
+import os
 import random
+import shutil
+import tempfile
+
+# Generated data goes to a folder of this session; Detectron2 and TokenSeg read the variable when they are imported.
+os.environ["DETECTRON2_DATASETS"] = tempfile.mkdtemp(prefix="tokenseg-")
 
 import numpy as np
 import pytest
@@ -20,6 +26,10 @@ from tokenseg.segmentor import Segmentor
 
 TOY_SIZES = [(32, 32), (40, 48), (20, 36), (50, 30), (32, 64), (16, 16)]
 TOY_COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["DETECTRON2_DATASETS"])
 
 
 @pytest.fixture(autouse=True)

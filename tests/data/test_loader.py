@@ -1,5 +1,6 @@
 import itertools
 import random
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -103,12 +104,18 @@ def test_unknown_data_sets_are_told():
         load_records("nonesuch")
 
 
+def test_missing_folders_are_told(toy_dataset, tmp_path):
+    shutil.rmtree(tmp_path / "toy/labels")
+    with pytest.raises(ValueError, match=r"'toy_sem_seg' cannot be read from .*images: .*DETECTRON2_DATASETS"):
+        load_records(toy_dataset)
+
+
 def _no_annotations():
     raise AssertionError("No annotations found")  # as Detectron2 does
 
 
-@pytest.mark.parametrize("records", [list, _no_annotations, lambda: open("/nonesuch/labels")])
-def test_missing_files_are_told(records):
+@pytest.mark.parametrize("records", [list, _no_annotations])
+def test_empty_data_sets_are_told(records):
     DatasetCatalog.register("toy_missing", records)
     MetadataCatalog.get("toy_missing").set(image_root="images/of/toy")
     try:

@@ -54,23 +54,26 @@ class Checkpointer(DetectionCheckpointer):
                 raise ValueError(_needs_pickle(filename))
             return super()._load_file(filename)
         try:
-            return torch.load(filename, map_location="cpu", weights_only=not self.allow_pickle)
+            loaded = torch.load(filename, map_location="cpu", weights_only=not self.allow_pickle)
         except pickle.UnpicklingError as error:
             raise ValueError(_needs_pickle(filename)) from error
         except (EOFError, OSError, RuntimeError) as error:
             raise ValueError(f"weights '{filename}' cannot be read: {error}") from error
+        return loaded if "model" in loaded else {"model": loaded}
 
     def _load_model(self, checkpoint: dict) -> object:
         found = super()._load_model(checkpoint)
         misshapen = [f"{key} {tuple(got)}, wanted {tuple(want)}" for key, got, want in found.incorrect_shapes]
+        present = {key for key, _, _ in found.incorrect_shapes}  # fvcore counts them as missing too
+        missing = [key for key in found.missing_keys if key not in present]
         wrong = {
-            "missing": [] if not self.strict else list(found.missing_keys),
+            "missing": [] if not self.strict else missing,
             "unexpected": [] if not self.strict else list(found.unexpected_keys),
             "of another shape": [] if self.skip_mismatched else misshapen,
         }
         report = "; ".join(f"{len(keys)} {kind}: {', '.join(keys[:5])}" for kind, keys in wrong.items() if keys)
         total = len(self.model.state_dict())
-        loaded = total - len(found.missing_keys) - len(found.incorrect_shapes)
+        loaded = total - len(missing) - len(misshapen)
         if loaded == 0:
             raise ValueError(f"the checkpoint holds none of the model's {total} weights; {report or 'no name fits'}")
         if report:
@@ -78,7 +81,7 @@ class Checkpointer(DetectionCheckpointer):
             raise ValueError(f"the checkpoint is not of this model: {report}{hint}")
         logger.info("%d of the model's %d weights loaded", loaded, total)
         for kind, keys in (
-            ("missing", found.missing_keys),
+            ("missing", missing),
             ("unexpected", found.unexpected_keys),
             ("left out, of another shape", misshapen),
         ):

@@ -13,8 +13,8 @@ SPLITS = ("train", "val")
 _BASE_SIZE = 128  # textures and things are given in pixels of an image of this size
 _SUPERSAMPLING = 4
 _MIN_CONTRAST = 70.0  # RGB distance of a new colour from what lies under it
-_MIN_VISIBLE = 0.6  # part of a thing that neither the image border nor later things may hide
-_MAX_TURN = np.deg2rad(20)
+_MIN_VISIBLE = 0.7  # part of a thing that neither the image border nor later things may hide
+_MAX_TURN = np.deg2rad(15)
 _RIM_WIDTH = 2.5
 _TRIES = 12
 

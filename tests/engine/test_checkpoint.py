@@ -1,0 +1,155 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tokenseg.engine.checkpoint import BestCheckpoint, Checkpointer
+
+
+def net(width=3):
+    return nn.Sequential(nn.Linear(2, width), nn.Linear(width, 2))
+
+
+def stored(tmp_path, state, name="weights.pth"):
+    torch.save({"model": state}, tmp_path / name)
+    return str(tmp_path / name)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_save_and_load(tmp_path):
+    model, again = net(), net()
+    best = BestCheckpoint(metric="a/b", save=lambda _: None)
+    best.best, best.iteration = 3.0, 9
+    Checkpointer(model, str(tmp_path), best=best).save("model_1", iteration=5)
+    fresh = BestCheckpoint(metric="a/b", save=lambda _: None)
+    extra = Checkpointer(again, str(tmp_path), best=fresh).load(str(tmp_path / "model_1.pth"))
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+    assert extra["iteration"] == 5 and (fresh.best, fresh.iteration) == (3.0, 9)
+    assert names(tmp_path) == ["last_checkpoint", "model_1.pth"]
+
+
+def test_only_the_main_process_writes(tmp_path):
+    checkpointer = Checkpointer(net(), str(tmp_path))
+    checkpointer.save_to_disk = False
+    checkpointer.save("model")
+    assert names(tmp_path) == []
+
+
+def test_tags_say_where_to_resume(tmp_path):
+    checkpointer = Checkpointer(net(), str(tmp_path))
+    checkpointer.save("model_1")
+    checkpointer.save("model_best", tag=False)
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_1.pth")
+    checkpointer.save("model_2")
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_2.pth")
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
+    checkpointer = Checkpointer(net(), str(tmp_path))
+    checkpointer.save("model")
+    before = (tmp_path / "model.pth").read_bytes()
+
+    def full_disk(_data, path):
+        with open(path, "wb") as file:
+            file.write(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    for name in ("model", "other"):
+        with pytest.raises(OSError, match="no space left"):
+            checkpointer.save(name)
+    assert names(tmp_path) == ["last_checkpoint", "model.pth"]
+    assert (tmp_path / "model.pth").read_bytes() == before
+    assert (tmp_path / "last_checkpoint").read_text() == "model.pth"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("1.bias"), r"of this model: 1 missing: 1\.bias$"),
+        (lambda state: state.update(x=torch.zeros(1)), "of this model: 1 unexpected: x$"),
+        (
+            lambda state: state.update({"0.bias": torch.zeros(7), "0.weight": torch.zeros(1)}),
+            r"of this model: 2 of another shape: 0\.weight \(1,\), wanted \(3, 2\), 0\.bias \(7,\), wanted \(3,\) \(",
+        ),
+    ],
+)
+def test_keys_must_fit(tmp_path, change, message):
+    state = net().state_dict()
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        Checkpointer(net()).load(stored(tmp_path, state))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_other_shapes_are_left_out_where_wanted(tmp_path, strict):
+    model, state = net(), net().state_dict()
+    state["1.bias"], state["1.weight"] = torch.zeros(5), torch.zeros(5, 3)
+    path = stored(tmp_path, state)
+    with pytest.raises(ValueError, match="of this model: 2 of another shape"):
+        Checkpointer(net(), strict=strict).load(path)
+    Checkpointer(model, strict=strict, skip_mismatched=True).load(path)
+    assert torch.equal(model[0].weight, state["0.weight"]) and model[1].bias.shape == (2,)
+
+
+def test_loose_loading_lists_what_did_not_fit(tmp_path, caplog):
+    model, state = net(), net().state_dict()
+    state["x"] = state.pop("1.bias")
+    Checkpointer(model, strict=False).load(stored(tmp_path, state))
+    assert torch.equal(model[0].weight, state["0.weight"])
+    assert "1 weights missing:\n  1.bias" in caplog.text and "1 weights unexpected:\n  x" in caplog.text
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_bare_state_dict_will_do(tmp_path, prefix):
+    model, state = net(), net().state_dict()
+    torch.save({prefix + key: value for key, value in state.items()}, tmp_path / "weights.pth")
+    Checkpointer(model).load(str(tmp_path / "weights.pth"))
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
+
+
+@pytest.mark.parametrize("foreign", [{"a": torch.zeros(2)}, {k: torch.zeros(9, 9, 9) for k in net().state_dict()}, {}])
+@pytest.mark.parametrize("strict", [True, False])
+def test_foreign_checkpoints_are_refused(tmp_path, foreign, strict):
+    with pytest.raises(ValueError, match="holds none of the model's 4 weights"):
+        Checkpointer(net(), strict=strict).load(stored(tmp_path, foreign))
+
+
+@pytest.mark.parametrize("kept", [0, 100, -100])
+def test_broken_files_are_told(tmp_path, kept):
+    path = Path(stored(tmp_path, net().state_dict()))
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"weights '.*weights\.pth' cannot be read"):
+        Checkpointer(net()).load(str(path))
+
+
+def test_code_is_read_only_where_allowed(tmp_path):
+    model = net()
+    torch.save({"model": model.state_dict(), "note": Path("a")}, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"weights\.pth.*train\.allow_pickle=true"):
+        Checkpointer(net()).load(str(tmp_path / "weights.pth"))
+    assert Checkpointer(net(), allow_pickle=True).load(str(tmp_path / "weights.pth"))["note"] == Path("a")
+
+
+def test_missing_files():
+    with pytest.raises(ValueError, match=r"weights 'none\.pth' do not exist"):
+        Checkpointer(net()).load("none.pth")
+
+
+def test_the_best_is_kept():
+    saved = []
+    best = BestCheckpoint(metric="sem_seg/mIoU", save=saved.append)
+    for iteration, value in enumerate([float("nan"), 10.0, 9.0, 10.0, 12.5]):
+        best({"sem_seg": {"mIoU": value}}, iteration)
+    assert saved == [10.0, 12.5]
+    assert best.state_dict() == {"best": 12.5, "iteration": 4}
+
+
+def test_a_missing_metric_is_told():
+    best = BestCheckpoint(metric="sem_seg/mIou", save=lambda _: None)
+    with pytest.raises(ValueError, match=r"'sem_seg/mIou'; evaluated were \['sem_seg/mIoU'\]"):
+        best({"sem_seg": {"mIoU": 1.0, "IoU-sky": 2.0}}, 0)

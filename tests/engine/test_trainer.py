@@ -1,0 +1,140 @@
+import copy
+import math
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from tokenseg.engine.trainer import Trainer
+
+
+class Toy(nn.Module):
+    """A linear layer with two mean losses; `seen` keeps its outputs."""
+
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.layer, self.dropout, self.seen = nn.Linear(3, 1), nn.Dropout(dropout), []
+
+    def forward(self, batch):
+        outputs = self.dropout(self.layer(torch.stack([record["x"] for record in batch])))[:, 0]
+        self.seen.append(outputs.detach())
+        targets = torch.tensor([record["y"] for record in batch])
+        return {"loss_square": (outputs - targets).square().mean(), "loss_size": outputs.abs().mean()}
+
+
+def data(batches=6, size=4):
+    generator = torch.Generator().manual_seed(1)
+    return [
+        [
+            {"x": torch.randn(3, generator=generator), "y": float(k), "file_name": f"{place}_{k}.png"}
+            for k in range(size)
+        ]
+        for place in range(batches)
+    ]
+
+
+def trained(*, iterations=3, start=0, batches=None, model=None, lr=0.1, **options):
+    torch.manual_seed(0)
+    model = model or Toy()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.5)
+    trainer = Trainer(model=model, data_loader=batches or data(), optimizer=optimizer, **options)
+    trainer.train(start, iterations)
+    return trainer
+
+
+def weights(trainer):
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+
+
+def test_one_step_by_hand():
+    model = Toy()
+    before = [p.detach().clone().requires_grad_() for p in model.parameters()]
+    batch = data()[0]
+    x, y = torch.stack([r["x"] for r in batch]), torch.tensor([r["y"] for r in batch])
+    outputs = x @ before[0][0] + before[1]
+    loss = (outputs - y).square().mean() + outputs.abs().mean()
+    wanted = [p - 0.1 * g for p, g in zip(before, torch.autograd.grad(loss, before), strict=True)]
+    trainer = trained(iterations=1, model=model)
+    torch.testing.assert_close(weights(trainer), torch.cat([w.flatten() for w in wanted]))
+    assert trainer.storage.latest()["total_loss"][0] == pytest.approx(loss.item())
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulation_changes_nothing(parts):
+    whole, split = trained(), trained(accumulate=parts)
+    torch.testing.assert_close(weights(split), weights(whole))
+    assert len(split.model.seen) == parts * len(whole.model.seen)
+    assert split.storage.latest()["total_loss"][0] == pytest.approx(whole.storage.latest()["total_loss"][0])
+
+
+def test_parts_must_be_even():
+    with pytest.raises(ValueError, match=r"train\.accumulate is 3; wanted a divisor of the 4 images"):
+        trained(accumulate=3)
+
+
+def test_clipping_bounds_the_step():
+    before = weights(trained(iterations=0))
+    free, clipped = (weights(trained(iterations=1, clip_grad_norm=bound)) - before for bound in (None, 0.5))
+    assert clipped.norm() == pytest.approx(0.1 * 0.5, rel=1e-4) and free.norm() > 0.1
+    torch.testing.assert_close(clipped / clipped.norm(), free / free.norm())
+    trainer = trained(iterations=1, clip_grad_norm=1e6)
+    assert trainer.storage.latest()["grad_norm"][0] == pytest.approx((free / 0.1).norm().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_before_the_step(value, accumulate):
+    batches, model = data(), Toy()
+    batches[2][3]["y"] = value
+    wanted = weights(trained(iterations=2, accumulate=accumulate))
+    with pytest.raises(FloatingPointError, match=rf"iteration 2: loss_square={value}, loss_size=\d.*2_3\.png"):
+        trained(iterations=4, model=model, batches=batches, accumulate=accumulate)
+    assert torch.equal(torch.cat([p.detach().flatten() for p in model.parameters()]), wanted)
+
+
+def test_bfloat16_on_the_cpu():
+    mixed, full = trained(amp_dtype=torch.bfloat16), trained()
+    assert mixed.model.seen[0].dtype == torch.bfloat16 and weights(mixed).dtype == torch.float32
+    torch.testing.assert_close(weights(mixed), weights(full), rtol=0.02, atol=0.02)
+    assert not mixed.grad_scaler.is_enabled()
+
+
+def test_random_numbers_depend_on_the_iteration():
+    def outputs(**options):
+        torch.manual_seed(0)
+        return trained(lr=0.0, model=Toy(dropout=0.5), **options).model.seen
+
+    unbroken = outputs(iterations=5)
+    resumed = outputs(start=3, iterations=5, batches=data()[3:])
+    assert all(torch.equal(*pair) for pair in zip(unbroken[3:], resumed, strict=True))
+    assert not torch.equal(outputs(iterations=1, seed=1)[0], unbroken[0])
+
+
+def test_state_goes_round():
+    source = trained(amp_dtype=torch.float16, iterations=0)
+    source.grad_scaler.load_state_dict(source.grad_scaler.state_dict() | {"scale": 128.0, "_growth_tracker": 3})
+    source.iter = 7
+    target = Trainer(model=Toy(), data_loader=data(), optimizer=source.optimizer, amp_dtype=torch.float16)
+    target.load_state_dict(source.state_dict())
+    assert target.grad_scaler.get_scale() == 128 and target.grad_scaler.state_dict()["_growth_tracker"] == 3
+    assert target.iter == 7
+
+
+def test_momentum_is_part_of_the_state():
+    source = trained(iterations=2)
+    target = trained(iterations=0)
+    target.model.load_state_dict(source.model.state_dict())
+    target.load_state_dict(copy.deepcopy(source.state_dict()))
+    for trainer in (source, target):
+        trainer._data_loader_iter = iter(data()[2:])
+        with EventStorage(2) as trainer.storage:
+            trainer.run_step()
+    assert torch.equal(weights(target), weights(source))
+
+
+def test_eval_mode_is_caught():
+    trainer = trained(iterations=0)
+    trainer.model.eval()
+    with pytest.raises(AssertionError, match="left in eval mode"):
+        trainer.train(0, 1)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from tokenseg import Predictor
+from tokenseg.overrides import load_config
+
+
+@pytest.fixture
+def image():
+    return np.random.randint(0, 256, (30, 41, 3), dtype=np.uint8)
+
+
+@pytest.fixture(params=["RGB", "BGR"])
+def predictor(request, toy_predictor):
+    return Predictor(*toy_predictor, overrides=[f"dataloader.test.mapper.image_format={request.param}"])
+
+
+def test_ids_are_the_best_scores(predictor, image):
+    ids, scores = predictor(image), predictor.scores(image)
+    assert ids.shape == (30, 41) and ids.dtype == np.int64 and scores.shape == (3, 30, 41)
+    assert np.array_equal(ids, scores.numpy().argmax(axis=0)) and len(np.unique(ids)) > 1
+    assert not scores.requires_grad
+
+
+def test_arrays_equal_files(predictor, image, tmp_path):
+    Image.fromarray(image).save(tmp_path / "a.png")
+    before = image.copy()
+    assert np.array_equal(predictor(image), predictor(tmp_path / "a.png"))
+    assert np.array_equal(predictor(image), predictor(str(tmp_path / "a.png")))
+    assert np.array_equal(image, before)
+
+
+def test_it_predicts_what_the_evaluation_sees(toy_predictor, toy_dataset):
+    from detectron2.config import instantiate
+
+    predictor = Predictor(*toy_predictor)
+    record = next(iter(instantiate(load_config(toy_predictor[0]).dataloader.test)))[0]
+    wanted = predictor.model([record])[0]["sem_seg"]
+    assert wanted.shape[-2:] == (record["height"], record["width"])
+    assert np.array_equal(predictor(record["file_name"]), wanted.max(dim=0).indices.numpy())
+    assert predictor.metadata.stuff_classes == ["red", "green", "blue"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+    ],
+)
+def test_wrong_arrays_are_refused(toy_predictor, wrong):
+    with pytest.raises(ValueError, match=r"wanted \(H, W, 3\) uint8"):
+        Predictor(*toy_predictor)(wrong)
+
+
+def test_unreadable_files_are_told(toy_predictor, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    for name in ("a.png", "none.png"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read"):
+            Predictor(*toy_predictor)(tmp_path / name)
+
+
+@pytest.mark.parametrize("weights", ["", "none.pth"])
+def test_weights_must_be_there(toy_predictor, weights):
+    with pytest.raises(ValueError, match="weights"):
+        Predictor(toy_predictor[0], weights)
+
+
+def test_a_given_config_stays_as_it_was(toy_predictor):
+    config = load_config(toy_predictor[0])
+    before = OmegaConf.to_container(config)
+    Predictor(config, toy_predictor[1], overrides=["train.amp.enabled=true", "train.device=auto"])
+    assert OmegaConf.to_container(config) == before

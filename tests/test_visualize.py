@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from detectron2.data.catalog import Metadata
+
+from tokenseg.visualize import colorize, legend, overlay, palette, panel_grid, spread_colors
+
+COLORS = np.array([[255, 0, 0], [0, 0, 255]], dtype=np.uint8)
+
+
+def test_a_data_sets_own_colours_come_first():
+    assert palette(Metadata(stuff_classes=["a", "b"], stuff_colors=[(1, 2, 3), (4, 5, 6)])).tolist() == [
+        [1, 2, 3],
+        [4, 5, 6],
+    ]
+    assert palette(Metadata(stuff_classes=["a", "b"])).tolist() == [[128, 0, 0], [0, 128, 0]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 150, 182])
+def test_spread_colours_differ_clearly(count):
+    colors = spread_colors(count).astype(int)
+    assert colors.shape == (count, 3)
+    with_black = np.vstack([colors, [[0, 0, 0]]])
+    distance = np.abs(with_black[:, None] - with_black).max(axis=-1) + 255 * np.eye(count + 1, dtype=int)
+    assert distance.min() >= 32
+
+
+def test_ids_without_a_class_are_black():
+    picture = colorize(np.array([[0, 1], [255, -1]]), COLORS)
+    assert picture.dtype == np.uint8
+    assert picture.tolist() == [[[255, 0, 0], [0, 0, 255]], [[0, 0, 0], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize(("alpha", "wanted"), [(0.0, [100, 100, 100]), (1.0, [255, 0, 0]), (0.5, [178, 50, 50])])
+def test_overlay_by_hand(alpha, wanted):
+    image = np.full((1, 1, 3), 100, dtype=np.uint8)
+    assert overlay(image, np.zeros((1, 1), dtype=int), COLORS, alpha)[0, 0].tolist() == wanted
+
+
+def test_panels_keep_their_aspect_ratio_and_pure_colours():
+    wide, tall = np.full((2, 4, 3), 7, dtype=np.uint8), np.full((5, 1, 3), 9, dtype=np.uint8)
+    grid = panel_grid([[wide, tall], [tall, wide]], titles=["a", "b"], side=20)
+    assert grid.shape == (30 + 2 * 26, 2 * 26 - 6, 3) and grid.dtype == np.uint8
+    first = grid[30:50, :20, 0]
+    assert (first == 7).sum() == 10 * 20 and (first[5:15] == 7).all() and (first == 255).sum() == 10 * 20
+    assert ((grid[30:50, 26:] == 9).all(axis=-1)).sum() == 20 * 4
+    assert (grid[:30] < 255).any()  # the titles
+
+
+def test_legend_shows_every_colour():
+    colors = spread_colors(7)
+    strip = legend([f"class {k}" for k in range(7)], colors, width=300)
+    assert strip.shape == (4 * 24 + 6, 300, 3)
+    shown = {tuple(pixel) for pixel in strip.reshape(-1, 3).tolist()}
+    assert {tuple(color) for color in colors.tolist()} <= shown
