@@ -20,7 +20,7 @@ from detectron2.engine import default_argument_parser, default_writers, hooks, l
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing import ProcessException
 
 from tokenseg.d2_compat import distribute
 from tokenseg.engine.checkpoint import BestCheckpoint, Checkpointer
@@ -212,5 +212,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         invoke(sys.argv[1:])
-    except (ValueError, FloatingPointError, OSError, ProcessRaisedException) as error:
+    except (ValueError, FloatingPointError, OSError, ProcessException) as error:
         sys.exit(f"train_net.py: error: {one_line(error)}")

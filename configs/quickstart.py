@@ -12,8 +12,8 @@ model.backbone.update(
 )
 model.inference.stride = 56
 
-train.update(output_dir="./output/quickstart", max_iter=1200, eval_period=400, log_period=20)
+train.update(output_dir="./output/quickstart", max_iter=1000, eval_period=250, log_period=20)
 train.checkpointer.period = 200
-optimizer.update(lr=5e-4, weight_decay=0.05)
+optimizer.update(lr=1e-3, weight_decay=0.05)
 lr_multiplier.warmup_iter = 100
 dataloader.train.total_batch_size = 16

@@ -41,7 +41,7 @@ def test_panels_keep_their_aspect_ratio_and_pure_colours():
     grid = panel_grid([[wide, tall], [tall, wide]], titles=["a", "b"], side=20)
     assert grid.shape == (30 + 2 * 26, 2 * 26 - 6, 3) and grid.dtype == np.uint8
     first = grid[30:50, :20, 0]
-    assert (first == 7).sum() == 10 * 20 and (first[5:15] == 7).all() and (first == 255).sum() == 10 * 20
+    assert (first[:10] == 7).all() and (first[10:] == 255).all()
     assert ((grid[30:50, 26:] == 9).all(axis=-1)).sum() == 20 * 4
     assert (grid[:30] < 255).any()  # the titles
 

@@ -36,21 +36,22 @@ def overlay(image: np.ndarray, ids: np.ndarray, colors: np.ndarray, alpha: float
 
 
 def panel_grid(rows: Sequence[Sequence[np.ndarray]], *, titles: Sequence[str], side: int = 256) -> np.ndarray:
-    """Rows of (h, w, 3) uint8 RGB images in equal cells of `side` pixels, with a title over every column."""
+    """Rows of (h, w, 3) uint8 RGB images, the longer sides `side` pixels long, with a title over every column."""
     gap, head = 6, 30
-    columns = len(titles)
-    height, width = head + len(rows) * (side + gap), columns * (side + gap) - gap
-    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    width = len(titles) * (side + gap) - gap
+    title_row = np.full((head, width, 3), 255, dtype=np.uint8)
     for column, title in enumerate(titles):
         place = (column * (side + gap) + 4, head - 10)
-        cv2.putText(canvas, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (30, 30, 30), 1, cv2.LINE_AA)
-    for row, panels in enumerate(rows):
-        for column, panel in enumerate(panels):
-            fitted = _fit(panel, side)
-            top = head + row * (side + gap) + (side - fitted.shape[0]) // 2
-            left = column * (side + gap) + (side - fitted.shape[1]) // 2
-            canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
-    return canvas
+        cv2.putText(title_row, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (30, 30, 30), 1, cv2.LINE_AA)
+    strips = [title_row]
+    for panels in rows:
+        fitted = [_fit(panel, side) for panel in panels]
+        strip = np.full((max(panel.shape[0] for panel in fitted) + gap, width, 3), 255, dtype=np.uint8)
+        for column, panel in enumerate(fitted):
+            left = column * (side + gap) + (side - panel.shape[1]) // 2
+            strip[: panel.shape[0], left : left + panel.shape[1]] = panel
+        strips.append(strip)
+    return np.concatenate(strips)
 
 
 def _fit(image: np.ndarray, side: int) -> np.ndarray:
