@@ -20,7 +20,7 @@ from detectron2.engine import default_argument_parser, default_writers, hooks, l
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
-from torch.multiprocessing import ProcessException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from tokenseg.d2_compat import distribute
 from tokenseg.engine.checkpoint import BestCheckpoint, Checkpointer
@@ -177,7 +177,8 @@ def check(cfg: DictConfig, args: argparse.Namespace) -> str:
         raise ValueError(f"--num-gpus is {args.num_gpus}; wanted 1 or more processes")
     if device == "cuda" and args.num_gpus > torch.cuda.device_count():
         raise ValueError(f"--num-gpus is {args.num_gpus}; torch finds {torch.cuda.device_count()} GPU(s)")
-    if args.eval_only and not cfg.train.init_checkpoint and not args.resume:
+    resumable = args.resume and os.path.exists(os.path.join(cfg.train.output_dir, "last_checkpoint"))
+    if args.eval_only and not cfg.train.init_checkpoint and not resumable:
         raise ValueError("--eval-only wants weights: train.init_checkpoint=FILE, or --resume for the last checkpoint")
     if not args.eval_only and cfg.train.max_iter < 1:
         raise ValueError(f"train.max_iter is {cfg.train.max_iter}; wanted 1 or more")
@@ -212,5 +213,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         invoke(sys.argv[1:])
-    except (ValueError, FloatingPointError, OSError, ProcessException) as error:
+    except (ValueError, FloatingPointError, OSError, ProcessExitedException, ProcessRaisedException) as error:
         sys.exit(f"train_net.py: error: {one_line(error)}")

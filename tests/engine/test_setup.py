@@ -69,6 +69,8 @@ def test_an_earlier_run_is_guarded(tmp_path):
     usual = {"resume": False, "training": True, "overwrite": False}
     with pytest.raises(ValueError, match=r"earlier run; wanted --resume .*, or train.overwrite=true"):
         make_output_dir(str(tmp_path), **usual)
-    for allowed in ({"resume": True}, {"training": False}, {"overwrite": True}):
+    for allowed in ({"resume": True}, {"training": False}):
         make_output_dir(str(tmp_path), **usual | allowed)
-    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
+        assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
+    make_output_dir(str(tmp_path), **usual | {"overwrite": True})
+    assert not (tmp_path / "last_checkpoint").exists()

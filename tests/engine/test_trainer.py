@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
 
@@ -100,7 +101,7 @@ def test_bfloat16_on_the_cpu():
     assert not mixed.grad_scaler.is_enabled()
 
 
-def test_random_numbers_depend_on_the_iteration():
+def test_random_numbers_depend_on_seed_rank_and_iteration(monkeypatch):
     def outputs(**options):
         torch.manual_seed(0)
         return trained(lr=0.0, model=Toy(dropout=0.5), **options).model.seen
@@ -108,7 +109,10 @@ def test_random_numbers_depend_on_the_iteration():
     unbroken = outputs(iterations=5)
     resumed = outputs(start=3, iterations=5, batches=data()[3:])
     assert all(torch.equal(*pair) for pair in zip(unbroken[3:], resumed, strict=True))
+    assert len({tuple((output == 0).tolist()) for output in unbroken}) > 1
     assert not torch.equal(outputs(iterations=1, seed=1)[0], unbroken[0])
+    monkeypatch.setattr(comm, "get_rank", lambda: 1)
+    assert not torch.equal(outputs(iterations=1)[0], unbroken[0])
 
 
 def test_state_goes_round():

@@ -69,7 +69,12 @@ def make_output_dir(path: str, *, resume: bool, training: bool, overwrite: bool)
         os.remove(probe)
     except OSError as error:
         raise ValueError(f"train.output_dir '{path}' cannot be written: {error}") from error
-    if training and not resume and not overwrite and os.path.exists(os.path.join(path, "last_checkpoint")):
+    last = os.path.join(path, "last_checkpoint")
+    if not training or resume or not os.path.exists(last):
+        return
+    if overwrite:
+        os.remove(last)  # else a crash before the first checkpoint would leave --resume to go on with the earlier run
+    else:
         raise ValueError(
             f"train.output_dir '{path}' holds the checkpoints of an earlier run; wanted --resume to go on with it, "
             "another train.output_dir, or train.overwrite=true"

@@ -108,7 +108,8 @@ class Trainer(SimpleTrainer):
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
-        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+        if state_dict["grad_scaler"]:  # empty when the run went on without float16 until now
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
 @contextlib.contextmanager
