@@ -174,13 +174,16 @@ def test_the_command_ends_in_one_clear_line():
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
+    """Crops, flips, padding and ignored borders are drawn alike, and the ranks' losses weigh by their valid pixels."""
     shared = ["dataset.num_classes=13", "model.backbone.drop_path_rate=0", "model.sem_seg_head.blocks.drop_path=0"]
+    # a large eps keeps Adam from blowing rounding errors of tiny gradients up to whole steps
+    shared += ["train.max_iter=20", "train.eval_period=0", "dataloader.train.total_batch_size=8", "optimizer.eps=0.01"]
     for processes in (1, 2):
         done = run_script(*shared, f"train.output_dir={tmp_path}/{processes}", processes=processes)
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (weights(tmp_path / f"{processes}/model_final.pth") for processes in (1, 2))
     for key in one:
-        torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-5, msg=key)
+        torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-6, msg=key)
     single, double = (metrics(tmp_path / str(processes))[-1]["sem_seg/mIoU"] for processes in (1, 2))
     assert double == pytest.approx(single, abs=0.05)
 
