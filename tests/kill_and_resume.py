@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-ITERATIONS = 60
+ITERATIONS = 500
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen:
@@ -29,7 +29,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen:
         "train.log_period=1",
         "train.checkpointer={period: 1, max_to_keep: 3}",
         "lr_multiplier.warmup_iter=5",
-        "dataloader.train.total_batch_size=4",
+        "dataloader.train.total_batch_size=2",
         "dataloader.evaluator=null",
     ]
     command = [
@@ -51,6 +51,28 @@ def finish(process: subprocess.Popen) -> None:
         sys.exit(f"a run failed:\n{errors}")
 
 
+def wait_for_progress(process: subprocess.Popen, last: Path) -> None:
+    """Until the run has written a checkpoint of its own."""
+    before = last.stat().st_mtime_ns if last.exists() else None
+    while process.poll() is None and (not last.exists() or last.stat().st_mtime_ns == before):
+        time.sleep(0.01)
+
+
+def kill_at_random(folder: Path, draw: random.Random) -> str:
+    """Go on with the run in `folder` and kill it: every fourth time anywhere in its start, else among its steps."""
+    process, last = start(folder, "--resume"), folder / "last_checkpoint"
+    in_start = draw.random() < 0.25
+    if not in_start:
+        wait_for_progress(process, last)
+    wait = draw.uniform(0, 8 if in_start else 2)
+    time.sleep(wait)
+    ended = process.poll() is not None
+    process.kill()
+    process.communicate()
+    moment = "after its end" if ended else f"{wait:.2f} s after {'its start' if in_start else 'a checkpoint'}"
+    return f"{moment}; last checkpoint {last.read_text() if last.exists() else 'none'}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
@@ -59,20 +81,10 @@ def main() -> None:
     draw = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         unbroken, broken = Path(name, "unbroken"), Path(name, "broken")
-        began = time.monotonic()
-        finish(start(unbroken))
-        whole = time.monotonic() - began
         for kill in range(args.kills):
-            process, wait = start(broken, "--resume"), draw.uniform(0, whole / 2)
-            time.sleep(wait)
-            process.kill()
-            process.wait()
-            last = broken / "last_checkpoint"
-            print(
-                f"kill {kill + 1} after {wait:.1f} s; last checkpoint {last.read_text() if last.exists() else 'none'}",
-                flush=True,
-            )
+            print(f"kill {kill + 1}: {kill_at_random(broken, draw)}", flush=True)
         finish(start(broken, "--resume"))
+        finish(start(unbroken))
         wanted, got = (torch.load(folder / "model_final.pth")["model"] for folder in (unbroken, broken))
         different = [key for key in wanted if not torch.equal(wanted[key], got[key])]
     if different:
