@@ -14,9 +14,9 @@ if importlib.util.find_spec("detectron2") is None:
     )
 
 from . import meta_arch
-from .data import datasets
+from .data import datasets, folders
 from .predictor import Predictor
 from .structtoken import head
 
-__all__ = ["Predictor", "datasets", "head", "meta_arch"]
+__all__ = ["Predictor", "datasets", "folders", "head", "meta_arch"]
 __version__ = "0.1.0"

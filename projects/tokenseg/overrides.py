@@ -1,4 +1,7 @@
-"""Configs from the command line: loading, and overrides that are checked before they are applied."""
+"""Configs from the command line: loading, and overrides that are checked before they are applied.
+
+`${count:${a.b}}` in a config is the number of items of the list a.b.
+"""
 
 import difflib
 import inspect
@@ -10,6 +13,9 @@ from detectron2.config import LazyConfig
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+# A class count follows from the class names, after overrides too.
+OmegaConf.register_new_resolver("count", len, replace=True)
 
 YACS_KEYS = {
     "MODEL.WEIGHTS": "train.init_checkpoint",
@@ -28,7 +34,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
 
     Args:
         path: of the file.
-        overrides: `key=value` each, in Hydra's grammar.
+        overrides: `key=value` each, in Hydra's grammar; `key=@FILE` gives a list, one item a line of the file.
 
     Raises:
         ValueError: no such file, one that is no config, or an override that does not fit; says what would.
@@ -48,13 +54,16 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
 def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Apply `key=value` overrides to a config, in place, each checked first; see `load_config`."""
     for override in overrides:
-        key, equals, _ = override.partition("=")
+        key, equals, value = override.partition("=")
         if not equals:
             raise ValueError(_no_equals(override))
         _check_key(config, key)
         old = OmegaConf.select(config, key)
         try:
-            LazyConfig.apply_overrides(config, [override])
+            if value.startswith("@"):
+                OmegaConf.update(config, key, _lines(value[1:]))
+            else:
+                LazyConfig.apply_overrides(config, [override])
         except Exception as error:  # Hydra's and OmegaConf's share no base class
             raise ValueError(f"override '{override}' cannot be applied: {str(error).strip()}") from error
         new = OmegaConf.select(config, key)
@@ -62,6 +71,12 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if type(old) is int and isinstance(new, float) and new.is_integer():  # 1e3
             OmegaConf.update(config, key, int(new))
     return config
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a text file that are not empty."""
+    with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+        return [line.strip() for line in file if line.strip()]
 
 
 def _no_equals(override: str) -> str:
@@ -120,7 +135,8 @@ def _check_type(override: str, old: object, new: object) -> None:
     elif isinstance(old, (int, float)):
         fits, wanted = new is None or (isinstance(new, (int, float)) and not isinstance(new, bool)), "a number"
     elif isinstance(old, (DictConfig, ListConfig)):
-        fits, wanted = not isinstance(new, (str, int, float)), "a list" if isinstance(old, ListConfig) else "a mapping"
+        fits = not isinstance(new, (str, int, float))
+        wanted = "a list, such as '[a,b]' or @FILE" if isinstance(old, ListConfig) else "a mapping"
     else:
         return
     if not fits:

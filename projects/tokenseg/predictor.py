@@ -53,7 +53,7 @@ class Predictor:
         mapper = config.dataloader.test.mapper
         self._augmentations = T.AugmentationList(list(instantiate(mapper.augmentations)))
         self._image_format = mapper.image_format
-        names = config.dataloader.test.dataset
+        names = instantiate(config.dataloader.test.dataset)  # own data is registered by a call
         self.metadata: Metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
 
     def __call__(self, image: str | PathLike | np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
+import timm.layers
 from detectron2.solver.lr_scheduler import WarmupParamScheduler
 from fvcore.common.param_scheduler import ParamScheduler, PolynomialDecayParamScheduler
 from torch import nn
@@ -13,6 +14,10 @@ _NORMS = (
     nn.LayerNorm,
     nn.LocalResponseNorm,
     nn.RMSNorm,
+    timm.layers.RmsNorm,
+    timm.layers.RmsNorm2d,
+    timm.layers.SimpleNorm,
+    timm.layers.SimpleNorm2d,
 )
 
 

@@ -82,7 +82,7 @@ def test_size_and_color_do_not_tell_the_things_apart(scenes):
     mean_areas = np.array([np.mean(values) for values in areas.values()])
     mean_colors = np.array([np.mean(values, axis=0) for values in colors.values()])
     assert np.all(np.abs(mean_areas / mean_areas.mean() - 1) < 0.15)
-    assert np.all(np.abs(mean_colors - mean_colors.mean(axis=0)) < 25)
+    assert np.all(np.abs(mean_colors - mean_colors.mean(axis=0)) < 15)
 
 
 def test_every_stuff_class_occurs_above_and_below(scenes):

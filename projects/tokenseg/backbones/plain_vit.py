@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 
-import timm
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor
+
+from .timm_models import check_sides, create, outline, plain, takes
+from .weights import load_timm_weights
 
 
 class PlainViT(Backbone):
     """Outputs of chosen blocks of a timm vision transformer, as maps at the stride of its patches.
 
-    The class token, where there is one, takes part in the attention and is dropped from the output; there is no final
-    norm (unused, it would get no gradient). Position codes are made at `img_size` and resampled for other inputs.
+    ViT, DeiT, CLIP, DINOv2, DINOv3, EVA-02 and their like take any multiple of the patch: position codes are made at
+    `img_size` and resampled for other inputs, rotary ones computed. BEiT takes squares of `img_size` alone, since its
+    attention has a table of relative positions for that size: run it in a sliding window.
+
+    Class token and registers, where there are any, take part in the attention and are dropped from the output. What
+    comes after the last chosen block is absent, the final norm too: unused, it would get no gradient.
     """
 
     def __init__(
@@ -23,6 +29,7 @@ class PlainViT(Backbone):
         out_blocks: Sequence[int],
         drop_path_rate: float = 0.0,
         pretrained: bool = True,
+        weights_file: str = "",
         activation_checkpointing: bool = False,
         timm_args: Mapping[str, object] | None = None,
     ) -> None:
@@ -32,42 +39,42 @@ class PlainViT(Backbone):
             img_size: side in pixels of the square input whose position codes are the parameters; the training crop.
             out_blocks: blocks, counted from 0, whose outputs are the features `block0`, `block1`, ... by number.
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
-            pretrained: whether a fresh training begins from timm's weights (see `load_pretrained`).
+            pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
+            weights_file: begin from this file instead: .safetensors, .pth, or for a ViT Google's .npz.
             activation_checkpointing: recompute the blocks in the backward pass to save memory.
-            timm_args: further arguments of the timm model, such as `patch_size`.
+            timm_args: further arguments of the timm model, such as `patch_size` or `class_token`.
 
         Raises:
-            ValueError: an unknown model name, or a block the model does not have.
+            ValueError: an unknown or hierarchical model, arguments that do not fit it, or a block it does not have.
         """
         super().__init__()
-        if not timm.is_model(model_name):
-            near = timm.list_models(f"*{model_name.split('.')[0]}*")[:5]
-            raise ValueError(f"timm has no model '{model_name}'" + (f"; near names: {', '.join(near)}" if near else ""))
-        self._create_args = dict(
-            model_name=model_name,
-            img_size=img_size,
-            dynamic_img_size=True,
-            num_classes=0,
-            global_pool="",
-            **(timm_args or {}),
-        )
-        self.pretrained = pretrained
-        self.vit = timm.create_model(**self._create_args, drop_path_rate=drop_path_rate)
-        depth = len(self.vit.blocks)
+        # no pooling: most pool the class token, which `timm_args` may leave out
+        args = dict(model_name=model_name, num_classes=0, global_pool="") | plain(timm_args)
+        whole = outline(**args)
+        strides = sorted({info["reduction"] for info in whole.feature_info})
+        if len(strides) > 1:
+            raise ValueError(f"{model_name} gives maps at strides {strides}; wanted a plain one (or use TimmPyramid)")
+        depth = len(whole.feature_info)
         if not out_blocks or not all(0 <= block < depth for block in out_blocks):
             raise ValueError(f"out_blocks are {list(out_blocks)}; {model_name} has the blocks 0 to {depth - 1}")
+        args["img_size"], self._fixed_size = img_size, img_size
+        if takes(whole, "dynamic_img_size"):
+            args["dynamic_img_size"], self._fixed_size = True, None
+        self.pretrained = pretrained or bool(weights_file)
+        self._weights_file, self._timm_args = weights_file, args
+
         self._out_blocks = sorted(out_blocks)
+        self.vit = create(**args, drop_path_rate=drop_path_rate)
         self.vit.prune_intermediate_layers(self._out_blocks, prune_norm=True, prune_head=True)
         self.vit.set_grad_checkpointing(activation_checkpointing)
 
-        stride = self.vit.patch_embed.patch_size[0]
         self._out_features = [f"block{block}" for block in self._out_blocks]
         self._out_feature_channels = dict.fromkeys(self._out_features, self.vit.embed_dim)
-        self._out_feature_strides = dict.fromkeys(self._out_features, stride)
+        self._out_feature_strides = dict.fromkeys(self._out_features, strides[0])
 
     @property
     def size_divisibility(self) -> int:
-        return self.vit.patch_embed.patch_size[0]
+        return self._fixed_size or self._out_feature_strides[self._out_features[0]]
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         return {
@@ -76,18 +83,30 @@ class PlainViT(Backbone):
         }
 
     def load_pretrained(self) -> None:
-        """Take over timm's weights, position codes resampled to `img_size`; called when a training starts afresh."""
-        source = timm.create_model(**self._create_args, pretrained=True)
-        source.prune_intermediate_layers(self._out_blocks, prune_norm=True, prune_head=True)
-        self.vit.load_state_dict(source.state_dict())
+        """Take over pretrained weights, resampled to this size and patch; called when a training starts afresh.
+
+        Raises:
+            ValueError: see `load_timm_weights`.
+        """
+        load_timm_weights(self.vit, self._timm_args, weights_file=self._weights_file)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            images: (N, 3, H, W), both sides multiples of the patch.
+            images: (N, 3, H, W), both sides multiples of the patch; `img_size` where a model takes no other.
 
         Returns:
-            `block<i>`: (N, C, H / patch, W / patch), in channels-last memory order.
+            `block<i>`: (N, C, H / patch, W / patch).
+
+        Raises:
+            ValueError: images of another size.
         """
+        if self._fixed_size and images.shape[-2:] != (self._fixed_size, self._fixed_size):
+            height, width = images.shape[-2:]
+            raise ValueError(
+                f"the input has {height}x{width} pixels; this model takes {self._fixed_size}x{self._fixed_size} alone: "
+                f"crop to that in training, and infer by SlidingWindow(window={self._fixed_size})"
+            )
+        check_sides(images, self.size_divisibility)
         maps = self.vit.forward_intermediates(images, indices=self._out_blocks, intermediates_only=True)
         return dict(zip(self._out_features, maps, strict=True))

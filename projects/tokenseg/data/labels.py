@@ -1,4 +1,6 @@
-"""Reading label maps: the one place that turns a label PNG into class ids."""
+"""Reading label maps: the one place that turns a label PNG into class ids, for training and for evaluation."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
@@ -25,13 +27,48 @@ def read_label(path: str) -> np.ndarray:
     return label.astype(np.int64)
 
 
+def map_ids(label: np.ndarray, id_map: Mapping[int, int], *, path: str) -> np.ndarray:
+    """Replace the stored ids of a label map by class ids.
+
+    Args:
+        label: (H, W) int64.
+        id_map: stored id -> class id, none negative; it names every id there is.
+        path: of the label file, for the message.
+
+    Raises:
+        ValueError: a stored id that the map does not name.
+    """
+    table = np.full(max(id_map) + 2, -1, dtype=np.int64)  # the last place is for all ids that the map lacks
+    table[list(id_map)] = list(id_map.values())
+    mapped = table[np.where((label >= 0) & (label < len(table)), label, -1)]
+    if (mapped < 0).any():
+        raise ValueError(
+            f"label file {path} holds the ids {_listed(np.unique(label[mapped < 0]).tolist())}, which the id map does "
+            f"not name; wanted {_listed(sorted(id_map))}"
+        )
+    return mapped
+
+
+def read_class_ids(record: Mapping) -> np.ndarray:
+    """Read the label map of a data set's record as (H, W) int64 class ids: by its `sem_seg_id_map`, if it has one.
+
+    Raises:
+        ValueError: see `read_label` and `map_ids`.
+    """
+    path, id_map = record["sem_seg_file_name"], record.get("sem_seg_id_map")
+    label = read_label(path)
+    return label if id_map is None else map_ids(label, id_map, path=path)
+
+
+def _listed(values: list) -> str:
+    return ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+
+
 def check_label_range(label: np.ndarray, *, num_classes: int, ignore_label: int, path: str) -> None:
     """Raise ValueError, naming the file, unless every id of `label` is below `num_classes` or the ignore label."""
     wrong = (label != ignore_label) & ((label < 0) | (label >= num_classes))
     if wrong.any():
-        ids = np.unique(label[wrong])
-        shown = ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
         raise ValueError(
-            f"label file {path} holds the ids {shown}; "
+            f"label file {path} holds the ids {_listed(np.unique(label[wrong]).tolist())}; "
             f"wanted 0 to {num_classes - 1}, or {ignore_label} for ignored pixels"
         )

@@ -6,6 +6,7 @@ generators are seeded with (seed, i) while it is augmented.
 """
 
 import contextlib
+import logging
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ from detectron2.data.build import trivial_batch_collator
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
+
+logger = logging.getLogger(__name__)
 
 
 def load_records(names: str | Sequence[str]) -> list[dict]:
@@ -37,6 +40,9 @@ def load_records(names: str | Sequence[str]) -> list[dict]:
             raise ValueError(_not_there(name, error)) from error
         if not found:
             raise ValueError(_not_there(name, "it has no images"))
+        classes = MetadataCatalog.get(name).get("stuff_classes", [])
+        shown = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
+        logger.info("Data set %s: %d images, %d classes (%s)", name, len(found), len(classes), shown)
         records += found
     return records
 

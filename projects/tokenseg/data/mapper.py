@@ -9,7 +9,7 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from .labels import check_label_range, read_label
+from .labels import check_label_range, read_class_ids
 
 
 class SemSegMapper(DatasetMapper):
@@ -42,7 +42,8 @@ class SemSegMapper(DatasetMapper):
     def __call__(self, dataset_dict: dict) -> dict:
         """
         Args:
-            dataset_dict: a record with `file_name`, and `sem_seg_file_name` in training.
+            dataset_dict: a record with `file_name`, and in training `sem_seg_file_name` and, where stored ids are no
+                class ids, `sem_seg_id_map`.
 
         Returns:
             The record with `image` (3, H, W) uint8, `height` and `width` of the file in pixels, and in training
@@ -70,7 +71,7 @@ class SemSegMapper(DatasetMapper):
 
     def _read_label(self, record: dict, size: tuple[int, int]) -> np.ndarray:
         path = record["sem_seg_file_name"]
-        label = read_label(path)
+        label = read_class_ids(record)
         if label.shape != size:
             raise ValueError(
                 f"image {record['file_name']} has height x width {size[0]}x{size[1]}, its label map {path} "

@@ -7,11 +7,12 @@ import os
 from collections import OrderedDict
 
 import numpy as np
+from detectron2.data import DatasetCatalog
 from detectron2.evaluation import SemSegEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from ..data.labels import check_label_range, read_label
+from ..data.labels import check_label_range, read_class_ids
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class ConfusionEvaluator(SemSegEvaluator):
         if save_predictions and not output_dir:
             raise ValueError("save_predictions is on; wanted an output_dir to write them to, got none")
         self._save_predictions = save_predictions
+        self._records = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
 
     def reset(self) -> None:
         self._confusion = np.zeros((self._num_classes, self._num_classes), dtype=np.int64)
@@ -95,8 +97,8 @@ class ConfusionEvaluator(SemSegEvaluator):
                 )
             # indices of max, not argmax: the same values, and much faster on the CPU
             prediction = output["sem_seg"].max(dim=0).indices.to(self._cpu_device).numpy()
-            path = self.input_file_to_gt_file[record["file_name"]]
-            label = read_label(path)
+            truth = self._records[record["file_name"]]
+            path, label = truth["sem_seg_file_name"], read_class_ids(truth)
             if label.shape != prediction.shape:
                 raise ValueError(f"label map {path} has size {label.shape}, the prediction {prediction.shape}")
             check_label_range(label, num_classes=self._num_classes, ignore_label=self._ignore_label, path=path)

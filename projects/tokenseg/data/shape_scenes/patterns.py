@@ -38,6 +38,11 @@ def _area(polygon: np.ndarray) -> float:
     return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
 
 
+def perimeter(outline: Outline) -> float:
+    """Length of all borders, holes included."""
+    return sum(float(np.linalg.norm(polygon - np.roll(polygon, 1, axis=0), axis=1).sum()) for polygon in outline)
+
+
 def _unit_area(outer: np.ndarray, *holes: np.ndarray) -> Outline:
     scale = (_area(outer) - sum(map(_area, holes))) ** -0.5
     center = (outer.min(axis=0) + outer.max(axis=0)) / 2

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from .classes import IGNORE_LABEL, STUFF, THINGS, Thing
-from .patterns import Texture
+from .patterns import Texture, perimeter
 
 SPLITS = ("train", "val")
 
@@ -15,7 +15,7 @@ _SUPERSAMPLING = 4
 _MIN_CONTRAST = 70.0  # RGB distance of a new colour from what lies under it
 _MIN_VISIBLE = 0.7  # part of a thing that neither the image border nor later things may hide
 _MAX_TURN = np.deg2rad(15)
-_RIM_WIDTH = 2.5
+_RIM_SHARE = 0.33  # of the area of every thing: with rims of equal width a ring would be the darkest thing
 _TRIES = 12
 
 
@@ -128,7 +128,6 @@ class _Canvas:
                 side=side,
                 angle=self.rng.uniform(-_MAX_TURN, _MAX_TURN),
                 shape=(height, width),
-                rim_width=_RIM_WIDTH * self.scale,
             )
             covered = alpha >= 0.5
             left = np.bincount(self.instances[~covered], minlength=len(self.whole_areas) + 1)[1:]
@@ -193,13 +192,14 @@ def _mixed(first: np.ndarray, second: np.ndarray, field: np.ndarray) -> np.ndarr
 
 
 def _coverage(
-    thing: Thing, *, center: np.ndarray, side: float, angle: float, shape: tuple[int, int], rim_width: float
+    thing: Thing, *, center: np.ndarray, side: float, angle: float, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Parts (H, W) of every pixel that a thing and its rim cover, by drawing both several times larger."""
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     corners = [np.rint(_SUPERSAMPLING * (center + side * polygon @ turn)).astype(np.int32) for polygon in thing.outline]
     whole, rim = np.zeros((2, *(_SUPERSAMPLING * length for length in shape)), np.uint8)
     cv2.fillPoly(whole, corners, 255)
+    rim_width = _RIM_SHARE * side / perimeter(thing.outline)
     # Half of the line lies outside the thing and is cut off.
     cv2.polylines(rim, corners, isClosed=True, color=255, thickness=round(2 * _SUPERSAMPLING * rim_width))
     fine = np.stack([whole, np.minimum(whole, rim)], axis=-1)

@@ -1,0 +1,21 @@
+"""Detectron2's own ResNet-50 and 101, to be imported and changed.
+
+Their ImageNet weights are MSRA's: train.init_checkpoint=R-50.pkl train.allow_pickle=true, and pixels in BGR order, mean
+103.53, 116.28, 123.675, standard deviation 1. Unlike timm's, they pad nothing to whole strides (size_divisibility 0): a
+map of an input of H pixels has ceil(H / stride) rows.
+"""
+
+from detectron2.config import LazyCall as L
+from detectron2.modeling.backbone import BasicStem, ResNet
+
+
+def _resnet(depth):
+    return L(ResNet)(
+        stem=L(BasicStem)(in_channels=3, out_channels=64, norm="FrozenBN"),
+        stages=L(ResNet.make_default_stages)(depth=depth, stride_in_1x1=True, norm="FrozenBN"),
+        out_features=["res2", "res3", "res4", "res5"],
+    )
+
+
+resnet50 = _resnet(50)
+resnet101 = _resnet(101)

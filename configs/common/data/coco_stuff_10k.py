@@ -1,0 +1,9 @@
+"""COCO-Stuff-10K, 171 classes."""
+
+from tokenseg.data.classes import COCO_STUFF_10K
+
+from .sem_seg import dataloader, dataset
+
+dataset.update(
+    train="coco_stuff_10k_sem_seg_train", test="coco_stuff_10k_sem_seg_test", num_classes=len(COCO_STUFF_10K)
+)

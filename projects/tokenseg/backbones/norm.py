@@ -1,0 +1,47 @@
+"""Batch normalisation of a finished model in another kind."""
+
+import torch
+from detectron2.layers import NaiveSyncBatchNorm
+from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
+from torch import Tensor, nn
+
+KINDS = ("BN", "SyncBN", "FrozenBN")
+
+
+def convert_batch_norm(model: nn.Module, kind: str) -> nn.Module:
+    """The model with its batch norms of the kind named; weights, statistics and their names stay.
+
+    Args:
+        model: is changed; use what is returned.
+        kind: `BN` as it is, `SyncBN` over the batches of all processes (on the CPU too), or `FrozenBN`, which keeps its
+            statistics and has no parameters.
+
+    Raises:
+        ValueError: another kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"norm is '{kind}'; wanted one of {', '.join(KINDS)}")
+    if kind == "FrozenBN":
+        return freeze_batch_norm_2d(model)
+    if kind == "SyncBN":
+        # torch's own refuses the CPU
+        return convert_sync_batchnorm(model) if torch.cuda.is_available() else _synchronise_on_cpu(model)
+    return model
+
+
+class _CpuSyncBatchNorm(NaiveSyncBatchNorm):
+    def forward(self, features: Tensor) -> Tensor:
+        # (N, C, H, W); means in bfloat16 would lose the variance
+        return super().forward(features.float()).to(features.dtype)
+
+
+def _synchronise_on_cpu(module: nn.Module) -> nn.Module:
+    if type(module) is nn.BatchNorm2d:
+        synchronised = _CpuSyncBatchNorm(
+            module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
+        )
+        synchronised.load_state_dict(module.state_dict())
+        return synchronised
+    for name, child in module.named_children():
+        module.add_module(name, _synchronise_on_cpu(child))
+    return module

@@ -1,0 +1,130 @@
+"""timm's hierarchical models (Swin, ResNet, ConvNeXt and their like) as Detectron2 backbones: maps res2 to res5."""
+
+from collections.abc import Mapping, Sequence
+
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+
+from .norm import convert_batch_norm
+from .timm_models import check_sides, create, outline, plain, takes
+from .weights import load_timm_weights
+
+_STAGES = ("res2", "res3", "res4", "res5")
+_STRIDES = (4, 8, 16, 32)
+
+
+class TimmPyramid(Backbone):
+    """Outputs of the stages of a hierarchical timm model, as maps at strides 4, 8, 16 and 32, or less if dilated.
+
+    Inputs are multiples of the greatest stride, of any shape. Swin's windows keep size and shift in every stage, also
+    where they are larger than the map: so its weights have the same shapes for every input, and its maps are those of
+    a model made for that size wherever the map is larger than the window.
+
+    Stages after the last one chosen, final norm and head are absent: unused, they would get no gradient.
+    """
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        out_features: Sequence[str] = _STAGES,
+        output_stride: int = 32,
+        norm: str = "BN",
+        out_norm: bool = False,
+        drop_path_rate: float = 0.0,
+        pretrained: bool = True,
+        weights_file: str = "",
+        activation_checkpointing: bool = False,
+        timm_args: Mapping[str, object] | None = None,
+    ) -> None:
+        """
+        Args:
+            model_name: timm's name, with the tag of the pretrained weights.
+            out_features: which of `res2`, `res3`, `res4`, `res5`.
+            output_stride: 8 or 16: later stages are dilated instead of striding further, where timm has that.
+            norm: kind of batch norm, where the model has any: `BN`, `SyncBN` or `FrozenBN`.
+            out_norm: whether each map passes a layer norm of its own, as is the custom for Swin under heads that do not
+                normalise what they get.
+            drop_path_rate: stochastic depth of the last block, rising linearly from 0.
+            pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
+            weights_file: begin from this file instead: .safetensors or .pth.
+            activation_checkpointing: recompute the blocks in the backward pass to save memory; batch norms then count
+                each batch twice in their running statistics.
+            timm_args: further arguments of the timm model.
+
+        Raises:
+            ValueError: an unknown or plain model, arguments that do not fit it, or an unknown feature or norm.
+        """
+        super().__init__()
+        if not out_features or not set(out_features) <= set(_STAGES):
+            raise ValueError(f"out_features are {list(out_features)}; wanted some of {', '.join(_STAGES)}")
+        self._out_features = [name for name in _STAGES if name in out_features]
+        args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
+        whole = outline(**args)
+        # without the second, Swin drops the shift of stages that were no larger than a window when it was made
+        args |= {name: True for name in ("dynamic_img_size", "always_partition") if takes(whole, name)}
+        if output_stride != _STRIDES[-1]:
+            args["output_stride"] = output_stride
+        if drop_path_rate or takes(whole, "drop_path_rate"):
+            args["drop_path_rate"] = drop_path_rate
+        self.pretrained = pretrained or bool(weights_file)
+        self._weights_file, self._timm_args = weights_file, args
+
+        trunk = create(**args)
+        self._indices = self._publish(trunk, output_stride)
+        trunk.prune_intermediate_layers(self._indices, prune_norm=True, prune_head=True)
+        trunk.set_grad_checkpointing(activation_checkpointing)
+        self.trunk = convert_batch_norm(trunk, norm)
+        self.out_norms = nn.ModuleDict()
+        if out_norm:
+            self.out_norms.update({name: LayerNorm2d(n) for name, n in self._out_feature_channels.items()})
+
+    def _publish(self, trunk: nn.Module, output_stride: int) -> list[int]:
+        """Note channels and strides, and return which of timm's maps to take: of the last four, after a stem's."""
+        wanted = [min(stride, output_stride) for stride in _STRIDES]
+        found = [info["reduction"] for info in trunk.feature_info]
+        if found[-4:] != wanted:
+            raise ValueError(
+                f"{self._timm_args['model_name']} gives maps at strides {found}; wanted a hierarchical model, the last "
+                f"four at {wanted} (output_stride is 8, 16 or 32; PlainViT takes plain models)"
+            )
+        levels = {name: len(found) - 4 + _STAGES.index(name) for name in self._out_features}
+        self._out_feature_channels = {name: trunk.feature_info[level]["num_chs"] for name, level in levels.items()}
+        self._out_feature_strides = {name: found[level] for name, level in levels.items()}
+        return list(levels.values())
+
+    @property
+    def size_divisibility(self) -> int:
+        return max(self._out_feature_strides.values())
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {
+            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
+            for name in self._out_features
+        }
+
+    def load_pretrained(self) -> None:
+        """Take over pretrained weights; called when a training starts afresh.
+
+        Raises:
+            ValueError: see `load_timm_weights`.
+        """
+        load_timm_weights(self.trunk, self._timm_args, weights_file=self._weights_file)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            images: (N, 3, H, W), both sides multiples of `size_divisibility`.
+
+        Returns:
+            `res<i>`: (N, C_i, H / stride_i, W / stride_i).
+
+        Raises:
+            ValueError: images of another size.
+        """
+        check_sides(images, self.size_divisibility)
+        maps = self.trunk.forward_intermediates(images, indices=self._indices, intermediates_only=True)
+        features = dict(zip(self._out_features, maps, strict=True))
+        return {name: self.out_norms[name](x) if self.out_norms else x for name, x in features.items()}

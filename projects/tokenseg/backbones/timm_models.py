@@ -1,0 +1,65 @@
+"""timm's models by name, with errors that say what to do."""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+
+import timm
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+
+def create(model_name: str, **timm_args: object) -> nn.Module:
+    """A timm model with random weights.
+
+    Args:
+        model_name: timm's name, with or without the tag of its pretrained weights.
+        timm_args: of the model.
+
+    Raises:
+        ValueError: an unknown name or tag, or arguments that the model does not take.
+    """
+    architecture = model_name.split(".")[0]
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
+        raise ValueError(f"timm has no model '{model_name}'" + (f"; near names: {', '.join(near)}" if near else ""))
+    try:
+        timm.get_pretrained_cfg(model_name)
+    except RuntimeError as error:
+        tags = ", ".join(timm.list_pretrained(f"{architecture}.*"))
+        raise ValueError(f"timm has no weights '{model_name}'; it has {tags or 'none for this model'}") from error
+    try:
+        return timm.create_model(model_name, **timm_args)
+    except (AssertionError, TypeError) as error:
+        raise ValueError(f"timm cannot build {model_name} with {timm_args}: {error}") from error
+
+
+def outline(model_name: str, **timm_args: object) -> nn.Module:
+    """A whole timm model without memory for its weights; see `create`."""
+    with torch.device("meta"):
+        return create(model_name, **timm_args)
+
+
+def plain(timm_args: Mapping[str, object] | None) -> dict[str, object]:
+    """Arguments of a timm model as Python's own dict and lists.
+
+    Detectron2's `instantiate` hands on dicts as OmegaConf's, and timm does not take their lists for lists.
+    """
+    if isinstance(timm_args, DictConfig):
+        return OmegaConf.to_container(timm_args, resolve=True)
+    return dict(timm_args or {})
+
+
+def takes(model: nn.Module, argument: str) -> bool:
+    """Whether the class of a timm model has a constructor argument of this name."""
+    return argument in inspect.signature(type(model)).parameters
+
+
+def check_sides(images: Tensor, divisor: int) -> None:
+    """Raise a ValueError unless both sides of (N, C, H, W) images are multiples of `divisor` pixels."""
+    height, width = images.shape[-2:]
+    if height % divisor or width % divisor:
+        raise ValueError(
+            f"the input has {height}x{width} pixels; wanted multiples of {divisor} (size_divisibility says so)"
+        )

@@ -1,0 +1,157 @@
+"""Pretrained weights of timm models: off the hub or its local cache, or out of a file handed over."""
+
+import logging
+import math
+import os
+import sys
+import threading
+from collections.abc import Mapping
+
+import timm
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.utils import get_session
+from torch import Tensor, nn
+
+from .timm_models import outline
+
+logger = logging.getLogger(__name__)
+
+# Seconds to wait for the hub's first answer; its own client goes on trying for 46.
+PATIENCE = 8.0
+
+
+def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weights_file: str = "") -> None:
+    """Load pretrained weights into a timm model whose head, norm or last blocks may be gone.
+
+    Position codes, tables of relative positions and patches are resampled to the model's size by timm's own rules,
+    which also read the files of the models' authors. What did not load is logged. No file is read that could run code.
+
+    Args:
+        model: takes the weights, in place.
+        timm_args: `model_name` and the further arguments that made the model.
+        weights_file: of the weights; empty: the hub's.
+
+    Raises:
+        ValueError: no such file, no network, or weights of another model; says what to do.
+    """
+    name = timm_args["model_name"]
+    path = weights_file or _file_off_hub(model.pretrained_cfg, name)
+    if not os.path.isfile(path):
+        raise ValueError(f"weights_file '{path}' does not exist (looked in {os.getcwd()})")
+    logger.info("Reading pretrained weights of %s from %s", name, path)
+    try:
+        if path.endswith(".npz"):
+            _load_npz(model, path)
+            return
+        state = timm.models.load_state_dict(path)
+        whole = outline(**timm_args)
+        state = _convert(state, whole)
+    except Exception as error:  # whatever timm's rules stumble over in a foreign file
+        raise ValueError(f"'{path}' cannot be read as weights of {name}: {error}") from error
+    _load(model, state, whole, source=f"'{path}', read as weights of {name},")
+
+
+def _load_npz(model: nn.Module, path: str) -> None:
+    if not hasattr(model, "load_pretrained"):
+        raise ValueError("timm reads .npz files for ViTs alone")
+    model.load_pretrained(path)
+
+
+def _convert(state: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
+    """The weights under the names and in the shapes of the whole model."""
+    if getattr(whole, "num_prefix_tokens", None) == 0:
+        state = _without_class_token(state)
+    # by timm's convention the rules stand beside the model
+    rules = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
+    return rules(state, whole) if rules else state
+
+
+def _without_class_token(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a ViT for a model that has no class token; timm would resample its position code with the others."""
+    state = {key: value for key, value in state.items() if key != "cls_token"}
+    codes = state.get("pos_embed")
+    if codes is not None and math.isqrt(codes.shape[1] - 1) ** 2 == codes.shape[1] - 1:
+        state["pos_embed"] = codes[:, 1:]
+    return state
+
+
+def _load(model: nn.Module, state: dict[str, Tensor], whole: nn.Module, *, source: str) -> None:
+    wanted = model.state_dict()
+    fitting = [key for key in wanted if key in state]
+    if not fitting:
+        raise ValueError(
+            f"{source} holds none of its {len(wanted)} weights: it has {', '.join(list(state)[:3])}, ...; "
+            f"wanted {', '.join(list(wanted)[:3])}, ... (a checkpoint of a training here is for train.init_checkpoint)"
+        )
+    misshapen = [
+        f"{key} {tuple(state[key].shape)}, wanted {tuple(wanted[key].shape)}"
+        for key in fitting
+        if state[key].shape != wanted[key].shape
+    ]
+    if misshapen:
+        raise ValueError(f"{source} has {len(misshapen)} weights of another shape: {', '.join(misshapen[:3])}")
+    found = model.load_state_dict(state, strict=False)
+    logger.info("%d of the backbone's %d weights loaded", len(fitting), len(wanted))
+    # what comes after the maps: blocks, final norm, head
+    beyond = {name for name, child in whole.named_children() if not list(child.parameters())} | {"head"}
+    known = whole.state_dict().keys()
+    unknown = [key for key in found.unexpected_keys if key not in known and key.split(".")[0] not in beyond]
+    unneeded = {".".join(key.split(".")[:2]) for key in found.unexpected_keys if key not in unknown}
+    if unneeded:
+        logger.info("Not needed of the file: %s", ", ".join(sorted(unneeded)))
+    for kind, keys in (("missing in the file", found.missing_keys), ("unknown to the model", unknown)):
+        if keys:
+            logger.warning("%d weights %s:\n  %s", len(keys), kind, "\n  ".join(keys))
+
+
+def _file_off_hub(cfg: Mapping[str, object], name: str) -> str:
+    """Path of the weights in the hub's local cache, downloaded if they are not there yet."""
+    repository, _, revision = (cfg.get("hf_hub_id") or "").partition("@")
+    if not repository:
+        raise ValueError(
+            f"timm knows no weights of {name} on the hub; {cfg.get('url') or 'it knows none at all'}; "
+            "give model.backbone.weights_file=FILE, another model_name, or model.backbone.pretrained=false"
+        )
+    names = [cfg["hf_hub_filename"]] if cfg.get("hf_hub_filename") else ["model.safetensors", "pytorch_model.bin"]
+    for file in names:
+        path = try_to_load_from_cache(repository, file, revision=revision or None)
+        if isinstance(path, str):
+            return path
+    obstacle = _obstacle_to_hub()
+    if not obstacle:
+        try:
+            return _download(repository, names, revision or None)
+        except Exception as error:  # the errors of the hub's client and of its transport share no base class
+            obstacle = f"the download failed: {error}"
+    raise ValueError(
+        f"no weights for {name}: not in the hub's cache here ({constants.HF_HUB_CACHE}), and {obstacle}. Download "
+        f"{names[0]} of {constants.ENDPOINT}/{repository} elsewhere and give model.backbone.weights_file=FILE, "
+        "or begin from random weights with model.backbone.pretrained=false"
+    )
+
+
+def _download(repository: str, names: list[str], revision: str | None) -> str:
+    for file in names[:-1]:
+        try:
+            return hf_hub_download(repository, file, revision=revision)
+        except EntryNotFoundError:
+            continue
+    return hf_hub_download(repository, names[-1], revision=revision)
+
+
+def _obstacle_to_hub() -> str:
+    """Why the hub does not answer; empty if it does. In a thread, since looking up a name has no time limit."""
+    outcome = []
+
+    def ask() -> None:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+            outcome.append("")
+        except Exception as error:
+            outcome.append(f"{constants.ENDPOINT} cannot be reached: {error}")
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return outcome[0] if outcome else f"{constants.ENDPOINT} did not answer within {PATIENCE:g} s"

@@ -1,0 +1,166 @@
+"""Archives as their authors publish them, read file by file; an unpacked copy reads the same."""
+
+import contextlib
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """
+    Args:
+        name: the file's name as published.
+        page: where it is offered.
+        parts: folders of interest inside the archive; a copy is known by them.
+        top: the folder inside the archive that they lie in; empty if they lie at the top.
+    """
+
+    name: str
+    page: str
+    parts: Sequence[str]
+    top: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """
+    Args:
+        name: path inside the archive, with slashes, relative to the folder that `Archive.parts` lie in.
+        read: gives the content.
+        path: the file itself where the copy is unpacked.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    path: Path | None = None
+
+
+def find_archives(archives: Sequence[Archive], places: Sequence[Path]) -> list[Path]:
+    """The file of each archive, or the folder that holds its unpacked content.
+
+    Args:
+        archives: what is wanted.
+        places: archive files, folders of archive files, and folders of unpacked archives.
+
+    Raises:
+        ValueError: a place does not exist, or archives are in none of the places; names them, their pages and what is
+            there instead.
+    """
+    for place in places:
+        if not place.exists():
+            raise ValueError(f"{place} does not exist; wanted an archive or a folder")
+    found = {archive.name: _find(archive, places) for archive in archives}
+    missing = [archive for archive in archives if found[archive.name] is None]
+    if missing:
+        wanted = "\n".join(
+            f"  {archive.name} from {archive.page}, or unpacked: a folder with {_inside(archive)}"
+            for archive in missing
+        )
+        there = "\n".join(f"  {place}: {_listing(place)}" for place in places)
+        raise ValueError(f"not found:\n{wanted}\nlooked in:\n{there}")
+    return list(found.values())
+
+
+def _inside(archive: Archive) -> str:
+    return " and ".join("/".join(filter(None, [archive.top, part])) for part in archive.parts)
+
+
+def _listing(place: Path) -> str:
+    if place.is_file():
+        return "a file"
+    names = sorted(item.name for item in place.iterdir())
+    return (", ".join(names[:8]) + (", ..." if len(names) > 8 else "")) or "an empty folder"
+
+
+def _find(archive: Archive, places: Sequence[Path]) -> Path | None:
+    for place in places:
+        if place.is_file() and place.name == archive.name:
+            return place
+        if (place / archive.name).is_file():
+            return place / archive.name
+    for place in places:
+        for folder in _unpacked(archive, place.absolute()):
+            if all((folder / part).is_dir() for part in archive.parts):
+                return folder
+    return None
+
+
+def _unpacked(archive: Archive, place: Path) -> Iterator[Path]:
+    """Folders in which the archive's content may begin if it was unpacked in `place`, or if `place` is its one part."""
+    parts = tuple(filter(None, archive.top.split("/")))
+    for start in (place, place / archive.name.split(".")[0]):
+        for used in range(len(parts) + 1):
+            yield start.joinpath(*parts[used:])
+    if [place.name] == list(archive.parts):
+        yield place.parent
+
+
+@contextlib.contextmanager
+def open_archive(archive: Archive, path: Path) -> Iterator[list[Entry]]:
+    """The files of an archive, in its order; of an unpacked copy in order of their names.
+
+    Args:
+        archive: what it is.
+        path: the archive, or the folder that holds its content.
+
+    Raises:
+        ValueError: the file is damaged, no archive, or another one. Also while entries are read.
+    """
+    try:
+        if path.is_dir():
+            yield list(_folder_entries(archive, path))
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path) as file:
+                yield _relative(archive, path, _zip_entries(file))
+        else:
+            with tarfile.open(path) as file:
+                yield _relative(archive, path, _tar_entries(file))
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); it may be incomplete. Download it again from {archive.page}"
+        ) from error
+
+
+def _folder_entries(archive: Archive, folder: Path) -> Iterator[Entry]:
+    """Files beside the parts and below them; what else a user keeps in that folder is not walked through."""
+    beside = [item for item in folder.iterdir() if item.is_file()]
+    below = (
+        Path(where) / name
+        for part in archive.parts
+        for where, _, names in os.walk(folder / part, followlinks=True)
+        for name in names
+    )
+    for path in sorted([*beside, *below]):
+        yield Entry(name=path.relative_to(folder).as_posix(), read=path.read_bytes, path=path)
+
+
+def _zip_entries(file: zipfile.ZipFile) -> Iterator[Entry]:
+    for info in file.infolist():
+        if not info.is_dir():
+            yield Entry(name=info.filename, read=lambda info=info: file.read(info))
+
+
+def _tar_entries(file: tarfile.TarFile) -> Iterator[Entry]:
+    for member in file.getmembers():
+        if member.isfile():
+            yield Entry(name=member.name.removeprefix("./"), read=lambda member=member: file.extractfile(member).read())
+
+
+def _relative(archive: Archive, path: Path, entries: Iterator[Entry]) -> list[Entry]:
+    """Entries with names that begin where the parts begin; what lies elsewhere is left out."""
+    entries = list(entries)
+    mark = f"/{archive.parts[0]}/"
+    top = next((name[: name.index(mark)] for name in (f"/{entry.name}" for entry in entries) if mark in name), None)
+    if top is None:
+        names = ", ".join(entry.name for entry in entries[:3]) or "nothing"
+        raise ValueError(f"{path} has no {_inside(archive)}, but {names}; wanted {archive.name} from {archive.page}")
+    return [
+        Entry(name=f"/{entry.name}".removeprefix(f"{top}/"), read=entry.read)
+        for entry in entries
+        if f"/{entry.name}".startswith(f"{top}/")
+    ]
