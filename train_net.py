@@ -205,13 +205,18 @@ def invoke(argv: list[str]) -> None:
 
 def one_line(error: Exception) -> str:
     """What went wrong, without the traceback that errors of other processes carry in their text."""
-    lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
-    return str(error) if "Traceback" not in str(error) else re.sub(r"^(\w+\.)*\w+: ", "", lines[-1])
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
+    return re.sub(r"^(\w+\.)*\w+: ", "", lines[-1]) if "Traceback" in str(error) else " ".join(lines)
+
+
+def command(argv: list[str]) -> None:
+    """`invoke`, where mistakes of the user's and lack of space end in one line and exit code 1."""
+    try:
+        invoke(argv)
+    except (ValueError, FloatingPointError, OSError, ProcessExitedException, ProcessRaisedException) as error:
+        sys.exit(f"train_net.py: error: {one_line(error)}")
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        invoke(sys.argv[1:])
-    except (ValueError, FloatingPointError, OSError, ProcessExitedException, ProcessRaisedException) as error:
-        sys.exit(f"train_net.py: error: {one_line(error)}")
+    command(sys.argv[1:])

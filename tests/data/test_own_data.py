@@ -1,5 +1,6 @@
 """Own data: folder pairs, id maps, and configs that carry the class names."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,12 @@ def test_a_predictor_names_classes_where_the_data_is_not(saved, tmp_path):
     predictor = Predictor(saved, tmp_path / "weights.pth")
     assert predictor.metadata.stuff_classes == ["background", "null", "red, or pink"]
     assert predictor(np.zeros((20, 30, 3), dtype=np.uint8)).max() < 3
+
+
+def test_the_training_mapper_reaches_workers_of_several_processes():
+    mapper = instantiate(load_config(CONFIG).dataloader.train.mapper)
+    again = pickle.loads(pickle.dumps(mapper))
+    assert len(again.augmentations.augs) == len(mapper.augmentations.augs) == 5
 
 
 def test_lists_from_files_and_the_count(tmp_path):
