@@ -2,11 +2,10 @@
 
 from detectron2.config import LazyCall as L
 from detectron2.data.transforms import RandomCrop_CategoryAreaConstraint, RandomFlip
-from detectron2.projects.point_rend import ColorAugSSDTransform
 
 from tokenseg.data.loader import TrainLoader, build_test_loader
 from tokenseg.data.mapper import SemSegMapper
-from tokenseg.data.transforms import PadToSize, ResizeToBase
+from tokenseg.data.transforms import ColorDistortion, PadToSize, ResizeToBase
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 
 # What a data set is; other parts of a config refer to it.
@@ -36,7 +35,7 @@ dataloader["train"] = L(TrainLoader)(
                 ignored_category="${dataset.ignore_label}",
             ),
             L(RandomFlip)(),
-            L(ColorAugSSDTransform)(img_format="RGB"),
+            L(ColorDistortion)(image_format="RGB"),
             L(PadToSize)(
                 size=("${dataset.crop}", "${dataset.crop}"),
                 image_value="${model.pixel_mean}",

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -135,10 +136,19 @@ class TrainLoader:
         yield from DataLoader(
             self.stream,
             batch_sampler=self._positions(),
-            num_workers=self.num_workers,
-            collate_fn=trivial_batch_collator,
-            worker_init_fn=_one_thread,
+            **_worker_options(self.num_workers),
         )
+
+
+def _worker_options(num_workers: int) -> dict[str, object]:
+    """What both loaders tell torch's. A process that was spawned would spawn its workers too, which import torch anew
+    for seconds at every evaluation; on Linux they are forked, as those of a single process are."""
+    return {
+        "num_workers": num_workers,
+        "collate_fn": trivial_batch_collator,
+        "worker_init_fn": _one_thread,
+        "multiprocessing_context": "fork" if num_workers and sys.platform == "linux" else None,
+    }
 
 
 def _one_thread(_worker: int) -> None:
@@ -164,9 +174,7 @@ def build_test_loader(
         _Mapped(records, mapper),
         sampler=InferenceSampler(len(records)),
         batch_size=batch_size,
-        num_workers=num_workers,
-        collate_fn=trivial_batch_collator,
-        worker_init_fn=_one_thread,
+        **_worker_options(num_workers),
     )
 
 

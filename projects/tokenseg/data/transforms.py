@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from detectron2.data import transforms as T
+from detectron2.projects.point_rend import ColorAugSSDTransform
 
 
 def _scaled_size(height: int, width: int, *, short: float, long: float) -> tuple[int, int]:
@@ -39,6 +40,24 @@ class ResizeToBase(T.Augmentation):
         height, width = image.shape[:2]
         new_height, new_width = _scaled_size(height, width, short=self.short * ratio, long=self.long * ratio)
         return T.ResizeTransform(height, width, new_height, new_width)
+
+
+class ColorDistortion(T.Augmentation):
+    """SSD's random brightness, contrast, saturation and hue: PointRend's `ColorAugSSDTransform` as an augmentation.
+
+    Detectron2 wraps a bare transform in a local class, which does not reach the loader workers of several processes.
+    """
+
+    def __init__(self, *, image_format: str) -> None:
+        """
+        Args:
+            image_format: channel order, `RGB` or `BGR`.
+        """
+        super().__init__()
+        self.transform = ColorAugSSDTransform(img_format=image_format)
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return self.transform
 
 
 class PadTransform(T.Transform):
