@@ -24,7 +24,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from tokenseg.d2_compat import distribute
 from tokenseg.engine.checkpoint import BestCheckpoint, Checkpointer
-from tokenseg.engine.setup import amp_dtype, make_output_dir, resolve_device, share_threads, start_logs
+from tokenseg.engine.setup import amp_dtype, build_model, make_output_dir, resolve_device, share_threads, start_logs
 from tokenseg.engine.trainer import Trainer, autocast
 from tokenseg.overrides import load_config
 
@@ -49,8 +49,7 @@ def do_test(cfg: DictConfig, model: torch.nn.Module) -> OrderedDict:
 
 def build_trainer(cfg: DictConfig) -> Trainer:
     """Model, optimiser and data of a config, ready to train."""
-    device = resolve_device(cfg.train.device)
-    model = instantiate(cfg.model).to(device)
+    model = build_model(cfg)
     logger.info("Model:\n%s", model)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     logger.info("%.2f M trainable parameters", trainable / 1e6)
@@ -66,7 +65,7 @@ def build_trainer(cfg: DictConfig) -> Trainer:
         model=distribute(model, **cfg.train.ddp),
         data_loader=instantiate(cfg.dataloader.train),
         optimizer=optimizer,
-        amp_dtype=amp_dtype(cfg.train.amp, device),
+        amp_dtype=amp_dtype(cfg.train.amp, resolve_device(cfg.train.device)),
         accumulate=cfg.train.accumulate,
         clip_grad_norm=cfg.train.clip_grad_norm,
         seed=cfg.train.seed,
@@ -135,7 +134,7 @@ def do_train(cfg: DictConfig, *, resume: bool) -> None:
 
 def do_eval(cfg: DictConfig, *, resume: bool) -> None:
     """Evaluate `train.init_checkpoint`, or with `--resume` the last checkpoint of the output folder."""
-    model = instantiate(cfg.model).to(resolve_device(cfg.train.device))
+    model = build_model(cfg)
     checkpointer = Checkpointer(model, cfg.train.output_dir, allow_pickle=cfg.train.allow_pickle)
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     do_test(cfg, distribute(model, **cfg.train.ddp))

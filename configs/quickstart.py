@@ -10,10 +10,10 @@ vit = dict(model_name="vit_tiny_patch16_224", channels=128, patch_size=8, last_b
 model.backbone.update(
     pretrained=False, timm_args=dict(patch_size="${vit.patch_size}", embed_dim="${vit.channels}", depth=6, num_heads=4)
 )
-model.inference.stride = 56
+model.inference.stride = 64
 
-train.update(output_dir="./output/quickstart", max_iter=1000, eval_period=250, log_period=20)
+train.update(output_dir="./output/quickstart", max_iter=1800, eval_period=600, log_period=20)
 train.checkpointer.period = 200
 optimizer.update(lr=1e-3, weight_decay=0.05)
 lr_multiplier.warmup_iter = 100
-dataloader.train.total_batch_size = 16
+dataloader.train.total_batch_size = 8

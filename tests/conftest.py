@@ -90,7 +90,11 @@ def toy_predictor(toy_dataset, tmp_path):
                     num_workers=0,
                 )
             ),
-            train=dict(device="cpu", amp=dict(enabled=False, dtype="bfloat16")),
+            train=dict(
+                device="cpu",
+                amp=dict(enabled=False, dtype="bfloat16"),
+                tta=dict(enabled=False, scales=[0.5, 1.0], flip=True),
+            ),
         ),
         flags={"allow_objects": True},
     )

@@ -72,9 +72,12 @@ def test_a_run_leaves_all_it_should(train_net, arguments, tmp_path):
     assert "torch==" in (run / "environment.txt").read_text()
     assert "sem_seg/mIoU" in metrics(run)[-1] and (run / "inference/sem_seg_per_class.csv").exists()
 
-    train_net.invoke(
-        ["--config-file", f"{run}/config.yaml", "--eval-only", f"train.init_checkpoint={run}/model_final.pth"]
-    )
+    config, weights = f"{run}/config.yaml", f"train.init_checkpoint={run}/model_final.pth"
+    single = (run / "inference/sem_seg_per_class.csv").read_text()
+    train_net.invoke(["--config-file", config, "--eval-only", weights])
+    assert (run / "inference/sem_seg_per_class.csv").read_text() == single
+    train_net.invoke(["--config-file", config, "--eval-only", weights, "train.tta.enabled=true"])
+    assert (run / "inference/sem_seg_per_class.csv").read_text() != single
 
 
 def test_resumed_equals_unbroken(train_net, arguments, tmp_path):

@@ -22,6 +22,8 @@ train = dict(
     accumulate=1,
     # Bound on the norm of all gradients together; None is off.
     clip_grad_norm=None,
+    # Evaluation over several scales, relative to the test images' size, with their mirror images if `flip`.
+    tta=dict(enabled=False, scales=[0.5, 0.75, 1.0, 1.25, 1.5, 1.75], flip=True),
     # Whether backbone and head are compiled for training.
     compile=False,
     # Arguments of DistributedDataParallel.

@@ -19,6 +19,6 @@ model = L(Segmentor)(
 )
 dataloader.train.mapper.augmentations = [L(Resize)(shape=["${dataset.crop}", "${dataset.crop}"])]
 
-train.update(max_iter=4000, eval_period=1000)
+train.update(max_iter=1800, eval_period=600)
 optimizer.update(lr=3e-3)
 lr_multiplier.warmup_iter = 0

@@ -1,4 +1,12 @@
-"""Whatever differs between Detectron2's versions (PyPI's 0.5 and main) stands here, with the reason."""
+"""Whatever differs between Detectron2's versions (PyPI's 0.5 and main) and is used stands here, with the reason.
+
+What differs and is therefore not used anywhere: `layers.cross_entropy` (0.5 drops `reduction`), `FixedSizeCrop` (0.5
+pads labels with a class), `AMPTrainer` (CUDA only; other arguments), the metrics of `SemSegEvaluator` (another mIoU,
+boundaries on main), `build_detection_*_loader` (0.5 has no batch size in tests), `hooks.BestCheckpointer` (not in
+0.5), `get_default_optimizer_params` (other groups, so that optimiser states do not fit), `model_zoo` (fails with new
+setuptools on main). `iter(loader)` is taken in the trainer's constructor by 0.5 and at the first step by main:
+`TrainLoader` starts nothing before its first batch is asked for.
+"""
 
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.modeling import Backbone

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from .engine.checkpoint import Checkpointer
-from .engine.setup import amp_dtype, resolve_device
+from .engine.setup import amp_dtype, build_model, resolve_device
 from .engine.trainer import autocast
 from .overrides import apply_overrides, load_config
 
@@ -46,7 +46,7 @@ class Predictor:
         config = apply_overrides(config.copy(), overrides)
         device = resolve_device(config.train.device)
         self._amp_dtype = amp_dtype(config.train.amp, device)
-        self.model = instantiate(config.model).to(device).eval()
+        self.model = build_model(config).eval()
         if not str(weights):  # Detectron2 takes it for "no checkpoint"
             raise ValueError("weights is empty; wanted the checkpoint of a trained model")
         Checkpointer(self.model).load(str(weights))

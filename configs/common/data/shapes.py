@@ -4,7 +4,7 @@ from tokenseg.data.shape_scenes import CLASSES
 
 from .sem_seg import dataloader, dataset
 
-dataset.update(train="shapes_sem_seg_train", test="shapes_sem_seg_val", num_classes=len(CLASSES), crop=112)
+dataset.update(train="shapes_sem_seg_train", test="shapes_sem_seg_val", num_classes=len(CLASSES), crop=96)
 _resize, _crop, _flip, _color, _pad = dataloader.train.mapper.augmentations
 dataloader.train.mapper.augmentations = [_crop, _flip, _pad]
 dataloader.test.mapper.augmentations = []

@@ -6,12 +6,15 @@ import os
 import subprocess
 
 import torch
-from detectron2.config import LazyConfig
+from detectron2.config import LazyConfig, instantiate
 from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
+from torch import nn
+
+from ..inference.policy import MultiScale
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,15 @@ def amp_dtype(config: DictConfig, device: str) -> torch.dtype | None:
     if config.enabled and config.dtype == "float16" and device == "cpu":
         raise ValueError("train.amp.dtype is float16, which needs a GPU; wanted bfloat16 on the CPU")
     return _AMP_TYPES[config.dtype] if config.enabled else None
+
+
+def build_model(config: DictConfig) -> nn.Module:
+    """The model of a config on its device, averaging over scales and flips in inference if `train.tta` says so."""
+    model = instantiate(config.model).to(resolve_device(config.train.device))
+    tta = config.train.tta
+    if tta.enabled:
+        model.inference = MultiScale(policy=model.inference, scales=tta.scales, flip=tta.flip)
+    return model
 
 
 def share_threads(processes: int) -> None:
