@@ -154,6 +154,7 @@ def main(cfg: DictConfig, args: argparse.Namespace) -> None:
 def parse_args(argv: list[str]) -> argparse.Namespace:
     """Detectron2's flags, which may also stand after overrides."""
     parser = default_argument_parser(epilog=__doc__)
+    parser.set_defaults(dist_url="auto")
     args = parser.parse_args(argv)
     overrides = []
     while flags := [place for place, word in enumerate(args.opts) if word.startswith("--")]:
@@ -174,6 +175,10 @@ def check(cfg: DictConfig, args: argparse.Namespace) -> str:
     amp_dtype(cfg.train.amp, device)
     if args.num_gpus < 1:
         raise ValueError(f"--num-gpus is {args.num_gpus}; wanted 1 or more processes")
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise ValueError(f"--machine-rank is {args.machine_rank}; wanted 0 to {args.num_machines - 1} (--num-machines)")
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise ValueError(f"--num-machines is {args.num_machines}; wanted --dist-url tcp://HOST:PORT of machine 0 with it")
     if device == "cuda" and args.num_gpus > torch.cuda.device_count():
         raise ValueError(f"--num-gpus is {args.num_gpus}; torch finds {torch.cuda.device_count()} GPU(s)")
     resumable = args.resume and os.path.exists(os.path.join(cfg.train.output_dir, "last_checkpoint"))
@@ -197,7 +202,7 @@ def invoke(argv: list[str]) -> None:
         args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
-        dist_url="auto" if args.num_machines == 1 else args.dist_url,
+        dist_url=args.dist_url,
         args=(cfg, args),
     )
 

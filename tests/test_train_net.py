@@ -128,6 +128,8 @@ def test_flags_after_overrides_count(train_net):
         (["--eval-only", "train.init_checkpoint=nowhere.pth"], "'nowhere.pth' do not exist"),
         (["train.init_checkpoint=nowhere.pth"], "'nowhere.pth' do not exist"),
         (["--num-gpus", "0"], "wanted 1 or more processes"),
+        (["--num-machines", "2"], "wanted --dist-url tcp://HOST:PORT"),
+        (["--machine-rank", "1"], "wanted 0 to 0"),
         (["dataset.train=nonesuch"], "data set 'nonesuch' is not registered"),
         (["train.accumulate=3"], "wanted a divisor of the 4 images"),
         (["lr_multiplier.warmup_iter=9"], "wanted 0 to train.max_iter"),
