@@ -44,6 +44,8 @@ TINY = [
     "vit={channels: 24, last_block: 1}",
     "model.backbone.timm_args={depth: 2, num_heads: 2}",
     "model.sem_seg_head.blocks.num_blocks=1",
+    "model.backbone.drop_path_rate=0.1",
+    "model.sem_seg_head.blocks.drop_path=0.1",
 ]
 
 

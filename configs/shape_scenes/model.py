@@ -22,3 +22,4 @@ dataloader.train.mapper.augmentations = [L(Resize)(shape=["${dataset.crop}", "${
 train.update(max_iter=1800, eval_period=600)
 optimizer.update(lr=3e-3)
 lr_multiplier.warmup_iter = 0
+dataloader.train.total_batch_size = 8
