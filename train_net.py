@@ -178,7 +178,9 @@ def check(cfg: DictConfig, args: argparse.Namespace) -> str:
     if not 0 <= args.machine_rank < args.num_machines:
         raise ValueError(f"--machine-rank is {args.machine_rank}; wanted 0 to {args.num_machines - 1} (--num-machines)")
     if args.num_machines > 1 and args.dist_url == "auto":
-        raise ValueError(f"--num-machines is {args.num_machines}; wanted --dist-url tcp://HOST:PORT of machine 0 with it")
+        raise ValueError(
+            f"--num-machines is {args.num_machines}; wanted --dist-url tcp://HOST:PORT of machine 0 with it"
+        )
     if device == "cuda" and args.num_gpus > torch.cuda.device_count():
         raise ValueError(f"--num-gpus is {args.num_gpus}; torch finds {torch.cuda.device_count()} GPU(s)")
     resumable = args.resume and os.path.exists(os.path.join(cfg.train.output_dir, "last_checkpoint"))

@@ -8,5 +8,4 @@ from .model import dataloader, dataset, lr_multiplier, model, optimizer, train
 model.sem_seg_head.layers = L(Conv2d)(
     in_channels=3, out_channels="${dataset.num_classes}", kernel_size=16, padding="same"
 )
-# a step takes less than half the time of the others'
-train.update(output_dir="./output/shape_scenes_patch", max_iter=4000, eval_period=1000)
+train.output_dir = "./output/shape_scenes_patch"

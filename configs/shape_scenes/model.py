@@ -19,7 +19,7 @@ model = L(Segmentor)(
 )
 dataloader.train.mapper.augmentations = [L(Resize)(shape=["${dataset.crop}", "${dataset.crop}"])]
 
-train.update(max_iter=1800, eval_period=600)
+train.update(max_iter=4800, eval_period=1200)
 optimizer.update(lr=3e-3)
 lr_multiplier.warmup_iter = 0
 dataloader.train.total_batch_size = 8

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor
 
@@ -75,12 +74,6 @@ class PlainViT(Backbone):
     @property
     def size_divisibility(self) -> int:
         return self._fixed_size or self._out_feature_strides[self._out_features[0]]
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return {
-            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
-            for name in self._out_features
-        }
 
     def load_pretrained(self) -> None:
         """Take over pretrained weights, resampled to this size and patch; called when a training starts afresh.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
@@ -98,12 +97,6 @@ class TimmPyramid(Backbone):
     @property
     def size_divisibility(self) -> int:
         return max(self._out_feature_strides.values())
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return {
-            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
-            for name in self._out_features
-        }
 
     def load_pretrained(self) -> None:
         """Take over pretrained weights; called when a training starts afresh.
