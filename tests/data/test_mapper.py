@@ -78,17 +78,17 @@ def test_truncated_images(record, kept):
         mapper()(source)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (30, 50), (112, 112), (130, 90), (200, 300)])
+@pytest.mark.parametrize("size", [(1, 1), (30, 50), (96, 96), (130, 90), (200, 300)])
 @pytest.mark.parametrize(
     ("config", "overrides"),
     [
         ("quickstart", []),
-        ("structtoken/structtoken_pwe_vit_t_ade20k_512_160k", ["dataset={crop: 112, short_side: 112, long_side: 448}"]),
+        ("structtoken/structtoken_pwe_vit_t_ade20k_512_160k", ["dataset={crop: 96, short_side: 96, long_side: 384}"]),
     ],
 )
 def test_every_pipeline_gives_the_crop(record, config, overrides, size):
     cfg = load_config(str(ROOT / f"configs/{config}.py"), [*overrides, "dataset.num_classes=3"])
-    sample = instantiate(cfg.dataloader.train.mapper)(record(size))
-    assert sample["image"].shape == (3, 112, 112) and sample["image"].dtype == torch.uint8
-    assert sample["sem_seg"].shape == (112, 112)
+    sample, crop = instantiate(cfg.dataloader.train.mapper)(record(size)), cfg.dataset.crop
+    assert sample["image"].shape == (3, crop, crop) and sample["image"].dtype == torch.uint8
+    assert sample["sem_seg"].shape == (crop, crop)
     assert set(sample["sem_seg"].unique().tolist()) <= {0, 1, 2, 255}
