@@ -51,7 +51,7 @@ def load_records(names: str | Sequence[str]) -> list[dict]:
 def _not_there(name: str, reason: object) -> str:
     folder = MetadataCatalog.get(name).get("image_root", "its folder")
     root = os.getenv("DETECTRON2_DATASETS", "datasets")
-    place = f"data sets lie under $DETECTRON2_DATASETS, now {root}"
+    place = f"data sets lie under $DETECTRON2_DATASETS, now {root}; tools/prepare_datasets makes them from archives"
     return f"data set '{name}' cannot be read from {folder}: {reason} ({place})"
 
 
