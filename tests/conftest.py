@@ -1,5 +1,6 @@
 """Fixtures for all tests: a tiny data set, a tiny trained-looking model, and fixed seeds."""
 
+import logging
 import os
 import random
 import shutil
@@ -37,6 +38,12 @@ def seeds():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def logs_reach_pytest():
+    """A run in an earlier test has Detectron2 take the loggers over, whose lines `caplog` then misses."""
+    logging.getLogger("tokenseg").propagate = True
 
 
 @pytest.fixture
