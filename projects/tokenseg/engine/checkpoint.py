@@ -126,8 +126,8 @@ class Checkpointer(DetectionCheckpointer):
 
 def _needs_pickle(path: str) -> str:
     return (
-        f"weights '{path}' are no weights, or hold more than tensors and plain values: a pickle, which can run any code "
-        "when it is read; if you trust where it comes from, say train.allow_pickle=true"
+        f"weights '{path}' are no weights, or hold more than tensors and plain values: a pickle, which can run any "
+        "code when it is read; if you trust where it comes from, say train.allow_pickle=true"
     )
 
 
