@@ -48,6 +48,27 @@ def test_mistyped_keys_name_the_nearest(override, nearest):
         load_config(CONFIG, [override])
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.amp={enabld: true}", "no key 'train.amp.enabld'; nearest: train.amp.enabled"),
+        ("train={amp: {enabled: true, dtyp: float16}}", "no key 'train.amp.dtyp'; nearest: train.amp.dtype"),
+        ("dataset={crops: 64}", "no key 'dataset.crops'; nearest: dataset.crop"),
+        ("model.inference={window: 64, strde: 3}", "no key 'model.inference.strde'; nearest: model.inference.stride"),
+    ],
+)
+def test_mistyped_keys_inside_mappings(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(CONFIG, [override])
+
+
+def test_mappings_that_are_arguments_take_any_key():
+    overrides = ["optimizer.params.lr_factors={backbone: 0.1}", "optimizer.params.lr_factors.sem_seg_head=2"]
+    config = load_config(CONFIG, [*overrides, "model.inference={window: 64, batch_size: 3}"])
+    assert config.optimizer.params.lr_factors == {"backbone": 0.1, "sem_seg_head": 2}
+    assert config.model.inference.batch_size == 3
+
+
 def test_yacs_style_is_explained():
     with pytest.raises(ValueError, match=r"'MODEL.WEIGHTS' is no override: .* MODEL.WEIGHTS is train.init_checkpoint="):
         load_config(CONFIG, ["MODEL.WEIGHTS", "x.pth"])

@@ -6,7 +6,7 @@
 import difflib
 import inspect
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import yaml
 from detectron2.config import LazyConfig
@@ -59,6 +59,7 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             raise ValueError(_no_equals(override))
         _check_key(config, key)
         old = OmegaConf.select(config, key)
+        known = set(_keys(config))
         try:
             if value.startswith("@"):
                 OmegaConf.update(config, key, _lines(value[1:]))
@@ -68,6 +69,8 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             raise ValueError(f"override '{override}' cannot be applied: {str(error).strip()}") from error
         new = OmegaConf.select(config, key)
         _check_type(override, old, new)
+        if isinstance(old, DictConfig) and isinstance(new, DictConfig):
+            _check_new_keys(config, key, known)
         if type(old) is int and isinstance(new, float) and new.is_integer():  # 1e3
             OmegaConf.update(config, key, int(new))
     return config
@@ -94,13 +97,37 @@ def _check_key(config: DictConfig, key: str) -> None:
         parent = None
     if "[" in key:  # OmegaConf's other way to write an index, which Hydra's grammar has not
         parent = None
-    if isinstance(parent, DictConfig) and (name in parent or _is_argument(parent, name)):
+    if isinstance(parent, DictConfig) and (
+        name in parent or _is_argument(parent, name) or _is_free(config, parent_key)
+    ):
         return
     if isinstance(parent, ListConfig) and name.isdigit() and int(name) < len(parent):
         return
+    raise ValueError(_no_key(key, _keys(config)))
+
+
+def _no_key(key: str, known: Iterable[str]) -> str:
     hint = YACS_KEYS.get(key)
-    near = [hint] if hint else difflib.get_close_matches(key, list(_keys(config)), n=3, cutoff=0.5)
-    raise ValueError(f"the config has no key '{key}'" + (f"; nearest: {', '.join(near)}" if near else ""))
+    near = [hint] if hint else difflib.get_close_matches(key, list(known), n=3, cutoff=0.5)
+    return f"the config has no key '{key}'" + (f"; nearest: {', '.join(near)}" if near else "")
+
+
+def _check_new_keys(config: DictConfig, key: str, known: set[str]) -> None:
+    """Refuse what a mapping given for `key` added to the keys `known` before, if nobody would read it."""
+    for inner in _keys(OmegaConf.select(config, key), f"{key}."):
+        parent_key, _, name = inner.rpartition(".")
+        node = OmegaConf.select(config, parent_key)
+        unread = isinstance(node, DictConfig) and not _is_argument(node, name) and not _is_free(config, parent_key)
+        if inner not in known and unread:
+            raise ValueError(_no_key(inner, known))
+
+
+def _is_free(config: DictConfig, key: str) -> bool:
+    """Whether the mapping at `key` is an argument of a call, or lies in one: such a mapping may have any keys."""
+    parts = key.split(".")
+    above = [OmegaConf.select(config, ".".join(parts[:place])) for place in range(1, len(parts) + 1)]
+    calls = [isinstance(node, DictConfig) and "_target_" in node for node in above]
+    return any(calls[:-1]) and not calls[-1]
 
 
 def _is_argument(node: DictConfig, name: str) -> bool:
