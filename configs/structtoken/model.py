@@ -1,12 +1,13 @@
-"""StructToken-PWE on a plain ViT: the model and its recipe, for experiments to change."""
+"""StructToken on a plain ViT, for experiments to change: PWE here; CSE and SSE put another function in `blocks`."""
 
 from detectron2.config import LazyCall as L
 
 from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.inference.policy import SlidingWindow
 from tokenseg.meta_arch import StructToken
-from tokenseg.structtoken.blocks import ConvBlock, point_wise_blocks
+from tokenseg.structtoken.blocks import point_wise_blocks
 from tokenseg.structtoken.head import StructTokenHead
+from tokenseg.structtoken.layers import ConvBlock
 
 # Mean and standard deviation of the pixels, by pretrained weights.
 IMAGENET = dict(pixel_mean=[123.675, 116.28, 103.53], pixel_std=[58.395, 57.12, 57.375])
@@ -25,7 +26,13 @@ model = L(StructToken)(
         num_classes="${dataset.num_classes}",
         img_size="${dataset.crop}",
         stride="${vit.patch_size}",
-        blocks=L(point_wise_blocks)(num_classes="${dataset.num_classes}", channels="${vit.channels}", num_blocks=4),
+        blocks=L(point_wise_blocks)(
+            num_classes="${dataset.num_classes}",
+            channels="${vit.channels}",
+            num_blocks=4,
+            ffn=dict(mlp_ratio=4, conv=True, group_size=4),
+            drop_path=0.1,
+        ),
         refine=L(ConvBlock)(channels="${dataset.num_classes}"),
         ignore_value="${dataset.ignore_label}",
     ),

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tokenseg.structtoken.blocks import ConvBlock, FeedForward, JointBlock, PointWiseExtraction, point_wise_blocks
+from tokenseg.structtoken.blocks import JointBlock, point_wise_blocks
+from tokenseg.structtoken.extraction import PointWiseExtraction
 from tokenseg.structtoken.head import StructTokenHead
+from tokenseg.structtoken.layers import ConvBlock, FeedForward
 
 
 def make_head(num_classes=3, channels=8, img_size=64, refine=None, **blocks):
@@ -36,7 +38,9 @@ def run(layers, x):
 
 def test_point_wise_block_follows_the_equations():
     torch.manual_seed(0)
-    block = JointBlock(num_classes=3, extraction=PointWiseExtraction(11), feed_forward=FeedForward(11), drop_path=0.0)
+    block = JointBlock(
+        num_classes=3, extraction=PointWiseExtraction(channels=11), feed_forward=FeedForward(11), drop_path=0.0
+    )
     tokens, features = torch.randn(2, 3, 5, 7), torch.randn(2, 8, 5, 7)
     slices = torch.cat([tokens, features], 1)
     part = block.extraction
@@ -49,10 +53,10 @@ def test_point_wise_block_follows_the_equations():
 
 def test_feed_forward_groups():
     assert FeedForward(6).layers[3].groups == 6  # four of 24 hidden channels a group
-    assert FeedForward(6, groups=24).layers[3].weight.shape == (24, 1, 3, 3)
+    assert FeedForward(6, group_size=1).layers[3].weight.shape == (24, 1, 3, 3)
     assert len(FeedForward(6, conv=False).layers) == 5
     with pytest.raises(ValueError, match="divisor of the 24"):
-        FeedForward(6, groups=5)
+        FeedForward(6, group_size=5)
 
 
 def test_drop_path_rises_linearly():

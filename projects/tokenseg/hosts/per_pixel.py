@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, Backbone
+from detectron2.modeling.backbone.resnet import BasicBlock
 from torch import Tensor, nn
 
+from ..backbones.norm import convert_batch_norm
 from ..losses.pixel import pixel_cross_entropy
 
 
@@ -40,6 +42,23 @@ class PerPixelHead(nn.Module):
         if not self.training:
             return logits, {}
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+
+    def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The maps of each class, for pictures: the logits, and of named layers in a row all before them that have as
+        many channels. Title -> (N, K, h, w).
+
+        Args:
+            features: of the backbone.
+        """
+        x = features[self.in_feature]
+        if not isinstance(self.layers, nn.Sequential):
+            return {"logits": self.layers(x)}
+        maps = {}
+        for name, layer in self.layers.named_children():
+            x = layer(x)
+            maps[name.replace("_", " ")] = x
+        *before, last = maps
+        return {title: maps[title] for title in before if maps[title].shape[1] == x.shape[1]} | {"logits": maps[last]}
 
 
 class RawPixels(Backbone):
@@ -87,3 +106,26 @@ def point_layers(*, channels: Sequence[int]) -> nn.Sequential:
     for width_in, width_out in itertools.pairwise(channels):
         layers += [nn.Conv2d(width_in, width_out, 1), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def residual_layers(*, channels: int, num_classes: int, num_blocks: int = 4, norm: str = "SyncBN") -> nn.Sequential:
+    """1x1 convolution to K channels, residual blocks on them, 1x1 convolution to the logits.
+
+    The per-pixel counterpart of StructToken's decoder (IEEE TCSVT 2023, section IV-E), whose maps have a slice for
+    every class too.
+
+    Args:
+        channels: C of the feature map.
+        num_classes: K.
+        num_blocks: of two 3x3 convolutions each.
+        norm: kind of the batch norms, see `convert_batch_norm`.
+
+    Raises:
+        ValueError: an unknown norm.
+    """
+    layers = nn.Sequential()
+    layers.add_module("projection", nn.Conv2d(channels, num_classes, 1))
+    for place in range(1, num_blocks + 1):
+        layers.add_module(f"block_{place}", BasicBlock(num_classes, num_classes, norm="BN"))
+    layers.add_module("logits", nn.Conv2d(num_classes, num_classes, 1))
+    return convert_batch_norm(layers, norm)

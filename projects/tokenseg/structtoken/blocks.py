@@ -1,92 +1,54 @@
-"""StructToken's decoder blocks and their parts.
+"""StructToken's decoder blocks: an extraction and feed-forward networks, and stacks of them.
 
-Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III.
-Letters: N images, K classes, C channels of the feature map, H x W its size. A *slice* is one channel, H x W numbers.
-
-All convolutions carry biases and norms run over the channels of every pixel; in channels-last memory order that norm
-needs no copy, which is why the head keeps its maps in that order.
+Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III; letters as in
+`layers.py`. Every block takes tokens and features and returns both, updated.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
-from timm.layers import DropPath, LayerNorm2d
+from timm.layers import DropPath
 from torch import Tensor, nn
 
-
-class Mapping(nn.Sequential):
-    """The local re-mapping of slices, Eq. 3: 1x1, depth-wise 3x3, 1x1 convolutions, each normalised.
-
-    (N, C, H, W) to (N, C, H, W). The paper names the convolutions; norms and GELUs follow the released code.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(
-            nn.Conv2d(channels, channels, 1),
-            LayerNorm2d(channels, eps=1e-6),
-            nn.GELU(),
-            nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
-            LayerNorm2d(channels, eps=1e-6),
-            nn.GELU(),
-            nn.Conv2d(channels, channels, 1),
-            LayerNorm2d(channels, eps=1e-6),
-        )
+from .extraction import CrossSliceExtraction, PointWiseExtraction, SelfSliceExtraction
+from .layers import FeedForward
 
 
-class FeedForward(nn.Module):
-    """Feed-forward network with a grouped 3x3 convolution between its layers (section III-C).
-
-    (N, C, H, W) to (N, C, H, W): residual, then GELU after the sum.
-    """
+class CrossBlock(nn.Module):
+    """The block of CSE: tokens are extracted, then tokens and features go through a feed-forward network each."""
 
     def __init__(
-        self, channels: int, *, mlp_ratio: int = 4, conv: bool = True, groups: int | None = None, drop_path: float = 0.0
+        self, *, extraction: nn.Module, token_ffn: nn.Module, feature_ffn: nn.Module | None, drop_path: float
     ) -> None:
         """
         Args:
-            channels: C.
-            mlp_ratio: hidden channels over C.
-            conv: whether the 3x3 convolution, its norm and GELU are there (Table III).
-            groups: of the 3x3 convolution; C as in the released code, which leaves `mlp_ratio` channels a group.
-            drop_path: rate of stochastic depth.
+            extraction: (N, K, H, W) and (N, C, H, W) to (N, K, H, W).
+            token_ffn: on the tokens, with its own residual.
+            feature_ffn: on the features; None in the last block, after which nobody reads them.
+            drop_path: rate of stochastic depth of the extraction.
         """
         super().__init__()
-        hidden = channels * mlp_ratio
-        groups = channels if groups is None else groups
-        if hidden % groups:
-            raise ValueError(f"groups is {groups}; wanted a divisor of the {hidden} hidden channels")
-        middle = (nn.Conv2d(hidden, hidden, 3, padding=1, groups=groups), LayerNorm2d(hidden, eps=1e-5), nn.GELU())
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, hidden, 1),
-            LayerNorm2d(hidden, eps=1e-5),
-            nn.GELU(),
-            *(middle if conv else ()),
-            nn.Conv2d(hidden, channels, 1),
-            LayerNorm2d(channels, eps=1e-5),
-        )
+        self.extraction = extraction
+        self.token_ffn = token_ffn
+        self.feature_ffn = feature_ffn
         self.drop_path = DropPath(drop_path)
-        self.activation = nn.GELU()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.activation(x + self.drop_path(self.layers(x)))
+    def forward(self, tokens: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            tokens: S (N, K, H, W).
+            features: F (N, C, H, W).
 
-
-class PointWiseExtraction(nn.Module):
-    """Point-wise extraction (PWE), Eqs. 8 and 9: mixing weights between all slices are learnt, not computed."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.map_in = Mapping(channels)
-        self.mix = nn.Conv2d(channels, channels, 1)
-        self.map_out = Mapping(channels)
-
-    def forward(self, slices: Tensor) -> Tensor:
-        """(N, K+C, H, W) to (N, K+C, H, W)."""
-        return self.map_out(self.mix(self.map_in(slices)))
+        Returns:
+            The updated S and F; F as it came where there is no `feature_ffn`.
+        """
+        tokens = tokens + self.drop_path(self.extraction(tokens, features))
+        tokens = self.token_ffn(tokens)
+        return tokens, features if self.feature_ffn is None else self.feature_ffn(features)
 
 
 class JointBlock(nn.Module):
-    """A block that updates tokens and features together: extraction, then one feed-forward network on both.
+    """The block of SSE and PWE, which updates tokens and features together, as slices of one tensor.
 
     The text tells of two feed-forward networks; the published parameter counts are those of one on the concatenation.
     """
@@ -120,12 +82,48 @@ class JointBlock(nn.Module):
         return slices[:, : self.num_classes], slices[:, self.num_classes :]  # Eq. 7
 
 
-def _stack(num_blocks: int, drop_path: float, make_block: Callable[[float], nn.Module]) -> nn.ModuleList:
-    """Blocks with stochastic depth rising linearly from 0 to `drop_path`."""
-    if num_blocks < 1:
-        raise ValueError(f"num_blocks is {num_blocks}; wanted 1 or more")
-    rates = [drop_path * place / max(num_blocks - 1, 1) for place in range(num_blocks)]
-    return nn.ModuleList([make_block(rate) for rate in rates])
+def cross_slice_blocks(
+    *,
+    num_classes: int,
+    channels: int,
+    num_blocks: int = 4,
+    ffn: Mapping[str, object] | None = None,
+    drop_path: float = 0.1,
+) -> nn.ModuleList:
+    """The blocks of StructToken-CSE.
+
+    Args:
+        num_classes: K.
+        channels: C of the feature map.
+        num_blocks: L.
+        ffn: further arguments of every `FeedForward`.
+        drop_path: rate in the last block, rising linearly from 0.
+    """
+
+    def make_block(place: int, rate: float) -> nn.Module:
+        token_ffn, feature_ffn = (
+            FeedForward(width, drop_path=rate, **(ffn or {})) for width in (num_classes, channels)
+        )
+        return CrossBlock(
+            extraction=CrossSliceExtraction(num_classes=num_classes, channels=channels),
+            token_ffn=token_ffn,
+            feature_ffn=feature_ffn if place < num_blocks - 1 else None,
+            drop_path=rate,
+        )
+
+    return _stack(num_blocks, drop_path, make_block)
+
+
+def self_slice_blocks(
+    *,
+    num_classes: int,
+    channels: int,
+    num_blocks: int = 4,
+    ffn: Mapping[str, object] | None = None,
+    drop_path: float = 0.1,
+) -> nn.ModuleList:
+    """The blocks of StructToken-SSE; arguments as in `cross_slice_blocks`."""
+    return _joint_blocks(SelfSliceExtraction, num_classes, channels, num_blocks, ffn, drop_path)
 
 
 def point_wise_blocks(
@@ -133,51 +131,37 @@ def point_wise_blocks(
     num_classes: int,
     channels: int,
     num_blocks: int = 4,
-    mlp_ratio: int = 4,
-    ffn_conv: bool = True,
-    ffn_groups: int | None = None,
+    ffn: Mapping[str, object] | None = None,
     drop_path: float = 0.1,
 ) -> nn.ModuleList:
-    """The blocks of StructToken-PWE.
+    """The blocks of StructToken-PWE; arguments as in `cross_slice_blocks`."""
+    return _joint_blocks(PointWiseExtraction, num_classes, channels, num_blocks, ffn, drop_path)
 
-    Args:
-        num_classes: K.
-        channels: C of the feature map.
-        num_blocks: L.
-        mlp_ratio: of the feed-forward networks.
-        ffn_conv: whether these have the grouped convolution.
-        ffn_groups: of that convolution; K+C by default.
-        drop_path: rate in the last block, rising linearly from 0.
-    """
+
+def _joint_blocks(
+    extraction: Callable[..., nn.Module],
+    num_classes: int,
+    channels: int,
+    num_blocks: int,
+    ffn: Mapping[str, object] | None,
+    drop_path: float,
+) -> nn.ModuleList:
     width = num_classes + channels
 
-    def make_block(rate: float) -> nn.Module:
-        ffn = FeedForward(width, mlp_ratio=mlp_ratio, conv=ffn_conv, groups=ffn_groups, drop_path=rate)
+    def make_block(place: int, rate: float) -> nn.Module:
         return JointBlock(
-            num_classes=num_classes, extraction=PointWiseExtraction(width), feed_forward=ffn, drop_path=rate
+            num_classes=num_classes,
+            extraction=extraction(channels=width),
+            feed_forward=FeedForward(width, drop_path=rate, **(ffn or {})),
+            drop_path=rate,
         )
 
     return _stack(num_blocks, drop_path, make_block)
 
 
-class ConvBlock(nn.Module):
-    """Pre-activation residual block on the K tokens of the last block: the logits (section III-A)."""
-
-    def __init__(self, *, channels: int) -> None:
-        """
-        Args:
-            channels: K.
-        """
-        super().__init__()
-        self.layers = nn.Sequential(
-            LayerNorm2d(channels, eps=1e-6),
-            nn.GELU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            LayerNorm2d(channels, eps=1e-6),
-            nn.GELU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, K, H, W) to (N, K, H, W)."""
-        return x + self.layers(x)
+def _stack(num_blocks: int, drop_path: float, make_block: Callable[[int, float], nn.Module]) -> nn.ModuleList:
+    """Blocks with stochastic depth rising linearly from 0 to `drop_path`."""
+    if num_blocks < 1:
+        raise ValueError(f"num_blocks is {num_blocks}; wanted 1 or more")
+    rates = [drop_path * place / max(num_blocks - 1, 1) for place in range(num_blocks)]
+    return nn.ModuleList([make_block(place, rate) for place, rate in enumerate(rates)])

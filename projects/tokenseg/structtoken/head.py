@@ -72,8 +72,18 @@ class StructTokenHead(nn.Module):
             return logits, {}
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
 
+    def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the tokens look like, stage by stage (Fig. 4): title -> (N, K, H, W).
+
+        Args:
+            features: of the backbone.
+        """
+        first, *updated, logits = self.decode(features[self.in_feature])
+        blocks = {f"block {place}": tokens for place, tokens in enumerate(updated, 1)}
+        return {"tokens": first, **blocks, "logits": logits}
+
     def decode(self, feature_map: Tensor) -> list[Tensor]:
-        """Every state of the tokens, for the decision and for pictures of it (Fig. 4).
+        """Every state of the tokens.
 
         Args:
             feature_map: (N, C, H, W).

@@ -1,0 +1,13 @@
+from ..common.backbones.vit import vit_l as vit
+from ..common.data.cityscapes import dataloader, dataset
+from ..common.optim import adamw as optimizer
+from ..common.optim import poly as lr_multiplier
+from ..common.train import train
+from .model import HALF, model
+
+train.update(max_iter=80_000, eval_period=8_000)
+optimizer.update(lr=2e-5)
+optimizer.params.lr_factors = {"sem_seg_head": 8.0}
+model.update(HALF)
+dataset.update(crop=768)
+model.inference.stride = 512

@@ -1,0 +1,83 @@
+"""The three ways of StructToken to let structure tokens draw from the feature map: CSE, SSE and PWE.
+
+Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III-B.
+Letters as in `layers.py`.
+"""
+
+from torch import Tensor, nn
+
+from .layers import Mapping
+
+
+def slice_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention between slices, Eqs. 2 and 6: every slice of the query becomes a mean of the value's slices.
+
+    The paper divides by sqrt(C), the released code by sqrt(HW), the length of the dot product. This follows the code,
+    whose weights then fit.
+
+    Args:
+        query: (N, A, H, W).
+        key: (N, B, H, W).
+        value: (N, B, H, W).
+
+    Returns:
+        (N, A, H, W).
+    """
+    size = query.shape[-2:]
+    query, key, value = (x.permute(0, 2, 3, 1).flatten(1, 2) for x in (query, key, value))  # (N, HW, slices)
+    weights = (query.mT @ key * query.shape[1] ** -0.5).softmax(dim=-1)  # (N, A, B)
+    return (value @ weights.mT).unflatten(1, size).permute(0, 3, 1, 2)
+
+
+class CrossSliceExtraction(nn.Module):
+    """Cross-slice extraction (CSE), Eqs. 1 and 2: tokens ask, slices of the feature map answer."""
+
+    def __init__(self, *, num_classes: int, channels: int) -> None:
+        """
+        Args:
+            num_classes: K.
+            channels: C.
+        """
+        super().__init__()
+        self.map_query, self.map_key, self.map_value = Mapping(num_classes), Mapping(channels), Mapping(channels)
+        self.map_out = Mapping(num_classes)
+
+    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
+        """(N, K, H, W) and (N, C, H, W) to (N, K, H, W)."""
+        key, value = self.map_key(features), self.map_value(features)
+        return self.map_out(slice_attention(self.map_query(tokens), key, value))
+
+
+class SelfSliceExtraction(nn.Module):
+    """Self-slice extraction (SSE), Eqs. 5 and 6: tokens and slices of the feature map ask one another."""
+
+    def __init__(self, *, channels: int) -> None:
+        """
+        Args:
+            channels: K+C.
+        """
+        super().__init__()
+        self.map_query, self.map_key, self.map_value = Mapping(channels), Mapping(channels), Mapping(channels)
+        self.map_out = Mapping(channels)
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """(N, K+C, H, W) to (N, K+C, H, W)."""
+        return self.map_out(slice_attention(self.map_query(slices), self.map_key(slices), self.map_value(slices)))
+
+
+class PointWiseExtraction(nn.Module):
+    """Point-wise extraction (PWE), Eqs. 8 and 9: mixing weights between all slices are learnt, not computed."""
+
+    def __init__(self, *, channels: int) -> None:
+        """
+        Args:
+            channels: K+C.
+        """
+        super().__init__()
+        self.map_in = Mapping(channels)
+        self.mix = nn.Conv2d(channels, channels, 1)
+        self.map_out = Mapping(channels)
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """(N, K+C, H, W) to (N, K+C, H, W)."""
+        return self.map_out(self.mix(self.map_in(slices)))
