@@ -73,12 +73,29 @@ class Predictor:
     def scores(self, image: str | PathLike | np.ndarray) -> Tensor:
         """(K, H, W) scores of an image; see `__call__`."""
         pixels = self._pixels(image)
-        inputs = T.AugInput(pixels)
-        self._augmentations(inputs)
-        tensor = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
-        record = {"image": tensor, "height": pixels.shape[0], "width": pixels.shape[1]}
+        record = {"image": self._augmented(pixels), "height": pixels.shape[0], "width": pixels.shape[1]}
         with autocast(self.model.device, self._amp_dtype):
             return self.model([record])[0]["sem_seg"]
+
+    def token_maps(self, image: str | PathLike | np.ndarray, classes: Sequence[int]) -> dict[str, np.ndarray]:
+        """What the model has of some classes, stage by stage: title -> (classes, h, w) at the size of its input.
+
+        Args:
+            image: as in `__call__`.
+            classes: ids.
+
+        Raises:
+            ValueError: as in `__call__`, or a head that has no stages to show.
+        """
+        with autocast(self.model.device, self._amp_dtype):
+            stages = self.model.token_maps(self._augmented(self._pixels(image)), classes)
+        return {title: maps.cpu().numpy() for title, maps in stages.items()}
+
+    def _augmented(self, pixels: np.ndarray) -> Tensor:
+        """(H, W, 3) pixels as the model's input (3, h, w)."""
+        inputs = T.AugInput(pixels)
+        self._augmentations(inputs)
+        return torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
 
     def _pixels(self, image: str | PathLike | np.ndarray) -> np.ndarray:
         if not isinstance(image, np.ndarray):

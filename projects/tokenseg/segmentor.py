@@ -97,10 +97,40 @@ class Segmentor(nn.Module):
         """
         batch, image_sizes = pad_to_batch(images, self.backbone)
         scores, _ = self.sem_seg_head(self.backbone(batch), None)
-        if scores.shape[-2:] != batch.shape[-2:]:
-            scores = F.interpolate(scores, size=batch.shape[-2:], mode="bilinear", align_corners=False)
+        scores = _resize(scores, batch.shape[-2:])
         return [score[:, :height, :width] for score, (height, width) in zip(scores, image_sizes, strict=True)]
+
+    @torch.no_grad()
+    def token_maps(self, image: Tensor, classes: Sequence[int]) -> dict[str, Tensor]:
+        """What the head has of some classes, stage by stage, for pictures; the image is not cut into views.
+
+        Args:
+            image: (3, h, w) in grey levels.
+            classes: ids.
+
+        Returns:
+            Title of the stage -> (classes, h, w), in the order of the stages.
+
+        Raises:
+            ValueError: a head that has no stages to show.
+        """
+        if not hasattr(self.sem_seg_head, "token_maps"):
+            raise ValueError(
+                f"{type(self.sem_seg_head).__name__} has no token_maps; wanted a head that shows its stages"
+            )
+        pixels = (image.to(self.device) - self.pixel_mean) / self.pixel_std
+        batch, [(height, width)] = pad_to_batch([pixels], self.backbone)
+        stages = self.sem_seg_head.token_maps(self.backbone(batch))
+        chosen = {title: maps[:, list(classes)].float() for title, maps in stages.items()}
+        return {title: _resize(maps, batch.shape[-2:])[0, :, :height, :width] for title, maps in chosen.items()}
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
         """(N, K, h, w) scores of the head as probabilities over the K classes."""
         return scores if getattr(self.sem_seg_head, "gives_probabilities", False) else scores.float().softmax(dim=1)
+
+
+def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """(N, K, h, w) to (N, K, *size), bilinearly."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)

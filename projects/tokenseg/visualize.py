@@ -35,6 +35,41 @@ def overlay(image: np.ndarray, ids: np.ndarray, colors: np.ndarray, alpha: float
     return np.round((1 - alpha) * image + alpha * colorize(ids, colors)).astype(np.uint8)
 
 
+def heat_map(values: np.ndarray) -> np.ndarray:
+    """(H, W) numbers as (H, W, 3) uint8 RGB, dark blue the lowest and yellow the highest; outliers do not count."""
+    low, high = np.percentile(values, [0.5, 99.5])
+    grey = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+    return cv2.applyColorMap(np.round(255 * grey).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[:, :, ::-1]
+
+
+def outline(image: np.ndarray, mask: np.ndarray, color: Sequence[int] = (255, 60, 60)) -> np.ndarray:
+    """An (H, W, 3) uint8 RGB image with the border of an (H, W) mask drawn on it."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(image.copy(), contours, -1, tuple(color), max(1, max(mask.shape) // 150))
+
+
+def captioned(panel: np.ndarray, text: str, *, side: int = 256) -> np.ndarray:
+    """An (h, w, 3) uint8 RGB image, its longer side made `side` pixels long, under a line of text."""
+    fitted = _fit(panel, side)
+    line = np.full((24, fitted.shape[1], 3), 255, dtype=np.uint8)
+    cv2.putText(line, text, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA)
+    return np.concatenate([line, fitted])
+
+
+def stack_rows(rows: Sequence[Sequence[np.ndarray]], *, gap: int = 6) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: rows of panels (h, w, 3), left and top aligned on white."""
+    height = sum(max(panel.shape[0] for panel in row) + gap for row in rows)
+    width = max(sum(panel.shape[1] + gap for panel in row) for row in rows) - gap
+    canvas, top = np.full((height, width, 3), 255, dtype=np.uint8), 0
+    for row in rows:
+        left = 0
+        for panel in row:
+            canvas[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
+            left += panel.shape[1] + gap
+        top += max(panel.shape[0] for panel in row) + gap
+    return canvas
+
+
 def panel_grid(rows: Sequence[Sequence[np.ndarray]], *, titles: Sequence[str], side: int = 256) -> np.ndarray:
     """Rows of (h, w, 3) uint8 RGB images, the longer sides `side` pixels long, with a title over every column."""
     gap, head = 6, 30

@@ -1,0 +1,139 @@
+#!/usr/bin/env python
+"""What the tokens of trained models see: the maps of chosen classes, stage by stage.
+
+    tools/visualize_tokens.py --config-file C ... --weights W ... --input IMAGE --output PNG
+                              [--classes a,b] [--label LABEL] [key=value ...]
+
+A row for every class and model: the image, the model's stages from left to right, and what it segments as that class;
+with a label map, the class's outline and its IoU in this image. Each map has its own scale, from dark blue (lowest) to
+yellow. Classes are names or ids; without --classes they are the three largest of the label map or the prediction. The
+image runs through the model as a whole, resized as in the evaluation of its config.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import detection_utils as utils
+from PIL import Image
+
+from tokenseg import Predictor
+from tokenseg.data.labels import read_label
+from tokenseg.visualize import captioned, heat_map, outline, stack_rows
+
+SIDE = 160
+
+
+def choose_classes(words: str | None, names: Sequence[str], ids: np.ndarray) -> list[int]:
+    """Ids of the classes named, or of the three largest of a label map.
+
+    Raises:
+        ValueError: a class that the data set does not have.
+    """
+    if words is None:
+        counts = np.bincount(ids[(ids >= 0) & (ids < len(names))].ravel(), minlength=len(names))
+        return [int(k) for k in np.argsort(-counts)[:3] if counts[k]]
+    chosen = []
+    for word in words.split(","):
+        if word in names:
+            chosen.append(names.index(word))
+        elif word.isdigit() and int(word) < len(names):
+            chosen.append(int(word))
+        else:
+            near = difflib.get_close_matches(word, names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"wanted one of {', '.join(names)}"
+            raise ValueError(f"--classes has '{word}'; {hint}")
+    return chosen
+
+
+def iou(prediction: np.ndarray, label: np.ndarray, ignored: np.ndarray) -> float:
+    """Of two masks, over the pixels that are not ignored; NaN where both are empty."""
+    union = ((prediction | label) & ~ignored).sum()
+    return (prediction & label & ~ignored).sum() / union if union else float("nan")
+
+
+def draw_row(image: np.ndarray, name: str, maps: dict[str, np.ndarray], masks: tuple, score: str) -> list[np.ndarray]:
+    """Panels of one class of one model.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        name: of model and class.
+        maps: title -> (h, w).
+        masks: what is outlined in the first panel and shown in the last, (H, W) each.
+        score: caption of the last panel.
+    """
+    known, predicted = masks
+    shown = np.where(predicted[:, :, None], image, image // 5)
+    stages = [captioned(heat_map(values), title, side=SIDE) for title, values in maps.items()]
+    return [captioned(outline(image, known), name, side=SIDE), *stages, captioned(shown, score, side=SIDE)]
+
+
+def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
+    """The image and, if there is one, its label map.
+
+    Raises:
+        ValueError: a file that cannot be read, or sizes that differ.
+    """
+    try:
+        image = utils.read_image(args.input, format="RGB")
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"--input {args.input} cannot be read: {error}") from error
+    if args.label is None:
+        return image, None
+    label = read_label(args.label)
+    if label.shape != image.shape[:2]:
+        raise ValueError(f"--label has {label.shape[0]}x{label.shape[1]} pixels; wanted the image's, {image.shape[:2]}")
+    return image, label
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--config-file", nargs="+", required=True, metavar="C", help="a run leaves its own as config.yaml"
+    )
+    parser.add_argument("--weights", nargs="+", required=True, metavar="W", help="a checkpoint for every config")
+    parser.add_argument(
+        "--names", nargs="+", metavar="N", help="what the models are called; default their output folders"
+    )
+    parser.add_argument("--input", required=True, help="an image file")
+    parser.add_argument("--label", help="its label map")
+    parser.add_argument("--classes", help="names or ids, joined by commas")
+    parser.add_argument("--output", required=True, type=Path, help="picture to write")
+    args, overrides = parser.parse_known_args(argv)
+    names = args.names or [Path(weights).resolve().parent.name for weights in args.weights]
+    if not len(args.config_file) == len(args.weights) == len(names):
+        raise ValueError(
+            f"there are {len(args.config_file)} --config-file, {len(args.weights)} --weights and {len(names)} --names; "
+            "wanted one of each for every model"
+        )
+    image, label = read_inputs(args)
+    predictors = [Predictor(*pair, overrides=overrides) for pair in zip(args.config_file, args.weights, strict=True)]
+    predictions = [predictor(image) for predictor in predictors]
+    class_names = list(predictors[0].metadata.stuff_classes)
+    known = predictions[0] if label is None else label
+    classes = choose_classes(args.classes, class_names, known)
+    stages = [predictor.token_maps(image, classes) for predictor in predictors]
+
+    rows = []
+    for place, class_id in enumerate(classes):
+        for name, maps, prediction in zip(names, stages, predictions, strict=True):
+            score = "segmented"
+            if label is not None:
+                ignored = label == predictors[0].metadata.ignore_label
+                score = f"IoU {100 * iou(prediction == class_id, label == class_id, ignored):.1f}"
+            own = {title: values[place] for title, values in maps.items()}
+            masks = (known == class_id, prediction == class_id)
+            rows.append(draw_row(image, f"{class_names[class_id]}, {name}", own, masks, score))
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(stack_rows(rows)).save(args.output)
+    print(f"{len(classes)} classes of {len(names)} models drawn in {args.output}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ValueError as error:
+        sys.exit(f"visualize_tokens.py: error: {error}")
