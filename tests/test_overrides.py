@@ -5,7 +5,7 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from omegaconf import OmegaConf
 
-from tokenseg.overrides import apply_overrides, load_config
+from tokenseg.overrides import apply_overrides, load_config, split_overrides
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs/quickstart.py")
@@ -152,3 +152,12 @@ def test_saved_configs_load_again_and_give_the_same_model(tmp_path):
         torch.manual_seed(0)
         models.append(instantiate(config.model).state_dict())
     assert models[0].keys() == models[1].keys() and all(torch.equal(v, models[1][k]) for k, v in models[0].items())
+
+
+def test_overrides_are_told_from_other_words(tmp_path):
+    file = tmp_path / "a=b.png"
+    file.touch()
+    words = ["--seeds", "0", "train.seed=1", "--input", str(file), "model.x={a: 1}", "--flag=3", "c d=e"]
+    others, overrides = split_overrides(words)
+    assert overrides == ["train.seed=1", "model.x={a: 1}"]
+    assert others == ["--seeds", "0", "--input", str(file), "--flag=3", "c d=e"]

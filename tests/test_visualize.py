@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 from detectron2.data.catalog import Metadata
 
-from tokenseg.visualize import colorize, legend, overlay, palette, panel_grid, spread_colors
+from tokenseg.visualize import (
+    captioned,
+    colorize,
+    heat_map,
+    legend,
+    outline,
+    overlay,
+    palette,
+    panel_grid,
+    spread_colors,
+    stack_rows,
+)
 
 COLORS = np.array([[255, 0, 0], [0, 0, 255]], dtype=np.uint8)
 
@@ -52,3 +63,26 @@ def test_legend_shows_every_colour():
     assert strip.shape == (4 * 24 + 6, 300, 3)
     shown = {tuple(pixel) for pixel in strip.reshape(-1, 3).tolist()}
     assert {tuple(color) for color in colors.tolist()} <= shown
+
+
+def test_heat_maps_run_from_blue_to_yellow_and_bear_flat_maps():
+    picture = heat_map(np.linspace(-3, 5, 20).reshape(4, 5))
+    assert picture.shape == (4, 5, 3) and picture.dtype == np.uint8
+    assert picture[0, 0].tolist() == [68, 1, 84] and picture[-1, -1].tolist() == [253, 231, 37]
+    assert len(np.unique(heat_map(np.ones((3, 3))))) <= 3
+
+
+def test_outlines_leave_the_inside_alone():
+    image, mask = np.full((9, 9, 3), 7, dtype=np.uint8), np.zeros((9, 9), dtype=bool)
+    mask[2:7, 2:7] = True
+    drawn = outline(image, mask, color=(255, 0, 0))
+    assert (image == 7).all()
+    red = (drawn == [255, 0, 0]).all(axis=-1)
+    assert red[2, 2:7].all() and red[2:7, 6].all() and not red[3:6, 3:6].any() and not red[:2].any()
+
+
+def test_rows_are_stacked_on_white():
+    panel = captioned(np.zeros((2, 4, 3), dtype=np.uint8), "a", side=20)
+    assert panel.shape == (34, 20, 3) and (panel[:24] < 255).any() and not panel[24:].any()
+    canvas = stack_rows([[panel, panel], [panel]], gap=6)
+    assert canvas.shape == (2 * 40, 46, 3) and (canvas[40:, 20:] == 255).all() and not canvas[64:74, :20].any()

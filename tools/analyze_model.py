@@ -1,18 +1,24 @@
 #!/usr/bin/env python
-"""Parameters and GFLOPs of the model of a config, by part.
+"""Parameters and GFLOPs of the model of a config, by part; or of every row of the papers' tables.
 
     tools/analyze_model.py --config-file C [--size H W] [--json] [key=value ...]
+    tools/analyze_model.py --paper [METHOD ...] [--json]
 
 GFLOPs are those of fvcore, one multiply-add each, for one image in evaluation mode with attention written out as matrix
 products (fvcore sees no fused attention). `gflops` follows the method's paper, so that it can be set beside the
 published figure; `gflops_fvcore` is the plain count with the last resize of the scores to the input's size, the honest
 cost. They differ for StructToken: its paper leaves out the attention of the backbone and that resize.
+
+--paper sets each published row beside ours, and exits with 1 if one lies outside its tolerance. The rows and their
+tolerances are those of paper_rows/METHOD.csv. It takes minutes.
 """
 
 import argparse
+import csv
 import json
 import sys
 from collections import Counter
+from pathlib import Path
 
 import timm.layers
 import torch
@@ -22,8 +28,12 @@ from omegaconf import DictConfig
 from tabulate import tabulate
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from tokenseg.overrides import load_config
+
+ROOT = Path(__file__).resolve().parents[1]
+PAPER_ROWS = Path(__file__).resolve().parent / "paper_rows"
 
 # The last resize and the attention modules of the backbone, by meta-architecture, that its paper does not count.
 PAPER_LEAVES_OUT = {"StructToken": ("resize", "attention")}
@@ -88,13 +98,81 @@ def _millions(module: nn.Module) -> float:
     return sum(parameter.numel() for parameter in module.parameters()) / 1e6
 
 
+def read_paper_rows(methods: list[str]) -> list[dict[str, str]]:
+    """The published rows of some methods, or of all if none is named.
+
+    Raises:
+        ValueError: a method without rows.
+    """
+    known = {path.stem: path for path in sorted(PAPER_ROWS.glob("*.csv"))}
+    unknown = set(methods) - set(known)
+    if unknown:
+        raise ValueError(f"--paper names {', '.join(sorted(unknown))}; wanted some of {', '.join(known)}")
+    rows = []
+    for name in methods or known:
+        with known[name].open(newline="") as stream:
+            rows += csv.DictReader(stream)
+    return rows
+
+
+def within(got: float, published: str, tolerance: str) -> bool:
+    """Whether a figure is the published one within a tolerance: `2%` of it, or `1.0` in its unit."""
+    if not published:
+        return True
+    wanted = float(published)
+    allowed = float(tolerance[:-1]) / 100 * wanted if tolerance.endswith("%") else float(tolerance)
+    return abs(got - wanted) <= allowed
+
+
+def compare_with_papers(rows: list[dict[str, str]]) -> list[dict]:
+    """Published rows with ours: `ours` (see `analyze`) and `outside`, the names of what leaves its tolerance."""
+    compared, counted = [], {}
+    for row in tqdm(rows, unit="row", disable=None):
+        key = row["config"], row["overrides"], row["size"]
+        if key not in counted:
+            cfg = load_config(str(ROOT / "configs" / f"{row['config']}.py"), row["overrides"].split())
+            side = int(row["size"] or cfg.dataset.crop)
+            counted[key] = analyze(cfg, (side, side))
+        ours = counted[key]
+        outside = [n for n in ("params_m", "gflops") if not within(ours[n], row[n], row[f"{n}_tolerance"])]
+        compared.append(row | {"ours": ours, "outside": outside})
+    return compared
+
+
+def print_paper(methods: list[str], *, as_json: bool) -> bool:
+    """Print all rows, paper beside ours; whether all lie within their tolerances."""
+    compared = compare_with_papers(read_paper_rows(methods))
+    if as_json:
+        print(json.dumps(compared))
+        return not any(row["outside"] for row in compared)
+    lines = []
+    for row in compared:
+        line = [row["table"], row["row"]]
+        for name in ("params_m", "gflops"):
+            ours, tolerance = row["ours"][name], row[f"{name}_tolerance"]
+            shown = "" if not row[name] else tolerance if tolerance.endswith("%") else f"{float(tolerance):g}"
+            line += [row[name], f"{ours:.2f}", f"{ours / float(row[name]):.3f}" if row[name] else "", shown]
+        lines.append([*line, f"{row['ours']['gflops_fvcore']:.2f}", ", ".join(row["outside"]) or "yes"])
+    figures = ["paper", "ours", "ratio", "+-"]
+    headers = ["table", "row", *[f"M {f}" for f in figures], *[f"G {f}" for f in figures], "G fvcore", "within"]
+    print("M: millions of parameters. G: GFLOPs as the paper counts them; G fvcore: all that fvcore sees.")
+    print(tabulate(lines, headers=headers, disable_numparse=True))
+    return not any(row["outside"] for row in compared)
+
+
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config-file")
+    what.add_argument("--paper", nargs="*", metavar="METHOD", help="all published rows of these methods, or of all")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels; default the crop")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("overrides", nargs="*", default=[], help="key=value")
     args = parser.parse_args(argv)
+    if args.paper is not None:
+        if not print_paper(args.paper, as_json=args.json):
+            raise ValueError("rows lie outside their tolerances")
+        return
     cfg = load_config(args.config_file, args.overrides)
     size = tuple(args.size) if args.size else (cfg.dataset.crop, cfg.dataset.crop)
     result = analyze(cfg, size)

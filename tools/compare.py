@@ -24,7 +24,7 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
-from tokenseg.overrides import load_config
+from tokenseg.overrides import load_config, split_overrides
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -146,11 +146,11 @@ def summarise(runs: list[Run], metric: str) -> list[dict]:
 def report(rows: list[dict], vary: str | None, seeds: list[int]) -> str:
     """The table, in Markdown."""
     headers = ["config", *([vary] if vary else []), "mean", "spread", *(f"seed {seed}" for seed in seeds)]
-    cells = [
-        [row["config"], *([row["value"]] if vary else []), row["mean"], row["spread"], *row["by_seed"].values()]
-        for row in rows
-    ]
-    return tabulate(cells, headers=headers, tablefmt="github", floatfmt=".1f", disable_numparse=[1] if vary else [])
+    cells = []
+    for row in rows:
+        numbers = [row["mean"], row["spread"], *row["by_seed"].values()]
+        cells.append([row["config"], *([row["value"]] if vary else []), *(f"{number:.1f}" for number in numbers)])
+    return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def draw(runs: list[Run], rows: list[dict], metric: str, vary: str | None, path: Path) -> None:
@@ -193,8 +193,9 @@ def main(argv: list[str]) -> None:
         default=1 if torch.cuda.is_available() else cores,
         help="runs at a time; by default as many as cores, or 1 where there is a GPU",
     )
-    args, rest = parser.parse_known_args(argv)
-    args.overrides = rest
+    words, overrides = split_overrides(argv)
+    args = parser.parse_args(words)
+    args.overrides = overrides
     runs = plan(args)
     for run in runs:
         prepare(run)

@@ -2,6 +2,7 @@
 """Segment any images.
 
     tools/demo.py --config-file C --weights W --input FILES_FOLDERS_OR_GLOBS --output DIR [--save overlay,ids,palette]
+                  [key=value ...]
 
 For every image, by the name of its file: `overlay` the classes over the image with their names, `ids` a PNG of class
 ids, `palette` the same with the classes' colours as palette.
@@ -21,6 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from tokenseg import Predictor
+from tokenseg.overrides import split_overrides
 from tokenseg.visualize import palette
 
 KINDS = ("overlay", "ids", "palette")
@@ -89,12 +91,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--input", required=True, nargs="+", help="files, folders or globs")
     parser.add_argument("--output", required=True, type=Path, help="folder to write to")
     parser.add_argument("--save", default="overlay", help=f"one or more of {','.join(KINDS)}, joined by commas")
-    parser.add_argument("overrides", nargs="*", default=[], help="key=value, such as train.device=cpu")
-    args = parser.parse_args(argv)
-    # --input takes what follows it, overrides too
-    args.overrides += [word for word in args.input if "=" in word and not os.path.exists(word)]
-    args.input = [word for word in args.input if word not in args.overrides]
-    return args
+    words, overrides = split_overrides(argv)
+    return parser.parse_args(words, namespace=argparse.Namespace(overrides=overrides))
 
 
 def main(argv: list[str]) -> None:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from tokenseg import Predictor
 from tokenseg.data.labels import read_label
+from tokenseg.overrides import split_overrides
 from tokenseg.visualize import captioned, heat_map, outline, stack_rows
 
 SIDE = 160
@@ -102,7 +103,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--label", help="its label map")
     parser.add_argument("--classes", help="names or ids, joined by commas")
     parser.add_argument("--output", required=True, type=Path, help="picture to write")
-    args, overrides = parser.parse_known_args(argv)
+    words, overrides = split_overrides(argv)
+    args = parser.parse_args(words)
     names = args.names or [Path(weights).resolve().parent.name for weights in args.weights]
     if not len(args.config_file) == len(args.weights) == len(names):
         raise ValueError(

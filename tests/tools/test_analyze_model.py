@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from tokenseg.overrides import load_config
+
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/structtoken/structtoken_pwe_vit_t_ade20k_512_160k.py")
 
 
@@ -41,3 +43,35 @@ def test_numbers_of_the_paper(load_tool, capsys):
 def test_size_must_fit_the_patch(load_tool):
     with pytest.raises(ValueError, match="multiples of 16"):
         load_tool("analyze_model").main(["--config-file", CONFIG, "--size", "500", "512"])
+
+
+def test_tolerances_are_shares_or_units(load_tool):
+    within = load_tool("analyze_model").within
+    assert within(102, "100", "2%") and not within(102.1, "100", "2%")
+    assert within(7.9, "7", "1.0") and not within(5.9, "7", "1.0")
+    assert within(5, "", "")
+
+
+def test_paper_rows_stand_beside_ours(load_tool, monkeypatch, tmp_path, capsys):
+    tool = load_tool("analyze_model")
+    header = "table,row,config,overrides,size,params_m,params_m_tolerance,gflops,gflops_tolerance\n"
+    (tmp_path / "a.csv").write_text(f"{header}T1,PWE,structtoken/{Path(CONFIG).stem},,,12,1.0,10,1.0\n")
+    (tmp_path / "b.csv").write_text(f"{header}T2,off,structtoken/{Path(CONFIG).stem},,,,,10,1%\n")
+    monkeypatch.setattr(tool, "PAPER_ROWS", tmp_path)
+    tool.main(["--paper", "a"])
+    assert capsys.readouterr().out.splitlines()[-1].split()[:4] == ["T1", "PWE", "12", "12.65"]
+    with pytest.raises(ValueError, match="outside their tolerances"):
+        tool.main(["--paper"])
+    assert capsys.readouterr().out.splitlines()[-1].split()[-1] == "gflops"
+    with pytest.raises(ValueError, match="names c; wanted some of a, b"):
+        tool.main(["--paper", "c"])
+
+
+def test_every_published_row_is_one_of_ours(load_tool):
+    rows = load_tool("analyze_model").read_paper_rows([])
+    assert len(rows) >= 24
+    for row in rows:
+        config = Path(CONFIG).parents[1] / f"{row['config']}.py"
+        load_config(str(config), row["overrides"].split())
+        for name in ("params_m", "gflops"):
+            assert bool(row[name]) == bool(row[f"{name}_tolerance"])

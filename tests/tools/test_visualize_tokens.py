@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def tool(load_tool):
+    return load_tool("visualize_tokens")
+
+
+def arguments(paths, toy, *words):
+    config, weights = map(str, paths)
+    return ["--config-file", config, "--weights", weights, "--input", f"{toy}/toy/images/1.png", *words]
+
+
+def test_a_row_for_every_class(tool, toy_predictor, tmp_path):
+    label = ["--label", f"{tmp_path}/toy/labels/1.png"]
+    tool.main(arguments(toy_predictor, tmp_path, "--classes", "red,2", *label, "--output", f"{tmp_path}/a/b.png"))
+    width, height = Image.open(tmp_path / "a/b.png").size
+    # image, logits, mask: 160 wide each; two classes of 24 + 160 * 40 / 48 high
+    assert (width, height) == (3 * 160 + 2 * 6, 2 * (24 + 133 + 6))
+
+
+def test_classes_by_name_number_or_size(tool):
+    ids = np.array([[2, 2, 2, 0, 0, 255]])
+    assert tool.choose_classes(None, ["a", "b", "c"], ids) == [2, 0]
+    assert tool.choose_classes("b,0", ["a", "b", "c"], ids) == [1, 0]
+    with pytest.raises(ValueError, match="'gras'; did you mean 'grass'"):
+        tool.choose_classes("gras", ["grass", "sky"], ids)
+    with pytest.raises(ValueError, match="'7'; wanted one of a, b"):
+        tool.choose_classes("7", ["a", "b"], ids)
+
+
+def test_iou_by_hand(tool):
+    prediction, label = np.array([1, 1, 1, 0, 1]), np.array([1, 1, 0, 1, 0])
+    ignored = np.array([0, 0, 0, 0, 1])
+    assert tool.iou(*(x.astype(bool) for x in (prediction, label, ignored))) == 0.5
+    assert np.isnan(tool.iou(*np.zeros((3, 4), dtype=bool)))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--weights", "a", "b"], "1 --config-file, 2 --weights"),
+        (["--input", "missing.png"], "missing.png cannot be read"),
+        (["--classes", "blau"], "did you mean 'blue'"),
+    ],
+)
+def test_mistakes(tool, toy_predictor, tmp_path, words, message):
+    with pytest.raises(ValueError, match=message):
+        tool.main(arguments(toy_predictor, tmp_path, "--output", f"{tmp_path}/x.png", *words))
+    assert not (tmp_path / "x.png").exists()
