@@ -56,6 +56,7 @@ class _Resize(nn.Module):
         return F.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=False)
 
 
+@torch.no_grad()  # a graph of the operations would take gigabytes
 def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
     """Count the model of a config.
 
