@@ -44,21 +44,16 @@ class Checkpointer(DetectionCheckpointer):
             ValueError: a file that does not exist, cannot be read or would have to run code, or weights that are not
                 the model's.
         """
-        if path and "://" not in path and not os.path.isfile(path):
-            raise ValueError(f"weights '{path}' do not exist (looked in {os.getcwd()})")
+        if path and "://" not in path:
+            _check_exists(path)
         return super().load(path, checkpointables)
 
     def _load_file(self, filename: str) -> dict:
         if filename.endswith(".pkl"):
             if not self.allow_pickle:
-                raise ValueError(_needs_pickle(filename))
+                raise ValueError(_needs_pickle(filename, "train.allow_pickle=true"))
             return super()._load_file(filename)
-        try:
-            loaded = torch.load(filename, map_location="cpu", weights_only=not self.allow_pickle)
-        except pickle.UnpicklingError as error:
-            raise ValueError(_needs_pickle(filename)) from error
-        except (EOFError, OSError, RuntimeError) as error:
-            raise ValueError(f"weights '{filename}' cannot be read: {error}") from error
+        loaded = read_checkpoint(filename, allow_pickle=self.allow_pickle)
         return loaded if "model" in loaded else {"model": loaded}
 
     def _load_model(self, checkpoint: dict) -> object:
@@ -124,10 +119,37 @@ class Checkpointer(DetectionCheckpointer):
             file.write(last_filename_basename)
 
 
-def _needs_pickle(path: str) -> str:
+def read_checkpoint(path: str, *, allow_pickle: bool = False, permission: str = "train.allow_pickle=true") -> object:
+    """What a file that torch wrote holds, on the CPU.
+
+    Args:
+        path: of the file.
+        allow_pickle: whether a file may be read that can run code.
+        permission: what the user says to allow that, for the message.
+
+    Raises:
+        ValueError: a file that does not exist, cannot be read or would have to run code.
+    """
+    _check_exists(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
+    except pickle.UnpicklingError as error:
+        if allow_pickle:
+            raise ValueError(f"weights '{path}' cannot be read: {error}") from error
+        raise ValueError(_needs_pickle(path, permission)) from error
+    except (AttributeError, EOFError, ImportError, OSError, RuntimeError) as error:  # a pickle's classes may be absent
+        raise ValueError(f"weights '{path}' cannot be read: {error}") from error
+
+
+def _check_exists(path: str) -> None:
+    if not os.path.isfile(path):
+        raise ValueError(f"weights '{path}' do not exist (looked in {os.getcwd()})")
+
+
+def _needs_pickle(path: str, permission: str) -> str:
     return (
         f"weights '{path}' are no weights, or hold more than tensors and plain values: a pickle, which can run any "
-        "code when it is read; if you trust where it comes from, say train.allow_pickle=true"
+        f"code when it is read; if you trust where it comes from, say {permission}"
     )
 
 

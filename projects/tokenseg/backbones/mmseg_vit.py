@@ -1,0 +1,26 @@
+"""Names of mmsegmentation's plain vision transformer, for converting checkpoints of methods that were trained with it."""
+
+from ..convert import Rule, layer_rules
+from .plain_vit import PlainViT
+
+
+def mmseg_vit_rules(backbone: PlainViT) -> list[Rule]:
+    """Rules for the weights of `backbone.`, with class token and without final norm.
+
+    Args:
+        backbone: which takes them.
+    """
+    block, ours = r"backbone\.layers\.(\d+)", r"backbone.vit.blocks.\1"
+    names = {
+        "ln1": "norm1",
+        "attn.attn.out_proj": "attn.proj",
+        "ln2": "norm2",
+        "ffn.layers.0.0": "mlp.fc1",
+        "ffn.layers.1": "mlp.fc2",
+    }
+    return [
+        Rule(r"backbone\.(cls_token|pos_embed)", r"backbone.vit.\1"),
+        *layer_rules(r"backbone\.patch_embed", "backbone.vit.patch_embed", {"projection": "proj"}),
+        *layer_rules(block, ours, names),
+        Rule(rf"{block}\.attn\.attn\.in_proj_(weight|bias)", rf"{ours}.attn.qkv.\2"),
+    ]
