@@ -1,10 +1,13 @@
 """Fixtures for all tests: a tiny data set, a tiny trained-looking model, and fixed seeds."""
 
+import itertools
 import logging
 import os
 import random
+import re
 import shutil
 import tempfile
+from pathlib import Path
 
 # Generated data goes to a folder of this session; Detectron2 and TokenSeg read the variable when they are imported.
 os.environ["DETECTRON2_DATASETS"] = tempfile.mkdtemp(prefix="tokenseg-")
@@ -44,6 +47,34 @@ def seeds():
 def logs_reach_pytest():
     """A run in an earlier test has Detectron2 take the loggers over, whose lines `caplog` then misses."""
     logging.getLogger("tokenseg").propagate = True
+
+
+def _expand(name, sizes):
+    """Names that one with braces stands for: {a,b} is each word, {A} each number from 0 up to the size A."""
+    braces = re.findall(r"{(.*?)}", name)
+    choices = [word.split(",") if "," in word else range(eval(word, {}, sizes)) for word in braces]
+    template = re.sub(r"{.*?}", "{}", name)
+    return [template.format(*words) for words in itertools.product(*choices)]
+
+
+@pytest.fixture(scope="session")
+def released_shapes():
+    """Function from a text file under tests/ to name -> shape of the weights in a checkpoint of other code.
+
+    A line holds a name and a shape in the letters that `sizes` gives; lines below `[a b]` count for variants a and b.
+    """
+
+    def read(file, variant=None, **sizes):
+        shapes, counts = {}, True
+        for line in (Path(__file__).parent / file).read_text().splitlines():
+            if line.startswith("["):
+                counts = variant in line.strip("[]").split()
+            elif counts and line and not line.startswith("#"):
+                name, *shape = line.split()
+                shapes |= dict.fromkeys(_expand(name, sizes), tuple(eval(side, {}, sizes) for side in shape))
+        return shapes
+
+    return read
 
 
 @pytest.fixture

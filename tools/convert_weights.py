@@ -3,9 +3,9 @@
 
     tools/convert_weights.py --config-file C --input FILE --output FILE.pth [--allow-pickle] [key=value ...]
 
-C is the config of the same experiment here. Every weight of the file must have its place in the model of C and the model
-must be filled; what is left out by a rule is listed. The result is evaluated by
-`train_net.py --config-file C --eval-only train.init_checkpoint=FILE.pth`.
+C is the config of the same experiment here. Every weight of the file must find its place in the model of C and fill it;
+what a rule leaves out is listed. `train_net.py --config-file C --eval-only train.init_checkpoint=FILE.pth` evaluates
+the result.
 """
 
 import argparse
@@ -70,7 +70,8 @@ def main(argv: list[str]) -> None:
         model = instantiate(cfg.model)
     rules = rules_for(model)
     state = unwrap(read_checkpoint(str(args.input), allow_pickle=args.allow_pickle, permission="--allow-pickle"))
-    print(f"{len(state)} weights, {sum(value.numel() for value in state.values()) / 1e6:.2f} M numbers, in {args.input}")
+    numbers = sum(value.numel() for value in state.values())
+    print(f"{len(state)} weights read, {numbers / 1e6:.2f} M numbers, from {args.input}")
     converted, dropped = convert(state, model.state_dict(), rules)
     model.load_state_dict(converted, assign=True)
     Checkpointer(model, str(args.output.parent)).save(args.output.stem, tag=False)

@@ -1,4 +1,4 @@
-"""Names of mmsegmentation's plain vision transformer, for converting checkpoints of methods that were trained with it."""
+"""Names of the weights in mmsegmentation's plain vision transformer, with which methods' authors trained theirs."""
 
 from ..convert import Rule, layer_rules
 from .plain_vit import PlainViT

@@ -1,0 +1,86 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import instantiate
+
+from tokenseg.engine.checkpoint import Checkpointer
+from tokenseg.overrides import load_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs/structtoken"
+CONFIG = str(CONFIGS / "structtoken_pwe_vit_t_ade20k_512_160k.py")
+TINY = [
+    "dataset={crop: 32, num_classes: 5}",
+    "vit={channels: 12, last_block: 1}",
+    "model.backbone.timm_args={embed_dim: 12, depth: 2, num_heads: 3}",
+    "model.inference.stride=16",
+]
+
+
+@pytest.fixture
+def theirs(tmp_path, released_shapes):
+    """Path of a checkpoint as the authors' training writes it."""
+    sizes = dict(C=12, K=5, G=2, L=4, D=2, P=16)
+    shapes = released_shapes("backbones/mmseg_vit.txt", **sizes)
+    shapes |= released_shapes("structtoken/released_heads.txt", "pwe", **sizes)
+    state = {name: torch.randn(shape) for name, shape in shapes.items()}
+    torch.save({"meta": {"CLASSES": ("a", "b")}, "state_dict": state, "optimizer": {}}, tmp_path / "theirs.pth")
+    return tmp_path / "theirs.pth"
+
+
+@pytest.fixture
+def command(load_tool, theirs):
+    """The command with other flags than the good ones, and its overrides."""
+
+    def run(*overrides, **flags):
+        given = {"config-file": CONFIG, "input": theirs, "output": theirs.parent / "ours.pth"} | flags
+        words = [word for flag, value in given.items() for word in (f"--{flag}", str(value))]
+        load_tool("convert_weights").main([*words, *TINY, *overrides])
+
+    return run
+
+
+def test_the_result_is_a_checkpoint_of_the_config(command, theirs, capsys):
+    command()
+    lines = capsys.readouterr().out.splitlines()
+    count = len(torch.load(theirs)["state_dict"])
+    assert [re.match(r"\d+ weights", line)[0] for line in lines] == [f"{n} weights" for n in (count, count, 0)]
+    model = instantiate(load_config(CONFIG, TINY).model)
+    Checkpointer(model).load(str(theirs.parent / "ours.pth"))
+    tokens = torch.load(theirs)["state_dict"]["decode_head.kernels"]
+    assert torch.equal(model.sem_seg_head.tokens, tokens)
+    assert sorted(path.name for path in theirs.parent.iterdir()) == ["ours.pth", "theirs.pth"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"input": "none.pth"}, r"weights 'none\.pth' do not exist"),
+        ({"output": "nowhere/ours.pth"}, "nowhere is no folder with leave to write in it"),
+        ({"output": "ours.npz"}, r"--output is ours\.npz; wanted a file name that ends in \.pth"),
+        ({"config-file": CONFIG.replace("pwe", "cse")}, "not of this model: .* without a place in the model"),
+        ({"config-file": CONFIGS / "per_pixel_vit_t_ade20k_512_160k.py"}, "no published weights .* for PerPixelHead"),
+    ],
+)
+def test_mistakes_are_told(command, flags, message):
+    with pytest.raises(ValueError, match=message):
+        command(**flags)
+
+
+def test_another_class_count_is_told(command):
+    with pytest.raises(ValueError, match=r"decode_head\.kernels \(1, 5, 2, 2\), wanted \(1, 7, 2, 2\)"):
+        command("dataset.num_classes=7")
+
+
+def test_the_input_is_not_overwritten(command, theirs):
+    with pytest.raises(ValueError, match="is the --input; wanted a new file"):
+        command(output=theirs)
+
+
+def test_code_is_read_only_where_allowed(command, theirs, load_tool):
+    torch.save(torch.load(theirs) | {"note": Path("a")}, theirs)
+    with pytest.raises(ValueError, match="if you trust where it comes from, say --allow-pickle"):
+        command()
+    command("--allow-pickle")
+    assert (theirs.parent / "ours.pth").exists()
