@@ -15,6 +15,7 @@ FORBIDDEN = {
     "evaluation": MODEL | {"engine", "losses", "inference"},
     "losses": MODEL | {"engine", "data", "evaluation"},
     "inference": MODEL | {"engine", "data", "evaluation"},
+    "convert.py": MODEL | {"engine", "data", "losses", "inference", "evaluation"},
     "backbones": MODEL - {"backbones"} | {"engine", "data", "evaluation"},
     **{method: METHODS - {method} | {"hosts", "segmentor", "meta_arch", "predictor"} for method in METHODS},
 }

@@ -92,7 +92,7 @@ def convert(
         # a copy, since of a view all would be saved that it views
         converted[target] = value.to(wanted[target].dtype, copy=True)
     problems["missing for the model"] += [target for target in wanted if target not in homes]
-    report = "; ".join(f"{len(names)} {kind}: {', '.join(names[:5])}" for kind, names in problems.items() if names)
+    report = "; ".join(f"{len(names)} {kind}: {', '.join(names[:3])}" for kind, names in problems.items() if names)
     if report:
         raise ValueError(f"the checkpoint is not of this model: {report}")
     return {target: converted[target] for target in wanted}, dropped
