@@ -1,0 +1,128 @@
+"""A plain rendering of StructToken's equations: NCHW throughout, each layer by itself.
+
+Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III.
+N images, K classes, C channels, H x W the size of the map; a slice is one channel. No stochastic depth.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .weights import Weights
+
+VARIANTS = ("cse", "sse", "pwe")
+
+
+def layer_norm(x: Tensor, w: Weights, eps: float) -> Tensor:
+    """Over the channels of every pixel: flatten, transpose, contiguous, and back."""
+    n, c, height, width = x.shape
+    x = x.flatten(2).transpose(1, 2).contiguous()
+    x = F.layer_norm(x, (c,), w["weight"], w["bias"], eps)
+    return x.transpose(1, 2).reshape(n, c, height, width).contiguous()
+
+
+def conv(x: Tensor, w: Weights) -> Tensor:
+    """A convolution that keeps the size; its groups follow from the shape of its weight."""
+    weight = w["weight"]
+    return F.conv2d(x, weight, w["bias"], padding=weight.shape[-1] // 2, groups=x.shape[1] // weight.shape[1])
+
+
+def mapping(x: Tensor, w: Weights) -> Tensor:
+    """Eq. 3: 1x1, depth-wise 3x3 and 1x1 convolution."""
+    x = F.gelu(layer_norm(conv(x, w / 0), w / 1, 1e-6))
+    x = F.gelu(layer_norm(conv(x, w / 3), w / 4, 1e-6))
+    return layer_norm(conv(x, w / 6), w / 7, 1e-6)
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Eqs. 2 and 6, with the scale of the length of the dot products."""
+    q, k, v = query.flatten(2), key.flatten(2), value.flatten(2)  # (N, slices, HW)
+    similarity = torch.matmul(q, k.transpose(1, 2)) / q.shape[2] ** 0.5
+    return torch.matmul(similarity.softmax(dim=2), v).reshape(query.shape)
+
+
+def feed_forward(x: Tensor, w: Weights) -> Tensor:
+    """Section III-C; the grouped convolution is there where it has weights."""
+    layers = w / "layers"
+    y = F.gelu(layer_norm(conv(x, layers / 0), layers / 1, 1e-5))
+    if "7." in layers:
+        y = F.gelu(layer_norm(conv(y, layers / 3), layers / 4, 1e-5))
+        y = layer_norm(conv(y, layers / 6), layers / 7, 1e-5)
+    else:
+        y = layer_norm(conv(y, layers / 3), layers / 4, 1e-5)
+    return F.gelu(x + y)
+
+
+def conv_block(x: Tensor, w: Weights) -> Tensor:
+    """Section III-A: pre-activation residual block."""
+    layers = w / "layers"
+    y = conv(F.gelu(layer_norm(x, layers / 0, 1e-6)), layers / 2)
+    y = conv(F.gelu(layer_norm(y, layers / 3, 1e-6)), layers / 5)
+    return x + y
+
+
+def cross_slice_block(tokens: Tensor, features: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
+    """Eqs. 1 and 2, then a feed-forward network each; none for the features where it has no weights."""
+    part = w / "extraction"
+    query = mapping(tokens, part / "map_query")
+    key, value = mapping(features, part / "map_key"), mapping(features, part / "map_value")
+    tokens = tokens + mapping(attention(query, key, value), part / "map_out")
+    tokens = feed_forward(tokens, w / "token_ffn")
+    if "feature_ffn" in w:
+        features = feed_forward(features, w / "feature_ffn")
+    return tokens, features
+
+
+def self_slice_block(tokens: Tensor, features: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
+    """Eqs. 4 to 7, and one feed-forward network."""
+    part = w / "extraction"
+    slices = torch.cat([tokens, features], dim=1)
+    query, key, value = (mapping(slices, part / f"map_{name}") for name in ("query", "key", "value"))
+    slices = slices + mapping(attention(query, key, value), part / "map_out")
+    slices = feed_forward(slices, w / "feed_forward")
+    return slices[:, : tokens.shape[1]], slices[:, tokens.shape[1] :]
+
+
+def point_wise_block(tokens: Tensor, features: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
+    """Eqs. 4, 8, 9 and 7, and one feed-forward network."""
+    part = w / "extraction"
+    slices = torch.cat([tokens, features], dim=1)
+    mixed = conv(mapping(slices, part / "map_in"), part / "mix")
+    slices = slices + mapping(mixed, part / "map_out")
+    slices = feed_forward(slices, w / "feed_forward")
+    return slices[:, : tokens.shape[1]], slices[:, tokens.shape[1] :]
+
+
+BLOCKS = dict(zip(VARIANTS, (cross_slice_block, self_slice_block, point_wise_block), strict=True))
+
+
+def resized_tokens(tokens: Tensor, height: int, width: int) -> Tensor:
+    """(1, K, H', W') to (1, K, H, W): bicubic; corners aligned where a side of the tokens is odd."""
+    if tokens.shape[2:] == (height, width):
+        return tokens
+    odd = tokens.shape[2] % 2 == 1 or tokens.shape[3] % 2 == 1
+    return F.interpolate(tokens, size=(height, width), mode="bicubic", align_corners=odd)
+
+
+def decode(feature_map: Tensor, w: Weights, variant: str) -> Tensor:
+    """Fig. 2, from the backbone's map (N, C, H, W) to logits (N, K, H, W).
+
+    Args:
+        feature_map: of the backbone.
+        w: of our head; without those of a ConvBlock there is none.
+        variant: of `VARIANTS`.
+    """
+    features = conv(feature_map, w / "project")
+    tokens = resized_tokens(w["tokens"], *feature_map.shape[2:])
+    tokens = tokens.expand(len(feature_map), -1, -1, -1).contiguous()
+    place = 0
+    while f"blocks.{place}." in w:
+        tokens, features = BLOCKS[variant](tokens, features, w / "blocks" / place)
+        place += 1
+    return conv_block(tokens, w / "refine") if "refine." in w else tokens
+
+
+def loss(logits: Tensor, labels: Tensor, ignore_value: int = 255) -> Tensor:
+    """Cross entropy at the labels' size, over the pixels that count."""
+    logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
+    return F.cross_entropy(logits, labels, ignore_index=ignore_value)

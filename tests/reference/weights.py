@@ -1,0 +1,28 @@
+"""Weights of a model by their dotted names, for renderings that have no modules."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a module; `weights / "a.b"` are those of its submodule a.b."""
+
+    tensors: Mapping[str, Tensor]
+    prefix: str = ""
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "Weights":
+        """The parameters and buffers themselves, so that gradients arrive at the module."""
+        return cls(dict(module.named_parameters()) | dict(module.named_buffers()))
+
+    def __truediv__(self, name: str | int) -> "Weights":
+        return Weights(self.tensors, f"{self.prefix}{name}.")
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[self.prefix + name]
+
+    def __contains__(self, name: str) -> bool:
+        return any(key.startswith(self.prefix + name) for key in self.tensors)

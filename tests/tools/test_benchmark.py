@@ -1,0 +1,109 @@
+import json
+import resource
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import Clock, Duel, differences, inference, training_step
+
+CPU = torch.device("cpu")
+TINY = [
+    "vit={channels: 12, last_block: 0}",
+    "model.backbone.timm_args={embed_dim: 12, depth: 1, num_heads: 2}",
+    "dataset={crop: 32, num_classes: 3}",
+    "model.inference.stride=16",
+    "model.sem_seg_head.blocks.num_blocks=1",
+]
+
+
+@pytest.fixture(scope="module")
+def benchmark(load_tool):
+    return load_tool("benchmark")
+
+
+def test_every_case_of_structtoken_runs_with_equal_outputs(benchmark, capsys):
+    benchmark.main(["structtoken", "--only", "head", "--pairs", "1", "--json", *TINY])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["case"] for row in rows] == [
+        f"{variant} head {mode}" for variant in ("cse", "sse", "pwe") for mode in ("step", "inference")
+    ]
+    assert all(row["times faster"] > 0 and row["difference"] < 1e-4 for row in rows)
+
+
+def test_whole_model_runs(benchmark, capsys):
+    benchmark.main(["structtoken", "--only", "pwe", "model", "--pairs", "1", "--batch", "1", *TINY])
+    table = capsys.readouterr().out
+    assert "median of 1" in table and "pwe model bf16 inference" in table
+
+
+def test_times_are_those_of_the_runs():
+    counts = {"ours": 0, "rival": 0}
+
+    def run(side):
+        counts[side] += 1
+        return torch.ones(2)
+
+    (row,) = Duel(ours=lambda: run("ours"), rival=lambda: run("rival")).measure(Clock(CPU), 3)
+    assert counts == {"ours": 4, "rival": 4}  # one for the outputs
+    assert row["least"] <= row["times faster"] <= row["most"] and row["difference"] == 0
+
+
+def test_differences_are_relative_and_those_of_a_list_are_of_one_vector():
+    ours, rival = {"a": torch.tensor([3.0, 4.5]), "b": [torch.ones(2), None, 2]}, {"a": torch.tensor([3.0, 4.0])}
+    rival["b"] = [torch.ones(2), None, 1]
+    assert {where: value for value, where in differences(ours, rival)} == pytest.approx({"a": 0.5 / 5, "b": 1 / 3**0.5})
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (torch.tensor([1.0, 1.001]), "by 0.0007"),
+        (torch.tensor([1.0, float("nan")]), "by inf"),
+        (torch.ones(3), r"shapes .*\(\(2,\), \(3,\)\)"),
+        (None, "shapes"),
+        ({"a": 1}, "Tensor of ours, dict of the rival"),
+    ],
+)
+def test_sides_that_differ_fail(other, message):
+    with pytest.raises(ValueError, match=f"outputs differ.*{message}"):
+        Duel(ours=lambda: torch.ones(2), rival=lambda: other).measure(Clock(CPU), 1)
+
+
+def test_missing_outputs_fail():
+    with pytest.raises(ValueError, match="only one side has b"):
+        list(differences({"a": 1}, {"a": 1, "b": 2}))
+
+
+def test_a_training_step_starts_from_no_gradients():
+    layer, x = nn.Linear(2, 1), torch.ones(3, 2)
+    step = training_step(lambda: layer(x).sum(), layer.parameters())
+    step()
+    got = step()
+    assert [gradient.tolist() for gradient in got["gradients"]] == [[[3, 3]], [3]]
+    assert not inference(lambda: layer(x))().requires_grad
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nosuch"], "no benchmark 'nosuch'; wanted one of .*structtoken"),
+        ([], "no benchmark ''"),
+        (["structtoken", "--only", "cse", "x"], "fits no case"),
+        (["structtoken", "--pairs", "0"], "--pairs is 0"),
+    ],
+)
+def test_mistakes_are_named(benchmark, words, message):
+    with pytest.raises(ValueError, match=message):
+        benchmark.main(words)
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_each_side_alone(benchmark, capsys):
+    hog = torch.ones(2**27)  # half a GiB of the parent, which no side may inherit
+    benchmark.main(["structtoken", "--only", "pwe head inference", "--pairs", "1", "--json", "--memory", *TINY])
+    row = json.loads(capsys.readouterr().out)
+    assert row["ours MiB"] > 100 and row["memory"] == pytest.approx(1, abs=0.2)
+
+    assert row["ours MiB"] < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - 300
+    del hog

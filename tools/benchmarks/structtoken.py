@@ -1,0 +1,101 @@
+"""StructToken's head against the plain rendering of its equations, and the whole model.
+
+The head runs on a feature map of ViT-B's size of a 512 crop, two images in float32. The whole model runs in bfloat16
+with fused attention, the rival in float32 with attention written out. Stochastic depth is off, so that outputs can be
+compared. Overrides change the configs, as in `dataset.crop=256`.
+"""
+
+import argparse
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from detectron2.config import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+
+from reference import structtoken as plain
+from reference.backbone import with_plain_attention
+from reference.weights import Weights
+from tokenseg.engine.trainer import autocast
+from tokenseg.overrides import load_config
+
+from . import Duel, inference, training_step
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs/structtoken"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
+
+
+def cases(args: argparse.Namespace) -> dict[str, Callable[[], Duel]]:
+    return {
+        f"{variant} {part} {mode}": functools.partial(duel, args, variant, mode)
+        for part, duel in (("head", _head), ("model bf16", _model))
+        for variant in plain.VARIANTS
+        for mode in ("step", "inference")
+    }
+
+
+def _config(args: argparse.Namespace, variant: str) -> DictConfig:
+    still = ["model.backbone.drop_path_rate=0.0", "model.sem_seg_head.blocks.drop_path=0.0"]
+    path = CONFIGS / f"structtoken_{variant}_vit_b_ade20k_512_160k.py"
+    return load_config(str(path), [*still, *args.overrides])
+
+
+def _labels(args: argparse.Namespace, cfg: DictConfig) -> Tensor:
+    side = cfg.dataset.crop
+    return torch.randint(0, cfg.dataset.num_classes, (args.batch, side, side), device=args.device)
+
+
+def _head(args: argparse.Namespace, variant: str, mode: str) -> Duel:
+    cfg = _config(args, variant)
+    head = instantiate(cfg.model.sem_seg_head).to(args.device)
+    side = cfg.dataset.crop // cfg.vit.patch_size
+    feature_map, weights = torch.randn(args.batch, cfg.vit.channels, side, side, device=args.device), Weights.of(head)
+    features = {head.in_feature: feature_map}
+    if mode == "inference":
+        head.eval()
+        return Duel(
+            ours=inference(lambda: head(features)[0]),
+            rival=inference(lambda: plain.decode(feature_map, weights, variant)),
+        )
+    labels, parameters = _labels(args, cfg), [*head.parameters(), feature_map.requires_grad_()]
+    head.train()
+    return Duel(
+        ours=training_step(lambda: head(features, labels)[1]["loss_sem_seg"], parameters),
+        rival=training_step(lambda: plain.loss(plain.decode(feature_map, weights, variant), labels), parameters),
+    )
+
+
+def _model(args: argparse.Namespace, variant: str, mode: str) -> Duel:
+    cfg = _config(args, variant)
+    model = instantiate(cfg.model).to(args.device)
+    backbone = with_plain_attention(model.backbone)
+    head, weights = model.sem_seg_head, Weights.of(model.sem_seg_head)
+    images, labels = (
+        torch.randn(args.batch, 3, cfg.dataset.crop, cfg.dataset.crop, device=args.device),
+        _labels(args, cfg),
+    )
+
+    def ours(targets: Tensor | None) -> Tensor:
+        with autocast(args.device, torch.bfloat16):
+            logits, losses = head(model.backbone(images), targets)
+        return logits if targets is None else losses["loss_sem_seg"]
+
+    def rival() -> Tensor:
+        return plain.decode(backbone(images)[head.in_feature], weights, variant)
+
+    if mode == "inference":
+        model.eval(), backbone.eval()
+        return Duel(ours=inference(lambda: ours(None)), rival=inference(rival), tolerance=0.1)
+    model.train(), backbone.train()
+    parameters = list(model.parameters())
+    return Duel(
+        ours=training_step(lambda: ours(labels), parameters),
+        rival=training_step(lambda: plain.loss(rival(), labels), parameters),
+        tolerance=0.1,
+        gradient_tolerance=0.5,
+    )
