@@ -30,7 +30,7 @@ for folder in (HERE, HERE.parent / "tests"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-NAMES = sorted(path.stem for path in (HERE / "benchmarks").glob("*.py") if path.stem != "__init__")
+NAMES = sorted(path.stem for path in (HERE / "benchmarks").glob("*.py") if path.stem[0] != "_")
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, ModuleType]:
@@ -86,7 +86,7 @@ def peaks(argv: list[str], title: str) -> dict:
 
 def run(args: argparse.Namespace, benchmark: ModuleType, argv: list[str]) -> list[dict]:
     """Measure the chosen cases; a list of rows."""
-    from benchmarks import Clock, peak_memory
+    from benchmarks._runs import Clock, peak_memory
 
     torch.set_num_threads(args.threads)
     all_cases = benchmark.cases(args)

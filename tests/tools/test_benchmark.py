@@ -1,12 +1,15 @@
 import json
 import resource
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import Clock, Duel, differences, inference, training_step
+from benchmarks import Clock, Duel, Profile, inference, training_step
+from benchmarks._duel import differences
 
+ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 TINY = [
     "vit={channels: 12, last_block: 0}",
@@ -82,6 +85,73 @@ def test_a_training_step_starts_from_no_gradients():
     got = step()
     assert [gradient.tolist() for gradient in got["gradients"]] == [[[3, 3]], [3]]
     assert not inference(lambda: layer(x))().requires_grad
+
+
+class Burn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, clock):
+        clock.tick(2)
+        ctx.clock = clock
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        ctx.clock.tick(5)
+        return 2 * gradient, None
+
+
+class Burner(nn.Module):
+    """Takes 2 seconds forward and 5 backward."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
+    def forward(self, x):
+        return Burn.apply(x, self.clock)
+
+
+class HandClock:
+    device, time = CPU, 0
+
+    def now(self):
+        return self.time
+
+    def tick(self, seconds):
+        self.time += seconds
+
+
+def test_parts_get_the_time_they_take():
+    clock = HandClock()
+    first, second, third = (Burner(clock) for _ in range(3))
+
+    def loss(x):
+        clock.tick(3)
+        return x.sum()
+
+    owner = type("Owner", (), {"loss": staticmethod(loss)})
+    x = torch.ones(1, requires_grad=True)
+
+    def run():
+        clock.tick(1)
+        owner.loss(third(second(first(x)))).backward()
+
+    profile = Profile(run=run, parts={"ab": [first, second], "loss": [(owner, "loss")]})
+    rows = {row.pop("part"): row for row in profile.measure(clock, 2)}
+    assert rows["ab"] == pytest.approx({"forward s": 4, "backward s": 10, "share %": 100 * 14 / 25})
+    assert rows["loss"] == pytest.approx({"forward s": 3, "backward s": 0, "share %": 12})
+    assert rows["rest"] == pytest.approx({"forward s": 3, "backward s": 5, "share %": 32})
+    assert rows["all"]["share %"] == pytest.approx(100)
+    assert "forward" not in vars(first) and owner.loss is loss
+
+
+def test_throughput_of_a_config(benchmark, capsys):
+    config = str(ROOT / "configs/structtoken/structtoken_pwe_vit_t_ade20k_512_160k.py")
+    benchmark.main(["throughput", "--config-file", config, "--pairs", "1", "--json", "--amp", *TINY])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["case"] for row in rows] == ["training", "inference"]
+    assert rows[0]["GFLOP/image"] == pytest.approx(3 * rows[1]["GFLOP/image"])
+    assert all(row["images/s"] > 0 and 0 < row["of matmul %"] < 100 for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""What a benchmark runs, and the clock it runs by."""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+# One call is one run; what it returns is compared.
+Run = Callable[[], object]
+
+# Under which name a training step returns its gradients.
+GRADIENTS = "gradients"
+
+
+class Clock:
+    """Seconds of work: CPU time of the process, which others on the machine hardly touch; wall time between
+    synchronisations on a GPU, and where several threads share the work."""
+
+    def __init__(self, device: torch.device) -> None:
+        """
+        Args:
+            device: that works.
+        """
+        self.device = device
+        self.is_cpu_time = device.type == "cpu" and torch.get_num_threads() == 1
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.process_time() if self.is_cpu_time else time.perf_counter()
+
+    def seconds(self, run: Run) -> float:
+        """How long one run takes."""
+        start = self.now()
+        run()
+        return self.now() - start
+
+
+def inference(forward: Callable[[], object]) -> Run:
+    """A run of `forward` without gradients; its result is compared."""
+
+    def run() -> object:
+        with torch.no_grad():
+            return forward()
+
+    return run
+
+
+def training_step(loss: Callable[[], Tensor], parameters: Iterable[Tensor]) -> Run:
+    """A run of forward and backward pass, without the optimiser's step; the loss is compared, and all gradients as one.
+
+    Args:
+        loss: to a scalar.
+        parameters: the same on both sides, or in the same order.
+    """
+    parameters = list(parameters)
+
+    def run() -> dict[str, object]:
+        for parameter in parameters:
+            parameter.grad = None
+        value = loss()
+        value.backward()
+        return {"loss": value.detach(), GRADIENTS: [parameter.grad for parameter in parameters]}
+
+    return run
+
+
+def peak_memory(run: Run, device: torch.device) -> float:
+    """MiB at the worst moment: of a GPU's tensors, or of the whole process."""
+    for _ in range(2):
+        run()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    # not getrusage: a process inherits the peak of the one that started it there
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10

@@ -1,0 +1,128 @@
+"""Images a second of a whole model: a training step with its optimiser, or inference, on the device at hand.
+
+    tools/benchmark.py throughput --config-file C [--batch 2] [--size H W] [--amp] [--compile] [key=value ...]
+
+Pixels are random. Inference runs backbone and head and resizes the scores; it leaves out reading and cutting of images.
+`of matmul %` sets the operations of matrix products, convolutions and attention (two a multiply-add; thrice the forward
+pass in training) over the rate of a large matrix product of the same type, measured in the same run: the share of the
+machine that does useful work.
+"""
+
+import argparse
+import copy
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import instantiate
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from tokenseg.engine.trainer import autocast
+from tokenseg.overrides import load_config
+
+from . import Clock
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config-file", required=True)
+    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels; default the crop")
+    parser.add_argument("--amp", action="store_true", help="mixed precision in bfloat16")
+    parser.add_argument("--compile", action="store_true", help="backbone and head compiled")
+
+
+def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Throughput"]]:
+    return {
+        mode: lambda mode=mode: _throughput(args, training=mode == "training") for mode in ("training", "inference")
+    }
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """How fast a model takes images, and how much of the machine that uses.
+
+    run: one batch.
+    images: in it.
+    operations: of one batch.
+    dtype: of its matrix products.
+    """
+
+    run: Callable[[], object]
+    images: int
+    operations: int
+    dtype: torch.dtype
+
+    def measure(self, clock: Clock, rounds: int) -> list[dict]:
+        """A row: medians over the rounds."""
+        for _ in range(2):
+            self.run()
+        steps, products = [], []
+        side = 8192 if clock.device.type == "cuda" else 2048
+        matrices = torch.randn(2, side, side, device=clock.device).to(self.dtype)
+        torch.mm(*matrices)
+        for _ in tqdm(range(rounds), unit="round", leave=False, disable=None):
+            steps.append(clock.seconds(self.run))
+            products.append(clock.seconds(lambda: torch.mm(*matrices)))
+        step, rate = statistics.median(steps), 2 * side**3 / statistics.median(products)
+        return [
+            {
+                "images/s": self.images / step,
+                "s/step": step,
+                "GFLOP/image": self.operations / self.images / 1e9,
+                "GFLOP/s": self.operations / step / 1e9,
+                "matmul GFLOP/s": rate / 1e9,
+                "of matmul %": 100 * self.operations / step / rate,
+            }
+        ]
+
+
+def _throughput(args: argparse.Namespace, *, training: bool) -> Throughput:
+    cfg = load_config(args.config_file, args.overrides)
+    model = instantiate(cfg.model).to(args.device)
+    height, width = args.size or (cfg.dataset.crop, cfg.dataset.crop)
+    inputs = [_sample(cfg.dataset.num_classes, height, width) for _ in range(args.batch)]
+    dtype = torch.bfloat16 if args.amp else torch.float32
+    cfg.optimizer.params.model = model
+    optimizer = instantiate(cfg.optimizer)
+    operations = _operations(model, inputs) * (3 if training else 1)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(args.device, dtype if args.amp else None):
+            loss = sum(model(inputs).values())
+        loss.backward()
+        optimizer.step()
+
+    def infer() -> None:
+        with autocast(args.device, dtype if args.amp else None):
+            _segment(model, inputs)
+
+    model.train(training)
+    if args.compile:
+        for part in (model.backbone, model.sem_seg_head):
+            part.compile()
+    return Throughput(run=step if training else infer, images=args.batch, operations=operations, dtype=dtype)
+
+
+@torch.no_grad()
+def _segment(model: nn.Module, inputs: list[dict]) -> None:
+    model.segment([(x["image"].to(model.device) - model.pixel_mean) / model.pixel_std for x in inputs])
+
+
+def _operations(model: nn.Module, inputs: list[dict]) -> int:
+    """Of a forward pass. Of a backward pass torch counts too many: grouped convolutions as if they were dense."""
+    # the counter asks for a graph of whatever could have gradients
+    counted = copy.deepcopy(model).eval().requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        _segment(counted, inputs)
+    return counter.get_total_flops()
+
+
+def _sample(num_classes: int, height: int, width: int) -> dict:
+    return {
+        "image": torch.randint(0, 256, (3, height, width), dtype=torch.uint8),
+        "sem_seg": torch.randint(0, num_classes, (height, width)),
+    }
