@@ -23,8 +23,11 @@ def pixel_cross_entropy(logits: Tensor, targets: Tensor, *, ignore_value: int) -
         targets: (N, H, W) class ids or `ignore_value`.
         ignore_value: label of pixels that do not count.
     """
+    # With the classes of a pixel in a row, neither softmax nor its gradient copies the map at the targets' size.
+    logits = logits.float().contiguous(memory_format=torch.channels_last)
     if logits.shape[-2:] != targets.shape[-2:]:
         logits = F.interpolate(logits, size=targets.shape[-2:], mode="bilinear", align_corners=False)
+    pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)
     # not detectron2.layers.cross_entropy: version 0.5 drops its `reduction`
-    total = F.cross_entropy(logits.float(), targets, ignore_index=ignore_value, reduction="sum")
+    total = F.cross_entropy(pixels, targets.flatten(), ignore_index=ignore_value, reduction="sum")
     return total / mean_over_ranks((targets != ignore_value).sum()).clamp(min=1e-6)

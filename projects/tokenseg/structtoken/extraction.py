@@ -6,7 +6,7 @@ Letters as in `layers.py`.
 
 from torch import Tensor, nn
 
-from .layers import Mapping
+from .layers import Mapping, PointConv2d
 
 
 def slice_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class PointWiseExtraction(nn.Module):
         """
         super().__init__()
         self.map_in = Mapping(channels)
-        self.mix = nn.Conv2d(channels, channels, 1)
+        self.mix = PointConv2d(channels, channels)
         self.map_out = Mapping(channels)
 
     def forward(self, slices: Tensor) -> Tensor:

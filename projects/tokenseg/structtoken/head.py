@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..losses.pixel import pixel_cross_entropy
+from .layers import PointConv2d
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -49,7 +50,7 @@ class StructTokenHead(nn.Module):
             raise ValueError(f"img_size is {img_size}; wanted a multiple of the stride, {stride}")
         side = img_size // stride
         self.in_feature, self.num_classes, self.ignore_value = in_feature, num_classes, ignore_value
-        self.project = nn.Conv2d(channels, channels, 1)
+        self.project = PointConv2d(channels, channels)
         self.tokens = nn.Parameter(torch.empty(1, num_classes, side, side))
         self.blocks = nn.ModuleList(blocks)
         self.refine = refine
@@ -91,9 +92,11 @@ class StructTokenHead(nn.Module):
         Returns:
             The tokens before the blocks, after each block, and the logits: (N, K, H, W) each.
         """
-        # The norms run over channels: in this memory order they read them in a row.
+        # The norms run over channels: in this memory order they read them in a row. Tokens not in it would pass theirs
+        # on to all that is joined with them.
         features = self.project(feature_map.contiguous(memory_format=torch.channels_last))
         tokens = self._tokens_at(features.shape[-2:]).expand(len(features), -1, -1, -1)
+        tokens = tokens.contiguous(memory_format=torch.channels_last)
         states = [tokens]
         for block in self.blocks:
             tokens, features = block(tokens, features)
