@@ -75,10 +75,8 @@ def _model(args: argparse.Namespace, variant: str, mode: str) -> Duel:
     model = instantiate(cfg.model).to(args.device)
     backbone = with_plain_attention(model.backbone)
     head, weights = model.sem_seg_head, Weights.of(model.sem_seg_head)
-    images, labels = (
-        torch.randn(args.batch, 3, cfg.dataset.crop, cfg.dataset.crop, device=args.device),
-        _labels(args, cfg),
-    )
+    labels = _labels(args, cfg)
+    images = torch.randn(args.batch, 3, *labels.shape[1:], device=args.device)
 
     def ours(targets: Tensor | None) -> Tensor:
         with autocast(args.device, torch.bfloat16):
@@ -97,5 +95,5 @@ def _model(args: argparse.Namespace, variant: str, mode: str) -> Duel:
         ours=training_step(lambda: ours(labels), parameters),
         rival=training_step(lambda: plain.loss(rival(), labels), parameters),
         tolerance=0.1,
-        gradient_tolerance=0.5,
+        gradient_tolerance=1.0,  # of SSE with random weights; the plain rendering's own, in bfloat16, are as far
     )
