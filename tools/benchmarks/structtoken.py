@@ -1,11 +1,13 @@
 """StructToken's head against the plain rendering of its equations, and the whole model.
 
 The head runs on a feature map of ViT-B's size of a 512 crop, two images in float32. The whole model runs in bfloat16
-with fused attention, the rival in float32 with attention written out. Stochastic depth is off, so that outputs can be
-compared. Overrides change the configs, as in `dataset.crop=256`.
+with fused attention (steps in mixed precision, inference with weights in bfloat16), the rival in float32 with attention
+written out. Stochastic depth is off, so that outputs can be compared. Overrides change the configs, as in
+`dataset.crop=256`.
 """
 
 import argparse
+import copy
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,12 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs/structtoken"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
+    parser.add_argument(
+        "--attention",
+        choices=("fused", "products"),
+        default="fused",
+        help="of our whole model in inference: torch's fused kernel, or matrix products and a softmax in bfloat16",
+    )
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], Duel]]:
@@ -78,21 +86,24 @@ def _model(args: argparse.Namespace, variant: str, mode: str) -> Duel:
     labels = _labels(args, cfg)
     images = torch.randn(args.batch, 3, *labels.shape[1:], device=args.device)
 
-    def ours(targets: Tensor | None) -> Tensor:
-        with autocast(args.device, torch.bfloat16):
-            logits, losses = head(model.backbone(images), targets)
-        return logits if targets is None else losses["loss_sem_seg"]
-
     def rival() -> Tensor:
         return plain.decode(backbone(images)[head.in_feature], weights, variant)
 
     if mode == "inference":
         model.eval(), backbone.eval()
-        return Duel(ours=inference(lambda: ours(None)), rival=inference(rival), tolerance=0.1)
+        small, small_images = copy.deepcopy(model).bfloat16(), images.bfloat16()
+        seen_by = small.backbone if args.attention == "fused" else with_plain_attention(small.backbone)
+        ours = inference(lambda: small.sem_seg_head(seen_by(small_images))[0])
+        return Duel(ours=ours, rival=inference(rival), tolerance=0.1)
+
+    def loss() -> Tensor:
+        with autocast(args.device, torch.bfloat16):
+            return head(model.backbone(images), labels)[1]["loss_sem_seg"]
+
     model.train(), backbone.train()
     parameters = list(model.parameters())
     return Duel(
-        ours=training_step(lambda: ours(labels), parameters),
+        ours=training_step(loss, parameters),
         rival=training_step(lambda: plain.loss(rival(), labels), parameters),
         tolerance=0.1,
         gradient_tolerance=1.0,  # of SSE with random weights; the plain rendering's own, in bfloat16, are as far
