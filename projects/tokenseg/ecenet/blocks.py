@@ -1,0 +1,119 @@
+"""The parts of ECENet after the features are reconstructed: attention, upscaling, class confidence.
+
+Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings, "ECENet" (ICCV 2023), sections
+3.4 and 3.5. Letters: N images, K classes, D channels of all maps and embeddings, H x W a stage's map.
+"""
+
+import torch
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+
+
+class SemanticsAttention(nn.Module):
+    """Semantics attention (SA), Eqs. 6 and 7 and Fig. 4: the pixels of a stage ask the class embeddings.
+
+    What the softmax is taken of is kept, averaged over the heads, as masks of the classes.
+    """
+
+    def __init__(self, *, width: int, num_heads: int = 4, mlp_ratio: int = 4, reverse_similarity: bool = False) -> None:
+        """
+        Args:
+            width: D.
+            num_heads: of the attention.
+            mlp_ratio: hidden channels of the MLP over D.
+            reverse_similarity: whether pixels attend most to the embeddings that they are least like, as in the
+                released model.
+
+        Raises:
+            ValueError: heads that do not divide the width.
+        """
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"num_heads is {num_heads}; wanted a divisor of the width, {width}")
+        hidden = width * mlp_ratio
+        self.num_heads, self.scale = num_heads, (width // num_heads) ** -0.5
+        self.sign = -1 if reverse_similarity else 1
+        self.feature_norm, self.embedding_norm = LayerNorm2d(width), nn.LayerNorm(width)
+        self.query = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1))
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.project = nn.Conv2d(width, width, 1)
+        self.mlp = nn.Sequential(
+            LayerNorm2d(width),
+            nn.Conv2d(width, hidden, 1),
+            nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),
+            nn.GELU(),
+            nn.Conv2d(hidden, width, 1),
+        )
+
+    def forward(self, features: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            features: X_i (N, D, H, W).
+            embeddings: G (N, K, D).
+
+        Returns:
+            The strengthened features (N, D, H, W), and the masks S(Q, K) (N, K, H, W) in single precision.
+        """
+        size = features.shape[-2:]
+        query = self.query(self.feature_norm(features)).permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, D)
+        key, value = self.key_value(self.embedding_norm(embeddings)).chunk(2, dim=-1)  # Eq. 6
+        query, key, value = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
+        similarity = (query @ key.mT).float() * self.scale  # (N, heads, HW, K)
+        attended = (self.sign * similarity).softmax(dim=-1).to(value.dtype) @ value  # Eq. 7
+        attended = attended.transpose(1, 2).flatten(2).unflatten(1, size).permute(0, 3, 1, 2)  # (N, D, H, W)
+        features = features + self.project(attended)
+        features = features + self.mlp(features)
+        return features, similarity.mean(dim=1).unflatten(1, size).permute(0, 3, 1, 2)
+
+
+class GhostUpscale(nn.Module):
+    """Twice the height and width by ghost features and pixel shuffle, section 3.5.
+
+    Half of the 4 D channels to shuffle are convolved from the map, half by a depth-wise convolution from that half.
+    """
+
+    def __init__(self, *, width: int) -> None:
+        """
+        Args:
+            width: D.
+        """
+        super().__init__()
+        half = 2 * width
+        self.primary = nn.Sequential(nn.Conv2d(width, half, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU())
+        self.cheap = nn.Sequential(
+            nn.Conv2d(half, half, 3, padding=1, groups=half, bias=False), nn.BatchNorm2d(half), nn.ReLU()
+        )
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D, H, W) to (N, D, 2 H, 2 W)."""
+        primary = self.primary(x)
+        return self.shuffle(torch.cat([primary, self.cheap(primary)], dim=1))
+
+
+class ClassConfidence(nn.Module):
+    """How sure each class's embedding is of its own class, section 3.5."""
+
+    def __init__(self, *, num_classes: int, width: int) -> None:
+        """
+        Args:
+            num_classes: K.
+            width: D.
+        """
+        super().__init__()
+        self.classify = nn.Linear(width, num_classes)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(N, K, D) to probabilities (N, K): entry k is the k-th embedding's of class k."""
+        return self.classify(embeddings).float().softmax(dim=-1).diagonal(dim1=1, dim2=2)
+
+
+def combined_prediction(dense_logits: Tensor, confidence: Tensor, masks: Tensor) -> Tensor:
+    """Dense logits, and on top of them the masks of confident classes, section 3.5.
+
+    Args:
+        dense_logits: (N, K, H, W).
+        confidence: (N, K), of `ClassConfidence`.
+        masks: (N, K, H, W), summed over stages, before any activation.
+    """
+    return dense_logits + confidence[:, :, None, None] * masks.float().sigmoid()
