@@ -17,7 +17,7 @@ taps = [2, 5, 8, 11]
 model.backbone = L(PlainViT)(
     model_name="${vit.model_name}",
     img_size="${dataset.crop}",
-    out_blocks="${taps}",
+    out_blocks=taps,
     out_strides=[4, 8, 16, 32],
     drop_path_rate=0.1,
 )

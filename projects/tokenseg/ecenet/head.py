@@ -116,7 +116,7 @@ class ECENetHead(nn.Module):
             targets: in training, (N, h, w) class ids or `ignore_value`, at any size.
 
         Returns:
-            In training None and the losses of Eq. 11; in inference scores (N, K, H, W), which are logits, and no losses.
+            In training None and the losses of Eq. 11; in inference logits (N, K, H, W) and no losses.
         """
         decoded = self.decode(features)
         if not self.training:
