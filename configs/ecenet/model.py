@@ -7,6 +7,7 @@ from tokenseg.ecenet.head import ECENetHead
 from tokenseg.ecenet.reconstruction import feature_reconstructions
 from tokenseg.inference.policy import SlidingWindow
 from tokenseg.layers.class_embedding import GatedClassUpdater
+from tokenseg.losses.mask import MaskLoss
 from tokenseg.meta_arch import ECENet
 
 from ..structtoken.model import IMAGENET
@@ -25,7 +26,12 @@ model = L(ECENet)(
         upscale_steps=[0, 1, 2, 3],
         reverse_similarity=False,
         dropout=0.1,
-        loss_weights=dict(focal=5.0, dice=2.0, diversity=0.2),
+        mask_loss=L(MaskLoss)(
+            num_classes="${dataset.num_classes}",
+            weights=dict(focal=5.0, dice=2.0),
+            ignore_value="${dataset.ignore_label}",
+        ),
+        diversity_weight=0.2,
         norm="SyncBN",
         ignore_value="${dataset.ignore_label}",
     ),

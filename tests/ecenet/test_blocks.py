@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from tokenseg.ecenet.blocks import ClassConfidence, GhostUpscale, SemanticsAttention, combined_prediction
 from tokenseg.ecenet.reconstruction import FeatureReconstruction, diversity_loss, feature_reconstructions

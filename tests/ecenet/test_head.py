@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import instantiate
+from torch.nn import functional as F
 
 from tokenseg.ecenet.head import ECENetHead
-from tokenseg.ecenet.reconstruction import feature_reconstructions
+from tokenseg.ecenet.reconstruction import diversity_loss, feature_reconstructions
 from tokenseg.layers.class_embedding import GatedClassUpdater, PlusClassUpdater
+from tokenseg.losses.mask import MaskLoss, MaskPrediction
+from tokenseg.losses.pixel import pixel_cross_entropy
 from tokenseg.overrides import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +33,7 @@ def make_head(num_classes=3, **args):
         dict(
             reconstructions=feature_reconstructions(channels=CHANNELS),
             updater=GatedClassUpdater(width=8),
-            loss_weights=dict(focal=5.0, dice=2.0, diversity=0.2),
+            mask_loss=MaskLoss(num_classes=num_classes, weights=dict(focal=5.0, dice=2.0)),
         )
         | args
     )
@@ -69,8 +72,6 @@ def test_the_head_follows_the_equations(sizes, reference):
 
 def test_plain_renderings_agree_with_the_loss(reference):
     diverse = torch.randn(2, 3, 4, 5)
-    from tokenseg.ecenet.reconstruction import diversity_loss
-
     torch.testing.assert_close(diversity_loss(diverse), reference.diversity_loss(diverse))
 
 
@@ -89,17 +90,34 @@ def test_any_size_and_class_count(num_classes, sizes):
         {},
         dict(reconstructions=None),
         dict(updater=PlusClassUpdater()),
-        dict(loss_weights=dict(focal=5.0, dice=2.0, diversity=0)),
+        dict(diversity_weight=0),
         dict(reverse_similarity=True),
     ],
 )
 def test_every_parameter_has_a_gradient_that_is_not_zero(args):
     head = make_head(**args).train()
     _, losses = head(make_features(*HIERARCHICAL), torch.randint(0, 3, (2, 64, 96)))
-    assert ("loss_diversity" in losses) == ("reconstructions" not in args and "loss_weights" not in args)
+    assert ("loss_diversity" in losses) == ("reconstructions" not in args and "diversity_weight" not in args)
     sum(losses.values()).backward()
     dead = [name for name, parameter in head.named_parameters() if not parameter.grad.abs().max() > 0]
     assert dead == []
+
+
+def test_losses_are_those_of_the_parts():
+    head, features, targets = (
+        make_head(dropout=0.0).train(),
+        make_features(*HIERARCHICAL),
+        torch.randint(0, 3, (2, 9, 7)),
+    )
+    targets[0, :4] = 255
+    _, losses = head(features, targets)
+    decoded = head.decode(features)
+    # the sum of three masks without the finest, which the mask losses see as it is
+    masks = sum(F.interpolate(mask, size=(16, 24), mode="bilinear") for mask in decoded.masks[:3])
+    wanted = MaskLoss(num_classes=3, weights=dict(focal=5.0, dice=2.0))([MaskPrediction(masks)], targets)
+    wanted["loss_sem_seg"] = pixel_cross_entropy(decoded.scores, targets, ignore_value=255)
+    wanted["loss_diversity"] = 0.2 * sum(diversity_loss(diverse) for diverse in decoded.diverse) / 4
+    torch.testing.assert_close(losses, wanted)
 
 
 def test_no_label_leaves_the_diversity_loss_alone():
@@ -126,16 +144,14 @@ def test_pictures_show_masks_stage_by_stage():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="have \\(4, 4, 3\\) items"):
         make_head(upscale_steps=[0, 1, 2])
-    with pytest.raises(ValueError, match="loss_weights are of \\['mask'\\]; wanted focal, dice and diversity"):
-        make_head(loss_weights=dict(mask=1.0))
 
 
 # The ablations of the README, as it gives them.
 ABLATIONS = {
     "no reconstruction": ["model.sem_seg_head.reconstructions=null"],
-    "no diversity loss": ["model.sem_seg_head.loss_weights.diversity=0"],
-    "lambda 0.1": ["model.sem_seg_head.loss_weights.diversity=0.1"],
-    "lambda 0.5": ["model.sem_seg_head.loss_weights.diversity=0.5"],
+    "no diversity loss": ["model.sem_seg_head.diversity_weight=0"],
+    "lambda 0.1": ["model.sem_seg_head.diversity_weight=0.1"],
+    "lambda 0.5": ["model.sem_seg_head.diversity_weight=0.5"],
     "plus": [
         "model.sem_seg_head.updater=null",
         "model.sem_seg_head.updater={_target_:tokenseg.layers.class_embedding.PlusClassUpdater}",

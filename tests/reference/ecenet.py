@@ -1,7 +1,7 @@
 """ECENet's equations written out plainly, one step at a time, with the weights of our modules.
 
-Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings (ICCV 2023). Nothing here is fast:
-maps are (N, C, H, W) in torch's own memory order, attention goes head by head, norms copy to (N, HW, C) and back.
+Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings (ICCV 2023). Nothing here is
+fast: maps are (N, C, H, W) in torch's own memory order, attention goes head by head, norms copy to (N, HW, C) and back.
 """
 
 import torch
@@ -95,7 +95,9 @@ def scores(head, features):
         for block in blocks:
             x = ghost_upscale(block, x)
         upscaled.append(F.interpolate(x, size=size, mode="bilinear", align_corners=False))
-    dense = head.classify(head.fuse(torch.cat(upscaled, 1)))
+    convolution, norm, _ = head.fuse
+    fused = F.relu(norm(F.conv2d(torch.cat(upscaled, 1), convolution.weight, padding=1)))
+    dense = head.classify(fused)
     summed = sum(F.interpolate(mask, size=size, mode="bilinear", align_corners=False) for mask in masks)
     confidence = torch.softmax(head.confidence.classify(embeddings), 2)
     own = torch.stack([confidence[:, k, k] for k in range(confidence.shape[1])], 1)

@@ -6,7 +6,7 @@ all maps and embeddings, H x W the map of the finest stage. Stages are counted f
 """
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from ..backbones.norm import convert_batch_norm
 from ..layers.class_embedding import ExplicitClassExtraction
+from ..losses.mask import MaskPrediction
 from ..losses.pixel import pixel_cross_entropy
-from .blocks import ClassConfidence, GhostUpscale, SemanticsAttention, combined_prediction
+from .blocks import ClassConfidence, GhostUpscale, JointConvolution, SemanticsAttention, combined_prediction
 from .reconstruction import diversity_loss
 
 
@@ -44,13 +45,14 @@ class ECENetHead(nn.Module):
         num_classes: int,
         reconstructions: Iterable[nn.Module] | None,
         updater: nn.Module,
+        mask_loss: nn.Module,
         width: int = 256,
         num_heads: int = 4,
         alpha: float = 1.0,
         upscale_steps: Sequence[int] = (0, 1, 2, 3),
         reverse_similarity: bool = False,
         dropout: float = 0.1,
-        loss_weights: Mapping[str, float],
+        diversity_weight: float = 0.2,
         norm: str = "SyncBN",
         ignore_value: int = 255,
     ) -> None:
@@ -61,23 +63,28 @@ class ECENetHead(nn.Module):
             num_classes: K.
             reconstructions: FR of each stage, of a map to that map and its diverse features; None leaves FR out.
             updater: of class embeddings, takes new and old ones (N, K, D); every stage gets a copy of its own.
+            mask_loss: Eq. 12; of a list of one `MaskPrediction`, and targets, to a dict of losses.
             width: D.
             num_heads: of the attentions, and groups of the first mask's first convolution.
             alpha: side of the finest grid of the class extraction over sqrt(K).
             upscale_steps: how often each stage's map is doubled before all are resized to the finest's size.
             reverse_similarity: see `SemanticsAttention`.
             dropout: of whole channels before the dense classification.
-            loss_weights: of `focal`, `dice` and `diversity`; the last may be 0.
+            diversity_weight: lambda_div of Eq. 11; with 0 the diversity loss is not computed.
             norm: kind of the batch norms, see `convert_batch_norm`.
             ignore_value: label of pixels that do not count.
 
         Raises:
-            ValueError: lists of different lengths, fewer than two stages, an unknown norm or loss weights.
+            ValueError: lists of different lengths, fewer than two stages, or an unknown norm.
         """
         super().__init__()
-        _check(in_features, channels, upscale_steps, loss_weights)
+        lengths = len(in_features), len(channels), len(upscale_steps)
+        if len(set(lengths)) > 1 or lengths[0] < 2:
+            raise ValueError(
+                f"in_features, channels and upscale_steps have {lengths} items; wanted two or more, as many in each"
+            )
         self.in_features, self.ignore_value = list(in_features), ignore_value
-        self.loss_weights = dict(loss_weights)
+        self.mask_loss, self.diversity_weight = mask_loss, diversity_weight
         self.reconstructions = None if reconstructions is None else nn.ModuleList(reconstructions)
         self.unify = nn.ModuleList(
             [nn.Sequential(LayerNorm2d(count), nn.Conv2d(count, width, 1, bias=False)) for count in channels]
@@ -99,7 +106,7 @@ class ECENetHead(nn.Module):
             [nn.Sequential(*(GhostUpscale(width=width) for _ in range(steps))) for steps in upscale_steps]
         )
         self.fuse = nn.Sequential(
-            nn.Conv2d(len(channels) * width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+            JointConvolution(len(channels) * width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
         self.classify = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(width, num_classes, 1))
         self.confidence = ClassConfidence(num_classes=num_classes, width=width)
@@ -148,17 +155,13 @@ class ECENetHead(nn.Module):
             enhanced.insert(0, x)
             masks.append(mask)
 
-        dense_logits = self.classify(self.fuse(self._join(enhanced)))
         size = stages[0].shape[-2:]
+        upscaled = [_resize(upscale(x), size) for upscale, x in zip(self.upscales, enhanced, strict=True)]
+        dense_logits = self.classify(self.fuse(upscaled))
         supervised_masks = sum(_resize(mask.float(), size) for mask in masks[:-1])
         summed_masks = supervised_masks + masks[-1]
         scores = combined_prediction(dense_logits, self.confidence(embeddings), summed_masks)
         return Decoded(scores, masks, supervised_masks, summed_masks, diverse)
-
-    def _join(self, enhanced: Sequence[Tensor]) -> Tensor:
-        """Maps (N, D, H_i, W_i) of all stages, the finest first, as one (N, stages * D, H, W)."""
-        upscaled = [upscale(x) for upscale, x in zip(self.upscales, enhanced, strict=True)]
-        return torch.cat([_resize(x, enhanced[0].shape[-2:]) for x in upscaled], dim=1)
 
     def losses(self, decoded: Decoded, targets: Tensor) -> dict[str, Tensor]:
         """The terms of Eqs. 11 and 12, weighted.
@@ -168,10 +171,10 @@ class ECENetHead(nn.Module):
             targets: (N, h, w) class ids or `ignore_value`.
         """
         losses = {"loss_sem_seg": pixel_cross_entropy(decoded.scores, targets, ignore_value=self.ignore_value)}
-        weight = self.loss_weights["diversity"]
-        if decoded.diverse and weight:
+        losses |= self.mask_loss([MaskPrediction(decoded.supervised_masks)], targets)
+        if decoded.diverse and self.diversity_weight:
             terms = [diversity_loss(diverse) for diverse in decoded.diverse]
-            losses["loss_diversity"] = weight * sum(terms) / len(terms)
+            losses["loss_diversity"] = self.diversity_weight * sum(terms) / len(terms)
         return losses
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -188,18 +191,6 @@ class ECENetHead(nn.Module):
 
 def _resize(x: Tensor, size: torch.Size) -> Tensor:
     return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-
-
-def _check(
-    in_features: Sequence[str], channels: Sequence[int], upscale_steps: Sequence[int], loss_weights: Mapping[str, float]
-) -> None:
-    lengths = len(in_features), len(channels), len(upscale_steps)
-    if len(set(lengths)) > 1 or lengths[0] < 2:
-        raise ValueError(
-            f"in_features, channels and upscale_steps have {lengths} items; wanted two or more, as many in each"
-        )
-    if set(loss_weights) != {"focal", "dice", "diversity"}:
-        raise ValueError(f"loss_weights are of {sorted(loss_weights)}; wanted focal, dice and diversity")
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -50,7 +50,7 @@ class FCNHead(nn.Module):
         super().__init__()
         if not in_features or len(in_features) != len(channels):
             raise ValueError(
-                f"in_features are {list(in_features)} and channels {list(channels)}; wanted one or more, as many in each"
+                f"in_features are {list(in_features)}, channels {list(channels)}; wanted one or more, as many in each"
             )
         if num_convs < 1:
             raise ValueError(f"num_convs is {num_convs}; wanted 1 or more")
