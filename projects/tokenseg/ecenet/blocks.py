@@ -35,7 +35,7 @@ class SemanticsAttention(nn.Module):
             raise ValueError(f"num_heads is {num_heads}; wanted a divisor of the width, {width}")
         hidden = width * mlp_ratio
         self.num_heads, self.scale = num_heads, (width // num_heads) ** -0.5
-        self.sign = -1 if reverse_similarity else 1
+        self.reverse_similarity = reverse_similarity
         self.feature_norm, self.embedding_norm = LayerNorm2d(width), nn.LayerNorm(width)
         self.query = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1))
         self.key_value = nn.Linear(width, 2 * width, bias=False)
@@ -61,8 +61,10 @@ class SemanticsAttention(nn.Module):
         query = self.query(self.feature_norm(features)).permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, D)
         key, value = self.key_value(self.embedding_norm(embeddings)).chunk(2, dim=-1)  # Eq. 6
         query, key, value = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
-        similarity = (query @ key.mT).float() * self.scale  # (N, heads, HW, K)
-        attended = (self.sign * similarity).softmax(dim=-1).to(value.dtype) @ value  # Eq. 7
+        # the keys are scaled, being far fewer than the similarities
+        similarity = (query @ (self.scale * key).mT).float()  # (N, heads, HW, K)
+        weights = (-similarity if self.reverse_similarity else similarity).softmax(dim=-1)  # Eq. 7
+        attended = weights.to(value.dtype) @ value
         attended = attended.transpose(1, 2).flatten(2).unflatten(1, size).permute(0, 3, 1, 2)  # (N, D, H, W)
         features = features + self.project(attended)
         features = features + self.mlp(features)
