@@ -9,5 +9,5 @@ from .model import model
 
 train.update(max_iter=80_000, eval_period=8_000)
 optimizer.update(lr=6e-5)
-model.sem_seg_head.alpha = math.sqrt(2)
+model.sem_seg_head.extraction.alpha = math.sqrt(2)
 model.inference.stride = 320

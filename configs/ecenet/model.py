@@ -3,10 +3,11 @@
 from detectron2.config import LazyCall as L
 
 from tokenseg.backbones.pyramid import TimmPyramid
+from tokenseg.ecenet.blocks import SemanticsAttention
 from tokenseg.ecenet.head import ECENetHead
 from tokenseg.ecenet.reconstruction import feature_reconstructions
 from tokenseg.inference.policy import SlidingWindow
-from tokenseg.layers.class_embedding import GatedClassUpdater
+from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater
 from tokenseg.losses.mask import MaskLoss
 from tokenseg.meta_arch import ECENet
 
@@ -19,12 +20,16 @@ model = L(ECENet)(
         channels="${pyramid.channels}",
         num_classes="${dataset.num_classes}",
         reconstructions=L(feature_reconstructions)(channels="${model.sem_seg_head.channels}", se_sigmoid=True),
+        extraction=L(ExplicitClassExtraction)(
+            num_classes="${dataset.num_classes}", width="${model.sem_seg_head.width}", alpha=1.0
+        ),
+        attention=L(SemanticsAttention)(
+            width="${model.sem_seg_head.width}", num_heads=4, mlp_ratio=4, reverse_similarity=False
+        ),
         updater=L(GatedClassUpdater)(width="${model.sem_seg_head.width}"),
         width=256,
-        num_heads=4,
-        alpha=1.0,
+        mask_groups=4,
         upscale_steps=[0, 1, 2, 3],
-        reverse_similarity=False,
         dropout=0.1,
         mask_loss=L(MaskLoss)(
             num_classes="${dataset.num_classes}",

@@ -96,6 +96,16 @@ class GhostUpscale(nn.Module):
         return self.shuffle(torch.cat([primary, self.cheap(primary)], dim=1))
 
 
+def ghost_upscales(*, width: int, steps: int) -> nn.Sequential:
+    """`steps` upscalings in a row: (N, D, H, W) to (N, D, 2**steps * H, 2**steps * W).
+
+    Args:
+        width: D.
+        steps: how many; with 0 the map stays.
+    """
+    return nn.Sequential(*(GhostUpscale(width=width) for _ in range(steps)))
+
+
 class JointConvolution(nn.Conv2d):
     """A convolution of maps as if they were concatenated, which they are not: the sum of one convolution of each.
 

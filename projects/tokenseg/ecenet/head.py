@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbones.norm import convert_batch_norm
-from ..layers.class_embedding import ExplicitClassExtraction
 from ..losses.mask import MaskPrediction
 from ..losses.pixel import pixel_cross_entropy
-from .blocks import ClassConfidence, GhostUpscale, JointConvolution, SemanticsAttention, combined_prediction
+from .blocks import ClassConfidence, JointConvolution, combined_prediction, ghost_upscales
 from .reconstruction import diversity_loss
 
 
@@ -44,13 +43,13 @@ class ECENetHead(nn.Module):
         channels: Sequence[int],
         num_classes: int,
         reconstructions: Iterable[nn.Module] | None,
+        extraction: nn.Module,
+        attention: nn.Module,
         updater: nn.Module,
         mask_loss: nn.Module,
         width: int = 256,
-        num_heads: int = 4,
-        alpha: float = 1.0,
+        mask_groups: int = 4,
         upscale_steps: Sequence[int] = (0, 1, 2, 3),
-        reverse_similarity: bool = False,
         dropout: float = 0.1,
         diversity_weight: float = 0.2,
         norm: str = "SyncBN",
@@ -62,13 +61,14 @@ class ECENetHead(nn.Module):
             channels: C_i of each.
             num_classes: K.
             reconstructions: FR of each stage, of a map to that map and its diverse features; None leaves FR out.
-            updater: of class embeddings, takes new and old ones (N, K, D); every stage gets a copy of its own.
+            extraction: ECE, of masks (N, K, H_i, W_i) to class embeddings (N, K, D). Of this and the next two every
+                stage gets a copy of its own.
+            attention: SA, of a map (N, D, H_i, W_i) and embeddings to that map and masks.
+            updater: of new and old embeddings to the updated ones.
             mask_loss: Eq. 12; of a list of one `MaskPrediction`, and targets, to a dict of losses.
             width: D.
-            num_heads: of the attentions, and groups of the first mask's first convolution.
-            alpha: side of the finest grid of the class extraction over sqrt(K).
+            mask_groups: of the first of the two convolutions that make the coarsest mask.
             upscale_steps: how often each stage's map is doubled before all are resized to the finest's size.
-            reverse_similarity: see `SemanticsAttention`.
             dropout: of whole channels before the dense classification.
             diversity_weight: lambda_div of Eq. 11; with 0 the diversity loss is not computed.
             norm: kind of the batch norms, see `convert_batch_norm`.
@@ -78,33 +78,16 @@ class ECENetHead(nn.Module):
             ValueError: lists of different lengths, fewer than two stages, or an unknown norm.
         """
         super().__init__()
-        lengths = len(in_features), len(channels), len(upscale_steps)
-        if len(set(lengths)) > 1 or lengths[0] < 2:
-            raise ValueError(
-                f"in_features, channels and upscale_steps have {lengths} items; wanted two or more, as many in each"
-            )
+        _check_lengths(in_features, channels, upscale_steps)
         self.in_features, self.ignore_value = list(in_features), ignore_value
         self.mask_loss, self.diversity_weight = mask_loss, diversity_weight
         self.reconstructions = None if reconstructions is None else nn.ModuleList(reconstructions)
-        self.unify = nn.ModuleList(
-            [nn.Sequential(LayerNorm2d(count), nn.Conv2d(count, width, 1, bias=False)) for count in channels]
-        )
-        self.coarsest_mask = nn.Sequential(  # phi_1 and phi_2 of Eq. 4
-            nn.Conv2d(width, width, 1, groups=num_heads, bias=False), nn.Conv2d(width, num_classes, 1, bias=False)
-        )
-        self.extractions = nn.ModuleList(
-            [ExplicitClassExtraction(num_classes=num_classes, width=width, alpha=alpha) for _ in channels]
-        )
-        self.attentions = nn.ModuleList(
-            [
-                SemanticsAttention(width=width, num_heads=num_heads, reverse_similarity=reverse_similarity)
-                for _ in channels[1:]
-            ]
-        )
-        self.updaters = nn.ModuleList([copy.deepcopy(updater) for _ in channels[1:]])
-        self.upscales = nn.ModuleList(
-            [nn.Sequential(*(GhostUpscale(width=width) for _ in range(steps))) for steps in upscale_steps]
-        )
+        self.unify = nn.ModuleList([nn.Sequential(LayerNorm2d(count), _pointwise(count, width)) for count in channels])
+        # phi_1 and phi_2 of Eq. 4
+        self.coarsest_mask = nn.Sequential(_pointwise(width, width, groups=mask_groups), _pointwise(width, num_classes))
+        self.extractions = _copies(extraction, len(channels))
+        self.attentions, self.updaters = (_copies(part, len(channels) - 1) for part in (attention, updater))
+        self.upscales = nn.ModuleList([ghost_upscales(width=width, steps=steps) for steps in upscale_steps])
         self.fuse = nn.Sequential(
             JointConvolution(len(channels) * width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
@@ -191,6 +174,22 @@ class ECENetHead(nn.Module):
 
 def _resize(x: Tensor, size: torch.Size) -> Tensor:
     return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def _check_lengths(in_features: Sequence[str], channels: Sequence[int], upscale_steps: Sequence[int]) -> None:
+    lengths = len(in_features), len(channels), len(upscale_steps)
+    if len(set(lengths)) > 1 or lengths[0] < 2:
+        raise ValueError(
+            f"in_features, channels and upscale_steps have {lengths} items; wanted two or more, as many in each"
+        )
+
+
+def _pointwise(channels: int, width: int, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels, width, 1, groups=groups, bias=False)
+
+
+def _copies(part: nn.Module, count: int) -> nn.ModuleList:
+    return nn.ModuleList([copy.deepcopy(part) for _ in range(count)])
 
 
 def _init_weights(module: nn.Module) -> None:
