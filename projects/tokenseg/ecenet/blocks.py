@@ -11,6 +11,23 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.point_conv import PointConv2d
+
+
+class FirstMask(nn.Sequential):
+    """The masks of the coarsest stage, Eq. 4: phi_1 and phi_2 without activation, (N, D, H, W) to (N, K, H, W)."""
+
+    def __init__(self, *, num_classes: int, width: int, groups: int) -> None:
+        """
+        Args:
+            num_classes: K.
+            width: D.
+            groups: of phi_1.
+        """
+        super().__init__(
+            PointConv2d(width, width, groups=groups, bias=False), PointConv2d(width, num_classes, bias=False)
+        )
+
 
 class SemanticsAttention(nn.Module):
     """Semantics attention (SA), Eqs. 6 and 7 and Fig. 4: the pixels of a stage ask the class embeddings.
@@ -37,15 +54,15 @@ class SemanticsAttention(nn.Module):
         self.num_heads, self.scale = num_heads, (width // num_heads) ** -0.5
         self.reverse_similarity = reverse_similarity
         self.feature_norm, self.embedding_norm = LayerNorm2d(width), nn.LayerNorm(width)
-        self.query = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1))
+        self.query = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width), PointConv2d(width, width))
         self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.project = nn.Conv2d(width, width, 1)
+        self.project = PointConv2d(width, width)
         self.mlp = nn.Sequential(
             LayerNorm2d(width),
-            nn.Conv2d(width, hidden, 1),
+            PointConv2d(width, hidden),
             nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),
             nn.GELU(),
-            nn.Conv2d(hidden, width, 1),
+            PointConv2d(hidden, width),
         )
 
     def forward(self, features: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +101,7 @@ class GhostUpscale(nn.Module):
         """
         super().__init__()
         half = 2 * width
-        self.primary = nn.Sequential(nn.Conv2d(width, half, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU())
+        self.primary = nn.Sequential(PointConv2d(width, half, bias=False), nn.BatchNorm2d(half), nn.ReLU())
         self.cheap = nn.Sequential(
             nn.Conv2d(half, half, 3, padding=1, groups=half, bias=False), nn.BatchNorm2d(half), nn.ReLU()
         )

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbones.norm import convert_batch_norm
+from ..layers.point_conv import PointConv2d
 from ..losses.mask import MaskPrediction
 from ..losses.pixel import pixel_cross_entropy
-from .blocks import ClassConfidence, JointConvolution, combined_prediction, ghost_upscales
+from .blocks import ClassConfidence, FirstMask, JointConvolution, combined_prediction, ghost_upscales
 from .reconstruction import diversity_loss
 
 
@@ -82,16 +83,15 @@ class ECENetHead(nn.Module):
         self.in_features, self.ignore_value = list(in_features), ignore_value
         self.mask_loss, self.diversity_weight = mask_loss, diversity_weight
         self.reconstructions = None if reconstructions is None else nn.ModuleList(reconstructions)
-        self.unify = nn.ModuleList([nn.Sequential(LayerNorm2d(count), _pointwise(count, width)) for count in channels])
-        # phi_1 and phi_2 of Eq. 4
-        self.coarsest_mask = nn.Sequential(_pointwise(width, width, groups=mask_groups), _pointwise(width, num_classes))
+        self.unify = nn.ModuleList([_unification(count, width) for count in channels])
+        self.coarsest_mask = FirstMask(num_classes=num_classes, width=width, groups=mask_groups)
         self.extractions = _copies(extraction, len(channels))
         self.attentions, self.updaters = (_copies(part, len(channels) - 1) for part in (attention, updater))
         self.upscales = nn.ModuleList([ghost_upscales(width=width, steps=steps) for steps in upscale_steps])
         self.fuse = nn.Sequential(
             JointConvolution(len(channels) * width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
-        self.classify = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(width, num_classes, 1))
+        self.classify = nn.Sequential(nn.Dropout2d(dropout), PointConv2d(width, num_classes))
         self.confidence = ClassConfidence(num_classes=num_classes, width=width)
         self.apply(_init_weights)
         for name, part in list(self.named_children()):
@@ -184,8 +184,9 @@ def _check_lengths(in_features: Sequence[str], channels: Sequence[int], upscale_
         )
 
 
-def _pointwise(channels: int, width: int, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(channels, width, 1, groups=groups, bias=False)
+def _unification(channels: int, width: int) -> nn.Sequential:
+    """A stage's map normalised and brought to D channels, section 3.3."""
+    return nn.Sequential(LayerNorm2d(channels), PointConv2d(channels, width, bias=False))
 
 
 def _copies(part: nn.Module, count: int) -> nn.ModuleList:

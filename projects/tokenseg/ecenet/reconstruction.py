@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..layers.point_conv import PointConv2d
+
 
 class SqueezeExcitation(nn.Module):
     """A factor for every channel, out of the means of all."""
@@ -48,10 +50,10 @@ class FeatureReconstruction(nn.Module):
         if channels % 4:
             raise ValueError(f"channels is {channels}; wanted a multiple of 4, since branches are halves and quarters")
         half = channels // 2
-        self.intrinsic = nn.Sequential(nn.Conv2d(channels, half, 1, bias=False), nn.BatchNorm2d(half))
+        self.intrinsic = nn.Sequential(PointConv2d(channels, half, bias=False), nn.BatchNorm2d(half))
         self.cheap = nn.Sequential(nn.Conv2d(half, half, 3, padding=1, groups=half, bias=False), nn.BatchNorm2d(half))
         self.recalibrate = SqueezeExcitation(channels=half, sigmoid=se_sigmoid)
-        self.project = nn.Conv2d(channels, channels, 1, bias=False)
+        self.project = PointConv2d(channels, channels, bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """
