@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from tokenseg.hosts.fcn import FCNHead
 from tokenseg.hosts.per_pixel import PerPixelHead, PixelPositions, RawPixels, point_layers
 
 
@@ -28,3 +30,28 @@ def test_its_loss_skips_ignored_pixels():
     targets = torch.tensor([[[0, 255], [1, 255]]])
     _, losses = head({"pixels": torch.zeros(1, 3, 2, 2)}, targets)
     torch.testing.assert_close(losses["loss_sem_seg"], torch.tensor(3.0).log())
+
+
+def test_a_fully_convolutional_head_joins_maps_at_the_size_of_the_first():
+    head = FCNHead(in_features=["a", "b"], channels=[4, 6], num_classes=3, width=5, norm="BN").eval()
+    features = {"a": torch.randn(2, 4, 7, 9), "b": torch.randn(2, 6, 4, 5), "c": torch.zeros(2, 1, 1, 1)}
+    logits, losses = head(features)
+    joined = torch.cat([features["a"], torch.nn.functional.interpolate(features["b"], size=(7, 9), mode="bilinear")], 1)
+    wanted = head.classify(head.joint(torch.cat([joined, head.convs(joined)], 1)))
+    torch.testing.assert_close(logits, wanted)
+    assert logits.shape == (2, 3, 7, 9) and losses == {}
+    assert [convolution[0].in_channels for convolution in (*head.convs, head.joint)] == [10, 5, 15]
+
+
+def test_a_fully_convolutional_head_as_an_auxiliary_one():
+    head = FCNHead(in_features=["a"], channels=[4], num_classes=3, width=5, num_convs=1, concat_input=False, norm="BN")
+    _, losses = head.train()({"a": torch.randn(2, 4, 3, 3)}, torch.randint(0, 3, (2, 12, 12)))
+    losses["loss_sem_seg"].backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in head.parameters())
+
+
+def test_a_fully_convolutional_head_wants_maps_and_convolutions():
+    with pytest.raises(ValueError, match="one or more, as many in each"):
+        FCNHead(in_features=["a"], channels=[4, 6], num_classes=3)
+    with pytest.raises(ValueError, match="num_convs is 0"):
+        FCNHead(in_features=["a"], channels=[4], num_classes=3, num_convs=0)

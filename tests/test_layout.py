@@ -14,6 +14,7 @@ FORBIDDEN = {
     "data": MODEL | {"engine", "losses", "inference", "evaluation"},
     "evaluation": MODEL | {"engine", "losses", "inference"},
     "losses": MODEL | {"engine", "data", "evaluation"},
+    "layers": MODEL | {"engine", "data", "evaluation", "inference", "losses"},
     "inference": MODEL | {"engine", "data", "evaluation"},
     "convert.py": MODEL | {"engine", "data", "losses", "inference", "evaluation"},
     "backbones": MODEL - {"backbones"} | {"engine", "data", "evaluation"},

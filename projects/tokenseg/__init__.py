@@ -15,8 +15,9 @@ if importlib.util.find_spec("detectron2") is None:
 
 from . import meta_arch
 from .data import datasets, folders
+from .ecenet.head import ECENetHead
 from .predictor import Predictor
-from .structtoken import head
+from .structtoken.head import StructTokenHead
 
-__all__ = ["Predictor", "datasets", "folders", "head", "meta_arch"]
+__all__ = ["ECENetHead", "Predictor", "StructTokenHead", "datasets", "folders", "meta_arch"]
 __version__ = "0.1.0"

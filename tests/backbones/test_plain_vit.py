@@ -134,6 +134,26 @@ def test_sides_that_are_no_multiple_of_the_patch():
         toy_vit("dinov2")(torch.randn(1, 3, 56, 60))
 
 
+def test_maps_at_the_strides_of_a_hierarchical_model():
+    backbone = toy_vit("vit", side=4, out_strides=[8, 32])
+    assert backbone.size_divisibility == 32
+    assert [shape.stride for shape in backbone.output_shape().values()] == [8, 32]
+    images = torch.randn(1, 3, 64, 96)
+    fine, coarse = backbone(images).values()
+    assert fine.shape[-2:] == (8, 12) and coarse.shape[-2:] == (2, 3)
+    backbone._out_feature_strides = dict.fromkeys(backbone._out_features, 16)
+    _, block1 = backbone(images).values()
+    torch.testing.assert_close(coarse, torch.nn.functional.avg_pool2d(block1, 2))  # bilinear at half the size
+
+
+@pytest.mark.parametrize("out_strides", [[16], [16, 12], [0, 16]])
+def test_strides_that_do_not_fit(out_strides):
+    with pytest.raises(ValueError, match="wanted 2, as many as out_blocks, that divide the patch of 16"):
+        toy_vit("vit", out_strides=out_strides)
+    with pytest.raises(ValueError, match="divide img_size"):
+        toy_vit("beit", side=3, out_strides=[16, 32])
+
+
 def test_without_class_token():
     backbone = toy_vit("vit", timm_args=dict(class_token=False))
     assert "vit.cls_token" not in backbone.state_dict() and backbone.vit.pos_embed.shape[1] == 16

@@ -1,9 +1,11 @@
 """timm's plain vision transformers as Detectron2 backbones: maps of chosen blocks, at any input size."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from detectron2.modeling import Backbone
 from torch import Tensor
+from torch.nn import functional as F
 
 from .timm_models import check_sides, create, outline, plain, takes
 from .weights import load_timm_weights
@@ -18,6 +20,8 @@ class PlainViT(Backbone):
 
     Class token and registers, where there are any, take part in the attention and are dropped from the output. What
     comes after the last chosen block is absent, the final norm too: unused, it would get no gradient.
+
+    With `out_strides` the maps are resampled bilinearly, for heads that want those of a hierarchical model.
     """
 
     def __init__(
@@ -26,6 +30,7 @@ class PlainViT(Backbone):
         model_name: str,
         img_size: int,
         out_blocks: Sequence[int],
+        out_strides: Sequence[int] | None = None,
         drop_path_rate: float = 0.0,
         pretrained: bool = True,
         weights_file: str = "",
@@ -37,6 +42,8 @@ class PlainViT(Backbone):
             model_name: timm's name, with the tag of the pretrained weights.
             img_size: side in pixels of the square input whose position codes are the parameters; the training crop.
             out_blocks: blocks, counted from 0, whose outputs are the features `block0`, `block1`, ... by number.
+            out_strides: of these features in pixels, by number of the block; by default the patch's. Each divides the
+                patch or is a multiple of it.
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
             pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
             weights_file: begin from this file instead: .safetensors, .pth, or for a ViT Google's .npz.
@@ -69,11 +76,23 @@ class PlainViT(Backbone):
 
         self._out_features = [f"block{block}" for block in self._out_blocks]
         self._out_feature_channels = dict.fromkeys(self._out_features, self.vit.embed_dim)
-        self._out_feature_strides = dict.fromkeys(self._out_features, strides[0])
+        self._patch = strides[0]
+        self._out_feature_strides = self._strides(out_strides)
+
+    def _strides(self, out_strides: Sequence[int] | None) -> dict[str, int]:
+        count, patch = len(self._out_features), self._patch
+        wanted = [patch] * count if out_strides is None else list(out_strides)
+        fits = [stride > 0 and not (patch % stride and stride % patch) for stride in wanted]
+        if len(wanted) != count or not all(fits) or any((self._fixed_size or 0) % stride for stride in wanted):
+            raise ValueError(
+                f"out_strides are {wanted}; wanted {count}, as many as out_blocks, that divide the patch of {patch} "
+                "pixels or are multiples of it (and divide img_size where a model takes no other)"
+            )
+        return dict(zip(self._out_features, wanted, strict=True))
 
     @property
     def size_divisibility(self) -> int:
-        return self._fixed_size or self._out_feature_strides[self._out_features[0]]
+        return self._fixed_size or math.lcm(self._patch, *self._out_feature_strides.values())
 
     def load_pretrained(self) -> None:
         """Take over pretrained weights, resampled to this size and patch; called when a training starts afresh.
@@ -86,10 +105,10 @@ class PlainViT(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            images: (N, 3, H, W), both sides multiples of the patch; `img_size` where a model takes no other.
+            images: (N, 3, H, W), both sides multiples of `size_divisibility`.
 
         Returns:
-            `block<i>`: (N, C, H / patch, W / patch).
+            `block<i>`: (N, C, H / stride_i, W / stride_i).
 
         Raises:
             ValueError: images of another size.
@@ -102,4 +121,10 @@ class PlainViT(Backbone):
             )
         check_sides(images, self.size_divisibility)
         maps = self.vit.forward_intermediates(images, indices=self._out_blocks, intermediates_only=True)
-        return dict(zip(self._out_features, maps, strict=True))
+        return {name: self._resample(x, name) for name, x in zip(self._out_features, maps, strict=True)}
+
+    def _resample(self, x: Tensor, name: str) -> Tensor:
+        stride = self._out_feature_strides[name]
+        if stride == self._patch:
+            return x
+        return F.interpolate(x, scale_factor=self._patch / stride, mode="bilinear", align_corners=False)

@@ -6,7 +6,8 @@ Letters as in `layers.py`.
 
 from torch import Tensor, nn
 
-from .layers import Mapping, PointConv2d
+from ..layers.point_conv import PointConv2d
+from .layers import Mapping
 
 
 def slice_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

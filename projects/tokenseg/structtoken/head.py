@@ -11,8 +11,8 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.point_conv import PointConv2d
 from ..losses.pixel import pixel_cross_entropy
-from .layers import PointConv2d
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

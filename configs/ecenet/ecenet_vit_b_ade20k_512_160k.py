@@ -1,0 +1,26 @@
+from detectron2.config import LazyCall as L
+
+from tokenseg.backbones.plain_vit import PlainViT
+
+from ..common.backbones.vit import vit_b as vit
+from ..common.data.ade20k import dataloader, dataset
+from ..common.optim import adamw as optimizer
+from ..common.optim import poly as lr_multiplier
+from ..common.train import train
+from ..structtoken.model import HALF
+from .model import model
+
+train.update(max_iter=160_000, eval_period=16_000)
+optimizer.update(lr=6e-5)
+# Four taps at the strides of a hierarchical model's stages.
+taps = [2, 5, 8, 11]
+model.backbone = L(PlainViT)(
+    model_name="${vit.model_name}",
+    img_size="${dataset.crop}",
+    out_blocks=taps,
+    out_strides=[4, 8, 16, 32],
+    drop_path_rate=0.1,
+)
+model.sem_seg_head.update(in_features=[f"block{tap}" for tap in taps], channels=["${vit.channels}"] * len(taps))
+model.update(HALF)
+model.inference.stride = 341

@@ -1,0 +1,23 @@
+"""A fully convolutional head on all four stages of ECENet's backbone, in its place."""
+
+from detectron2.config import LazyCall as L
+
+from tokenseg.hosts.fcn import FCNHead
+from tokenseg.segmentor import Segmentor
+
+from .ecenet import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
+
+ecenet = model.sem_seg_head
+model.update(
+    _target_=Segmentor,
+    sem_seg_head=L(FCNHead)(
+        in_features=ecenet.in_features,
+        channels="${pyramid.channels}",
+        num_classes="${dataset.num_classes}",
+        width=ecenet.width,
+        dropout=ecenet.dropout,
+        norm=ecenet.norm,
+        ignore_value="${dataset.ignore_label}",
+    ),
+)
+train.output_dir = "./output/shape_scenes_ecenet_fcn"

@@ -1,0 +1,163 @@
+"""The parts of ECENet after the features are reconstructed: attention, upscaling, class confidence.
+
+Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings, "ECENet" (ICCV 2023), sections
+3.4 and 3.5. Letters: N images, K classes, D channels of all maps and embeddings, H x W a stage's map.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..layers.point_conv import PointConv2d
+
+
+class FirstMask(nn.Sequential):
+    """The masks of the coarsest stage, Eq. 4: phi_1 and phi_2 without activation, (N, D, H, W) to (N, K, H, W)."""
+
+    def __init__(self, *, num_classes: int, width: int, groups: int) -> None:
+        """
+        Args:
+            num_classes: K.
+            width: D.
+            groups: of phi_1.
+        """
+        super().__init__(
+            PointConv2d(width, width, groups=groups, bias=False), PointConv2d(width, num_classes, bias=False)
+        )
+
+
+class SemanticsAttention(nn.Module):
+    """Semantics attention (SA), Eqs. 6 and 7 and Fig. 4: the pixels of a stage ask the class embeddings.
+
+    What the softmax is taken of is kept, averaged over the heads, as masks of the classes.
+    """
+
+    def __init__(self, *, width: int, num_heads: int = 4, mlp_ratio: int = 4, reverse_similarity: bool = False) -> None:
+        """
+        Args:
+            width: D.
+            num_heads: of the attention.
+            mlp_ratio: hidden channels of the MLP over D.
+            reverse_similarity: whether pixels attend most to the embeddings that they are least like, as in the
+                released model.
+
+        Raises:
+            ValueError: heads that do not divide the width.
+        """
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"num_heads is {num_heads}; wanted a divisor of the width, {width}")
+        hidden = width * mlp_ratio
+        self.num_heads, self.scale = num_heads, (width // num_heads) ** -0.5
+        self.reverse_similarity = reverse_similarity
+        self.feature_norm, self.embedding_norm = LayerNorm2d(width), nn.LayerNorm(width)
+        self.query = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width), PointConv2d(width, width))
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.project = PointConv2d(width, width)
+        self.mlp = nn.Sequential(
+            LayerNorm2d(width),
+            PointConv2d(width, hidden),
+            nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),
+            nn.GELU(),
+            PointConv2d(hidden, width),
+        )
+
+    def forward(self, features: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            features: X_i (N, D, H, W).
+            embeddings: G (N, K, D).
+
+        Returns:
+            The strengthened features (N, D, H, W), and the masks S(Q, K) (N, K, H, W) in single precision.
+        """
+        size = features.shape[-2:]
+        query = self.query(self.feature_norm(features)).permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, D)
+        key, value = self.key_value(self.embedding_norm(embeddings)).chunk(2, dim=-1)  # Eq. 6
+        query, key, value = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
+        # the keys are scaled, being far fewer than the similarities
+        similarity = (query @ (self.scale * key).mT).float()  # (N, heads, HW, K)
+        weights = (-similarity if self.reverse_similarity else similarity).softmax(dim=-1)  # Eq. 7
+        attended = weights.to(value.dtype) @ value
+        attended = attended.transpose(1, 2).flatten(2).unflatten(1, size).permute(0, 3, 1, 2)  # (N, D, H, W)
+        features = features + self.project(attended)
+        features = features + self.mlp(features)
+        return features, similarity.mean(dim=1).unflatten(1, size).permute(0, 3, 1, 2)
+
+
+class GhostUpscale(nn.Module):
+    """Twice the height and width by ghost features and pixel shuffle, section 3.5.
+
+    Half of the 4 D channels to shuffle are convolved from the map, half by a depth-wise convolution from that half.
+    """
+
+    def __init__(self, *, width: int) -> None:
+        """
+        Args:
+            width: D.
+        """
+        super().__init__()
+        half = 2 * width
+        self.primary = nn.Sequential(PointConv2d(width, half, bias=False), nn.BatchNorm2d(half), nn.ReLU())
+        self.cheap = nn.Sequential(
+            nn.Conv2d(half, half, 3, padding=1, groups=half, bias=False), nn.BatchNorm2d(half), nn.ReLU()
+        )
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D, H, W) to (N, D, 2 H, 2 W)."""
+        primary = self.primary(x)
+        return self.shuffle(torch.cat([primary, self.cheap(primary)], dim=1))
+
+
+def ghost_upscales(*, width: int, steps: int) -> nn.Sequential:
+    """`steps` upscalings in a row: (N, D, H, W) to (N, D, 2**steps * H, 2**steps * W).
+
+    Args:
+        width: D.
+        steps: how many; with 0 the map stays.
+    """
+    return nn.Sequential(*(GhostUpscale(width=width) for _ in range(steps)))
+
+
+class JointConvolution(nn.Conv2d):
+    """A convolution of maps as if they were concatenated, which they are not: the sum of one convolution of each.
+
+    At Swin-B's 640 pixels the concatenation is the largest map of the head, and the CPU convolves its parts faster.
+    """
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps (N, C_i, H, W), of which the C_i sum to `in_channels`, to (N, out_channels, H, W)."""
+        weights = self.weight.split([x.shape[1] for x in maps], dim=1)
+        return sum(F.conv2d(x, weight, padding=self.padding) for x, weight in zip(maps, weights, strict=True))
+
+
+class ClassConfidence(nn.Module):
+    """How sure each class's embedding is of its own class, section 3.5."""
+
+    def __init__(self, *, num_classes: int, width: int) -> None:
+        """
+        Args:
+            num_classes: K.
+            width: D.
+        """
+        super().__init__()
+        self.classify = nn.Linear(width, num_classes)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(N, K, D) to probabilities (N, K): entry k is the k-th embedding's of class k."""
+        return self.classify(embeddings).float().softmax(dim=-1).diagonal(dim1=1, dim2=2)
+
+
+def combined_prediction(dense_logits: Tensor, confidence: Tensor, masks: Tensor) -> Tensor:
+    """Dense logits, and on top of them the masks of confident classes, section 3.5.
+
+    Args:
+        dense_logits: (N, K, H, W).
+        confidence: (N, K), of `ClassConfidence`.
+        masks: (N, K, H, W), summed over stages, before any activation.
+    """
+    return dense_logits + confidence[:, :, None, None] * masks.float().sigmoid()

@@ -1,0 +1,202 @@
+"""ECENet's head: class embeddings are taken from masks, and refined stage by stage.
+
+Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings, "ECENet" (ICCV 2023), section 3
+and Fig. 3. The README beside this file tells what the paper leaves open. Letters: N images, K classes, D channels of
+all maps and embeddings, H x W the map of the finest stage. Stages are counted from 1, the finest.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..backbones.norm import convert_batch_norm
+from ..layers.point_conv import PointConv2d
+from ..losses.mask import MaskPrediction
+from ..losses.pixel import pixel_cross_entropy
+from .blocks import ClassConfidence, FirstMask, JointConvolution, combined_prediction, ghost_upscales
+from .reconstruction import diversity_loss
+
+
+class Decoded(NamedTuple):
+    """What the head makes of the features."""
+
+    scores: Tensor  # (N, K, H, W)
+    masks: list[Tensor]  # (N, K, H_i, W_i) of every stage, the coarsest first, before any activation
+    supervised_masks: Tensor  # (N, K, H, W): their sum without the finest stage's, which the mask losses see
+    summed_masks: Tensor  # (N, K, H, W): their sum
+    diverse: list[Tensor]  # (N, C_i / 2, H_i, W_i) of every stage, the finest first; empty without reconstruction
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class ECENetHead(nn.Module):
+    """Reconstructed features, class embeddings from masks, attention between both, and a prediction from both."""
+
+    def __init__(
+        self,
+        *,
+        in_features: Sequence[str],
+        channels: Sequence[int],
+        num_classes: int,
+        reconstructions: Iterable[nn.Module] | None,
+        extraction: nn.Module,
+        attention: nn.Module,
+        updater: nn.Module,
+        mask_loss: nn.Module,
+        width: int = 256,
+        mask_groups: int = 4,
+        upscale_steps: Sequence[int] = (0, 1, 2, 3),
+        dropout: float = 0.1,
+        diversity_weight: float = 0.2,
+        norm: str = "SyncBN",
+        ignore_value: int = 255,
+    ) -> None:
+        """
+        Args:
+            in_features: names of the stages' maps, the finest first.
+            channels: C_i of each.
+            num_classes: K.
+            reconstructions: FR of each stage, of a map to that map and its diverse features; None leaves FR out.
+            extraction: ECE, of masks (N, K, H_i, W_i) to class embeddings (N, K, D). Of this and the next two every
+                stage gets a copy of its own.
+            attention: SA, of a map (N, D, H_i, W_i) and embeddings to that map and masks.
+            updater: of new and old embeddings to the updated ones.
+            mask_loss: Eq. 12; of a list of one `MaskPrediction`, and targets, to a dict of losses.
+            width: D.
+            mask_groups: of the first of the two convolutions that make the coarsest mask.
+            upscale_steps: how often each stage's map is doubled before all are resized to the finest's size.
+            dropout: of whole channels before the dense classification.
+            diversity_weight: lambda_div of Eq. 11; with 0 the diversity loss is not computed.
+            norm: kind of the batch norms, see `convert_batch_norm`.
+            ignore_value: label of pixels that do not count.
+
+        Raises:
+            ValueError: lists of different lengths, fewer than two stages, or an unknown norm.
+        """
+        super().__init__()
+        _check_lengths(in_features, channels, upscale_steps)
+        self.in_features, self.ignore_value = list(in_features), ignore_value
+        self.mask_loss, self.diversity_weight = mask_loss, diversity_weight
+        self.reconstructions = None if reconstructions is None else nn.ModuleList(reconstructions)
+        self.unify = nn.ModuleList([_unification(count, width) for count in channels])
+        self.coarsest_mask = FirstMask(num_classes=num_classes, width=width, groups=mask_groups)
+        self.extractions = _copies(extraction, len(channels))
+        self.attentions, self.updaters = (_copies(part, len(channels) - 1) for part in (attention, updater))
+        self.upscales = nn.ModuleList([ghost_upscales(width=width, steps=steps) for steps in upscale_steps])
+        self.fuse = nn.Sequential(
+            JointConvolution(len(channels) * width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
+        self.classify = nn.Sequential(nn.Dropout2d(dropout), PointConv2d(width, num_classes))
+        self.confidence = ClassConfidence(num_classes=num_classes, width=width)
+        self.apply(_init_weights)
+        for name, part in list(self.named_children()):
+            self.add_module(name, convert_batch_norm(part, norm))
+
+    def forward(
+        self, features: dict[str, Tensor], targets: Tensor | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """
+        Args:
+            features: of the backbone; each of `in_features` is (N, C_i, H_i, W_i).
+            targets: in training, (N, h, w) class ids or `ignore_value`, at any size.
+
+        Returns:
+            In training None and the losses of Eq. 11; in inference logits (N, K, H, W) and no losses.
+        """
+        decoded = self.decode(features)
+        if not self.training:
+            return decoded.scores, {}
+        return None, self.losses(decoded, targets)
+
+    def decode(self, features: dict[str, Tensor]) -> Decoded:
+        """The whole of section 3 but the losses.
+
+        Args:
+            features: of the backbone.
+        """
+        # Most of the head works on the channels of every pixel: in this memory order it reads them in a row.
+        maps = [features[name].contiguous(memory_format=torch.channels_last) for name in self.in_features]
+        diverse = []
+        if self.reconstructions is not None:
+            pairs = [rebuild(x) for rebuild, x in zip(self.reconstructions, maps, strict=True)]
+            maps, diverse = [rebuilt for rebuilt, _ in pairs], [apart for _, apart in pairs]
+        stages = [unify(x) for unify, x in zip(self.unify, maps, strict=True)]  # X_1 to X_4
+
+        masks = [self.coarsest_mask(stages[-1])]  # Eq. 4
+        embeddings = self.extractions[0](masks[0])  # G, Eq. 5
+        enhanced = [stages[-1]]
+        for x, attend, extract, update in zip(
+            reversed(stages[:-1]), self.attentions, self.extractions[1:], self.updaters, strict=True
+        ):
+            x, mask = attend(x, embeddings)  # Eqs. 6 and 7
+            embeddings = update(extract(mask), embeddings)  # Eqs. 8 to 10
+            enhanced.insert(0, x)
+            masks.append(mask)
+
+        size = stages[0].shape[-2:]
+        upscaled = [_resize(upscale(x), size) for upscale, x in zip(self.upscales, enhanced, strict=True)]
+        dense_logits = self.classify(self.fuse(upscaled))
+        supervised_masks = sum(_resize(mask.float(), size) for mask in masks[:-1])
+        summed_masks = supervised_masks + masks[-1]
+        scores = combined_prediction(dense_logits, self.confidence(embeddings), summed_masks)
+        return Decoded(scores, masks, supervised_masks, summed_masks, diverse)
+
+    def losses(self, decoded: Decoded, targets: Tensor) -> dict[str, Tensor]:
+        """The terms of Eqs. 11 and 12, weighted.
+
+        Args:
+            decoded: see `decode`.
+            targets: (N, h, w) class ids or `ignore_value`.
+        """
+        losses = {"loss_sem_seg": pixel_cross_entropy(decoded.scores, targets, ignore_value=self.ignore_value)}
+        losses |= self.mask_loss([MaskPrediction(decoded.supervised_masks)], targets)
+        if decoded.diverse and self.diversity_weight:
+            terms = [diversity_loss(diverse) for diverse in decoded.diverse]
+            losses["loss_diversity"] = self.diversity_weight * sum(terms) / len(terms)
+        return losses
+
+    def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The masks from the coarsest stage to the finest, their sum, and the scores: title -> (N, K, h, w).
+
+        Args:
+            features: of the backbone.
+        """
+        decoded = self.decode(features)
+        count = len(decoded.masks)
+        stages = {f"mask {count - place}": mask for place, mask in enumerate(decoded.masks)}
+        return {**stages, "sum of masks": decoded.summed_masks, "scores": decoded.scores}
+
+
+def _resize(x: Tensor, size: torch.Size) -> Tensor:
+    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def _check_lengths(in_features: Sequence[str], channels: Sequence[int], upscale_steps: Sequence[int]) -> None:
+    lengths = len(in_features), len(channels), len(upscale_steps)
+    if len(set(lengths)) > 1 or lengths[0] < 2:
+        raise ValueError(
+            f"in_features, channels and upscale_steps have {lengths} items; wanted two or more, as many in each"
+        )
+
+
+def _unification(channels: int, width: int) -> nn.Sequential:
+    """A stage's map normalised and brought to D channels, section 3.3."""
+    return nn.Sequential(LayerNorm2d(channels), PointConv2d(channels, width, bias=False))
+
+
+def _copies(part: nn.Module, count: int) -> nn.ModuleList:
+    return nn.ModuleList([copy.deepcopy(part) for _ in range(count)])
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+    if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
+        nn.init.zeros_(module.bias)

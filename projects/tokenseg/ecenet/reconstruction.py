@@ -1,0 +1,90 @@
+"""Feature reconstruction (FR): a stage's map as intrinsic and diverse features, and the loss that keeps these apart.
+
+Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings, "ECENet" (ICCV 2023), section
+3.2. Letters: N images, C channels of the stage, H x W its map.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..layers.point_conv import PointConv2d
+
+
+class SqueezeExcitation(nn.Module):
+    """A factor for every channel, out of the means of all."""
+
+    def __init__(self, *, channels: int, sigmoid: bool) -> None:
+        """
+        Args:
+            channels: of the map.
+            sigmoid: whether the factor is a sigmoid's, as the term means, or unbounded, as in the released model.
+        """
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // 2, bias=False)
+        self.excite = nn.Linear(channels // 2, channels, bias=False)
+        self.sigmoid = sigmoid
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) to the same, scaled."""
+        factor = self.excite(self.squeeze(x.mean(dim=(2, 3))).relu())
+        if self.sigmoid:
+            factor = factor.float().sigmoid()
+        return x * factor[:, :, None, None].to(x.dtype)
+
+
+class FeatureReconstruction(nn.Module):
+    """FR of one stage, Eqs. 1 and 2 and the projection after them."""
+
+    def __init__(self, *, channels: int, se_sigmoid: bool = True) -> None:
+        """
+        Args:
+            channels: C.
+            se_sigmoid: see `SqueezeExcitation`.
+
+        Raises:
+            ValueError: C is no multiple of 4.
+        """
+        super().__init__()
+        if channels % 4:
+            raise ValueError(f"channels is {channels}; wanted a multiple of 4, since branches are halves and quarters")
+        half = channels // 2
+        self.intrinsic = nn.Sequential(PointConv2d(channels, half, bias=False), nn.BatchNorm2d(half))
+        self.cheap = nn.Sequential(nn.Conv2d(half, half, 3, padding=1, groups=half, bias=False), nn.BatchNorm2d(half))
+        self.recalibrate = SqueezeExcitation(channels=half, sigmoid=se_sigmoid)
+        self.project = PointConv2d(channels, channels, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            x: F_i (N, C, H, W).
+
+        Returns:
+            The reconstructed map (N, C, H, W), and the diverse features Y'' (N, C / 2, H, W), for the loss.
+        """
+        intrinsic = self.intrinsic(x)  # Y', Eq. 1
+        diverse = self.recalibrate(self.cheap(intrinsic))  # Y'', Eq. 2
+        return self.project(torch.cat([intrinsic, diverse], dim=1)), diverse
+
+
+def feature_reconstructions(*, channels: Sequence[int], se_sigmoid: bool = True) -> nn.ModuleList:
+    """FR of every stage.
+
+    Args:
+        channels: C of each stage.
+        se_sigmoid: see `SqueezeExcitation`.
+    """
+    return nn.ModuleList([FeatureReconstruction(channels=count, se_sigmoid=se_sigmoid) for count in channels])
+
+
+def diversity_loss(diverse: Tensor) -> Tensor:
+    """How far the channels look at the same places, Eq. 3, averaged over images.
+
+    With each channel a distribution over pixels, 0 where no two of them share a pixel, 1 - 1 / C where all are alike.
+
+    Args:
+        diverse: Y'' (N, C, H, W).
+    """
+    shares = diverse.float().flatten(2).softmax(dim=2)
+    return 1 - shares.amax(dim=1).sum(dim=1).mean() / diverse.shape[1]

@@ -1,0 +1,94 @@
+"""Class embeddings out of masks: their extraction and their update.
+
+Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings, "ECENet" (ICCV 2023), sections
+3.3 and 3.4. SegViT takes both as an option (Table 7). Letters: N images, K classes, D numbers an embedding, H x W the
+size of the masks.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_GRIDS = (1, 2, 3, 6)
+
+
+def largest_grid(num_classes: int, alpha: float) -> int:
+    """Side L of the finest pooled grid, section 3.3: alpha * sqrt(K) rounded down, then up to an odd number."""
+    side = int(alpha * math.sqrt(num_classes))
+    return side if side % 2 else side + 1
+
+
+class ExplicitClassExtraction(nn.Module):
+    """Explicit class extraction (ECE), Eq. 5: what a class's mask looks like on grids of several sizes, made a vector.
+
+    A grid finer than the mask repeats its values: every cell averages the pixels that it touches, at least one. So
+    masks may have any size, and the vectors the same length for all.
+    """
+
+    def __init__(self, *, num_classes: int, width: int, alpha: float = 1.0) -> None:
+        """
+        Args:
+            num_classes: K, on which the finest grid depends.
+            width: D.
+            alpha: ratio of the finest grid's side to sqrt(K).
+
+        Raises:
+            ValueError: `alpha` is not positive.
+        """
+        super().__init__()
+        if alpha <= 0:
+            raise ValueError(f"alpha is {alpha}; wanted a positive number")
+        self.grids = (*_GRIDS, largest_grid(num_classes, alpha))
+        self.project = nn.Linear(sum(side * side for side in self.grids), width)
+
+    def forward(self, masks: Tensor) -> Tensor:
+        """(N, K, H, W) masks, before any activation, to class embeddings (N, K, D)."""
+        pooled = [F.adaptive_avg_pool2d(masks, side).flatten(2) for side in self.grids]
+        return self.project(torch.cat(pooled, dim=2))
+
+
+class GatedClassUpdater(nn.Module):
+    """The gated update of class embeddings, Eqs. 9 and 10.
+
+    As in the released model the two linear maps of the new embeddings are one, and a last linear map, norm and ReLU
+    follow, which the equations do not have.
+    """
+
+    def __init__(self, *, width: int) -> None:
+        """
+        Args:
+            width: D.
+        """
+        super().__init__()
+        self.project_new = nn.Linear(width, 2 * width)
+        self.project_old = nn.Linear(width, width)
+        self.gate = nn.Linear(width, width)
+        self.gate_norm = nn.LayerNorm(width)
+        self.value_norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, width)
+        self.out_norm = nn.LayerNorm(width)
+
+    def forward(self, new: Tensor, old: Tensor) -> Tensor:
+        """
+        Args:
+            new: (N, K, D) embeddings extracted at this stage.
+            old: (N, K, D) embeddings that came here.
+
+        Returns:
+            The updated embeddings (N, K, D).
+        """
+        factor, value = self.project_new(new).chunk(2, dim=-1)
+        fused = factor * self.project_old(old)  # F_u, Eq. 9
+        gate = self.gate_norm(self.gate(fused)).float().sigmoid()  # U, Eq. 10
+        updated = gate * self.value_norm(value) + old
+        return F.relu(self.out_norm(self.out(updated)))
+
+
+class PlusClassUpdater(nn.Module):
+    """The plain update of Table 6: the sum."""
+
+    def forward(self, new: Tensor, old: Tensor) -> Tensor:
+        """(N, K, D) new and old embeddings to the updated ones."""
+        return new + old

@@ -1,0 +1,151 @@
+"""Mask losses on numbers worked out by hand, and against torchvision's focal loss."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+from tokenseg.losses.mask import (
+    MaskLoss,
+    MaskPrediction,
+    Pairs,
+    assign_by_class,
+    class_loss,
+    class_targets,
+    dice_loss,
+    focal_loss,
+    masks_at_pixels,
+    present_classes,
+)
+
+ALL = dict(focal=20.0, dice=1.0, **{"class": 1.0})
+YES, NO = 1e4, -1e4  # logits whose sigmoid is 1 and 0
+
+
+def bools(*rows):
+    return torch.tensor(rows, dtype=torch.bool)
+
+
+def prediction(n=2, k=3, size=(4, 4)):
+    return MaskPrediction(torch.randn(n, k, *size, requires_grad=True), torch.randn(n, k, k + 1, requires_grad=True))
+
+
+def test_focal_by_hand():
+    logits = torch.zeros(1, 2)  # p = 1/2 everywhere: each pixel costs alpha_t / 4 * ln 2
+    masks = bools([1, 0])
+    everywhere = focal_loss(logits, masks, bools([1, 1]), normaliser=1.0)
+    assert everywhere.item() == pytest.approx((0.25 + 0.75) / 2 / 4 * math.log(2))
+    one_ignored = focal_loss(logits, masks, bools([1, 0]), normaliser=2.0)
+    assert one_ignored.item() == pytest.approx(0.25 / 4 * math.log(2) / 2)
+
+
+def test_focal_equals_torchvision():
+    logits, masks = torch.randn(5, 40) * 4, torch.rand(5, 40) > 0.6
+    wanted = sigmoid_focal_loss(logits, masks.float(), alpha=0.25, gamma=2).mean(1).sum() / 3
+    torch.testing.assert_close(focal_loss(logits, masks, torch.ones_like(masks), normaliser=3.0), wanted)
+
+
+@pytest.mark.parametrize("loss", [focal_loss, dice_loss])
+def test_extreme_logits_are_finite(loss):
+    logits = torch.tensor([[1e4, -1e4, 1e4, -1e4]], requires_grad=True)
+    value = loss(logits, bools([1, 1, 0, 0]), bools([1, 1, 1, 1]), normaliser=1.0)
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(logits.grad).all()
+
+
+def test_dice_by_hand():
+    logits, masks = torch.tensor([[YES, YES, NO]]), bools([1, 0, 0])
+    assert dice_loss(logits, masks, bools([1, 1, 1]), normaliser=1.0).item() == pytest.approx(1 - 3 / 4)
+    assert dice_loss(logits, masks, bools([1, 0, 1]), normaliser=1.0).item() == pytest.approx(0)
+
+
+def test_classes_by_hand():
+    logits = torch.zeros(2, 2, 3)  # two images, two classes and 'no object': each token costs ln 3
+    logits[0, 0] = torch.tensor([YES, 0, 0])  # right, costs nothing
+    pairs = Pairs(torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
+    labels, weights = class_targets(logits, pairs, counts=bools([1, 0])[0], no_object_weight=0.1)
+    assert labels.tolist() == [[0, 2], [2, 2]]
+    torch.testing.assert_close(weights, torch.tensor([[1, 0.1], [0, 0]]))
+    assert class_loss(logits, labels, weights, normaliser=1.1).item() == pytest.approx(0.1 * math.log(3) / 1.1)
+
+
+def test_present_classes():
+    targets = torch.tensor([[[0, 2], [255, 2]], [[255, 255], [255, 255]]])
+    found = present_classes(targets, num_classes=3, ignore_value=255)
+    assert found.tolist() == [[True, False, True], [False, False, False]]
+    pairs = assign_by_class([None, None], targets, found)
+    assert [x.tolist() for x in pairs[1]] == [[0, 0], [0, 2], [0, 2]]
+
+
+def test_masks_are_resized_to_the_labels():
+    masks, targets = torch.randn(2, 3, 2, 5), torch.randint(0, 3, (2, 7, 11))
+    targets[1, :3] = 255
+    pairs = Pairs(torch.tensor([1, 0]), torch.tensor([2, 1]), torch.tensor([0, 1]))
+    logits, wanted, valid = masks_at_pixels(masks, pairs, targets, ignore_value=255)
+    whole = F.interpolate(masks, size=(7, 11), mode="bilinear")
+    torch.testing.assert_close(logits, torch.stack([whole[1, 2], whole[0, 1]]).flatten(1))
+    assert torch.equal(wanted, torch.stack([targets[1] == 0, targets[0] == 1]).flatten(1))
+    assert torch.equal(valid, (targets != 255)[[1, 0]].flatten(1))
+
+
+def test_loss_by_hand():
+    """One image with a row of class 0, a row of class 2 and a row to ignore; three blank predictions."""
+    targets = torch.tensor([[[0, 0], [2, 2], [255, 255]]])
+    blank = MaskPrediction(torch.zeros(1, 3, 3, 2), torch.zeros(1, 3, 4))
+    losses = MaskLoss(num_classes=3, weights=ALL)([blank] * 3, targets)
+    # two masks, each with two of four valid pixels inside
+    assert losses["loss_focal"].item() == pytest.approx(3 * 20 * math.log(2) / 8)
+    assert losses["loss_dice"].item() == pytest.approx(3 * (1 - 3 / 5))
+    assert losses["loss_class"].item() == pytest.approx(3 * math.log(4))
+
+
+def test_ignored_pixels_count_for_nothing():
+    loss, (masks, classes) = MaskLoss(num_classes=3, weights=ALL), prediction(size=(8, 8))
+    targets = torch.randint(0, 3, (2, 8, 8))
+    targets[:, :, 5:] = 255
+    targets[:, 0, :3] = torch.arange(3)
+    got = loss([MaskPrediction(masks, classes)], targets)
+    wanted = loss([MaskPrediction(masks[..., :5], classes)], targets[..., :5])
+    for name, value in wanted.items():
+        torch.testing.assert_close(got[name], value)
+    sum(got.values()).backward()
+    assert not masks.grad[..., 5:].any()
+
+
+@pytest.mark.parametrize("labels", [(255, 255), (255, 1), (1, 1), (0, 2)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_every_prediction_gets_a_finite_gradient(labels, dtype):
+    predictions = [prediction(), prediction()]
+    targets = torch.stack([torch.full((8, 8), label) for label in labels])
+    cast = [MaskPrediction(p.masks.to(dtype), p.class_logits.to(dtype)) for p in predictions]
+    losses = MaskLoss(num_classes=3, weights=ALL)(cast, targets)
+    total = sum(losses.values())
+    total.backward()
+    assert total.dtype == torch.float32 and torch.isfinite(total)
+    gradients = [x.grad for p in predictions for x in p]
+    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
+    assert (total.item() == 0) == (labels == (255, 255))
+
+
+def test_an_ignored_image_changes_nothing():
+    loss, (masks, classes) = MaskLoss(num_classes=3, weights=ALL), prediction()
+    targets = torch.randint(0, 3, (2, 8, 8))
+    targets[1] = 255
+    got = loss([MaskPrediction(masks, classes)], targets)
+    wanted = loss([MaskPrediction(masks[:1], classes[:1])], targets[:1])
+    for name, value in wanted.items():
+        torch.testing.assert_close(got[name], value)
+
+
+def test_only_named_terms_are_there():
+    targets = torch.zeros(2, 8, 8, dtype=torch.long)
+    losses = MaskLoss(num_classes=3, weights=dict(focal=5.0, dice=2.0))([MaskPrediction(prediction().masks)], targets)
+    assert list(losses) == ["loss_focal", "loss_dice"]
+    with pytest.raises(ValueError, match="wanted some of focal, dice, class"):
+        MaskLoss(num_classes=3, weights=dict(iou=1.0))
+    with pytest.raises(ValueError, match="no class_logits"):
+        MaskLoss(num_classes=3, weights=ALL)([MaskPrediction(prediction().masks)], targets)
+    with pytest.raises(ValueError, match="no prediction"):
+        MaskLoss(num_classes=3, weights=ALL)([], targets)

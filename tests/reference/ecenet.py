@@ -1,0 +1,172 @@
+"""A plain rendering of ECENet's equations: NCHW throughout, each layer by itself, attention head by head.
+
+Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings (ICCV 2023), section 3.
+N images, K classes, D channels of all maps and embeddings. Stages go from the finest to the coarsest. No dropout.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .weights import Weights
+
+GRIDS = (1, 2, 3, 6)
+
+
+class Decoded(NamedTuple):
+    """Scores (N, K, H, W), the stages' masks, and their diverse features."""
+
+    scores: Tensor
+    masks: list[Tensor]
+    diverse: list[Tensor]
+
+
+def layer_norm(x: Tensor, w: Weights, eps: float) -> Tensor:
+    """Over the channels of every pixel: flatten, transpose, contiguous, and back."""
+    n, c, height, width = x.shape
+    x = x.flatten(2).transpose(1, 2).contiguous()
+    x = F.layer_norm(x, (c,), w["weight"], w["bias"], eps)
+    return x.transpose(1, 2).reshape(n, c, height, width).contiguous()
+
+
+def batch_norm(x: Tensor, w: Weights, training: bool) -> Tensor:
+    """By the statistics of the batch in training; the running ones stay as they are."""
+    mean, variance = (None, None) if training else (w["running_mean"], w["running_var"])
+    return F.batch_norm(x, mean, variance, w["weight"], w["bias"], training=training)
+
+
+def bias(w: Weights) -> Tensor | None:
+    if "bias" in w:
+        return w["bias"]
+    return None
+
+
+def conv(x: Tensor, w: Weights) -> Tensor:
+    """A convolution that keeps the size; its groups follow from the shape of its weight."""
+    weight = w["weight"]
+    return F.conv2d(x, weight, bias(w), padding=weight.shape[-1] // 2, groups=x.shape[1] // weight.shape[1])
+
+
+def linear(x: Tensor, w: Weights) -> Tensor:
+    return F.linear(x, w["weight"], bias(w))
+
+
+def vector_norm(x: Tensor, w: Weights) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], w["weight"], w["bias"])
+
+
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def reconstruct(x: Tensor, w: Weights, training: bool) -> tuple[Tensor, Tensor]:
+    """Eqs. 1 and 2: the reconstructed map and Y''."""
+    intrinsic = batch_norm(conv(x, w / "intrinsic" / 0), w / "intrinsic" / 1, training)
+    cheap = batch_norm(conv(intrinsic, w / "cheap" / 0), w / "cheap" / 1, training)
+    squeezed = F.relu(linear(cheap.mean(dim=(2, 3)), w / "recalibrate" / "squeeze"))
+    diverse = cheap * torch.sigmoid(linear(squeezed, w / "recalibrate" / "excite"))[:, :, None, None]
+    return conv(torch.cat([intrinsic, diverse], dim=1), w / "project"), diverse
+
+
+def diversity_loss(diverse: Tensor) -> Tensor:
+    """Eq. 3, in exponentials."""
+    shares = diverse.flatten(2).exp()
+    shares = shares / shares.sum(dim=2, keepdim=True)
+    return (1 - shares.max(dim=1).values.sum(dim=1) / diverse.shape[1]).mean()
+
+
+def extract(masks: Tensor, w: Weights) -> Tensor:
+    """Eq. 5; the side of the finest grid follows from the shape of the weight."""
+    count = w["project.weight"].shape[1] - sum(side**2 for side in GRIDS)
+    pooled = [F.adaptive_avg_pool2d(masks, side).flatten(2) for side in (*GRIDS, round(count**0.5))]
+    return linear(torch.cat(pooled, dim=2), w / "project")
+
+
+def gated_update(new: Tensor, old: Tensor, w: Weights) -> Tensor:
+    """Eqs. 9 and 10, and the layer after them."""
+    factor, value = linear(new, w / "project_new").split(new.shape[2], dim=2)
+    fused = factor * linear(old, w / "project_old")
+    gate = torch.sigmoid(vector_norm(linear(fused, w / "gate"), w / "gate_norm"))
+    updated = gate * vector_norm(value, w / "value_norm") + old
+    return F.relu(vector_norm(linear(updated, w / "out"), w / "out_norm"))
+
+
+def semantics_attention(x: Tensor, embeddings: Tensor, w: Weights, num_heads: int) -> tuple[Tensor, Tensor]:
+    """Eqs. 6 and 7 and the MLP: the strengthened map and the mask."""
+    n, d, height, width = x.shape
+    query = conv(conv(layer_norm(x, w / "feature_norm", 1e-6), w / "query" / 0), w / "query" / 1)
+    query = query.flatten(2).transpose(1, 2)  # (N, HW, D)
+    key, value = linear(vector_norm(embeddings, w / "embedding_norm"), w / "key_value").split(d, dim=2)
+    attended, masks = [], 0
+    for q, k, v in zip(*(each.split(d // num_heads, dim=2) for each in (query, key, value)), strict=True):
+        similarity = torch.matmul(q, k.transpose(1, 2)) / (d // num_heads) ** 0.5
+        attended.append(torch.matmul(similarity.softmax(dim=2), v))
+        masks = masks + similarity / num_heads
+    attended = torch.cat(attended, dim=2).transpose(1, 2).reshape(n, d, height, width)
+    x = x + conv(attended, w / "project")
+    mlp = w / "mlp"
+    hidden = F.gelu(conv(conv(layer_norm(x, mlp / 0, 1e-6), mlp / 1), mlp / 2))
+    return x + conv(hidden, mlp / 4), masks.transpose(1, 2).reshape(n, -1, height, width)
+
+
+def ghost_upscale(x: Tensor, w: Weights, training: bool) -> Tensor:
+    """Section 3.5: twice the height and width."""
+    primary = F.relu(batch_norm(conv(x, w / "primary" / 0), w / "primary" / 1, training))
+    cheap = F.relu(batch_norm(conv(primary, w / "cheap" / 0), w / "cheap" / 1, training))
+    return F.pixel_shuffle(torch.cat([primary, cheap], dim=1), 2)
+
+
+def decode(maps: list[Tensor], w: Weights, *, num_heads: int = 4, training: bool = False) -> Decoded:
+    """Fig. 3, from the backbone's maps to the scores.
+
+    Args:
+        maps: (N, C_i, H_i, W_i) of the stages.
+        w: of our head.
+        num_heads: of the attention.
+        training: whether batch norms go by the batch.
+    """
+    pairs = [reconstruct(x, w / "reconstructions" / place, training) for place, x in enumerate(maps)]
+    stages = [
+        conv(layer_norm(x, w / "unify" / place / 0, 1e-6), w / "unify" / place / 1)
+        for place, (x, _) in enumerate(pairs)
+    ]
+    masks = [conv(conv(stages[-1], w / "coarsest_mask" / 0), w / "coarsest_mask" / 1)]  # Eq. 4
+    embeddings = extract(masks[0], w / "extractions" / 0)
+    enhanced = [stages[-1]]
+    for place, x in enumerate(reversed(stages[:-1])):
+        x, mask = semantics_attention(x, embeddings, w / "attentions" / place, num_heads)
+        new = extract(mask, w / "extractions" / (place + 1))  # Eq. 8
+        embeddings = gated_update(new, embeddings, w / "updaters" / place)
+        enhanced.insert(0, x)
+        masks.insert(0, mask)
+    size, upscaled = stages[0].shape[2:], []
+    for place, x in enumerate(enhanced):
+        for step in range(place):
+            x = ghost_upscale(x, w / "upscales" / place / step, training)
+        upscaled.append(resized(x, size))
+    fused = F.relu(batch_norm(conv(torch.cat(upscaled, dim=1), w / "fuse" / 0), w / "fuse" / 1, training))
+    dense = conv(fused, w / "classify" / 1)
+    own = torch.diagonal(linear(embeddings, w / "confidence" / "classify").softmax(dim=2), dim1=1, dim2=2)
+    scores = dense + own[:, :, None, None] * torch.sigmoid(sum(resized(mask, size) for mask in masks))
+    return Decoded(scores, masks, [diverse for _, diverse in pairs])
+
+
+def loss(decoded: Decoded, labels: Tensor) -> Tensor:
+    """Eqs. 11 and 12 where every pixel has a label: cross entropy, 5 focal and 2 dice on the sum of all masks but the
+    finest, 0.2 diversity."""
+    total = F.cross_entropy(resized(decoded.scores, labels.shape[1:]), labels)
+    total = total + 0.2 * sum(diversity_loss(diverse) for diverse in decoded.diverse) / len(decoded.diverse)
+    size = decoded.scores.shape[2:]
+    masks = resized(sum(resized(mask, size) for mask in decoded.masks[1:]), labels.shape[1:])
+    focal, dice, count = 0, 0, 0
+    for image, label in zip(masks, labels, strict=True):
+        for k in label.unique():
+            wanted, found = (label == k).float(), torch.sigmoid(image[k])
+            right = wanted * found + (1 - wanted) * (1 - found)
+            each = F.binary_cross_entropy_with_logits(image[k], wanted, reduction="none")
+            focal = focal + ((0.25 * wanted + 0.75 * (1 - wanted)) * (1 - right) ** 2 * each).mean()
+            dice = dice + 1 - (2 * (found * wanted).sum() + 1) / (found.sum() + wanted.sum() + 1)
+            count += 1
+    return total + (5 * focal + 2 * dice) / count

@@ -1,0 +1,105 @@
+"""ECENet's head on Swin-B at 640 against the plain rendering of its equations, and where a training step goes.
+
+One image; its labels are twelve patches of a class each, as many as an image of ADE20K shows. `head` runs in float32 on
+random maps of the stages' sizes; `profile` is a training step of the whole model by part, in float32 or bfloat16.
+Dropout is off, so that outputs can be compared. Overrides change the config, as in `dataset.crop=320`.
+"""
+
+import argparse
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from detectron2.config import instantiate
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+import tokenseg.ecenet.head as head_file
+from reference import ecenet as plain
+from reference.weights import Weights
+from tokenseg.engine.trainer import autocast
+from tokenseg.overrides import load_config
+
+from . import Duel, Profile, inference, training_step
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs/ecenet/ecenet_swin_b_ade20k_640_160k.py"
+STRIDES = (4, 8, 16, 32)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=1, help="images (default 1)")
+
+
+def cases(args: argparse.Namespace) -> dict[str, Callable[[], Duel | Profile]]:
+    return {
+        "head step": functools.partial(_head, args, "step"),
+        "head inference": functools.partial(_head, args, "inference"),
+        "profile fp32": functools.partial(_profile, args, None),
+        "profile bf16": functools.partial(_profile, args, torch.bfloat16),
+    }
+
+
+def _config(args: argparse.Namespace) -> DictConfig:
+    still = ["model.backbone.drop_path_rate=0.0", "model.sem_seg_head.dropout=0.0"]
+    return load_config(str(CONFIG), [*still, *args.overrides])
+
+
+def _labels(args: argparse.Namespace, cfg: DictConfig) -> Tensor:
+    """(N, crop, crop) of four by three patches."""
+    side, count = cfg.dataset.crop, cfg.dataset.num_classes
+    rows, columns = (torch.arange(side, device=args.device) * patches // side for patches in (4, 3))
+    patches = rows[:, None] * 3 + columns
+    return (patches * count // 12).expand(args.batch, -1, -1)
+
+
+def _head(args: argparse.Namespace, mode: str) -> Duel:
+    cfg = _config(args)
+    head, labels = instantiate(cfg.model.sem_seg_head).to(args.device), _labels(args, cfg)
+    sides = [cfg.dataset.crop // stride for stride in STRIDES]
+    maps = [
+        torch.randn(args.batch, channels, side, side, device=args.device)
+        for channels, side in zip(cfg.model.sem_seg_head.channels, sides, strict=True)
+    ]
+    features, weights = dict(zip(head.in_features, maps, strict=True)), Weights.of(head)
+    decode = functools.partial(plain.decode, maps, weights, num_heads=cfg.model.sem_seg_head.attention.num_heads)
+    if mode == "inference":
+        head.eval()
+        return Duel(ours=inference(lambda: head(features)[0]), rival=inference(lambda: decode().scores))
+    head.train()
+    parameters = [*head.parameters(), *(x.requires_grad_() for x in maps)]
+    return Duel(
+        ours=training_step(lambda: sum(head(features, labels)[1].values()), parameters),
+        rival=training_step(lambda: plain.loss(decode(training=True), labels), parameters),
+        gradient_tolerance=1e-3,
+    )
+
+
+def _profile(args: argparse.Namespace, dtype: torch.dtype | None) -> Profile:
+    cfg = _config(args)
+    backbone, head = (instantiate(cfg.model[part]).to(args.device).train() for part in ("backbone", "sem_seg_head"))
+    labels = _labels(args, cfg)
+    images = torch.randn(args.batch, 3, cfg.dataset.crop, cfg.dataset.crop, device=args.device)
+
+    def loss() -> Tensor:
+        with autocast(args.device, dtype):
+            return sum(head(backbone(images), labels)[1].values())
+
+    step = training_step(loss, [*backbone.parameters(), *head.parameters()])
+    return Profile(run=step, parts={"backbone": [backbone]} | _parts(head))
+
+
+def _parts(head: nn.Module) -> dict[str, list]:
+    return {
+        "reconstruction": [*head.reconstructions],
+        "to one width": [*head.unify],
+        "first mask": [head.coarsest_mask],
+        "semantics attention": [*head.attentions],
+        "class extraction, update": [*head.extractions, *head.updaters, head.confidence],
+        "ghost upscaling": [*head.upscales],
+        "joint convolution": [head.fuse],
+        "classification": [head.classify],
+        "cross entropy": [(head_file, "pixel_cross_entropy")],
+        "focal, dice": [head.mask_loss],
+        "diversity loss": [(head_file, "diversity_loss")],
+    }
