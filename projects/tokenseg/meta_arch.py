@@ -18,3 +18,8 @@ class StructToken(Segmentor):
 @META_ARCH_REGISTRY.register()
 class ECENet(Segmentor):
     """Segmentor with an `ECENetHead`: class embeddings are taken from masks."""
+
+
+@META_ARCH_REGISTRY.register()
+class SegViT(Segmentor):
+    """Segmentor with a `SegViTHead`: the attention of class tokens to the features becomes the masks."""

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from detectron2.modeling import Backbone
-from torch import Tensor
+from timm.models import VisionTransformer
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .timm_models import check_sides, create, outline, plain, takes
 from .weights import load_timm_weights
@@ -35,6 +38,7 @@ class PlainViT(Backbone):
         pretrained: bool = True,
         weights_file: str = "",
         activation_checkpointing: bool = False,
+        downsample: nn.Module | None = None,
         timm_args: Mapping[str, object] | None = None,
     ) -> None:
         """
@@ -48,10 +52,14 @@ class PlainViT(Backbone):
             pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
             weights_file: begin from this file instead: .safetensors, .pth, or for a ViT Google's .npz.
             activation_checkpointing: recompute the blocks in the backward pass to save memory.
+            downsample: runs in place of the block that its `block` numbers and halves both sides of the grid, rounded
+                up, such as `QueryDownsample`: called with the block, tokens (N, T, C) and the grid (H, W), it returns
+                the tokens left. For ViT, DeiT, CLIP and DINOv2.
             timm_args: further arguments of the timm model, such as `patch_size` or `class_token`.
 
         Raises:
-            ValueError: an unknown or hierarchical model, arguments that do not fit it, or a block it does not have.
+            ValueError: an unknown or hierarchical model, arguments that do not fit it, a block it does not have, or a
+                downsampling that it does not take.
         """
         super().__init__()
         # no pooling: most pool the class token, which `timm_args` may leave out
@@ -76,8 +84,13 @@ class PlainViT(Backbone):
 
         self._out_features = [f"block{block}" for block in self._out_blocks]
         self._out_feature_channels = dict.fromkeys(self._out_features, self.vit.embed_dim)
-        self._patch = strides[0]
+        self._patch, self.downsample = strides[0], downsample
         self._out_feature_strides = self._strides(out_strides)
+        self._divisor = math.lcm(self._patch, *self._out_feature_strides.values())
+        if downsample is not None:
+            self._check_downsample(downsample.block, out_strides)
+            shrunk = [f"block{block}" for block in self._out_blocks if block >= downsample.block]
+            self._out_feature_strides |= dict.fromkeys(shrunk, 2 * self._patch)
 
     def _strides(self, out_strides: Sequence[int] | None) -> dict[str, int]:
         count, patch = len(self._out_features), self._patch
@@ -90,9 +103,20 @@ class PlainViT(Backbone):
             )
         return dict(zip(self._out_features, wanted, strict=True))
 
+    def _check_downsample(self, block: int, out_strides: Sequence[int] | None) -> None:
+        if not isinstance(self.vit, VisionTransformer):
+            kind = type(self.vit).__name__
+            raise ValueError(
+                f"downsample takes a VisionTransformer of timm; {self._timm_args['model_name']} is a {kind}"
+            )
+        if not 1 <= block <= self._out_blocks[-1]:
+            raise ValueError(f"downsample.block is {block}; wanted 1 to {self._out_blocks[-1]}, the last of out_blocks")
+        if out_strides is not None:
+            raise ValueError("downsample sets the strides; wanted no out_strides beside it")
+
     @property
     def size_divisibility(self) -> int:
-        return self._fixed_size or math.lcm(self._patch, *self._out_feature_strides.values())
+        return self._fixed_size or self._divisor
 
     def load_pretrained(self) -> None:
         """Take over pretrained weights, resampled to this size and patch; called when a training starts afresh.
@@ -108,7 +132,7 @@ class PlainViT(Backbone):
             images: (N, 3, H, W), both sides multiples of `size_divisibility`.
 
         Returns:
-            `block<i>`: (N, C, H / stride_i, W / stride_i).
+            `block<i>`: (N, C, H / stride_i, W / stride_i), rounded up from `downsample` on.
 
         Raises:
             ValueError: images of another size.
@@ -120,6 +144,8 @@ class PlainViT(Backbone):
                 f"crop to that in training, and infer by SlidingWindow(window={self._fixed_size})"
             )
         check_sides(images, self.size_divisibility)
+        if self.downsample is not None:
+            return self._downsampled_maps(images)
         maps = self.vit.forward_intermediates(images, indices=self._out_blocks, intermediates_only=True)
         return {name: self._resample(x, name) for name, x in zip(self._out_features, maps, strict=True)}
 
@@ -128,3 +154,35 @@ class PlainViT(Backbone):
         if stride == self._patch:
             return x
         return F.interpolate(x, scale_factor=self._patch / stride, mode="bilinear", align_corners=False)
+
+    def _downsampled_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Maps of the chosen blocks: timm runs those before `downsample`, the rest run here."""
+        first = self.downsample.block
+        early = sorted({first - 1, *(block for block in self._out_blocks if block < first)})
+        found = self.vit.forward_intermediates(
+            images,
+            indices=early,
+            return_prefix_tokens=True,
+            output_fmt="NLC",
+            intermediates_only=True,
+            stop_early=True,
+        )
+        if self.vit.num_prefix_tokens:  # timm hands them on apart
+            found = [torch.cat([prefix, patches], dim=1) for patches, prefix in found]
+        grid = tuple(side // self._patch for side in images.shape[-2:])
+        maps = {block: self._to_map(tokens, grid) for block, tokens in zip(early, found, strict=True)}
+
+        tokens = self._run(self.downsample, self.vit.blocks[first], found[-1], grid)
+        grid = tuple(-(-side // 2) for side in grid)
+        maps[first] = self._to_map(tokens, grid)
+        for place, block in enumerate(self.vit.blocks[first + 1 :], first + 1):
+            tokens = self._run(block, tokens)
+            maps[place] = self._to_map(tokens, grid)
+        return {f"block{block}": maps[block] for block in self._out_blocks}
+
+    def _run(self, module: nn.Module, *inputs: object) -> Tensor:
+        return checkpoint(module, *inputs, use_reentrant=False) if self.vit.grad_checkpointing else module(*inputs)
+
+    def _to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patches among the tokens (N, T, C), as a view (N, C, *grid)."""
+        return tokens[:, self.vit.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)

@@ -1,0 +1,25 @@
+"""The decision of methods whose tokens have a class and a mask each: one map of scores per class."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def class_scores(masks: Tensor, class_logits: Tensor, *, size: tuple[int, int]) -> Tensor:
+    """Score of class c at a pixel: the sum over tokens of the token's probability of c times its mask there.
+
+    Masks are resized before the sigmoid, so that a border lies where the resized similarity is zero.
+
+    Args:
+        masks: (N, Q, h, w) before the sigmoid.
+        class_logits: (N, Q, K+1), the last one 'no object', which has no score.
+        size: (H, W) of the scores.
+
+    Returns:
+        (N, K, H, W) in single precision.
+    """
+    masks = F.interpolate(masks.float(), size=size, mode="bilinear", align_corners=False).sigmoid_()
+    probabilities = class_logits.float().softmax(dim=-1)[..., :-1]
+    # autocast would round the scores to its own precision, where classes tie
+    with torch.autocast(masks.device.type, enabled=False):
+        return (probabilities.transpose(1, 2) @ masks.flatten(2)).unflatten(2, masks.shape[-2:])

@@ -1,0 +1,84 @@
+"""The maps that SegViT's levels attend to, made of the backbone's: the part of `SegViTHead` that differs by backbone.
+
+Each has `num_maps` and is called with the backbone's features, for a list of maps (N, H_i, W_i, D), the channels last.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class LinearBases(nn.Module):
+    """Chosen blocks of a plain vision transformer, the last one first, each through a linear layer and a norm."""
+
+    def __init__(self, *, blocks: Sequence[int], channels: int, width: int) -> None:
+        """
+        Args:
+            blocks: whose outputs are the features `block0`, `block1`, ... by number.
+            channels: C of each.
+            width: D.
+        """
+        super().__init__()
+        self.in_features = [f"block{block}" for block in sorted(blocks, reverse=True)]
+        self.num_maps = len(self.in_features)
+        self.project = nn.ModuleList(
+            nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width)) for _ in self.in_features
+        )
+
+    def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
+        """Features (N, C, H, W) to maps (N, H, W, D)."""
+        return [
+            project(features[name].permute(0, 2, 3, 1))
+            for name, project in zip(self.in_features, self.project, strict=True)
+        ]
+
+
+class ConvBases(nn.Module):
+    """Stages of a hierarchical backbone, the coarsest first, each through a 1x1 convolution and a group norm."""
+
+    def __init__(
+        self, *, in_features: Sequence[str], channels: Sequence[int], width: int, num_groups: int = 32
+    ) -> None:
+        """
+        Args:
+            in_features: names of the stages' maps, the coarsest first.
+            channels: C_i of each.
+            width: D.
+            num_groups: of the norms.
+
+        Raises:
+            ValueError: names and channels of different number, or groups that do not divide the width.
+        """
+        super().__init__()
+        if len(in_features) != len(channels):
+            raise ValueError(f"there are {len(in_features)} in_features and {len(channels)} channels; wanted as many")
+        if width % num_groups:
+            raise ValueError(f"num_groups is {num_groups}; wanted a divisor of the width, {width}")
+        self.in_features, self.num_maps = list(in_features), len(in_features)
+        self.project = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(count, width, 1), nn.GroupNorm(num_groups, width)) for count in channels
+        )
+
+    def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
+        """Features (N, C_i, H_i, W_i) to maps (N, H_i, W_i, D)."""
+        return [
+            project(features[name]).permute(0, 2, 3, 1)
+            for name, project in zip(self.in_features, self.project, strict=True)
+        ]
+
+
+class Repeated(nn.Module):
+    """The same maps for several levels: with levels of one layer, the mask of every layer is supervised."""
+
+    def __init__(self, *, bases: nn.Module, times: int) -> None:
+        """
+        Args:
+            bases: what makes the maps.
+            times: how often each list of maps is decoded.
+        """
+        super().__init__()
+        self.bases, self.times, self.num_maps = bases, times, bases.num_maps * times
+
+    def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
+        """Features to maps (N, H, W, D)."""
+        return self.bases(features) * self.times

@@ -1,0 +1,256 @@
+"""SegViT's head: tokens, one per class, whose attention to the features is the mask.
+
+Paper: SegViT: Semantic Segmentation with Plain Vision Transformers (NeurIPS 2022), section 3.2, Figs. 1 and 2. The
+README beside this file draws the attention with its shapes and tells what the paper leaves open.
+
+Letters: N images, K classes, D channels of tokens and maps, L = H * W positions of a map. Maps have their channels
+last.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from timm.layers import use_fused_attn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..layers.mask_scores import class_scores
+from ..losses.mask import MaskPrediction
+from ..losses.pixel import pixel_cross_entropy
+
+
+class Attention(nn.Module):
+    """Multi-head attention of one set of tokens to another, Eqs. 1 and 2, and its similarity before the softmax."""
+
+    def __init__(self, *, width: int, num_heads: int, dropout: float) -> None:
+        """
+        Args:
+            width: D.
+            num_heads: each with D / num_heads channels.
+            dropout: of the attention weights.
+
+        Raises:
+            ValueError: `num_heads` does not divide `width`.
+        """
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"num_heads is {num_heads}; wanted a divisor of the width, {width}")
+        self.num_heads, self.scale, self.dropout = num_heads, (width // num_heads) ** -0.5, dropout
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.fused = use_fused_attn()
+
+    def forward(self, tokens: Tensor, memory: Tensor, *, with_similarity: bool = False) -> tuple[Tensor, Tensor | None]:
+        """
+        Args:
+            tokens: G (N, K, D), of which the queries are made.
+            memory: F_i (N, L, D), of which keys and values are made.
+            with_similarity: whether S(Q, K) is wanted.
+
+        Returns:
+            Attention(G, F_i) (N, K, D), and the mean of S(Q, K) over the heads (N, K, L) or None.
+        """
+        query, key, value = self.query(tokens), self.key(memory), self.value(memory)
+        heads = [x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value)]
+        similarity = None
+        if self.fused:
+            mixed = F.scaled_dot_product_attention(*heads, dropout_p=self.dropout if self.training else 0.0)
+            if with_similarity:  # the heads lie side by side: their mean is one product over all channels
+                similarity = (query * (self.scale / self.num_heads)) @ key.transpose(1, 2)
+        else:
+            scores = (heads[0] * self.scale) @ heads[1].transpose(2, 3)
+            similarity = scores.mean(dim=1) if with_similarity else None
+            mixed = F.dropout(scores.softmax(dim=-1), self.dropout, self.training) @ heads[2]
+        return self.out(mixed.transpose(1, 2).flatten(2)), similarity
+
+
+class DecoderLayer(nn.Module):
+    """A post-norm transformer decoder layer; its cross attention is attention-to-mask (ATM), Fig. 2."""
+
+    def __init__(self, *, width: int, num_heads: int, dropout: float) -> None:
+        """
+        Args:
+            width: D.
+            num_heads: of both attentions.
+            dropout: of attention weights, hidden channels, and what each part adds.
+        """
+        super().__init__()
+        self.self_attention = Attention(width=width, num_heads=num_heads, dropout=dropout)
+        self.cross_attention = Attention(width=width, num_heads=num_heads, dropout=dropout)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
+        )
+        self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(3)])
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, memory: Tensor, *, with_mask: bool = False) -> tuple[Tensor, Tensor | None]:
+        """
+        Args:
+            tokens: (N, K, D).
+            memory: (N, L, D).
+            with_mask: whether the mask is wanted.
+
+        Returns:
+            The tokens (N, K, D), and their masks before the sigmoid of Eq. 3 (N, K, L) or None.
+        """
+        attended, _ = self.self_attention(tokens, tokens)
+        tokens = self.norms[0](tokens + self.dropout(attended))
+        attended, mask = self.cross_attention(tokens, memory, with_similarity=with_mask)
+        tokens = self.norms[1](tokens + self.dropout(attended))
+        return self.norms[2](tokens + self.dropout(self.feed_forward(tokens))), mask
+
+
+class MaskUpdate(nn.Module):
+    """Tokens updated from their own masks, by the parts of ECENet (ICCV 2023, Table 7)."""
+
+    def __init__(self, *, extract: nn.Module, update: nn.Module) -> None:
+        """
+        Args:
+            extract: of masks (N, K, H, W) to embeddings (N, K, D).
+            update: of new embeddings and old tokens, (N, K, D) each, to tokens.
+        """
+        super().__init__()
+        self.extract, self.update = extract, update
+
+    def forward(self, masks: Tensor, tokens: Tensor) -> Tensor:
+        """(N, K, H, W) masks and (N, K, D) tokens to the updated tokens."""
+        return self.update(self.extract(masks), tokens)
+
+
+class CombinedCrossEntropy(nn.Module):
+    """Cross entropy of the last prediction's combined scores, as for logits: the loss of Table 4's second row."""
+
+    def __init__(self, *, ignore_value: int = 255) -> None:
+        """
+        Args:
+            ignore_value: label of pixels that do not count.
+        """
+        super().__init__()
+        self.ignore_value = ignore_value
+
+    def forward(self, predictions: list[MaskPrediction], targets: Tensor) -> dict[str, Tensor]:
+        """Predictions and labels (N, H, W) to the loss `loss_sem_seg`."""
+        masks, class_logits = predictions[-1]
+        scores = class_scores(masks, class_logits, size=targets.shape[-2:])
+        return {"loss_sem_seg": pixel_cross_entropy(scores, targets, ignore_value=self.ignore_value)}
+
+
+Criterion = Callable[[list[MaskPrediction], Tensor], dict[str, Tensor]]
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class SegViTHead(nn.Module):
+    """A cascade of levels: the tokens that leave the attention to one map enter that to the next."""
+
+    gives_probabilities = True
+
+    def __init__(
+        self,
+        *,
+        bases: nn.Module,
+        num_classes: int,
+        width: int,
+        num_heads: int,
+        criterion: Criterion,
+        size_feature: str,
+        stride: int,
+        num_layers: int = 3,
+        dropout: float = 0.1,
+        sum_masks: bool = True,
+        updater: nn.Module | None = None,
+    ) -> None:
+        """
+        Args:
+            bases: of the backbone's features to a list of maps (N, H_i, W_i, D), one a level in the order of decoding;
+                their number is its `num_maps`.
+            num_classes: K, one token each.
+            width: D.
+            num_heads: of the attentions.
+            criterion: of the levels' predictions and label maps (N, h, w) to the losses, a `MaskLoss` or
+                `CombinedCrossEntropy`; says in `ignore_value` which label counts nowhere.
+            size_feature: name of a feature map, which tells the size of the input.
+            stride: of that map, in pixels.
+            num_layers: of a level; the last one's mask is the level's.
+            dropout: see `DecoderLayer`.
+            sum_masks: whether a level's prediction is the sum of its mask and those before it.
+            updater: of a level's own mask and its tokens to tokens, such as `MaskUpdate`; every level gets a copy.
+        """
+        super().__init__()
+        self.bases, self.criterion, self.ignore_value = bases, criterion, criterion.ignore_value
+        self.size_feature, self.stride, self.sum_masks = size_feature, stride, sum_masks
+        self.tokens = nn.Parameter(torch.empty(num_classes, width))
+        self.levels = nn.ModuleList(
+            nn.ModuleList(DecoderLayer(width=width, num_heads=num_heads, dropout=dropout) for _ in range(num_layers))
+            for _ in range(bases.num_maps)
+        )
+        self.updaters = nn.ModuleList(copy.deepcopy(updater) for _ in self.levels if updater is not None)
+        self.classify = nn.Linear(width, num_classes + 1)
+        nn.init.normal_(self.tokens)
+        self.apply(_init_weights)
+
+    def forward(
+        self, features: dict[str, Tensor], targets: Tensor | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """
+        Args:
+            features: of the backbone, (N, C_i, H_i, W_i) each.
+            targets: in training, (N, h, w) class ids or `ignore_value`, at any size.
+
+        Returns:
+            In training None and the criterion's losses, Eq. 4 over all levels; in inference the last level's scores
+            (N, K, H, W) at the size of the input, and no losses.
+        """
+        predictions = [MaskPrediction(masks, logits) for _, masks, logits in self.decode(features)]
+        if self.training:
+            return None, self.criterion(predictions, targets)
+        height, width = features[self.size_feature].shape[-2:]
+        return class_scores(*predictions[-1], size=(height * self.stride, width * self.stride)), {}
+
+    def decode(self, features: dict[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """What the tokens say after every level.
+
+        Args:
+            features: of the backbone.
+
+        Returns:
+            For every level its own masks (N, K, H_i, W_i), the masks that it predicts, at the last level's size
+            (N, K, H, W), both before the sigmoid, and class logits (N, K, K+1), the last one 'no object'.
+        """
+        maps = self.bases(features)
+        size, total, states = maps[-1].shape[1:3], 0, []
+        tokens = self.tokens.expand(len(maps[0]), -1, -1)
+        for place, (layers, base) in enumerate(zip(self.levels, maps, strict=True)):
+            memory = base.flatten(1, 2)
+            for layer in layers[:-1]:
+                tokens, _ = layer(tokens, memory)
+            tokens, own = layers[-1](tokens, memory, with_mask=True)
+            own = own.unflatten(2, base.shape[1:3])
+            if self.updaters:
+                tokens = self.updaters[place](own, tokens)
+            resized = own if own.shape[2:] == size else F.interpolate(own, size, mode="bilinear", align_corners=False)
+            total = resized + total if self.sum_masks else resized
+            states.append((own, total, self.classify(tokens)))
+        return states
+
+    def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Every level's own mask before the sigmoid and, where masks are summed, the sum so far, for pictures.
+
+        Args:
+            features: of the backbone.
+
+        Returns:
+            Title to (N, K, H_i, W_i).
+        """
+        maps = {}
+        for level, (own, total, _) in enumerate(self.decode(features), 1):
+            maps[f"mask {level}"] = own
+            if self.sum_masks and level > 1:
+                maps[f"sum of masks 1-{level}"] = total
+        return maps
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

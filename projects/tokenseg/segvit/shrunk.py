@@ -1,0 +1,185 @@
+"""SegViT's Shrunk structure: fewer tokens from one block of the backbone on, and a map of full size made of two.
+
+Paper: SegViT (NeurIPS 2022), section 3.2 and Fig. 3: query-based down-sampling (QD) and up-sampling (QU); Table 7 has
+the other ways to sample. QD is a part of `PlainViT`, QU one of `SegViTHead`.
+
+Letters: N images, C channels of the backbone, D of the head, H x W the grid of the patches.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .head import DecoderLayer
+
+
+class NearestSampling(nn.Module):
+    """Every second row and column of the grid."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """(N, H, W, C) to (N, ceil(H / 2), ceil(W / 2), C)."""
+        return grid[:, ::2, ::2]
+
+
+class ConvSampling(nn.Module):
+    """A 2x2 convolution of stride 2 on the grid, padded to even sides by zeros."""
+
+    def __init__(self, *, channels: int) -> None:
+        """
+        Args:
+            channels: C.
+        """
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 2, stride=2)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """(N, H, W, C) to (N, ceil(H / 2), ceil(W / 2), C)."""
+        height, width = grid.shape[1:3]
+        padded = F.pad(grid.permute(0, 3, 1, 2), (0, width % 2, 0, height % 2))
+        return self.conv(padded).permute(0, 2, 3, 1)
+
+
+class QueryDownsample(nn.Module):
+    """QD: in one block the queries and the residual are sampled tokens, keys and values all of them.
+
+    The block's own weights do the work. Class token and registers are kept.
+    """
+
+    def __init__(self, *, block: int, sample: nn.Module) -> None:
+        """
+        Args:
+            block: in which it happens, counted from 0; 1 or more.
+            sample: of a grid (N, H, W, C) to one of half the sides, rounded up.
+        """
+        super().__init__()
+        self.block, self.sample = block, sample
+
+    def forward(self, block: Block, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """
+        Args:
+            block: of timm's VisionTransformer.
+            tokens: (N, T, C), the last H * W of which are the patches.
+            grid: (H, W).
+
+        Returns:
+            (N, T - H * W + ceil(H / 2) * ceil(W / 2), C).
+        """
+        queries = _sampled(self.sample, tokens, grid)
+        attended = _attend(block.attn, block.norm1(queries), block.norm1(tokens))
+        queries = queries + block.drop_path1(block.ls1(attended))
+        return queries + block.drop_path2(block.ls2(block.mlp(block.norm2(queries))))
+
+
+class TokenDownsample(nn.Module):
+    """Queries, keys and values sampled alike before a block runs as it is (Table 7, 'QKV')."""
+
+    def __init__(self, *, block: int, sample: nn.Module) -> None:
+        """
+        Args:
+            block: before which it happens, counted from 0; 1 or more.
+            sample: as in `QueryDownsample`.
+        """
+        super().__init__()
+        self.block, self.sample = block, sample
+
+    def forward(self, block: Block, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Arguments and shapes as in `QueryDownsample`."""
+        return block(_sampled(self.sample, tokens, grid))
+
+
+def _sampled(sample: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    num_prefix = tokens.shape[1] - grid[0] * grid[1]
+    patches = sample(tokens[:, num_prefix:].unflatten(1, grid)).flatten(1, 2)
+    return torch.cat([tokens[:, :num_prefix], patches], dim=1) if num_prefix else patches
+
+
+def _attend(attention: nn.Module, queries: Tensor, memory: Tensor) -> Tensor:
+    """timm's self-attention with queries (N, T', C) of their own beside (N, T, C) tokens: (N, T', C)."""
+    width = queries.shape[-1]
+    weight, bias = attention.qkv.weight, attention.qkv.bias
+    query = F.linear(queries, weight[:width], None if bias is None else bias[:width])
+    key, value = F.linear(memory, weight[width:], None if bias is None else bias[width:]).chunk(2, dim=-1)
+    query, key, value = (x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
+    query, key = attention.q_norm(query), attention.k_norm(key)
+    if attention.fused_attn:
+        dropout = attention.attn_drop.p if attention.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    else:
+        mixed = attention.attn_drop(((query * attention.scale) @ key.transpose(2, 3)).softmax(dim=-1)) @ value
+    return attention.proj_drop(attention.proj(mixed.transpose(1, 2).flatten(2)))
+
+
+class QueryUpsample(nn.Module):
+    """QU: learnt queries on the grid of the patches attend to a map before QD, then to the last one, of half the sides.
+
+    A part `bases` of `SegViTHead` with one map.
+    """
+
+    num_maps = 1
+
+    def __init__(
+        self,
+        *,
+        blocks: Sequence[int],
+        channels: int,
+        width: int,
+        img_size: int,
+        stride: int,
+        num_heads: int,
+        num_layers: int = 3,
+        dropout: float = 0.1,
+    ) -> None:
+        """
+        Args:
+            blocks: whose outputs are attended to, the lowest first; it lies before QD and has the patches' grid.
+            channels: C.
+            width: D.
+            img_size: side in pixels of the square input whose grid has the size of the queries; the training crop.
+            stride: of a patch in pixels.
+            num_heads: of the attentions.
+            num_layers: decoder layers for each block.
+            dropout: see `DecoderLayer`.
+
+        Raises:
+            ValueError: an `img_size` that `stride` does not divide.
+        """
+        super().__init__()
+        if img_size % stride:
+            raise ValueError(f"img_size is {img_size}; wanted a multiple of the stride, {stride}")
+        side = img_size // stride
+        self.in_features = [f"block{block}" for block in sorted(blocks)]
+        self.queries = nn.Parameter(torch.empty(1, width, side, side))
+        self.project = nn.ModuleList(
+            nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width)) for _ in self.in_features
+        )
+        self.layers = nn.ModuleList(
+            nn.ModuleList(DecoderLayer(width=width, num_heads=num_heads, dropout=dropout) for _ in range(num_layers))
+            for _ in self.in_features
+        )
+        nn.init.normal_(self.queries)
+
+    def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
+        """
+        Args:
+            features: (N, C, H, W) of the lowest block, (N, C, H', W') of others.
+
+        Returns:
+            One map (N, H, W, D).
+        """
+        maps = [features[name] for name in self.in_features]
+        size = maps[0].shape[-2:]
+        tokens = self._queries_at(size).flatten(2).transpose(1, 2).expand(len(maps[0]), -1, -1)
+        for x, project, layers in zip(maps, self.project, self.layers, strict=True):
+            memory = project(x.flatten(2).transpose(1, 2))
+            for layer in layers:
+                tokens, _ = layer(tokens, memory)
+        return [tokens.unflatten(1, size)]
+
+    def _queries_at(self, size: torch.Size) -> Tensor:
+        """The queries (1, D, *size), resampled where the grid's size is not theirs."""
+        if self.queries.shape[-2:] == size:
+            return self.queries
+        return F.interpolate(self.queries, size=tuple(size), mode="bicubic", align_corners=False)
