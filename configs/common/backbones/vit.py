@@ -1,7 +1,7 @@
 """Facts of plain vision transformers for configs to refer to; PlainViT takes these and any other that timm has.
 
 Crops are multiples of `patch_size`, token grids crop / patch. The pretrained weights expect pixels of mean and standard
-deviation 127.5 (ViT, BEiT), ImageNet's (DINOv2, DINOv3) or CLIP's (EVA-02).
+deviation 127.5 (ViT, BEiT), ImageNet's (DINOv2, DINOv3, BEiT v2) or CLIP's (EVA-02).
 """
 
 
@@ -32,3 +32,4 @@ eva02_l = _facts("eva02_large_patch14_448.mim_m38m_ft_in22k_in1k", channels=1024
 # BEiT takes squares of the training crop alone: infer in windows of that size.
 beit_b = _facts("beit_base_patch16_384.in22k_ft_in22k_in1k", channels=768, depth=12)
 beit_l = _facts("beit_large_patch16_512.in22k_ft_in22k_in1k", channels=1024, depth=24)
+beitv2_l = _facts("beitv2_large_patch16_224.in1k_ft_in22k", channels=1024, depth=24)

@@ -129,3 +129,21 @@ def residual_layers(*, channels: int, num_classes: int, num_blocks: int = 4, nor
         layers.add_module(f"block_{place}", BasicBlock(num_classes, num_classes, norm="BN"))
     layers.add_module("logits", nn.Conv2d(num_classes, num_classes, 1))
     return convert_batch_norm(layers, norm)
+
+
+def bottleneck_layers(*, channels: int, width: int, num_classes: int, norm: str = "SyncBN") -> nn.Sequential:
+    """Two 1x1 convolutions with a norm and a ReLU between them: the naive decoder of SETR (CVPR 2021), unresized.
+
+    Args:
+        channels: C of the feature map.
+        width: channels between the convolutions.
+        num_classes: K.
+        norm: kind of the batch norm, see `convert_batch_norm`.
+
+    Raises:
+        ValueError: an unknown norm.
+    """
+    layers = nn.Sequential(
+        nn.Conv2d(channels, width, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, num_classes, 1)
+    )
+    return convert_batch_norm(layers, norm)

@@ -37,13 +37,18 @@ class ConvBases(nn.Module):
     """Stages of a hierarchical backbone, the coarsest first, each through a 1x1 convolution and a group norm."""
 
     def __init__(
-        self, *, in_features: Sequence[str], channels: Sequence[int], width: int, num_groups: int = 32
+        self,
+        *,
+        channels: Sequence[int],
+        width: int,
+        in_features: Sequence[str] = ("res2", "res3", "res4", "res5"),
+        num_groups: int = 32,
     ) -> None:
         """
         Args:
-            in_features: names of the stages' maps, the coarsest first.
-            channels: C_i of each.
+            channels: C_i of each stage, the finest first.
             width: D.
+            in_features: names of the stages' maps, the finest first.
             num_groups: of the norms.
 
         Raises:
@@ -54,13 +59,13 @@ class ConvBases(nn.Module):
             raise ValueError(f"there are {len(in_features)} in_features and {len(channels)} channels; wanted as many")
         if width % num_groups:
             raise ValueError(f"num_groups is {num_groups}; wanted a divisor of the width, {width}")
-        self.in_features, self.num_maps = list(in_features), len(in_features)
+        self.in_features, self.num_maps = list(reversed(in_features)), len(in_features)
         self.project = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(count, width, 1), nn.GroupNorm(num_groups, width)) for count in channels
+            nn.Sequential(nn.Conv2d(count, width, 1), nn.GroupNorm(num_groups, width)) for count in reversed(channels)
         )
 
     def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
-        """Features (N, C_i, H_i, W_i) to maps (N, H_i, W_i, D)."""
+        """Features (N, C_i, H_i, W_i) to maps (N, H_i, W_i, D), the coarsest first."""
         return [
             project(features[name]).permute(0, 2, 3, 1)
             for name, project in zip(self.in_features, self.project, strict=True)

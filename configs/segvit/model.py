@@ -1,0 +1,70 @@
+"""SegViT on a plain ViT-B, for experiments to change: three levels of attention to masks; `shrink` makes it Shrunk."""
+
+from detectron2.config import LazyCall as L
+
+from tokenseg.backbones.plain_vit import PlainViT
+from tokenseg.inference.policy import SlidingWindow
+from tokenseg.losses.mask import MaskLoss
+from tokenseg.meta_arch import SegViT
+from tokenseg.segvit.bases import LinearBases, Repeated
+from tokenseg.segvit.head import SegViTHead
+from tokenseg.segvit.shrunk import NearestSampling, QueryDownsample, QueryUpsample
+
+from ..structtoken.model import HALF
+
+# Half the backbone's channels, and its heads.
+decoder = dict(width=384, num_heads=12)
+
+model = L(SegViT)(
+    backbone=L(PlainViT)(
+        model_name="${vit.model_name}",
+        img_size="${dataset.crop}",
+        out_blocks=[5, 7, 11],
+        drop_path_rate=0.1,
+        timm_args=dict(class_token=False),
+    ),
+    sem_seg_head=L(SegViTHead)(
+        bases=L(LinearBases)(
+            blocks="${model.backbone.out_blocks}", channels="${vit.channels}", width="${decoder.width}"
+        ),
+        num_classes="${dataset.num_classes}",
+        width="${decoder.width}",
+        num_heads="${decoder.num_heads}",
+        criterion=L(MaskLoss)(
+            num_classes="${dataset.num_classes}",
+            weights={"focal": 20.0, "dice": 1.0, "class": 1.0},
+            no_object_weight=0.1,
+            ignore_value="${dataset.ignore_label}",
+        ),
+        size_feature="block${model.backbone.out_blocks.0}",
+        stride="${vit.patch_size}",
+        num_layers=3,
+        dropout=0.1,
+    ),
+    inference=L(SlidingWindow)(window="${dataset.crop}", stride=341),
+    **HALF,
+)
+
+
+def shrink_naively(model, *, block):
+    """QD in a block of the backbone: one level on the last block's map, the mask of every layer supervised."""
+    model.backbone.out_blocks = [block - 1, "${vit.last_block}"]
+    model.backbone.downsample = L(QueryDownsample)(block=block, sample=L(NearestSampling)())
+    bases = model.sem_seg_head.bases
+    bases.blocks = ["${vit.last_block}"]
+    model.sem_seg_head.update(bases=L(Repeated)(bases=bases, times=3), num_layers=1, sum_masks=False)
+
+
+def shrink(model, *, block):
+    """The Shrunk structure: QD in a block of the backbone, QU from the block before it and the last one."""
+    shrink_naively(model, block=block)
+    model.sem_seg_head.bases.bases = L(QueryUpsample)(
+        blocks="${model.backbone.out_blocks}",
+        channels="${vit.channels}",
+        width="${decoder.width}",
+        img_size="${dataset.crop}",
+        stride="${vit.patch_size}",
+        num_heads="${decoder.num_heads}",
+        num_layers=3,
+        dropout=0.1,
+    )
