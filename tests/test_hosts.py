@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tokenseg.hosts.fcn import FCNHead
-from tokenseg.hosts.per_pixel import PerPixelHead, PixelPositions, RawPixels, point_layers
+from tokenseg.hosts.per_pixel import PerPixelHead, PixelPositions, RawPixels, bottleneck_layers, point_layers
 
 
 def test_positions_see_no_pixels_and_tell_places_apart():
@@ -55,3 +55,11 @@ def test_a_fully_convolutional_head_wants_maps_and_convolutions():
         FCNHead(in_features=["a"], channels=[4, 6], num_classes=3)
     with pytest.raises(ValueError, match="num_convs is 0"):
         FCNHead(in_features=["a"], channels=[4], num_classes=3, num_convs=0)
+
+
+def test_bottleneck_layers():
+    layers = bottleneck_layers(channels=6, width=4, num_classes=3, norm="FrozenBN").eval()
+    x = torch.randn(2, 6, 5, 7)
+    wanted = layers[3](torch.relu(layers[1](layers[0](x))))
+    torch.testing.assert_close(layers(x), wanted)
+    assert wanted.shape == (2, 3, 5, 7) and not list(layers[1].parameters())

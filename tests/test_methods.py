@@ -30,6 +30,20 @@ SWIN = [
     "pyramid={model_name: swin_tiny_patch4_window7_224, channels: [8, 16, 32, 64]}",
     "model.backbone.timm_args={embed_dim: 8, depths: [1, 1, 1, 1], num_heads: [1, 2, 4, 8], window_size: 4}",
 ]
+SEGVIT_LEVELS = [
+    "vit={model_name: vit_tiny_patch16_224, channels: 48, last_block: 3}",
+    "model.backbone.timm_args={embed_dim: 48, depth: 4, num_heads: 3}",
+    "model.backbone.out_blocks=[1,3]",
+    "decoder={width: 32, num_heads: 2}",
+]
+SEGVIT_STAGES = [
+    *SWIN,
+    "model.backbone.drop_path_rate=0.0",
+    "decoder={width: 32, num_heads: 2}",
+    "model.sem_seg_head.num_layers=1",
+    "model.sem_seg_head.bases.num_groups=4",
+]
+SHRUNK = [*SEGVIT_LEVELS, "model.backbone.downsample.block=2"]
 METHODS = {
     "structtoken_cse": ("structtoken/structtoken_cse_vit_t_ade20k_512_160k", VIT),
     "structtoken_sse": ("structtoken/structtoken_sse_vit_t_ade20k_512_160k", VIT),
@@ -37,6 +51,11 @@ METHODS = {
     "per_pixel": ("structtoken/per_pixel_vit_t_ade20k_512_160k", VIT),
     "ecenet_swin": ("ecenet/ecenet_swin_b_ade20k_640_160k", [*SWIN, "model.sem_seg_head.width=16"]),
     "ecenet_vit": ("ecenet/ecenet_vit_b_ade20k_512_160k", [*VIT_TAPS, "model.sem_seg_head.width=16"]),
+    "segvit": ("segvit/segvit_vit_b_ade20k_512_160k", SEGVIT_LEVELS),
+    "segvit_gated": ("segvit/segvit_gated_vit_b_ade20k_512_160k", SEGVIT_LEVELS),
+    "segvit_swin": ("segvit/segvit_swin_t_ade20k_512_160k", SEGVIT_STAGES),
+    "segvit_naive_shrunk": ("segvit/segvit_naive_shrunk_vit_b_ade20k_512_160k", SHRUNK),
+    "segvit_shrunk": ("segvit/segvit_shrunk_vit_b_ade20k_512_160k", SHRUNK),
 }
 # Terms that look at no label.
 REGULARISERS = {"loss_diversity"}

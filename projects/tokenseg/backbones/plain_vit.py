@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from detectron2.modeling import Backbone
-from timm.models import VisionTransformer
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -82,14 +82,18 @@ class PlainViT(Backbone):
         self.vit.prune_intermediate_layers(self._out_blocks, prune_norm=True, prune_head=True)
         self.vit.set_grad_checkpointing(activation_checkpointing)
 
+        self._patch, self.downsample = strides[0], downsample
+        self._publish(out_strides)
+
+    def _publish(self, out_strides: Sequence[int] | None) -> None:
+        """Note names, channels and strides of the maps, and what divides the sides of inputs."""
         self._out_features = [f"block{block}" for block in self._out_blocks]
         self._out_feature_channels = dict.fromkeys(self._out_features, self.vit.embed_dim)
-        self._patch, self.downsample = strides[0], downsample
         self._out_feature_strides = self._strides(out_strides)
         self._divisor = math.lcm(self._patch, *self._out_feature_strides.values())
-        if downsample is not None:
-            self._check_downsample(downsample.block, out_strides)
-            shrunk = [f"block{block}" for block in self._out_blocks if block >= downsample.block]
+        if self.downsample is not None:
+            self._check_downsample(self.downsample.block, out_strides)
+            shrunk = [f"block{block}" for block in self._out_blocks if block >= self.downsample.block]
             self._out_feature_strides |= dict.fromkeys(shrunk, 2 * self._patch)
 
     def _strides(self, out_strides: Sequence[int] | None) -> dict[str, int]:
@@ -104,13 +108,13 @@ class PlainViT(Backbone):
         return dict(zip(self._out_features, wanted, strict=True))
 
     def _check_downsample(self, block: int, out_strides: Sequence[int] | None) -> None:
-        if not isinstance(self.vit, VisionTransformer):
-            kind = type(self.vit).__name__
-            raise ValueError(
-                f"downsample takes a VisionTransformer of timm; {self._timm_args['model_name']} is a {kind}"
-            )
         if not 1 <= block <= self._out_blocks[-1]:
             raise ValueError(f"downsample.block is {block}; wanted 1 to {self._out_blocks[-1]}, the last of out_blocks")
+        if not isinstance(self.vit.blocks[block], Block):
+            kind = type(self.vit.blocks[block]).__name__
+            raise ValueError(
+                f"downsample takes timm's Block, as in ViT and DINOv2; {self._timm_args['model_name']} has {kind}"
+            )
         if out_strides is not None:
             raise ValueError("downsample sets the strides; wanted no out_strides beside it")
 

@@ -1,0 +1,13 @@
+"""Tokens updated from each level's mask by the parts of ECENet: a row of that paper's Table 7."""
+
+from detectron2.config import LazyCall as L
+
+from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater
+from tokenseg.segvit.head import MaskUpdate
+
+from .segvit_vit_b_ade20k_512_160k import dataloader, dataset, decoder, lr_multiplier, model, optimizer, train, vit
+
+model.sem_seg_head.updater = L(MaskUpdate)(
+    extract=L(ExplicitClassExtraction)(num_classes="${dataset.num_classes}", width="${decoder.width}", alpha=1.0),
+    update=L(GatedClassUpdater)(width="${decoder.width}"),
+)

@@ -1,0 +1,70 @@
+"""QD in a plain ViT: the block's own output at the sampled tokens."""
+
+import pytest
+import torch
+
+from tokenseg.backbones.plain_vit import PlainViT
+from tokenseg.segvit.shrunk import ConvSampling, NearestSampling, QueryDownsample, TokenDownsample
+
+TINY = dict(embed_dim=48, depth=4, num_heads=3)
+
+
+def make(downsample=None, model_name="vit_tiny_patch16_224", out_blocks=(0, 1, 3), **timm_args):
+    return PlainViT(
+        model_name=model_name,
+        img_size=64,
+        out_blocks=out_blocks,
+        pretrained=False,
+        downsample=downsample,
+        timm_args=TINY | timm_args,
+    )
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("size", [(64, 64), (80, 112), (16, 48)])
+def test_sampled_queries_see_all_tokens(class_token, fused, size):
+    shrunk = make(QueryDownsample(block=1, sample=NearestSampling()), class_token=class_token).eval()
+    shrunk.vit.blocks[1].attn.fused_attn = fused
+    whole = make(class_token=class_token).eval()
+    whole.vit.load_state_dict(shrunk.vit.state_dict())
+    images = torch.randn(2, 3, *size)
+    got, wanted = shrunk(images), whole(images)
+    torch.testing.assert_close(got["block0"], wanted["block0"])
+    torch.testing.assert_close(got["block1"], wanted["block1"][:, :, ::2, ::2])
+    assert got["block3"].shape[-2:] == got["block1"].shape[-2:]
+
+
+def test_sampled_keys_and_values():
+    shrunk = make(TokenDownsample(block=2, sample=NearestSampling()), class_token=False, out_blocks=(1, 2)).eval()
+    maps = shrunk(torch.randn(1, 3, 80, 48))
+    sampled = maps["block1"][:, :, ::2, ::2]
+    block = shrunk.vit.blocks[2](sampled.flatten(2).transpose(1, 2))
+    torch.testing.assert_close(maps["block2"].flatten(2).transpose(1, 2), block)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (80, 48)])
+def test_sampling_by_convolution(size):
+    backbone = make(QueryDownsample(block=1, sample=ConvSampling(channels=48)))
+    got = backbone(torch.randn(2, 3, *size))["block3"]
+    assert got.shape[-2:] == (-(-size[0] // 32), -(-size[1] // 32))
+    got.sum().backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+def test_strides_and_divisibility():
+    backbone = make(QueryDownsample(block=1, sample=NearestSampling()))
+    shape = backbone.output_shape()
+    assert {name: spec.stride for name, spec in shape.items()} == {"block0": 16, "block1": 32, "block3": 32}
+    assert backbone.size_divisibility == 16
+
+
+def test_what_cannot_be_shrunk():
+    with pytest.raises(ValueError, match="wanted 1 to 3"):
+        make(QueryDownsample(block=0, sample=NearestSampling()))
+    with pytest.raises(ValueError, match="has EvaBlock"):
+        make(
+            QueryDownsample(block=1, sample=NearestSampling()),
+            model_name="vit_small_patch16_dinov3",
+            out_blocks=(1,),
+        )

@@ -1,0 +1,190 @@
+"""SegViT's head against a plain rendering of its equations, and its variants."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from reference import segvit as plain
+from reference.weights import Weights
+from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater
+from tokenseg.layers.mask_scores import class_scores
+from tokenseg.losses.mask import MaskLoss
+from tokenseg.segvit.bases import ConvBases, LinearBases, Repeated
+from tokenseg.segvit.head import Attention, CombinedCrossEntropy, MaskUpdate, SegViTHead
+from tokenseg.segvit.shrunk import QueryUpsample
+
+NAMES = ["block2", "block5", "block7"]
+
+
+def make_head(bases=None, num_classes=5, criterion=None, **kwargs):
+    torch.manual_seed(0)
+    weights = {"focal": 20.0, "dice": 1.0, "class": 1.0}
+    arguments = dict(
+        bases=bases or LinearBases(blocks=[2, 5, 7], channels=24, width=16),
+        num_classes=num_classes,
+        width=16,
+        num_heads=2,
+        criterion=criterion or MaskLoss(num_classes=num_classes, weights=weights),
+        size_feature="block2",
+        stride=16,
+        dropout=0.0,
+    )
+    head = SegViTHead(**arguments | kwargs)
+    for parameter in head.parameters():  # biases and norms that a wrong order or place would show
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return head
+
+
+def features(*sizes, n=2, channels=24):
+    return {name: torch.randn(n, channels, *size) for name, size in zip(NAMES, sizes, strict=False)}
+
+
+def shrunk_bases():
+    upsample = QueryUpsample(
+        blocks=[2, 7], channels=24, width=16, img_size=48, stride=16, num_heads=2, num_layers=3, dropout=0.0
+    )
+    return Repeated(bases=upsample, times=3)
+
+
+def plain_levels(head, maps):
+    """The rendering of a head on three 3x3 maps."""
+    w = Weights.of(head)
+    if head.sum_masks:
+        found = [plain.linear_base(maps[n], w / "bases.project" / i) for i, n in enumerate(reversed(NAMES))]
+        return plain.decode(found, (3, 3), w, num_heads=2, num_layers=3, summed=True)
+    base = plain.query_upsample(maps["block2"], maps["block7"], w / "bases.bases", 2)
+    return plain.decode([base] * 3, (3, 3), w, num_heads=2, num_layers=1, summed=False)
+
+
+@pytest.mark.parametrize("shrunk", [False, True])
+@pytest.mark.parametrize("fused", [True, False])
+def test_losses_and_scores_follow_the_equations(shrunk, fused):
+    head = make_head(shrunk_bases(), num_layers=1, sum_masks=False) if shrunk else make_head()
+    for module in head.modules():
+        if isinstance(module, Attention):
+            module.fused = fused
+    maps = features((3, 3), (3, 3), (3, 3)) | ({"block7": torch.randn(2, 24, 2, 2)} if shrunk else {})
+    targets = torch.randint(0, 4, (2, 48, 48))
+    targets[:, :, 30:] = 255
+    levels = plain_levels(head, maps)
+    wanted = plain.loss(levels, targets)
+    _, got = head.train()(maps, targets)
+    assert got.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-5, atol=0)
+    gradients = [torch.autograd.grad(sum(each.values()), list(head.parameters())) for each in (got, wanted)]
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+    scores, losses = head.eval()(maps)
+    masks, logits = levels[-1]
+    torch.testing.assert_close(scores, plain.scores(plain.upsample(masks, (48, 48)), logits), rtol=1e-5, atol=1e-6)
+    assert losses == {}
+
+
+def test_scores_by_hand():
+    """One token is surely class 0, one surely 'no object'; a mask of logit 0 is one half."""
+    logits = torch.tensor([[[50.0, 0, 0], [0, 0, 50.0]]])
+    scores = class_scores(torch.zeros(1, 2, 1, 1), logits, size=(2, 3))
+    torch.testing.assert_close(scores, torch.tensor([0.5, 0]).view(1, 2, 1, 1).expand(1, 2, 2, 3))
+
+
+@pytest.mark.parametrize("size", [(3, 3), (1, 1), (2, 5)])
+def test_any_map_size(size):
+    scores, _ = make_head().eval()(features(size, size, size))
+    assert scores.shape == (2, 5, 16 * size[0], 16 * size[1])
+    assert scores.min() >= 0 and scores.max() <= 5
+
+
+@pytest.mark.parametrize("size", [(3, 3), (5, 2), (1, 1)])
+def test_queries_follow_the_grid(size):
+    head = make_head(shrunk_bases(), num_layers=1, sum_masks=False).eval()
+    half = tuple(-(-side // 2) for side in size)
+    maps = features(size) | {"block7": torch.randn(2, 24, *half)}
+    assert head(maps)[0].shape == (2, 5, 16 * size[0], 16 * size[1])
+    upsample = head.bases.bases
+    wanted = F.interpolate(upsample.queries, size=size, mode="bicubic", align_corners=False)
+    torch.testing.assert_close(upsample._queries_at(torch.Size(size)), wanted if size != (3, 3) else upsample.queries)
+
+
+def test_masks_of_all_strides_are_summed_at_the_last_one():
+    bases = ConvBases(channels=[8, 24], width=16, in_features=["block2", "block5"], num_groups=4)
+    head = make_head(bases, stride=4).eval()
+    maps = {"block2": torch.randn(1, 8, 6, 10), "block5": torch.randn(1, 24, 3, 5)}
+    first, last = head.decode(maps)
+    assert first[0].shape == (1, 5, 3, 5) and last[0].shape == (1, 5, 6, 10)
+    wanted = F.interpolate(first[0], size=(6, 10), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(first[1], wanted)
+    torch.testing.assert_close(last[1], wanted + last[0])
+    assert head(maps)[0].shape == (1, 5, 24, 40)
+
+
+def test_single_level_with_cross_entropy():
+    bases = LinearBases(blocks=[7], channels=24, width=16)
+    head = make_head(bases, criterion=CombinedCrossEntropy(), size_feature="block7")
+    maps = {"block7": torch.randn(2, 24, 3, 3)}
+    targets = torch.randint(0, 5, (2, 48, 48))
+    targets[0, :9] = 255
+    scores, _ = head.eval()(maps)
+    _, losses = head.train()(maps, targets)
+    torch.testing.assert_close(losses["loss_sem_seg"], F.cross_entropy(scores, targets, ignore_index=255))
+
+
+@pytest.mark.parametrize("label", [255, 2])
+def test_cross_entropy_trains_every_parameter(label):
+    head = make_head(criterion=CombinedCrossEntropy(), bases=LinearBases(blocks=[2], channels=24, width=16)).train()
+    _, losses = head(features((3, 3)), torch.full((2, 48, 48), label))
+    losses["loss_sem_seg"].backward()
+    assert torch.isfinite(losses["loss_sem_seg"]) and (losses["loss_sem_seg"] == 0) == (label == 255)
+    assert all(parameter.grad is not None for parameter in head.parameters())
+
+
+def test_gated_update_reaches_the_classes():
+    def updater():
+        extract = ExplicitClassExtraction(num_classes=5, width=16)
+        return MaskUpdate(extract=extract, update=GatedClassUpdater(width=16))
+
+    torch.manual_seed(1)
+    head = make_head(updater=updater())
+    assert len(head.updaters) == 3 and head.updaters[0].extract is not head.updaters[1].extract
+    maps, seen = features((3, 3), (3, 3), (3, 3)), []
+    head.updaters[1].register_forward_hook(lambda _, inputs, output: seen.append((inputs, output)))
+    own, _, logits = head.decode(maps)[1]
+    ((mask, _), tokens), = seen  # fmt: skip
+    assert mask is own
+    torch.testing.assert_close(logits, head.classify(tokens))
+    _, losses = head.train()(maps, torch.randint(0, 5, (2, 48, 48)))
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
+
+
+def test_pictures_show_each_level_and_the_sum():
+    maps = features((3, 3), (3, 3), (3, 3))
+    shown = make_head().eval().token_maps(maps)
+    assert list(shown) == ["mask 1", "mask 2", "sum of masks 1-2", "mask 3", "sum of masks 1-3"]
+    total = shown["mask 1"] + shown["mask 2"] + shown["mask 3"]
+    torch.testing.assert_close(shown["sum of masks 1-3"], total)
+
+
+def test_init():
+    torch.manual_seed(0)
+    head = SegViTHead(
+        bases=LinearBases(blocks=[2], channels=64, width=64),
+        num_classes=40,
+        width=64,
+        num_heads=2,
+        criterion=CombinedCrossEntropy(),
+        size_feature="block2",
+        stride=16,
+    )
+    assert head.tokens.std().item() == pytest.approx(1, abs=0.1)
+    assert head.classify.weight.std().item() == pytest.approx(0.02, rel=0.1) and not head.classify.bias.any()
+
+
+def test_sizes_that_do_not_fit():
+    with pytest.raises(ValueError, match="divisor of the width, 16"):
+        make_head(num_heads=3)
+    with pytest.raises(ValueError, match="2 in_features and 1 channels"):
+        ConvBases(in_features=["res2", "res3"], channels=[8], width=16)
+    with pytest.raises(ValueError, match="num_groups is 32"):
+        ConvBases(channels=[8] * 4, width=16)
+    with pytest.raises(ValueError, match="multiple of the stride, 16"):
+        QueryUpsample(blocks=[1, 2], channels=8, width=8, img_size=50, stride=16, num_heads=2)
