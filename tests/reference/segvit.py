@@ -79,32 +79,32 @@ def scores(masks: Tensor, logits: Tensor) -> Tensor:
 
 
 def loss(levels: list[tuple[Tensor, Tensor]], targets: Tensor) -> dict[str, Tensor]:
-    """Eq. 4 over all levels, mask by mask; targets (N, H, W) with 255 where a pixel does not count.
+    """Eq. 4 over all levels; targets (N, H, W) with 255 where a pixel does not count.
 
     The scores are made too, as is custom, to watch the accuracy by.
     """
     outputs = [(upsample(masks, targets.shape[-2:]), logits) for masks, logits in levels]
     watched = scores(*outputs[-1])
-    found = [[int(c) for c in target.unique() if c != 255] for target in targets]
-    count = sum(map(len, found))
+    assert watched.shape[-2:] == targets.shape[-2:]
+    pairs = [(n, c) for n, target in enumerate(targets) for c in target.unique().tolist() if c != 255]
+    images, classes = (torch.tensor(each, dtype=torch.long, device=targets.device) for each in zip(*pairs, strict=True))
+    truth = torch.stack([targets[n] == c for n, c in pairs]).float()
+    valid = (targets[images] != 255).float()
+
     total = {"loss_focal": 0.0, "loss_dice": 0.0, "loss_class": 0.0}
     for masks, logits in outputs:
-        weighted, weights = 0.0, 0.0
-        for image, classes in enumerate(found):
-            valid = (targets[image] != 255).float()
-            for c in classes:
-                mask, truth = masks[image, c], (targets[image] == c).float()
-                p = mask.sigmoid()
-                close = p * truth + (1 - p) * (1 - truth)
-                entropy = F.binary_cross_entropy_with_logits(mask, truth, reduction="none")
-                focal = (0.25 * truth + 0.75 * (1 - truth)) * (1 - close) ** 2 * entropy
-                total["loss_focal"] += 20 * (focal * valid).sum() / valid.sum() / count
-                overlap = 2 * (p * truth * valid).sum() + 1
-                total["loss_dice"] += (1 - overlap / ((p * valid).sum() + truth.sum() + 1)) / count
-            labels = torch.tensor([c if c in classes else masks.shape[1] for c in range(masks.shape[1])])
-            weight = torch.tensor([1.0 if c in classes else 0.1 for c in range(masks.shape[1])]) * bool(classes)
-            each = F.cross_entropy(logits[image], labels.to(logits.device), reduction="none")
-            weighted, weights = weighted + (each * weight.to(each.device)).sum(), weights + weight.sum()
-        total["loss_class"] += weighted / weights
-    assert watched.shape[-2:] == targets.shape[-2:]
+        chosen = masks[images, classes]  # (M, H, W)
+        p = chosen.sigmoid()
+        right = p * truth + (1 - p) * (1 - truth)
+        entropy = F.binary_cross_entropy_with_logits(chosen, truth, reduction="none")
+        focal = (0.25 * truth + 0.75 * (1 - truth)) * (1 - right) ** 2 * entropy
+        total["loss_focal"] += 20 * ((focal * valid).sum((1, 2)) / valid.sum((1, 2))).mean()
+        overlap = 2 * (p * truth * valid).sum((1, 2)) + 1
+        total["loss_dice"] += (1 - overlap / ((p * valid).sum((1, 2)) + truth.sum((1, 2)) + 1)).mean()
+        no_object = logits.shape[2] - 1
+        labels = torch.full(logits.shape[:2], no_object, device=logits.device)
+        labels[images, classes] = classes
+        weights = torch.ones(no_object + 1, device=logits.device)
+        weights[no_object] = 0.1
+        total["loss_class"] += F.cross_entropy(logits.transpose(1, 2), labels, weights)
     return total
