@@ -33,6 +33,17 @@ def test_weights_are_renamed_transformed_and_dropped(state):
     assert torch.equal(got["code"], state["net.pos"][:, 1:])
 
 
+def test_rows_are_shared_by_several_names(state):
+    rules = [Rule(r"net\.(w|b)", (r"q.\1", r"k.\1"))]
+    wanted = {"q.w": torch.zeros(2, 3), "k.w": torch.zeros(2, 3), "q.b": torch.zeros(2), "k.b": torch.zeros(2)}
+    state = {"net.w": torch.randn(4, 3), "net.b": torch.randn(4)}
+    got, _ = convert(state, wanted, rules)
+    assert torch.equal(torch.cat([got["q.w"], got["k.w"]]), state["net.w"])
+    assert torch.equal(torch.cat([got["q.b"], got["k.b"]]), state["net.b"])
+    with pytest.raises(ValueError, match=r"another shape: net\.b \(1,\), wanted \(2,\)"):
+        convert(state | {"net.b": torch.randn(3)}, wanted, rules)
+
+
 def test_weights_take_the_models_type_and_own_their_memory(state):
     got, _ = convert({name: value.half() for name, value in state.items()}, WANTED, RULES)
     assert {value.dtype for value in got.values()} == {torch.float32}

@@ -22,11 +22,13 @@ from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.convert import Rule, convert, unwrap
 from tokenseg.engine.checkpoint import Checkpointer, read_checkpoint
 from tokenseg.overrides import load_config, split_overrides
+from tokenseg.segvit.convert import segvit_rules
+from tokenseg.segvit.head import SegViTHead
 from tokenseg.structtoken.convert import structtoken_rules
 from tokenseg.structtoken.head import StructTokenHead
 
 # Rules for a part of the model, by its class.
-RULES = {PlainViT: mmseg_vit_rules, StructTokenHead: structtoken_rules}
+RULES = {PlainViT: mmseg_vit_rules, StructTokenHead: structtoken_rules, SegViTHead: segvit_rules}
 
 
 def rules_for(model: nn.Module) -> list[Rule]:

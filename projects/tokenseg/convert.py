@@ -21,13 +21,19 @@ class Rule:
 
     Attributes:
         source: regular expression that matches the whole of their name.
-        target: our name, with the groups of `source` as in `re.Match.expand`; None drops the weight.
+        target: our name, with the groups of `source` as in `re.Match.expand`; several names share the rows of the value
+            in equal parts; None drops the weight.
         transform: from their value to ours; None leaves it as it is.
     """
 
     source: str
-    target: str | None
+    target: str | tuple[str, ...] | None
     transform: Callable[[Tensor], Tensor] | None = None
+
+    def values(self, value: Tensor) -> tuple[Tensor, ...]:
+        """The values for our names, of theirs."""
+        value = self.transform(value) if self.transform else value
+        return value.tensor_split(len(self.target)) if isinstance(self.target, tuple) else (value,)
 
 
 def layer_rules(source: str, target: str, layers: Mapping[str, str]) -> list[Rule]:
@@ -82,11 +88,11 @@ def convert(
     problems: dict[str, list[str]] = defaultdict(list)
     homes, dropped = _homes(state, list(rules), problems)
     converted = {}
-    for target, (name, rule) in homes.items():
+    for target, (name, rule, part) in homes.items():
         if target not in wanted:
             problems["without a place in the model"].append(f"{name} ({target})")
             continue
-        value = rule.transform(state[name]) if rule.transform else state[name]
+        value = rule.values(state[name])[part]
         if value.shape != wanted[target].shape:
             problems["of another shape"].append(f"{name} {tuple(value.shape)}, wanted {tuple(wanted[target].shape)}")
         # a copy, since of a view all would be saved that it views
@@ -100,28 +106,31 @@ def convert(
 
 def _homes(
     names: Iterable[str], rules: list[Rule], problems: dict[str, list[str]]
-) -> tuple[dict[str, tuple[str, Rule]], list[str]]:
-    """Our name -> (their name, its rule), and their names that are dropped; `problems` takes what does not fit."""
-    homes: dict[str, tuple[str, Rule]] = {}
+) -> tuple[dict[str, tuple[str, Rule, int]], list[str]]:
+    """Our name -> (their name, its rule, which of its values), and their names that are dropped; `problems` takes what
+    does not fit."""
+    homes: dict[str, tuple[str, Rule, int]] = {}
     dropped = []
     for name in names:
         found = list(_matches(name, rules))
         if len(found) != 1:
             problems["that several rules match" if found else "that no rule knows"].append(name)
             continue
-        target, rule = found[0]
-        if target is None:
+        targets, rule = found[0]
+        if not targets:
             dropped.append(name)
-        elif target in homes:
-            problems["for a place that is taken"].append(f"{name} ({target}, by {homes[target][0]})")
-        else:
-            homes[target] = name, rule
+        for part, target in enumerate(targets):
+            if target in homes:
+                problems["for a place that is taken"].append(f"{name} ({target}, by {homes[target][0]})")
+            else:
+                homes[target] = name, rule, part
     return homes, dropped
 
 
-def _matches(name: str, rules: list[Rule]) -> Iterator[tuple[str | None, Rule]]:
-    """Our name, None to drop it, by every rule that matches."""
+def _matches(name: str, rules: list[Rule]) -> Iterator[tuple[list[str], Rule]]:
+    """Our names, none to drop it, by every rule that matches."""
     for rule in rules:
         match = re.fullmatch(rule.source, name)
         if match:
-            yield (None if rule.target is None else match.expand(rule.target)), rule
+            targets = (rule.target,) if isinstance(rule.target, str) else rule.target or ()
+            yield [match.expand(target) for target in targets], rule

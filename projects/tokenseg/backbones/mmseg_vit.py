@@ -5,7 +5,7 @@ from .plain_vit import PlainViT
 
 
 def mmseg_vit_rules(backbone: PlainViT) -> list[Rule]:
-    """Rules for the weights of `backbone.`, with class token and without final norm.
+    """Rules for the weights of `backbone.`, without final norm; class token and its position code are always there.
 
     Args:
         backbone: which takes them.
@@ -18,8 +18,15 @@ def mmseg_vit_rules(backbone: PlainViT) -> list[Rule]:
         "ffn.layers.0.0": "mlp.fc1",
         "ffn.layers.1": "mlp.fc2",
     }
+    if backbone.vit.num_prefix_tokens:
+        tokens = [Rule(r"backbone\.(cls_token|pos_embed)", r"backbone.vit.\1")]
+    else:
+        tokens = [
+            Rule(r"backbone\.cls_token", None),
+            Rule(r"backbone\.pos_embed", "backbone.vit.pos_embed", lambda codes: codes[:, 1:]),
+        ]
     return [
-        Rule(r"backbone\.(cls_token|pos_embed)", r"backbone.vit.\1"),
+        *tokens,
         *layer_rules(r"backbone\.patch_embed", "backbone.vit.patch_embed", {"projection": "proj"}),
         *layer_rules(block, ours, names),
         Rule(rf"{block}\.attn\.attn\.in_proj_(weight|bias)", rf"{ours}.attn.qkv.\2"),
