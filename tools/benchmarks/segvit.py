@@ -1,4 +1,4 @@
-"""SegViT's head against the plain rendering of its equations, and Shrunk against the plain structure.
+"""SegViT, plain and Shrunk, against the plain rendering of its equations.
 
 The heads run on feature maps of ViT-B's size of a 512 crop, two images in float32. A label map shows ten classes in
 squares, as many as a crop of ADE20K shows; `--classes` is another number. Dropout and stochastic depth are off, so that
