@@ -13,3 +13,8 @@ META_ARCH_REGISTRY.register(Segmentor)
 @META_ARCH_REGISTRY.register()
 class StructToken(Segmentor):
     """Segmentor with a `StructTokenHead`: structure tokens, one per class, become the masks."""
+
+
+@META_ARCH_REGISTRY.register()
+class SGR(Segmentor):
+    """Segmentor with a `ReasoningBackbone`: tokens gather regions, reason, and hand back; `RegionLoss` among its losses."""
