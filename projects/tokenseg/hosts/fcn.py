@@ -1,0 +1,108 @@
+"""A fully convolutional head, on one map of the backbone or on several, as main head or as auxiliary one.
+
+Paper: Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation (CVPR 2015), with the batch
+norms, the concatenation and the dropout that later work gives its baselines.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..backbones.norm import convert_batch_norm
+from ..losses.pixel import pixel_cross_entropy
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class FCNHead(nn.Module):
+    """3x3 convolutions and a 1x1 classifier, with cross entropy."""
+
+    def __init__(
+        self,
+        *,
+        in_features: Sequence[str],
+        channels: Sequence[int],
+        num_classes: int,
+        width: int = 512,
+        num_convs: int = 2,
+        concat_input: bool = True,
+        dropout: float = 0.1,
+        norm: str = "SyncBN",
+        ignore_value: int = 255,
+    ) -> None:
+        """
+        Args:
+            in_features: names of the backbone's maps; several are resized to the first one's size and joined.
+            channels: C_i of each.
+            num_classes: K.
+            width: channels of the convolutions.
+            num_convs: how many there are, one or more.
+            concat_input: whether one more convolution takes the input again, beside the output of the others.
+            dropout: of whole channels before the classifier.
+            norm: kind of the batch norms, see `convert_batch_norm`.
+            ignore_value: label of pixels that do not count.
+
+        Raises:
+            ValueError: no map, other channels than maps, no convolution, or an unknown norm.
+        """
+        super().__init__()
+        if not in_features or len(in_features) != len(channels):
+            raise ValueError(
+                f"in_features are {list(in_features)}, channels {list(channels)}; wanted one or more, as many in each"
+            )
+        if num_convs < 1:
+            raise ValueError(f"num_convs is {num_convs}; wanted 1 or more")
+        self.in_features, self.ignore_value = list(in_features), ignore_value
+        total = sum(channels)
+        widths = [total] + [width] * (num_convs - 1)
+        self.convs = convert_batch_norm(nn.Sequential(*(_convolution(count, width) for count in widths)), norm)
+        self.joint = convert_batch_norm(_convolution(total + width, width), norm) if concat_input else None
+        self.classify = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(width, num_classes, 1))
+        nn.init.normal_(self.classify[-1].weight, std=0.01)
+
+    def forward(
+        self, features: dict[str, Tensor], targets: Tensor | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """
+        Args:
+            features: of the backbone; each of `in_features` is (N, C_i, H_i, W_i).
+            targets: in training, (N, h, w) class ids or `ignore_value`.
+
+        Returns:
+            In training None and the loss `loss_sem_seg`; in inference logits (N, K, H_1, W_1) and no losses.
+        """
+        logits = self.decode(features)
+        if not self.training:
+            return logits, {}
+        return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+
+    def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The map of each class, for pictures: title -> (N, K, H_1, W_1).
+
+        Args:
+            features: of the backbone.
+        """
+        return {"logits": self.decode(features)}
+
+    def decode(self, features: dict[str, Tensor]) -> Tensor:
+        """Logits (N, K, H_1, W_1).
+
+        Args:
+            features: of the backbone.
+        """
+        first, *others = (features[name] for name in self.in_features)
+        size = first.shape[-2:]
+        others = [F.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in others]
+        x = torch.cat([first, *others], dim=1)
+        y = self.convs(x)
+        if self.joint is not None:
+            y = self.joint(torch.cat([x, y], dim=1))
+        return self.classify(y)
+
+
+def _convolution(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    )
