@@ -17,4 +17,4 @@ class StructToken(Segmentor):
 
 @META_ARCH_REGISTRY.register()
 class SGR(Segmentor):
-    """Segmentor with a `ReasoningBackbone`: tokens gather regions, reason, and hand back; `RegionLoss` among its losses."""
+    """Segmentor with a `ReasoningBackbone`: tokens of concept regions, which a `RegionLoss` makes semantic, reason."""

@@ -1,7 +1,7 @@
 """Connected components of a label map, as targets of regions.
 
-Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3 and footnote 2: what
-is apart is likely to be different objects of a class.
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3 and footnote
+2: what is apart is likely to be different objects of a class.
 """
 
 import cv2

@@ -1,8 +1,8 @@
 """How semantic and how diverse the regions of tokens are, at the level of classes or of instances.
 
-Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 4. It leaves open what is
-marked "ours": entropies are in nats; variances are summed over bins, not averaged, as the published values demand; a cell
-votes for the labels it covers by their areas; regions without mass say nothing.
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 4. It leaves open
+what is marked "ours": entropies are in nats; variances are summed over bins, not averaged, as the published values
+demand; a cell votes for the labels it covers by their areas; regions without mass say nothing.
 
 Letters: K regions of h x w cells, n bins, H x W pixels of the ground truth.
 """
@@ -63,7 +63,7 @@ def semantics(histograms: Tensor) -> float:
 
 
 def diversity(histograms: Tensor) -> float:
-    """D of an image: variance over regions of each bin of (K, n) histograms, summed over bins. Higher is more diverse."""
+    """D of an image: variance over regions of each bin of (K, n) histograms, summed. Higher is more diverse."""
     return float(histograms.var(dim=0, correction=0).sum())
 
 

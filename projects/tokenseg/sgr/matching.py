@@ -1,7 +1,7 @@
 """Which concept region learns which connected component: two stages, so that every component has one region or more.
 
-Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3, Eq. 5 and Fig. 3.
-K counts concept regions, L those that are active, M components, P cells.
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3, Eq. 5 and
+Fig. 3. K counts concept regions, L those that are active, M components, P cells.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Sine-cosine codes of places, and 1x1 convolutions that know where a cell lies.
 
-Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), Eqs. 1-4. The paper leaves the
-codes' coordinates open: here they are shares of the map's sides, so that a code means the same place at every size.
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), Eqs. 1-4. The paper leaves
+the codes' coordinates open: here they are shares of the map's sides, so that a code means the same place at every size.
 """
 
 import math

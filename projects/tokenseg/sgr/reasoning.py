@@ -1,8 +1,8 @@
 """SGR: soft regions gather features into tokens, the tokens reason, and the regions hand the result back.
 
-Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), sections 3.1 and 3.2. What the
-paper leaves open is marked "ours" at the argument that decides it. Here K counts concept regions, and so tokens, and D is
-the width of a token.
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), sections 3.1 and 3.2. What
+the paper leaves open is marked "ours" at the argument that decides it. Here K counts concept regions, and so tokens,
+and D is the width of a token.
 
 A component takes features (N, C, H, W) and returns them enhanced, with its regions: `GloRe` has the same interface.
 """

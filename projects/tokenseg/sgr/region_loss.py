@@ -1,7 +1,7 @@
 """Supervision of the concept regions by the connected components of the label map.
 
-Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3. The union of all
-regions matched to a component is to be the component, and they are to share it out. Letters as in `matching.py`.
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3. The union of
+all regions matched to a component is to be the component, and they are to share it out. Letters as in `matching.py`.
 """
 
 from collections.abc import Mapping, Sequence
