@@ -78,8 +78,9 @@ def test_more_components_than_can_be_active_leave_the_largest():
 
 
 def test_nothing_but_ignored_pixels():
-    found = ConnectedComponents()(np.full((17, 24), 255))
-    assert found.shape == (1, 3, 3) and not found.any()
+    for step in (1, 4):
+        found = ConnectedComponents(label_stride=step)(np.full((17, 24), 255))
+        assert found.shape == (1, 3, 3) and not found.any()
 
 
 def test_odd_sizes_and_a_coarser_label_map():
