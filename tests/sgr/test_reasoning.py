@@ -1,23 +1,18 @@
 """The components against plain renderings of the equations, and between a backbone and what follows."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN, META_ARCH_REGISTRY, Backbone
 
+from reference import sgr as plain
 from tokenseg.segmentor import Segmentor
 from tokenseg.sgr.glore import GloRe
 from tokenseg.sgr.plug import ReasoningBackbone
 from tokenseg.sgr.positions import PositionConv, sine_code
 from tokenseg.sgr.reasoning import SemanticReasoning
-
-_spec = importlib.util.spec_from_file_location("plain_sgr", Path(__file__).parents[1] / "reference/sgr.py")
-plain = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(plain)
 
 
 def component(**changes):
