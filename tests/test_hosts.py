@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from tokenseg.hosts.auxiliary import AuxiliaryHead
+from tokenseg.hosts.deeplab_v3 import deeplab_v3_layers
 from tokenseg.hosts.fcn import FCNHead
 from tokenseg.hosts.per_pixel import PerPixelHead, PixelPositions, RawPixels, bottleneck_layers, point_layers
 
@@ -63,3 +65,23 @@ def test_bottleneck_layers():
     wanted = layers[3](torch.relu(layers[1](layers[0](x))))
     torch.testing.assert_close(layers(x), wanted)
     assert wanted.shape == (2, 3, 5, 7) and not list(layers[1].parameters())
+
+
+def test_deeplab_v3_sees_as_far_as_its_dilations():
+    layers = deeplab_v3_layers(channels=4, num_classes=3, width=6, dilations=(2, 3, 5), norm="BN").eval()
+    x = torch.randn(1, 4, 17, 19, requires_grad=True)
+    logits = layers(x)
+    assert logits.shape == (1, 3, 17, 19)
+    layers.pyramid.convs[-1] = torch.nn.Conv2d(4, 6, 1)  # in the place of the mean over the image, which sees it all
+    layers(x)[0, 0, 8, 9].backward()
+    rows, columns = x.grad[0].abs().sum(0).nonzero(as_tuple=True)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (3, 13, 4, 14)
+    with pytest.raises(ValueError, match="wanted three"):
+        deeplab_v3_layers(channels=4, num_classes=3, dilations=(2, 3))
+
+
+def test_an_auxiliary_head_weighs_and_renames():
+    head = PerPixelHead(in_feature="pixels", layers=torch.nn.Identity()).train()
+    features, targets = {"pixels": torch.zeros(1, 3, 2, 2)}, torch.zeros(1, 2, 2, dtype=torch.long)
+    losses = AuxiliaryHead(head=head, weight=0.4)(features, targets, [])
+    torch.testing.assert_close(losses, {"loss_aux_sem_seg": 0.4 * torch.tensor(3.0).log()})

@@ -65,6 +65,42 @@ def test_training_without_labels_names_the_file(pair):
         pair[0].train()([{"image": torch.zeros(3, 32, 32), "file_name": "a.png"}])
 
 
+class Doubled(torch.nn.Module):
+    def forward(self, features, targets, inputs):
+        return {"loss_extra": targets.new_tensor(float(len(inputs))) + 0 * features["p2"].sum()}
+
+
+def test_further_losses_stand_beside_the_heads(pair):
+    ours = Segmentor(
+        backbone=pair[0].backbone, sem_seg_head=pair[0].sem_seg_head, extra_losses={"a": Doubled(), "b": None}, **PIXELS
+    )
+    assert list(ours.extra_losses) == ["a"]
+    losses = ours.train()(inputs((64, 64), (33, 40)))
+    assert set(losses) == {"loss_sem_seg", "loss_extra"} and losses["loss_extra"].item() == 2
+
+
+class OneRegion(torch.nn.Identity):
+    """Turns the backbone's finest map into a region."""
+
+    def region_weights(self, features):
+        return features["p2"][:, :1].abs()
+
+
+def test_regions_cover_the_image_and_not_its_padding(pair):
+    ours = Segmentor(backbone=pair[0].backbone, sem_seg_head=OneRegion(), region_outputs=True, **PIXELS).eval()
+    ours.inference = lambda model, images, sizes: [torch.zeros(5, *size) for size in sizes]
+    [output] = ours(inputs((37, 50)))
+    # cells of 4 x 4 pixels of the input, which is 37 x 50; the output is 73 x 53
+    assert output["regions"].shape == (1, 10, 13)
+    assert output["region_cell"] == pytest.approx((4 * 73 / 37, 4 * 53 / 50))
+    assert ours.regions(torch.zeros(3, 32, 64)).shape == (1, 8, 16)
+
+
+def test_a_model_without_regions_says_so(pair):
+    with pytest.raises(ValueError, match="neither FPN nor SemSegFPNHead has region_weights"):
+        pair[0].regions(torch.zeros(3, 32, 32))
+
+
 def test_mean_and_std_must_match(pair):
     with pytest.raises(ValueError, match="3 channels and pixel_std 1"):
         Segmentor(backbone=None, sem_seg_head=None, pixel_mean=[1.0, 2.0, 3.0], pixel_std=[1.0])

@@ -82,6 +82,27 @@ def test_a_run_leaves_all_it_should(train_net, arguments, tmp_path):
     assert (run / "inference/sem_seg_per_class.csv").read_text() != single
 
 
+def test_metrics_of_tokens_stand_beside_miou(train_net, toy_dataset, tmp_path):
+    words = [word for word in TINY[2:] if not word.startswith(("vit", "model"))]
+    words += ["pyramid.channels=[8,8,16,16]", "model.backbone.components.res5.width=8", "train.max_iter=2"]
+    words += [f"dataset.{split}={toy_dataset}" for split in ("train", "test")]
+    config = ["--config-file", str(ROOT / "configs/shape_scenes/sgr_sgr.py")]
+    train_net.invoke([*config, *words, f"train.output_dir={tmp_path}/run"])
+    first, *_, last = metrics(tmp_path / "run")
+    assert {"loss_sem_seg", "loss_aux_sem_seg", "loss_region_focal", "loss_region_cosine"} <= set(first)
+    assert {"sem_seg/mIoU", "tokens_class/S_C", "tokens_class/D_C"} <= set(last)
+    assert 0 <= last["tokens_class/S_C_of_max"] <= 1 and last["tokens_class/images"] == 6
+    weights = f"train.init_checkpoint={tmp_path}/run/model_final.pth"
+    results = {}
+    train_net.print_csv_format, told = results.update, train_net.print_csv_format
+    try:
+        train_net.invoke([*config, *words, "--eval-only", weights, f"train.output_dir={tmp_path}/eval"])
+    finally:
+        train_net.print_csv_format = told
+    assert results["tokens_class"]["S_C"] == pytest.approx(last["tokens_class/S_C"])
+    assert results["sem_seg"]["mIoU"] == pytest.approx(last["sem_seg/mIoU"])
+
+
 def test_resumed_equals_unbroken(train_net, arguments, tmp_path):
     """Weights, optimiser, schedule, data and random numbers (there is stochastic depth), bit for bit."""
     train_net.invoke(arguments)

@@ -5,7 +5,7 @@
 
 Every run has a folder in DIR. A run that is complete is not repeated and one that was cut off goes on, so the same
 command with more seeds or configs adds to what is there. DIR gets `results.csv` (a line per run) and `curves.png`: the
-metric over the iterations or, with --vary, over the values of that key.
+metric over the iterations or, with --vary, over the values of that key. With --metric the files have its name too.
 """
 
 import argparse
@@ -130,7 +130,10 @@ def summarise(runs: list[Run], metric: str) -> list[dict]:
     """A row per config and value: metric of the last evaluation by seed, its mean and standard deviation."""
     groups = defaultdict(list)
     for run in runs:
-        groups[run.name, run.value].append((run.seed, run.curve(metric)[-1][1]))
+        curve = run.curve(metric)
+        if not curve:
+            raise ValueError(f"{run.folder / 'metrics.json'} has no {metric}; wanted --metric to be a key of it")
+        groups[run.name, run.value].append((run.seed, curve[-1][1]))
     return [
         {
             "config": name,
@@ -149,7 +152,10 @@ def report(rows: list[dict], vary: str | None, seeds: list[int]) -> str:
     cells = []
     for row in rows:
         numbers = [row["mean"], row["spread"], *row["by_seed"].values()]
-        cells.append([row["config"], *([row["value"]] if vary else []), *(f"{number:.1f}" for number in numbers)])
+        digits = 1 if row["mean"] >= 10 else 3  # per cent, or nats and variances
+        cells.append(
+            [row["config"], *([row["value"]] if vary else []), *(f"{number:.{digits}f}" for number in numbers)]
+        )
     return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
 
 
@@ -188,6 +194,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--vary", nargs="+", metavar="KEY V1", help="a key of the config and the values it takes")
     parser.add_argument(
+        "--metric", metavar="KEY", help="of metrics.json, like tokens_class/S_C; default train.best_metric of the first"
+    )
+    parser.add_argument(
         "--jobs",
         type=int,
         default=1 if torch.cuda.is_available() else cores,
@@ -201,19 +210,21 @@ def main(argv: list[str]) -> None:
         prepare(run)
     train_all(runs, max(1, args.jobs))
 
-    metric = load_config(args.config_file[0], args.overrides).train.best_metric
+    metric = args.metric or load_config(args.config_file[0], args.overrides).train.best_metric
     rows = summarise(runs, metric)
     vary = args.vary[0] if args.vary else None
-    with (args.output / "results.csv").open("w", newline="") as stream:
+    suffix = f"_{args.metric.split('/')[-1]}" if args.metric else ""
+    table, picture = args.output / f"results{suffix}.csv", args.output / f"curves{suffix}.png"
+    with table.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["config", "value", "seed", metric])
         writer.writerows(
             (row["config"], row["value"], seed, last) for row in rows for seed, last in row["by_seed"].items()
         )
-    draw(runs, rows, metric, vary, args.output / "curves.png")
+    draw(runs, rows, metric, vary, picture)
     print(f"{metric} after the last iteration, mean and standard deviation of {len(args.seeds)} seeds\n")
     print(report(rows, vary, args.seeds))
-    print(f"\n{args.output / 'results.csv'}\n{args.output / 'curves.png'}")
+    print(f"\n{table}\n{picture}")
 
 
 if __name__ == "__main__":

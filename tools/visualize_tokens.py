@@ -2,12 +2,16 @@
 """What the tokens of trained models see: the maps of chosen classes, stage by stage.
 
     tools/visualize_tokens.py --config-file C ... --weights W ... --input IMAGE --output PNG
-                              [--classes a,b] [--label LABEL] [key=value ...]
+                              [--classes a,b] [--label LABEL] [--regions N] [key=value ...]
 
 A row for every class and model: the image, the model's stages from left to right, and what it segments as that class;
 with a label map, the class's outline and its IoU in this image. Each map has its own scale, from dark blue (lowest) to
 yellow. Classes are names or ids; without --classes they are the three largest of the label map or the prediction. The
 image runs through the model as a whole, resized as in the evaluation of its config.
+
+With --regions, a row for every model instead: the image, and the N regions of its tokens that have the largest part of
+all regions' weight in it, each lit up over the image, with its number and that part. It is for models whose tokens have
+regions, such as SGR's and GloRe's.
 """
 
 import argparse
@@ -23,7 +27,7 @@ from PIL import Image
 from tokenseg import Predictor
 from tokenseg.data.labels import read_label
 from tokenseg.overrides import split_overrides
-from tokenseg.visualize import captioned, heat_map, outline, stack_rows
+from tokenseg.visualize import captioned, heat_map, outline, spotlight, stack_rows
 
 SIDE = 160
 
@@ -72,6 +76,22 @@ def draw_row(image: np.ndarray, name: str, maps: dict[str, np.ndarray], masks: t
     return [captioned(outline(image, known), name, side=SIDE), *stages, captioned(shown, score, side=SIDE)]
 
 
+def draw_regions(image: np.ndarray, name: str, regions: np.ndarray, count: int) -> list[np.ndarray]:
+    """Panels of one model's regions, those with the largest mass first.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        name: of the model.
+        regions: (K, h, w) weights of 0 or more.
+        count: how many are drawn.
+    """
+    mass = regions.sum(axis=(1, 2))
+    parts = 100 * mass / max(mass.sum(), 1e-12)
+    chosen = np.argsort(-mass, kind="stable")[:count]
+    lit = [captioned(spotlight(image, regions[k]), f"{k}: {parts[k]:.1f} %", side=SIDE) for k in chosen]
+    return [captioned(image, name, side=SIDE), *lit]
+
+
 def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
     """The image and, if there is one, its label map.
 
@@ -90,29 +110,14 @@ def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None
     return image, label
 
 
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--config-file", nargs="+", required=True, metavar="C", help="a run leaves its own as config.yaml"
-    )
-    parser.add_argument("--weights", nargs="+", required=True, metavar="W", help="a checkpoint for every config")
-    parser.add_argument(
-        "--names", nargs="+", metavar="N", help="what the models are called; default their output folders"
-    )
-    parser.add_argument("--input", required=True, help="an image file")
-    parser.add_argument("--label", help="its label map")
-    parser.add_argument("--classes", help="names or ids, joined by commas")
-    parser.add_argument("--output", required=True, type=Path, help="picture to write")
-    words, overrides = split_overrides(argv)
-    args = parser.parse_args(words)
-    names = args.names or [Path(weights).resolve().parent.name for weights in args.weights]
-    if not len(args.config_file) == len(args.weights) == len(names):
-        raise ValueError(
-            f"there are {len(args.config_file)} --config-file, {len(args.weights)} --weights and {len(names)} --names; "
-            "wanted one of each for every model"
-        )
-    image, label = read_inputs(args)
-    predictors = [Predictor(*pair, overrides=overrides) for pair in zip(args.config_file, args.weights, strict=True)]
+def draw_classes(
+    args: argparse.Namespace,
+    image: np.ndarray,
+    label: np.ndarray | None,
+    predictors: Sequence[Predictor],
+    names: Sequence[str],
+) -> list[list[np.ndarray]]:
+    """A row of panels for every class and model; the predictors and their names go together."""
     predictions = [predictor(image) for predictor in predictors]
     class_names = list(predictors[0].metadata.stuff_classes)
     known = predictions[0] if label is None else label
@@ -129,9 +134,43 @@ def main(argv: list[str]) -> None:
             own = {title: values[place] for title, values in maps.items()}
             masks = (known == class_id, prediction == class_id)
             rows.append(draw_row(image, f"{class_names[class_id]}, {name}", own, masks, score))
+    return rows
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--config-file", nargs="+", required=True, metavar="C", help="a run leaves its own as config.yaml"
+    )
+    parser.add_argument("--weights", nargs="+", required=True, metavar="W", help="a checkpoint for every config")
+    parser.add_argument(
+        "--names", nargs="+", metavar="N", help="what the models are called; default their output folders"
+    )
+    parser.add_argument("--input", required=True, help="an image file")
+    parser.add_argument("--label", help="its label map")
+    parser.add_argument("--classes", help="names or ids, joined by commas")
+    parser.add_argument("--regions", type=int, metavar="N", help="draw regions of tokens instead of classes")
+    parser.add_argument("--output", required=True, type=Path, help="picture to write")
+    words, overrides = split_overrides(argv)
+    args = parser.parse_args(words)
+    names = args.names or [Path(weights).resolve().parent.name for weights in args.weights]
+    if not len(args.config_file) == len(args.weights) == len(names):
+        raise ValueError(
+            f"there are {len(args.config_file)} --config-file, {len(args.weights)} --weights and {len(names)} --names; "
+            "wanted one of each for every model"
+        )
+    if args.regions is not None and (args.regions < 1 or args.classes):
+        raise ValueError(f"--regions is {args.regions}; wanted 1 or more, and no --classes with it")
+    image, label = read_inputs(args)
+    predictors = [Predictor(*pair, overrides=overrides) for pair in zip(args.config_file, args.weights, strict=True)]
+    if args.regions is None:
+        rows = draw_classes(args, image, label, predictors, names)
+    else:
+        pairs = zip(names, predictors, strict=True)
+        rows = [draw_regions(image, name, predictor.regions(image), args.regions) for name, predictor in pairs]
     args.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(stack_rows(rows)).save(args.output)
-    print(f"{len(classes)} classes of {len(names)} models drawn in {args.output}")
+    print(f"{len(rows)} rows drawn in {args.output}")
 
 
 if __name__ == "__main__":

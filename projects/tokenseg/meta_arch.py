@@ -23,3 +23,8 @@ class ECENet(Segmentor):
 @META_ARCH_REGISTRY.register()
 class SegViT(Segmentor):
     """Segmentor with a `SegViTHead`: the attention of class tokens to the features becomes the masks."""
+
+
+@META_ARCH_REGISTRY.register()
+class SGR(Segmentor):
+    """Segmentor with a `ReasoningBackbone`: tokens of concept regions, which a `RegionLoss` makes semantic, reason."""

@@ -47,6 +47,7 @@ class Predictor:
         device = resolve_device(config.train.device)
         self._amp_dtype = amp_dtype(config.train.amp, device)
         self.model = build_model(config).eval()
+        self.model.region_outputs = False  # `regions` gives them where they are asked for
         if not str(weights):  # Detectron2 takes it for "no checkpoint"
             raise ValueError("weights is empty; wanted the checkpoint of a trained model")
         Checkpointer(self.model).load(str(weights))
@@ -90,6 +91,18 @@ class Predictor:
         with autocast(self.model.device, self._amp_dtype):
             stages = self.model.token_maps(self._augmented(self._pixels(image)), classes)
         return {title: maps.cpu().numpy() for title, maps in stages.items()}
+
+    def regions(self, image: str | PathLike | np.ndarray) -> np.ndarray:
+        """Where the model's tokens look: (K, h, w) weights of 0 or more, on the map of the tokens.
+
+        Args:
+            image: as in `__call__`.
+
+        Raises:
+            ValueError: as in `__call__`, or a model whose tokens have no regions.
+        """
+        with autocast(self.model.device, self._amp_dtype):
+            return self.model.regions(self._augmented(self._pixels(image))).cpu().numpy()
 
     def _augmented(self, pixels: np.ndarray) -> Tensor:
         """(H, W, 3) pixels as the model's input (3, h, w)."""

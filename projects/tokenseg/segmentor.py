@@ -3,7 +3,8 @@
 Inputs and outputs are those of Detectron2's SemanticSegmentor, which it equals on whole images.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from detectron2.modeling import Backbone
@@ -30,6 +31,8 @@ class Segmentor(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         inference: Policy | None = None,
+        extra_losses: Mapping[str, nn.Module | None] | None = None,
+        region_outputs: bool = False,
     ) -> None:
         """
         Args:
@@ -38,6 +41,10 @@ class Segmentor(nn.Module):
             pixel_mean: subtracted from the image, per channel, in grey levels of 0..255.
             pixel_std: divides the image after that.
             inference: how images are cut into views; the whole image by default.
+            extra_losses: further losses of the training, by a name of each; None leaves one out. Each is called as
+                `loss(features, targets, batched_inputs)` and returns a dict of scalar losses: auxiliary heads, or
+                losses of what the backbone returns beside its maps.
+            region_outputs: whether inference returns the regions of tokens too, see `regions`.
         """
         super().__init__()
         if len(pixel_mean) != len(pixel_std):
@@ -47,6 +54,8 @@ class Segmentor(nn.Module):
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.inference = inference if inference is not None else WholeImage()
+        self.extra_losses = nn.ModuleDict({k: loss for k, loss in (extra_losses or {}).items() if loss is not None})
+        self.region_outputs = region_outputs
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
 
@@ -62,7 +71,9 @@ class Segmentor(nn.Module):
 
         Returns:
             In training the head's losses, in inference a dict an image with `sem_seg` (K, height, width): the
-            head's scores, or probabilities where the policy averages several scales or flips.
+            head's scores, or probabilities where the policy averages several scales or flips. With `region_outputs`
+            also `regions` (K, h, w) of the whole image, whatever the policy, and `region_cell`, (height, width) of one
+            of their cells in pixels of the output.
 
         Raises:
             ValueError: training without labels.
@@ -74,7 +85,12 @@ class Segmentor(nn.Module):
             (int(x.get("height", image.shape[-2])), int(x.get("width", image.shape[-1])))
             for x, image in zip(batched_inputs, images, strict=True)
         ]
-        return [{"sem_seg": scores} for scores in self.inference(self, images, sizes)]
+        outputs = [{"sem_seg": scores} for scores in self.inference(self, images, sizes)]
+        if self.region_outputs:
+            for output, image, size in zip(outputs, images, sizes, strict=True):
+                output["regions"], cell = self._regions(image)
+                output["region_cell"] = tuple(c * n / s for c, n, s in zip(cell, size, image.shape[-2:], strict=True))
+        return outputs
 
     def _losses(self, images: list[Tensor], batched_inputs: list[dict]) -> dict[str, Tensor]:
         missing = [x.get("file_name", "an image") for x in batched_inputs if "sem_seg" not in x]
@@ -83,7 +99,10 @@ class Segmentor(nn.Module):
         labels = [x["sem_seg"].to(self.device) for x in batched_inputs]
         targets, _ = pad_to_batch(labels, self.backbone, self.sem_seg_head.ignore_value)
         batch, _ = pad_to_batch(images, self.backbone)
-        _, losses = self.sem_seg_head(self.backbone(batch), targets)
+        features = self.backbone(batch)
+        _, losses = self.sem_seg_head(features, targets)
+        for extra in self.extra_losses.values():
+            losses = losses | extra(features, targets, batched_inputs)
         return losses
 
     def segment(self, images: list[Tensor]) -> list[Tensor]:
@@ -123,6 +142,35 @@ class Segmentor(nn.Module):
         stages = self.sem_seg_head.token_maps(self.backbone(batch))
         chosen = {title: maps[:, list(classes)].float() for title, maps in stages.items()}
         return {title: _resize(maps, batch.shape[-2:])[0, :, :height, :width] for title, maps in chosen.items()}
+
+    @torch.no_grad()
+    def regions(self, image: Tensor) -> Tensor:
+        """Where the tokens of a model look, for pictures; the image is not cut into views.
+
+        Args:
+            image: (3, h, w) in grey levels.
+
+        Returns:
+            (K, H, W) weights of 0 or more, on the map of the tokens.
+
+        Raises:
+            ValueError: neither backbone nor head has regions.
+        """
+        return self._regions((image.to(self.device) - self.pixel_mean) / self.pixel_std)[0]
+
+    def _regions(self, image: Tensor) -> tuple[Tensor, tuple[float, float]]:
+        """Regions (K, H, W) of a normalised image, without its padding, and (height, width) of a cell in pixels."""
+        sources = [part for part in (self.backbone, self.sem_seg_head) if hasattr(part, "region_weights")]
+        if not sources:
+            raise ValueError(
+                f"neither {type(self.backbone).__name__} nor {type(self.sem_seg_head).__name__} has region_weights; "
+                "wanted a part whose tokens have regions"
+            )
+        batch, [size] = pad_to_batch([image], self.backbone)
+        maps = sources[0].region_weights(self.backbone(batch))[0]
+        cell = tuple(whole / side for whole, side in zip(batch.shape[-2:], maps.shape[-2:], strict=True))
+        height, width = (math.ceil(side / step) for side, step in zip(size, cell, strict=True))
+        return maps[:, :height, :width], cell
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
         """(N, K, h, w) scores of the head as probabilities over the K classes."""

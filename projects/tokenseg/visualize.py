@@ -42,6 +42,13 @@ def heat_map(values: np.ndarray) -> np.ndarray:
     return cv2.applyColorMap(np.round(255 * grey).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[:, :, ::-1]
 
 
+def spotlight(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """An (H, W, 3) uint8 RGB image as bright as (h, w) weights of 0 or more, whose largest leaves it as it is."""
+    height, width = image.shape[:2]
+    fitted = cv2.resize(np.float32(weights), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.round(image * (0.15 + 0.85 * fitted[:, :, None] / max(fitted.max(), 1e-12))).astype(np.uint8)
+
+
 def outline(image: np.ndarray, mask: np.ndarray, color: Sequence[int] = (255, 60, 60)) -> np.ndarray:
     """An (H, W, 3) uint8 RGB image with the border of an (H, W) mask drawn on it."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

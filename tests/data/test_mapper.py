@@ -43,6 +43,14 @@ def test_training_input(record):
     assert np.array_equal(sample["sem_seg"], np.asarray(Image.open(source["sem_seg_file_name"])))
 
 
+def test_further_targets_are_made_of_the_augmented_label(record):
+    counted = {"area": lambda label: torch.tensor(label.shape), "left_out": None}
+    changes = dict(label_targets=counted, augmentations=[ResizeToBase(short=10, long=40)])
+    sample = mapper(**changes)(record())
+    assert sample["area"].tolist() == [10, 15] and "left_out" not in sample
+    assert "area" not in mapper(is_train=False, **changes)(record())
+
+
 def test_testing_input_has_the_files_size_and_no_label(record):
     source = record()
     Path(source.pop("sem_seg_file_name")).unlink()

@@ -18,7 +18,7 @@ def compare(load_tool, monkeypatch):
     def train(run, threads):
         tool.trained.append(run.folder.name)
         factor = 2 if run.name == "per_pixel" else 1
-        lines = [{"iteration": k - 1, "sem_seg/mIoU": factor * (2 * k + run.seed)} for k in (5, 10)]
+        lines = [{"iteration": k - 1, "sem_seg/mIoU": factor * (2 * k + run.seed), "a/S": 0.25} for k in (5, 10)]
         (run.folder / "metrics.json").write_text("\n".join(map(json.dumps, [{"iteration": 3, "lr": 1}, *lines])))
         (run.folder / "model_final.pth").touch()
 
@@ -48,6 +48,17 @@ def test_complete_runs_are_kept_and_others_refused(compare, tmp_path):
     assert compare.trained == ["structtoken_pwe_seed_0", "structtoken_pwe_seed_1"]
     with pytest.raises(ValueError, match=r"holds.*wanted.*max_iter=9"):
         compare.main([*words, "train.max_iter=9"])
+
+
+def test_another_metric_of_the_same_runs(compare, tmp_path, capsys):
+    words = ["--config-file", A, "--output", str(tmp_path), "--seeds", "0"]
+    compare.main(words)
+    compare.main([*words, "--metric", "a/S"])
+    table = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(compare.trained) == 1 and table[-1][:2] == ["structtoken_pwe", "0.250"]
+    assert (tmp_path / "results.csv").exists() and (tmp_path / "results_S.csv").exists()
+    with pytest.raises(ValueError, match="has no a/D; wanted --metric"):
+        compare.main([*words, "--metric", "a/D"])
 
 
 def test_a_key_may_vary(compare, tmp_path, capsys):

@@ -50,3 +50,22 @@ def test_mistakes(tool, toy_predictor, tmp_path, words, message):
     with pytest.raises(ValueError, match=message):
         tool.main(arguments(toy_predictor, tmp_path, "--output", f"{tmp_path}/x.png", *words))
     assert not (tmp_path / "x.png").exists()
+
+
+def test_regions_of_the_largest_mass_first(tool):
+    image, regions = np.full((8, 12, 3), 200, dtype=np.uint8), np.zeros((4, 2, 3), dtype=np.float32)
+    regions[1], regions[3, 0, 0] = 0.5, 1.0
+    panels = tool.draw_regions(image, "model", regions, 3)
+    assert len(panels) == 4
+    _, everywhere, corner, nowhere = (panel[24:] for panel in panels)  # below the captions
+    assert everywhere.min() == 200
+    assert corner[0, 0, 0] == 200 and corner[-1, -1, 0] == 30
+    assert nowhere.max() == 30
+
+
+def test_a_model_without_regions(tool, toy_predictor, tmp_path):
+    words = arguments(toy_predictor, tmp_path, "--output", f"{tmp_path}/x.png", "--regions")
+    with pytest.raises(ValueError, match="wanted a part whose tokens have regions"):
+        tool.main([*words, "2"])
+    with pytest.raises(ValueError, match="--regions is 0"):
+        tool.main([*words, "0"])

@@ -1,7 +1,7 @@
 """The dataset mapper of every semantic segmentation config: Detectron2's, with strict checks of its inputs."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class SemSegMapper(DatasetMapper):
         num_classes: int,
         ignore_label: int = 255,
         image_format: str = "RGB",
+        label_targets: Mapping[str, Callable[[np.ndarray], torch.Tensor] | None] | None = None,
     ) -> None:
         """
         Args:
@@ -35,9 +36,12 @@ class SemSegMapper(DatasetMapper):
             num_classes: K; labels must be 0..K-1 or `ignore_label`.
             ignore_label: id of pixels that count nowhere.
             image_format: channel order, as in Detectron2.
+            label_targets: further targets in training, by their key: functions of the augmented label map (H, W), run
+                here so that the workers do it; None leaves one out.
         """
         super().__init__(is_train=is_train, augmentations=list(augmentations), image_format=image_format)
         self.num_classes, self.ignore_label = num_classes, ignore_label
+        self.label_targets = {key: make for key, make in (label_targets or {}).items() if make is not None}
 
     def __call__(self, dataset_dict: dict) -> dict:
         """
@@ -47,7 +51,7 @@ class SemSegMapper(DatasetMapper):
 
         Returns:
             The record with `image` (3, H, W) uint8, `height` and `width` of the file in pixels, and in training
-            `sem_seg` (H, W) int64.
+            `sem_seg` (H, W) int64 and what `label_targets` make of it.
 
         Raises:
             ValueError: an unreadable image or label, a label out of range, or sizes that differ; names the files.
@@ -61,6 +65,7 @@ class SemSegMapper(DatasetMapper):
         record["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
         if label is not None:
             record["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg)).long()
+            record |= {key: make(record["sem_seg"].numpy()) for key, make in self.label_targets.items()}
         return record
 
     def _read_image(self, path: str) -> np.ndarray:

@@ -1,0 +1,10 @@
+"""SGR's dilated FCN on a small ResNet, from scratch, on ShapeScenes, without SGR: the schedule of the yardstick."""
+
+from ..sgr.model import fcn as model
+from .structtoken_pwe import dataloader, dataset, lr_multiplier, optimizer, train
+
+pyramid = dict(model_name="resnet18", channels=[32, 64, 128, 256])
+model.backbone.update(pretrained=False, norm="BN", timm_args=dict(channels="${pyramid.channels}"))
+model.sem_seg_head.update(width=128, dropout=0.0, norm="BN")
+model.extra_losses.auxiliary.head.update(width=64, dropout=0.0, norm="BN")
+train.output_dir = "./output/shape_scenes_sgr_fcn"

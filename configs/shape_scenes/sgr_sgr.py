@@ -1,0 +1,8 @@
+"""The same FCN with SGR: 64 regions, of which 16 are active."""
+
+from ..sgr.model import add_sgr
+from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
+
+sgr = add_sgr(model, dataloader, optimizer)
+sgr.update(num_concepts=64, num_active=16)
+train.output_dir = "./output/shape_scenes_sgr_sgr"

@@ -1,0 +1,6 @@
+"""SGR whose regions nothing supervises (Table 4)."""
+
+from .sgr_sgr import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, sgr, train
+
+model.extra_losses.regions = dataloader.train.mapper.label_targets = None
+train.output_dir = "./output/shape_scenes_sgr_unsupervised"

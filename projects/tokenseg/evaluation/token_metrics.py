@@ -1,0 +1,169 @@
+"""How semantic and how diverse the regions of tokens are, at the level of classes or of instances.
+
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 4. It leaves open
+what is marked "ours": entropies are in nats; variances are summed over bins, not averaged, as the published values
+demand; a cell votes for the labels it covers by their areas; regions without mass say nothing.
+
+Letters: K regions of h x w cells, n bins, H x W pixels of the ground truth.
+"""
+
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures.masks import polygons_to_bitmask
+from detectron2.utils import comm
+from pycocotools import mask as rle
+from torch import Tensor
+
+from ..data.labels import read_class_ids
+
+logger = logging.getLogger(__name__)
+
+# A region with less mass than this, in cells, is skipped.
+_LEAST_MASS = 1e-6
+
+
+def region_histograms(regions: Tensor, masks: Tensor, cell: tuple[float, float]) -> Tensor:
+    """What each region consists of.
+
+    Args:
+        regions: (K, h, w) weights of 0 or more.
+        masks: (n, H, W) of bool, the pixels of each bin.
+        cell: height and width of a cell in pixels; cells begin at the upper left corner.
+
+    Returns:
+        (K', n), each row of sum 1, of the regions that have mass.
+    """
+    rows, columns = (
+        _overlaps(count, pixels, side, regions.device)
+        for count, pixels, side in zip(regions.shape[-2:], masks.shape[-2:], cell, strict=True)
+    )
+    areas = rows @ masks.to(rows.dtype) @ columns.T / (cell[0] * cell[1])
+    votes = regions.float().flatten(1) @ areas.flatten(1).T
+    mass = votes.sum(dim=1, keepdim=True)
+    return (votes / mass)[mass[:, 0] >= _LEAST_MASS]
+
+
+def _overlaps(count: int, pixels: int, side: float, device: torch.device) -> Tensor:
+    """(count, pixels): how much of each pixel lies in each cell of `side` pixels, along one axis."""
+    cells = side * torch.arange(count, device=device)[:, None]
+    starts = torch.arange(pixels, device=device)
+    return (torch.minimum(cells + side, starts + 1) - torch.maximum(cells, starts)).clamp(min=0)
+
+
+def semantics(histograms: Tensor) -> float:
+    """S of an image: mean entropy of (K, n) histograms, in nats. Lower is more semantic."""
+    return float(torch.special.entr(histograms).sum(dim=1).mean())
+
+
+def diversity(histograms: Tensor) -> float:
+    """D of an image: variance over regions of each bin of (K, n) histograms, summed. Higher is more diverse."""
+    return float(histograms.var(dim=0, correction=0).sum())
+
+
+class ClassMasks:
+    """The bins of S_C and D_C: the classes that an image shows."""
+
+    level = "class"
+
+    def __init__(self, *, dataset_name: str) -> None:
+        """
+        Args:
+            dataset_name: registered, with label maps.
+        """
+        self._records = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
+        self._ignore_label = MetadataCatalog.get(dataset_name).ignore_label
+
+    def __call__(self, record: Mapping) -> np.ndarray:
+        """(n, H, W) of bool for an image, found by its `file_name`; ignored pixels are in none."""
+        label = read_class_ids(self._records[record["file_name"]])
+        classes = np.unique(label[label != self._ignore_label])
+        return label == classes[:, None, None]
+
+
+class InstanceMasks:
+    """The bins of S_I and D_I: the instances of an image, of things alone and without crowds."""
+
+    level = "instance"
+
+    def __init__(self, *, dataset_name: str) -> None:
+        """
+        Args:
+            dataset_name: registered, with COCO's annotations.
+        """
+        self._records = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
+
+    def __call__(self, record: Mapping) -> np.ndarray:
+        """(n, H, W) of bool for an image, found by its `file_name`; pixels without an instance are in none."""
+        truth = self._records[record["file_name"]]
+        size = truth["height"], truth["width"]
+        masks = [_mask(one["segmentation"], *size) for one in truth["annotations"] if not one.get("iscrowd", 0)]
+        return np.stack(masks) if masks else np.zeros((0, *size), dtype=bool)
+
+
+def _mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
+    if isinstance(segmentation, dict):
+        return rle.decode(segmentation).astype(bool)
+    return polygons_to_bitmask([np.asarray(polygon) for polygon in segmentation], height, width)
+
+
+class TokenMetrics(DatasetEvaluator):
+    """S and D of a model's regions over a data set: means over its images.
+
+    It reads `regions` and `region_cell` of the outputs, which a segmentor with `region_outputs` gives.
+    """
+
+    def __init__(self, *, masks: Callable[[Mapping], np.ndarray], distributed: bool = True) -> None:
+        """
+        Args:
+            masks: of an input, the pixels of each bin: `ClassMasks`, `InstanceMasks`, or anything with their `level`.
+            distributed: whether results of all processes are joined.
+        """
+        self._masks, self._distributed = masks, distributed
+        self.reset()
+
+    def reset(self) -> None:
+        self._images: list[tuple[float, float, float]] = []
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """
+        Args:
+            inputs: with what `masks` looks for.
+            outputs: with `regions` (K, h, w) and `region_cell`.
+
+        Raises:
+            ValueError: outputs without regions.
+        """
+        for record, output in zip(inputs, outputs, strict=True):
+            if "regions" not in output:
+                raise ValueError("the model's outputs have no regions; wanted model.region_outputs=true")
+            regions, masks = output["regions"], self._masks(record)
+            if not len(masks):
+                continue
+            histograms = region_histograms(regions, torch.from_numpy(masks).to(regions.device), output["region_cell"])
+            if len(histograms):
+                entropy = semantics(histograms)
+                share = entropy / math.log(len(masks)) if len(masks) > 1 else 0.0
+                self._images.append((entropy, share, diversity(histograms)))
+
+    def evaluate(self) -> OrderedDict | None:
+        """`{"tokens_class": {"S_C", "D_C", "S_C_of_max", "images"}}` on the main process, None on others; for instances
+        likewise. `S_C_of_max` is the entropy divided by ln n, the highest there is."""
+        images = self._images
+        if self._distributed:
+            comm.synchronize()
+            images = [one for part in comm.all_gather(images) for one in part]
+            if not comm.is_main_process():
+                return None
+        level = self._masks.level
+        letter = level[0].upper()
+        entropy, share, variance = np.mean(images, axis=0) if images else (math.nan,) * 3
+        values = {f"S_{letter}": entropy, f"D_{letter}": variance, f"S_{letter}_of_max": share, "images": len(images)}
+        logger.info("Tokens, by %s: %s", level, ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        return OrderedDict({f"tokens_{level}": {name: float(value) for name, value in values.items()}})

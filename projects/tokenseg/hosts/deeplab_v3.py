@@ -1,0 +1,43 @@
+"""DeepLabV3's layers, for `PerPixelHead`.
+
+Paper: Chen et al.: Rethinking Atrous Convolution for Semantic Image Segmentation (2017), section 3.3.
+"""
+
+from collections.abc import Sequence
+
+from detectron2.layers import ASPP
+from torch import nn
+
+from ..backbones.norm import convert_batch_norm
+
+
+def deeplab_v3_layers(
+    *,
+    channels: int,
+    num_classes: int,
+    width: int = 256,
+    dilations: Sequence[int] = (12, 24, 36),
+    dropout: float = 0.1,
+    norm: str = "SyncBN",
+) -> nn.Sequential:
+    """Atrous spatial pyramid pooling and a 1x1 classifier: (N, C, H, W) to logits (N, K, H, W).
+
+    Args:
+        channels: C.
+        num_classes: K.
+        width: channels of each branch and of their fusion.
+        dilations: of the three 3x3 branches; these are for output stride 8.
+        dropout: before the classifier.
+        norm: kind of the batch norms, see `convert_batch_norm`.
+
+    Raises:
+        ValueError: other than three dilations, or an unknown norm.
+    """
+    if len(dilations) != 3:
+        raise ValueError(f"dilations are {list(dilations)}; wanted three")
+    pyramid = ASPP(channels, width, list(dilations), norm="BN", activation=nn.ReLU(), dropout=dropout)
+    layers = nn.Sequential()
+    layers.add_module("pyramid", convert_batch_norm(pyramid, norm))
+    layers.add_module("logits", nn.Conv2d(width, num_classes, 1))
+    nn.init.normal_(layers.logits.weight, std=0.01)
+    return layers

@@ -1,0 +1,67 @@
+"""Which concept region learns which connected component: two stages, so that every component has one region or more.
+
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3, Eq. 5 and
+Fig. 3. K counts concept regions, L those that are active, M components, P cells.
+"""
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def focal_terms(logits: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> tuple[Tensor, Tensor]:
+    """The focal loss of every cell, were it inside what is wanted, and were it outside; shaped as the logits."""
+    probabilities = logits.sigmoid()
+    inside = alpha * (1 - probabilities).pow(gamma) * F.softplus(-logits)
+    return inside, (1 - alpha) * probabilities.pow(gamma) * F.softplus(logits)
+
+
+@torch.no_grad()
+def matching_costs(regions: Tensor, components: Tensor, valid: Tensor, *, dice_weight: float) -> Tensor:
+    """Focal plus weighted dice loss between every component and every region (Eq. 5), by one matrix product.
+
+    Args:
+        regions: (N, K, P) before the sigmoid, in single precision.
+        components: (N, M, P), share of each cell that each component takes.
+        valid: (N, P), share of each cell that counts, at least that of its components.
+        dice_weight: rho.
+
+    Returns:
+        (N, M, K).
+    """
+    with torch.autocast(regions.device.type, enabled=False):
+        inside, outside = focal_terms(regions)
+        probabilities = regions.sigmoid()
+        by_focal, overlap = (components @ torch.cat([inside - outside, probabilities], dim=1).mT).chunk(2, dim=2)
+        masses = torch.cat([outside, probabilities], dim=1) @ valid[..., None]
+        all_outside, masses = masses.mT.chunk(2, dim=2)
+        focal = (by_focal + all_outside) / valid.sum(dim=1).clamp(min=1e-6)[:, None, None]
+        dice = 1 - (2 * overlap + 1) / (masses + components.sum(dim=2, keepdim=True) + 1)
+        return focal + dice_weight * dice
+
+
+def match(costs: np.ndarray, num_active: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the active regions of an image and the component of each.
+
+    First one region for each component, so that the sum of their costs is least. Then the cheapest pairs of all that
+    are left, each region once, components as often as it comes.
+
+    Args:
+        costs: (M, K), M < L <= K; not necessarily finite.
+        num_active: L.
+
+    Returns:
+        Active regions and their components, (L,) each; empty where M is 0.
+    """
+    if not len(costs):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    # a cost that is not finite would end the matching without a word on the loss that it comes from
+    costs = np.nan_to_num(costs)
+    components, regions = linear_sum_assignment(costs)
+    left = np.setdiff1d(np.arange(costs.shape[1]), regions)
+    # a region is first reached by its cheapest entry
+    cheapest = np.argsort(costs[:, left].min(axis=0), kind="stable")[: num_active - len(costs)]
+    left = left[cheapest]
+    return np.concatenate([regions, left]), np.concatenate([components, costs[:, left].argmin(axis=0)])

@@ -1,0 +1,146 @@
+"""SGR: soft regions gather features into tokens, the tokens reason, and the regions hand the result back.
+
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), sections 3.1 and 3.2. What
+the paper leaves open is marked "ours" at the argument that decides it. Here K counts concept regions, and so tokens,
+and D is the width of a token.
+
+A component takes features (N, C, H, W) and returns them enhanced, with its regions: `GloRe` has the same interface.
+"""
+
+import math
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .positions import PositionConv, cell_centres, sine_code
+
+# A region without mass has no mean and no centroid.
+_TINY = 1e-6
+_REASONING = ("transformer", "graph")
+_AGGREGATIONS = ("mean", "sum")
+
+
+class SemanticReasoning(nn.Module):
+    """Concept regions, latent tokens, reasoning between them, and their way back (Eqs. 1-4)."""
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        num_concepts: int = 512,
+        width: int = 256,
+        xy_code: bool = True,
+        centroid_code: bool = True,
+        reasoning: str = "transformer",
+        num_layers: int = 2,
+        num_heads: int = 8,
+        token_aggregation: str = "mean",
+        start_probability: float = 0.01,
+    ) -> None:
+        """
+        Args:
+            channels: C of the features.
+            num_concepts: K.
+            width: D, a multiple of 4 (ours: 256).
+            xy_code: whether cells know where they lie (Eq. 1).
+            centroid_code: whether tokens know where their regions lie (Eq. 4).
+            reasoning: `transformer`, pre-norm layers with hidden layers of 4 D and a last norm (ours: the order of
+                norms and the hidden width); or `graph`, one graph convolution of GloRe's.
+            num_layers: of the transformer.
+            num_heads: of the transformer (ours: 8).
+            token_aggregation: `mean`, sums over a region divided by its mass (ours: tokens of one size on maps of any
+                size); or `sum`, Eq. 3 as printed.
+            start_probability: of a cell to be in a region, at the start (ours: few cells, so that unions of many
+                regions are not full).
+
+        Raises:
+            ValueError: an unknown reasoning or aggregation, or a width or probability that does not fit.
+        """
+        super().__init__()
+        if reasoning not in _REASONING or token_aggregation not in _AGGREGATIONS:
+            raise ValueError(
+                f"reasoning is '{reasoning}' and token_aggregation '{token_aggregation}'; wanted one of "
+                f"{', '.join(_REASONING)} and one of {', '.join(_AGGREGATIONS)}"
+            )
+        if width % 4 or width % num_heads:
+            raise ValueError(f"width is {width}; wanted a multiple of 4 and of num_heads, {num_heads}")
+        if not 0 < start_probability < 1:
+            raise ValueError(f"start_probability is {start_probability}; wanted more than 0 and less than 1")
+        self.num_concepts, self.centroid_code, self.token_aggregation = num_concepts, centroid_code, token_aggregation
+        self.concepts = PositionConv(channels=channels, out_channels=num_concepts, code=xy_code)
+        self.reduce = PositionConv(channels=channels, out_channels=width, code=xy_code)
+        if reasoning == "graph":
+            self.reason = GraphConvolution(num_nodes=num_concepts, width=width)
+        else:
+            blocks = [Block(width, num_heads, mlp_ratio=4.0, qkv_bias=True) for _ in range(num_layers)]
+            self.reason = nn.Sequential(*blocks, nn.LayerNorm(width))
+        self.back = nn.Conv2d(width, channels, 1)
+        nn.init.constant_(self.concepts.bias, math.log(start_probability / (1 - start_probability)))
+        # at the start the features come out as they went in (ours)
+        nn.init.zeros_(self.back.weight)
+        nn.init.zeros_(self.back.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            x: features (N, C, H, W).
+
+        Returns:
+            The features enhanced (N, C, H, W), and the regions before the sigmoid (N, K, H, W), in single precision.
+        """
+        regions = self.concepts(x).float()
+        weights = self.region_weights(regions)  # P, Eq. 2
+        tokens = self.reason(self.tokens(x, weights))
+        returned = tokens.transpose(1, 2) @ weights.flatten(2).to(tokens.dtype)
+        return x + self.back(returned.view(len(x), -1, *x.shape[-2:])), regions
+
+    @staticmethod
+    def region_weights(regions: Tensor) -> Tensor:
+        """How much each cell belongs to each region, 0 to 1, from what `forward` returns: (N, K, H, W)."""
+        return regions.float().sigmoid()
+
+    def tokens(self, x: Tensor, weights: Tensor) -> Tensor:
+        """The latent tokens before they reason (Eqs. 3 and 4).
+
+        Args:
+            x: features (N, C, H, W).
+            weights: P (N, K, H, W).
+
+        Returns:
+            (N, K, D).
+        """
+        mass = weights.sum(dim=(2, 3)).clamp(min=_TINY)[..., None]
+        shares = weights.flatten(2)
+        if self.token_aggregation == "mean":
+            shares = shares / mass
+        reduced = self.reduce(x).flatten(2)
+        tokens = shares.to(reduced.dtype) @ reduced.transpose(1, 2)
+        if not self.centroid_code:
+            return tokens
+        height, width = weights.shape[-2:]
+        # sums of products, not matrix products: those would run in half precision under autocast
+        along_x = (weights.sum(dim=2) * cell_centres(width, x.device)).sum(dim=2, keepdim=True) / mass
+        along_y = (weights.sum(dim=3) * cell_centres(height, x.device)).sum(dim=2, keepdim=True) / mass
+        centroids = torch.cat([along_x, along_y], dim=2)
+        return tokens + sine_code(centroids, channels=tokens.shape[-1] // 2).flatten(2)
+
+
+class GraphConvolution(nn.Module):
+    """A graph convolution with a learnt adjacency, as in GloRe (Chen et al., CVPR 2019, Eq. 3)."""
+
+    def __init__(self, *, num_nodes: int, width: int) -> None:
+        """
+        Args:
+            num_nodes: of the graph.
+            width: of a node's state.
+        """
+        super().__init__()
+        self.adjacency = nn.Linear(num_nodes, num_nodes, bias=False)
+        self.update = nn.Linear(width, width)
+
+    def forward(self, nodes: Tensor) -> Tensor:
+        """(N, nodes, width) to the same shape: (I - A) V, rectified, times W."""
+        neighbours = self.adjacency(nodes.transpose(1, 2)).transpose(1, 2)
+        return self.update(F.relu(nodes - neighbours))

@@ -1,0 +1,184 @@
+"""Supervision of the concept regions by the connected components of the label map.
+
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3. The union of
+all regions matched to a component is to be the component, and they are to share it out. Letters as in `matching.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..losses.pixel import mean_over_ranks
+from .matching import focal_terms, match, matching_costs
+
+# Under the smallest of a region's odds that matter; above what single precision takes for 0.
+_TINY = 1e-30
+_UNIONS = ("noisy_or", "sum_clamped")
+
+
+class RegionLoss(nn.Module):
+    """Focal and dice loss of unions against components, and likeness of regions of one component (Eq. 6)."""
+
+    def __init__(
+        self,
+        *,
+        regions: str,
+        num_active: int = 64,
+        stride: int = 8,
+        weight: float = 8.0,
+        dice_weight: float = 0.05,
+        cosine_weight: float = 1.0,
+        union: str = "noisy_or",
+    ) -> None:
+        """
+        Args:
+            regions: name of the regions among the features, `res5_regions`.
+            num_active: L, regions of an image that learn.
+            stride: pixels along a side of a cell of the components; regions on another map are resized to theirs.
+            weight: beta, of all terms (ours: 8).
+            dice_weight: rho, of dice beside focal, in costs and losses (ours: 0.05, since focal is far smaller).
+            cosine_weight: gamma (ours: 1); 0 leaves the term out.
+            union: `noisy_or`, one minus the product of what is left of each cell (ours: it has gradients wherever a
+                region has); or `sum_clamped`, the printed sum, at most 1.
+
+        Raises:
+            ValueError: an unknown union, or fewer than 2 active regions.
+        """
+        super().__init__()
+        if union not in _UNIONS:
+            raise ValueError(f"union is '{union}'; wanted one of {', '.join(_UNIONS)}")
+        if num_active < 2:
+            raise ValueError(f"num_active is {num_active}; wanted 2 or more")
+        self.regions, self.num_active, self.stride, self.union = regions, num_active, stride, union
+        self.weight, self.dice_weight, self.cosine_weight = weight, dice_weight, cosine_weight
+
+    def forward(
+        self, features: Mapping[str, Tensor], targets: Tensor, inputs: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """
+        Args:
+            features: `regions` of them is (N, K, h, w), before the sigmoid.
+            targets: (N, H, W) labels, of which the size counts, that of the padded batch.
+            inputs: of the images, each with `components` as `ConnectedComponents` makes them.
+
+        Returns:
+            `loss_region_focal`, `loss_region_dice`, `loss_region_cosine`, weighted; zero, with gradients, where no
+            image has a component.
+
+        Raises:
+            ValueError: inputs without components, or with more of them than L - 1; or fewer regions than L.
+        """
+        logits = features[self.regions]
+        self._check(logits, inputs)
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = logits.float()
+            counts = [len(x["components"]) - 1 for x in inputs]
+            size = [-(-side // self.stride) for side in targets.shape[-2:]]
+            valid, components = _stack(inputs, max(counts), size, logits.device)
+            if logits.shape[-2:] != valid.shape[-2:]:
+                logits = F.interpolate(logits, size=valid.shape[-2:], mode="bilinear", align_corners=False)
+            logits, valid, components = logits.flatten(2), valid.flatten(1), components.flatten(2)
+            active, owners = self._match(logits, components, valid, counts)
+            chosen = logits.gather(1, active[..., None].expand(-1, -1, logits.shape[-1]))
+            # (N, M, L): which region belongs to which component; owners of -1 belong to none
+            belongs = owners[:, None] == torch.arange(components.shape[1], device=owners.device)[:, None]
+            terms = self._union_terms(chosen, belongs.float(), components, valid, sum(counts))
+            if self.cosine_weight:
+                terms["cosine"] = self.cosine_weight * _likeness(chosen, owners, valid)
+        return {f"loss_region_{name}": self.weight * value for name, value in terms.items()}
+
+    def _check(self, logits: Tensor, inputs: Sequence[Mapping[str, Tensor]]) -> None:
+        if any("components" not in x for x in inputs):
+            raise ValueError(
+                "the regions' loss wants `components` with every image; give the training mapper "
+                "label_targets.components, or leave the loss out"
+            )
+        if logits.shape[1] < self.num_active:
+            raise ValueError(f"there are {logits.shape[1]} regions; wanted num_active, {self.num_active}, or more")
+        most = max(len(x["components"]) - 1 for x in inputs)
+        if most >= self.num_active:
+            raise ValueError(f"an image has {most} components; wanted fewer than num_active, {self.num_active}")
+
+    def _match(self, logits: Tensor, components: Tensor, valid: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
+        """Active regions and their components, (N, L) each; components of -1 where an image has none."""
+        active = np.zeros((len(counts), self.num_active), dtype=np.int64)
+        owners = np.full_like(active, -1)
+        if any(counts):
+            costs = matching_costs(logits, components, valid, dice_weight=self.dice_weight).cpu().numpy()
+            for place, (cost, count) in enumerate(zip(costs, counts, strict=True)):
+                if count:
+                    active[place], owners[place] = match(cost[:count], self.num_active)
+        both = torch.from_numpy(np.stack([active, owners])).to(logits.device, non_blocking=True)
+        return both[0], both[1]
+
+    def _union_terms(
+        self, chosen: Tensor, belongs: Tensor, components: Tensor, valid: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """Focal and dice, summed over components, divided by their number.
+
+        Args:
+            chosen: (N, L, P) before the sigmoid.
+            belongs: (N, M, L), 1 where a region belongs to a component.
+            components: (N, M, P).
+            valid: (N, P).
+            count: components of the batch, all others are padding.
+        """
+        union = union_logits(chosen, belongs, self.union)
+        exists = belongs.any(dim=2).float()
+        normaliser = mean_over_ranks(chosen.new_full((), count)).clamp(min=1e-6)
+        valid = valid[:, None]
+        inside, outside = focal_terms(union)
+        focal = (components * inside + (valid - components) * outside).sum(dim=2) / valid.sum(dim=2).clamp(min=1e-6)
+        probabilities = union.sigmoid()
+        overlap, mass = (probabilities * components).sum(dim=2), (probabilities * valid).sum(dim=2)
+        dice = 1 - (2 * overlap + 1) / (mass + components.sum(dim=2) + 1)
+        return {
+            "focal": (focal * exists).sum() / normaliser,
+            "dice": self.dice_weight * (dice * exists).sum() / normaliser,
+        }
+
+
+def union_logits(regions: Tensor, belongs: Tensor, union: str = "noisy_or") -> Tensor:
+    """The union of the regions of each component, before the sigmoid.
+
+    Args:
+        regions: (N, L, P) before the sigmoid.
+        belongs: (N, M, L), 1 where a region belongs to a component.
+        union: see `RegionLoss`.
+
+    Returns:
+        (N, M, P).
+    """
+    if union == "sum_clamped":
+        return torch.logit((belongs @ regions.sigmoid()).clamp(1e-6, 1 - 1e-6))
+    # s = -log(1 - u) is a sum; the logit of u is log(exp(s) - 1), here so that neither end overflows
+    s = (belongs @ F.softplus(regions)).clamp(min=_TINY)
+    return s + torch.log(-torch.expm1(-s))
+
+
+def _stack(
+    inputs: Sequence[Mapping[str, Tensor]], most: int, size: Sequence[int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Valid shares (N, h, w) and components (N, M, h, w), padded with zeros to a size."""
+    maps = [x["components"].to(device, non_blocking=True) for x in inputs]
+    batch = torch.zeros(len(maps), 1 + max(most, 1), *size, device=device)
+    for one, x in zip(batch, maps, strict=True):
+        one[: len(x), : x.shape[1], : x.shape[2]] = x
+    return batch[:, 0], batch[:, 1:]
+
+
+def _likeness(chosen: Tensor, owners: Tensor, valid: Tensor) -> Tensor:
+    """Mean cosine similarity of all pairs of regions of one component, over the pairs of the batch.
+
+    Args:
+        chosen: (N, L, P) before the sigmoid.
+        owners: (N, L) components, -1 for none.
+        valid: (N, P).
+    """
+    maps = F.normalize(chosen.sigmoid() * valid[:, None], dim=2, eps=1e-6)
+    pairs = (owners[:, :, None] == owners[:, None]) & (owners[:, :, None] >= 0)
+    pairs = pairs.float().triu(diagonal=1)
+    return ((maps @ maps.mT) * pairs).sum() / mean_over_ranks(pairs.sum()).clamp(min=1e-6)

@@ -1,0 +1,96 @@
+"""The metrics of tokens: known answers, cells that do not fit the pixels, and the evaluator."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from pycocotools import mask as rle
+
+from tokenseg.evaluation.token_metrics import (
+    ClassMasks,
+    InstanceMasks,
+    TokenMetrics,
+    diversity,
+    region_histograms,
+    semantics,
+)
+
+
+def stripes(count, size=(8, 12)):
+    """(count, H, W) masks of vertical stripes of the same width."""
+    columns = torch.arange(size[1]) * count // size[1]
+    return (columns == torch.arange(count)[:, None, None]).expand(count, *size)
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_one_hot_regions(count):
+    regions = stripes(count).float().repeat(2, 1, 1)
+    found = region_histograms(regions, stripes(count), (1.0, 1.0))
+    assert semantics(found) == pytest.approx(0) and diversity(found) == pytest.approx(1 - 1 / count)
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_uniform_regions(count):
+    found = region_histograms(torch.full((5, 4, 6), 0.3), stripes(count), (2.0, 2.0))
+    assert semantics(found) == pytest.approx(math.log(count)) and diversity(found) == pytest.approx(0, abs=1e-12)
+
+
+def test_cells_vote_by_area():
+    masks = torch.zeros(2, 3, 10, dtype=torch.bool)
+    masks[0, :, :4] = True
+    masks[1, :2, 4:] = True  # the rest is ignored
+    regions = torch.tensor([[[1.0, 0, 0]], [[0, 1, 1]], [[1e-9, 0, 0]]])
+    # one cell is 3 x 5 pixels: the first holds 12 of class 0 and 2 of class 1; the third lies outside the image
+    found = region_histograms(regions, masks, (3.0, 5.0))
+    torch.testing.assert_close(found, torch.tensor([[12 / 14, 2 / 14], [0, 1]]))
+
+
+def test_cells_of_broken_size():
+    masks = stripes(2, size=(2, 7))
+    found = region_histograms(torch.tensor([[[1.0, 0]]]), masks, (2.0, 4.5))
+    torch.testing.assert_close(found, torch.tensor([[4 / 4.5, 0.5 / 4.5]]))  # four columns of class 0
+
+
+def evaluate(masks, records, outputs):
+    evaluator = TokenMetrics(masks=masks)
+    evaluator.reset()
+    evaluator.process(records, outputs)
+    return evaluator.evaluate()
+
+
+def test_classes_of_a_data_set(toy_dataset):
+    records = DatasetCatalog.get(toy_dataset)[:2]
+    outputs = []
+    for record, size in zip(records, [(32, 32), (40, 48)], strict=True):
+        masks = ClassMasks(dataset_name=toy_dataset)(record)
+        assert masks.shape == (3, *size) and not masks[:, 0].any()  # the top row is ignored
+        outputs.append({"regions": torch.from_numpy(masks).float(), "region_cell": (1.0, 1.0)})
+    got = evaluate(ClassMasks(dataset_name=toy_dataset), records, outputs)
+    assert got == {"tokens_class": {"S_C": 0, "D_C": pytest.approx(2 / 3), "S_C_of_max": 0, "images": 2}}
+
+
+def test_instances_without_crowds_and_images_without_things(monkeypatch):
+    square = rle.encode(np.asfortranarray(np.arange(8) < 4)[None].repeat(4, 0).astype(np.uint8, order="F"))
+    other = [[4.0, 0.0, 8.0, 0.0, 8.0, 4.0, 4.0, 4.0]]
+    annotations = [
+        {"segmentation": square, "iscrowd": 0},
+        {"segmentation": other},
+        {"segmentation": other, "iscrowd": 1},
+    ]
+    records = [
+        {"file_name": "a", "height": 4, "width": 8, "annotations": annotations},
+        {"file_name": "b", "height": 4, "width": 8, "annotations": []},
+    ]
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: records)
+    output = {"regions": torch.tensor([[[1.0, 1]], [[1, 0]]]), "region_cell": (4.0, 4.0)}
+    got = evaluate(InstanceMasks(dataset_name="any"), records, [output, output])["tokens_instance"]
+    # histograms (1/2, 1/2) and (1, 0)
+    assert got["images"] == 1 and got["S_I"] == pytest.approx(math.log(2) / 2)
+    assert got["S_I_of_max"] == pytest.approx(0.5) and got["D_I"] == pytest.approx(2 * 0.25**2)
+
+
+def test_outputs_without_regions():
+    with pytest.raises(ValueError, match=r"wanted model\.region_outputs=true"):
+        TokenMetrics(masks=lambda _: np.zeros((1, 2, 2), dtype=bool)).process([{}], [{}])

@@ -1,0 +1,100 @@
+"""What SGR adds to the dilated FCN, part by part: a training step and inference of the whole model.
+
+A ResNet-101 with output stride 8 on random pixels, and label maps of smooth regions, about as many classes in each as
+ADE20K has. `targets` is what the loader's workers do beside the step. The component alone runs against a plain
+rendering of its equations. Overrides change the config, as in `dataset.crop=256` or `sgr.num_concepts=64`.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from detectron2.config import instantiate
+from torch.nn import functional as F
+
+from reference import sgr as plain
+from tokenseg.overrides import load_config
+from tokenseg.sgr import region_loss
+
+from . import Duel, Profile, inference, training_step
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs/sgr/fcn_sgr_resnet_101_ade20k_512_160k.py"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
+    parser.add_argument("--classes", type=int, default=12, help="classes of a label map (default 12)")
+
+
+def cases(args: argparse.Namespace) -> dict[str, Callable[[], Profile | Duel]]:
+    return {
+        "step parts": lambda: _profile(args, training=True),
+        "inference parts": lambda: _profile(args, training=False),
+        "component step": lambda: _component(args, training=True),
+        "component inference": lambda: _component(args, training=False),
+    }
+
+
+def _labels(args: argparse.Namespace, side: int) -> torch.Tensor:
+    """(N, H, W) maps of smooth regions: the largest of some blurred noises at each pixel."""
+    noise = torch.randn(args.batch, args.classes, side // 32, side // 32)
+    return F.interpolate(noise, size=(side, side), mode="bicubic").argmax(dim=1)
+
+
+def _profile(args: argparse.Namespace, *, training: bool) -> Profile:
+    cfg = load_config(str(CONFIG), args.overrides)
+    model = instantiate(cfg.model).to(args.device).train(training)
+    side, component = cfg.dataset.crop, model.backbone.components["res5"]
+    workers = SimpleNamespace(targets=instantiate(cfg.dataloader.train.mapper.label_targets)["components"])
+    labels = _labels(args, side)
+    images = torch.randint(0, 256, (args.batch, 3, side, side), dtype=torch.uint8)
+
+    def step() -> torch.Tensor:
+        records = [
+            {"image": image, "sem_seg": label, "components": workers.targets(label.numpy())}
+            for image, label in zip(images, labels, strict=True)
+        ]
+        return sum(model(records).values())
+
+    parts = {
+        "backbone": [model.backbone.backbone],
+        "SGR: regions": [component.concepts],
+        "SGR: tokens": [component.reduce, (component, "tokens")],
+        "SGR: reasoning": [component.reason],
+        "SGR: back": [component.back],
+        "SGR: what joins these": [component],
+        "head": [model.sem_seg_head],
+    }
+    if not training:
+        pixels = torch.randn(args.batch, 3, side, side, device=args.device)
+        return Profile(run=inference(lambda: model.sem_seg_head(model.backbone(pixels))), parts=parts)
+    regions = model.extra_losses["regions"]
+    parts |= {
+        "auxiliary head": [model.extra_losses["auxiliary"]],
+        "targets": [(workers, "targets")],
+        "matching: costs": [(region_loss, "matching_costs")],
+        "matching: assignment": [(region_loss, "match")],
+        "losses": [regions],
+    }
+    return Profile(run=training_step(step, model.parameters()), parts=parts)
+
+
+def _component(args: argparse.Namespace, *, training: bool) -> Duel:
+    cfg = load_config(str(CONFIG), args.overrides)
+    channels, side = cfg.pyramid.channels[3], cfg.dataset.crop // 8
+    component = instantiate(cfg.model.backbone.components.res5).to(args.device)
+    torch.nn.init.normal_(component.back.weight, std=0.01)  # as trained: at zero no gradient would come through
+    x = torch.randn(args.batch, channels, side, side, device=args.device)
+    if not training:
+        return Duel(
+            ours=inference(lambda: list(component(x))),
+            rival=inference(lambda: list(plain.semantic_reasoning(x, component))),
+        )
+    target = torch.randn_like(x)
+    parameters = [*component.parameters(), x.requires_grad_()]
+    return Duel(
+        ours=training_step(lambda: (component(x)[0] * target).mean(), parameters),
+        rival=training_step(lambda: (plain.semantic_reasoning(x, component)[0] * target).mean(), parameters),
+    )
