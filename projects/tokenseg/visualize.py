@@ -56,10 +56,12 @@ def outline(image: np.ndarray, mask: np.ndarray, color: Sequence[int] = (255, 60
 
 
 def captioned(panel: np.ndarray, text: str, *, side: int = 256) -> np.ndarray:
-    """An (h, w, 3) uint8 RGB image, its longer side made `side` pixels long, under a line of text."""
+    """An (h, w, 3) uint8 RGB image, its longer side made `side` pixels long, under a line of text that fits."""
     fitted = _fit(panel, side)
     line = np.full((24, fitted.shape[1], 3), 255, dtype=np.uint8)
-    cv2.putText(line, text, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA)
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    scale = 0.5 * min(1.0, (fitted.shape[1] - 8) / max(width, 1))
+    cv2.putText(line, text, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, scale, (30, 30, 30), 1, cv2.LINE_AA)
     return np.concatenate([line, fitted])
 
 
