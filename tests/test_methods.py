@@ -7,6 +7,7 @@ import torch
 from detectron2.config import LazyCall, LazyConfig, instantiate
 
 from tokenseg.data.components import ConnectedComponents
+from tokenseg.engine.trainer import autocast
 from tokenseg.inference.policy import SlidingWindow, WholeImage
 from tokenseg.overrides import load_config
 
@@ -55,6 +56,14 @@ METHODS = {
     "structtoken_pwe": ("structtoken/structtoken_pwe_vit_t_ade20k_512_160k", VIT),
     "per_pixel": ("structtoken/per_pixel_vit_t_ade20k_512_160k", VIT),
     "ecenet_swin": ("ecenet/ecenet_swin_b_ade20k_640_160k", [*SWIN, "model.sem_seg_head.width=16"]),
+    "ecenet_resnet": (
+        "ecenet/ecenet_resnet_101_ade20k_512_160k",
+        [
+            "pyramid={model_name: resnet18d, channels: [8, 16, 32, 64]}",
+            "model.backbone.timm_args={channels: [8, 16, 32, 64]}",
+            "model.sem_seg_head.width=16",
+        ],
+    ),
     "ecenet_vit": ("ecenet/ecenet_vit_b_ade20k_512_160k", [*VIT_TAPS, "model.sem_seg_head.width=16"]),
     "segvit": ("segvit/segvit_vit_b_ade20k_512_160k", SEGVIT_LEVELS),
     "segvit_gated": ("segvit/segvit_gated_vit_b_ade20k_512_160k", SEGVIT_LEVELS),
@@ -85,8 +94,9 @@ def model(request):
 
 
 def batch(*labels, size=(64, 64)):
-    """Training inputs with the label maps given: a number fills one, None draws one."""
-    maps = [torch.randint(0, 5, size) if label is None else torch.full(size, label) for label in labels]
+    """Training inputs with the label maps given: a number fills one, None draws one, or the map itself."""
+    drawn = [torch.randint(0, 5, size) if label is None else label for label in labels]
+    maps = [label if isinstance(label, torch.Tensor) else torch.full(size, label) for label in drawn]
     components = ConnectedComponents(num_active=8)
     return [
         {
@@ -98,9 +108,21 @@ def batch(*labels, size=(64, 64)):
     ]
 
 
-@pytest.mark.parametrize("labels", [(None, None), (255, 255), (255, None), (2, 2)])
-def test_every_parameter_gets_a_finite_gradient(model, labels):
-    losses = model.train()(batch(*labels))
+@pytest.mark.parametrize(
+    ("labels", "size", "dtype"),
+    [
+        ((None, None), (64, 64), None),
+        ((255, 255), (64, 64), None),
+        ((255, None), (64, 64), None),
+        ((2, 2), (64, 64), None),
+        ((255, 2), (33, 130), None),
+        ((255, 2), (64, 64), torch.bfloat16),
+        ((255, None), (64, 64), torch.float16),
+    ],
+)
+def test_every_parameter_gets_a_finite_gradient(model, labels, size, dtype):
+    with autocast(torch.device("cpu"), dtype):
+        losses = model.train()(batch(*labels, size=size))
     total = sum(losses.values())
     assert torch.isfinite(total)
     total.backward()

@@ -12,4 +12,3 @@ model.backbone.update(
 model.sem_seg_head.update(width=64, dropout=0.0, norm="BN")
 model.inference.stride = 64
 train.output_dir = "./output/shape_scenes_ecenet"
-optimizer.lr = 2e-3  # of 1e-3 and 2e-3 the better one for this and its rival

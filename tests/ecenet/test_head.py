@@ -51,9 +51,11 @@ ODD = [(13, 9), (7, 5), (4, 3), (2, 2)]
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("sizes", [HIERARCHICAL, DILATED, ODD])
-def test_the_head_follows_the_equations(sizes, training):
-    head, features = make_head(dropout=0.0).train(training), make_features(*sizes)
+@pytest.mark.parametrize(
+    ("sizes", "args"), [(HIERARCHICAL, {}), (DILATED, {}), (ODD, {}), (ODD, dict(reconstructions=None))]
+)
+def test_the_head_follows_the_equations(sizes, args, training):
+    head, features = make_head(dropout=0.0, **args).train(training), make_features(*sizes)
     for module in head.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
@@ -158,13 +160,49 @@ ABLATIONS = {
 }
 
 
+# By ablation: FR, its weight, sigmoid of its excitation, updater, and attention to the unlike.
+FULL = (True, 0.2, True, GatedClassUpdater, False)
+BUILT = {
+    "no reconstruction": (False, *FULL[1:]),
+    "no diversity loss": (True, 0, *FULL[2:]),
+    "lambda 0.1": (True, 0.1, *FULL[2:]),
+    "lambda 0.5": (True, 0.5, *FULL[2:]),
+    "plus": (*FULL[:3], PlusClassUpdater, False),
+    "as released": (True, 0.2, False, GatedClassUpdater, True),
+}
+
+
+@pytest.mark.parametrize("config", ["ecenet/ecenet_swin_b_ade20k_640_160k", "shape_scenes/ecenet"])
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_ablations_build_and_are_in_the_readme(name):
+def test_ablations_build_and_are_in_the_readme(name, config):
     overrides = ABLATIONS[name]
     with torch.device("meta"):
-        config = load_config(str(ROOT / "configs/ecenet/ecenet_swin_b_ade20k_640_160k.py"), overrides)
-        head = instantiate(config.model.sem_seg_head)
-    assert (head.reconstructions is None) == (name == "no reconstruction")
-    assert isinstance(head.updaters[0], PlusClassUpdater) == (name == "plus")
-    readme = (ROOT / "projects/tokenseg/ecenet/README.md").read_text()
-    assert all(override in readme for override in overrides)
+        head = instantiate(load_config(str(ROOT / f"configs/{config}.py"), overrides).model.sem_seg_head)
+    parts, weight, sigmoid, updater, unlike = BUILT[name]
+    assert (head.reconstructions is not None, head.diversity_weight) == (parts, weight)
+    assert not parts or head.reconstructions[0].recalibrate.sigmoid == sigmoid
+    assert type(head.updaters[0]) is updater and head.attentions[0].reverse_similarity == unlike
+    words = (ROOT / "projects/tokenseg/ecenet/README.md").read_text().replace("`", " ").replace("'", " ").split()
+    assert all(override in words for override in overrides)
+
+
+# The finest grid of the class extraction, ours and in the paper's models.
+@pytest.mark.parametrize(
+    ("config", "grid"),
+    [
+        ("ecenet_resnet_101_ade20k_512_160k", 13),
+        ("ecenet_swin_b_ade20k_640_160k", 13),
+        ("ecenet_swin_l_ade20k_640_160k", 13),
+        ("ecenet_vit_b_ade20k_512_160k", 13),
+        ("ecenet_swin_l_pascal_context_59_480_80k", 11),
+        ("ecenet_swin_l_cityscapes_1024_160k", 13),
+    ],
+)
+def test_what_parameter_counts_do_not_tell(config, grid):
+    with torch.device("meta"):
+        head = instantiate(load_config(str(ROOT / f"configs/ecenet/{config}.py")).model.sem_seg_head)
+    assert {part.grids[-1] for part in head.extractions} == {grid}
+    assert head.mask_loss.weights == {"focal": 5.0, "dice": 2.0}
+    assert head.coarsest_mask[0].weight.shape == (256, 64, 1, 1) and head.coarsest_mask[0].bias is None
+    assert all(part.num_heads == 4 and part.query[1].bias is not None for part in head.attentions)
+    assert isinstance(head.classify[0], torch.nn.Dropout2d) and head.classify[0].p == 0.1

@@ -16,7 +16,7 @@ GRIDS = (1, 2, 3, 6)
 
 
 class Decoded(NamedTuple):
-    """Scores (N, K, H, W), the stages' masks, and their diverse features."""
+    """Scores (N, K, H, W), the stages' masks, and their diverse features, none without reconstruction."""
 
     scores: Tensor
     masks: list[Tensor]
@@ -127,10 +127,12 @@ def decode(maps: list[Tensor], w: Weights, *, num_heads: int = 4, training: bool
         num_heads: of the attention.
         training: whether batch norms go by the batch.
     """
-    pairs = [reconstruct(x, w / "reconstructions" / place, training) for place, x in enumerate(maps)]
+    diverse = []
+    if "reconstructions" in w:
+        pairs = [reconstruct(x, w / "reconstructions" / place, training) for place, x in enumerate(maps)]
+        maps, diverse = [x for x, _ in pairs], [apart for _, apart in pairs]
     stages = [
-        conv(layer_norm(x, w / "unify" / place / 0, 1e-6), w / "unify" / place / 1)
-        for place, (x, _) in enumerate(pairs)
+        conv(layer_norm(x, w / "unify" / place / 0, 1e-6), w / "unify" / place / 1) for place, x in enumerate(maps)
     ]
     masks = [conv(conv(stages[-1], w / "coarsest_mask" / 0), w / "coarsest_mask" / 1)]  # Eq. 4
     embeddings = extract(masks[0], w / "extractions" / 0)
@@ -150,14 +152,14 @@ def decode(maps: list[Tensor], w: Weights, *, num_heads: int = 4, training: bool
     dense = conv(fused, w / "classify" / 1)
     own = torch.diagonal(linear(embeddings, w / "confidence" / "classify").softmax(dim=2), dim1=1, dim2=2)
     scores = dense + own[:, :, None, None] * torch.sigmoid(sum(resized(mask, size) for mask in masks))
-    return Decoded(scores, masks, [diverse for _, diverse in pairs])
+    return Decoded(scores, masks, diverse)
 
 
 def loss(decoded: Decoded, labels: Tensor) -> Tensor:
     """Eqs. 11 and 12 where every pixel has a label: cross entropy, 5 focal and 2 dice on the sum of all masks but the
     finest, 0.2 diversity."""
     total = F.cross_entropy(resized(decoded.scores, labels.shape[1:]), labels)
-    total = total + 0.2 * sum(diversity_loss(diverse) for diverse in decoded.diverse) / len(decoded.diverse)
+    total = total + 0.2 * sum(diversity_loss(diverse) for diverse in decoded.diverse) / max(len(decoded.diverse), 1)
     size = decoded.scores.shape[2:]
     masks = resized(sum(resized(mask, size) for mask in decoded.masks[1:]), labels.shape[1:])
     focal, dice, count = 0, 0, 0

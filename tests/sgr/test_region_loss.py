@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tokenseg.sgr.matching import focal_terms, match, matching_costs
+from tokenseg.losses.mask import focal_terms
+from tokenseg.sgr.matching import match, matching_costs
 from tokenseg.sgr.region_loss import RegionLoss, union_logits
 
 SURE = 40.0

@@ -13,4 +13,4 @@ def test_every_case_runs_with_equal_outputs(load_tool, capsys):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {row["case"] for row in rows} == {"head step", "head inference", "profile fp32", "profile bf16"}
     parts = [row["part"] for row in rows if row["case"] == "profile fp32"]
-    assert parts[0] == "backbone" and parts[-1] == "all" and len(parts) == 14
+    assert parts[0] == "backbone" and parts[-1] == "all" and len(parts) == 16

@@ -91,7 +91,7 @@ def _profile(args: argparse.Namespace, dtype: torch.dtype | None) -> Profile:
 
 def _parts(head: nn.Module) -> dict[str, list]:
     return {
-        "reconstruction": [*head.reconstructions],
+        "reconstruction": [*(head.reconstructions or [])],
         "to one width": [*head.unify],
         "first mask": [head.coarsest_mask],
         "semantics attention": [*head.attentions],
@@ -99,6 +99,8 @@ def _parts(head: nn.Module) -> dict[str, list]:
         "ghost upscaling": [*head.upscales],
         "joint convolution": [head.fuse],
         "classification": [head.classify],
+        "combined prediction": [(head_file, "combined_prediction")],
+        "maps, masks resized": [(head_file, "_resize")],
         "cross entropy": [(head_file, "pixel_cross_entropy")],
         "focal, dice": [head.mask_loss],
         "diversity loss": [(head_file, "diversity_loss")],

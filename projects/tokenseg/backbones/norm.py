@@ -1,6 +1,6 @@
 """Batch normalisation of a finished model in another kind."""
 
-import torch
+import torch.distributed as dist
 from detectron2.layers import NaiveSyncBatchNorm
 from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ def convert_batch_norm(model: nn.Module, kind: str) -> nn.Module:
 
     Args:
         model: is changed; use what is returned.
-        kind: `BN` as it is, `SyncBN` over the batches of all processes (on the CPU too), or `FrozenBN`, which keeps its
-            statistics and has no parameters.
+        kind: `BN` as it is, `SyncBN` over the batches of all processes, which on the CPU have to be there already, or
+            `FrozenBN`, which keeps its statistics and has no parameters.
 
     Raises:
         ValueError: another kind.
@@ -24,8 +24,9 @@ def convert_batch_norm(model: nn.Module, kind: str) -> nn.Module:
     if kind == "FrozenBN":
         return freeze_batch_norm_2d(model)
     if kind == "SyncBN":
-        # torch's own refuses the CPU
-        return convert_sync_batchnorm(model) if torch.cuda.is_available() else _synchronise_on_cpu(model)
+        # torch's own refuses the CPU where there are several processes, which talk by gloo there
+        on_cpu = dist.is_initialized() and dist.get_backend() == "gloo"
+        return _synchronise_on_cpu(model) if on_cpu else convert_sync_batchnorm(model)
     return model
 
 

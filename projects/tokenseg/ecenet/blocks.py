@@ -126,7 +126,8 @@ def ghost_upscales(*, width: int, steps: int) -> nn.Sequential:
 class JointConvolution(nn.Conv2d):
     """A convolution of maps as if they were concatenated, which they are not: the sum of one convolution of each.
 
-    At Swin-B's 640 pixels the concatenation is the largest map of the head, and the CPU convolves its parts faster.
+    At Swin-B's 640 pixels the concatenation is one of the two largest maps of the head, and the CPU convolves its parts
+    faster.
     """
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:

@@ -160,6 +160,24 @@ def masks_at_pixels(
     return chosen.flatten(1), labels == pairs.classes[:, None], labels != ignore_value
 
 
+def focal_terms(logits: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> tuple[Tensor, Tensor]:
+    """The focal loss of every pixel, were it inside what is wanted, and were it outside; shaped as the logits.
+
+    Args:
+        logits: before the sigmoid, of any shape.
+        alpha: weight of pixels inside, 1 - alpha of those outside.
+        gamma: how strongly easy pixels are discounted.
+    """
+    # 1 - p_t and -log p_t, each by a function that neither overflows nor cancels
+    inside = alpha * torch.sigmoid(-logits).pow(gamma) * F.softplus(-logits)
+    return inside, (1 - alpha) * torch.sigmoid(logits).pow(gamma) * F.softplus(logits)
+
+
+def dice(overlap: Tensor, areas: Tensor) -> Tensor:
+    """One minus the dice overlap, smoothed by one pixel, of what two masks share and the sum of their areas."""
+    return 1 - (2 * overlap + 1) / (areas + 1)
+
+
 def focal_loss(
     logits: Tensor, masks: Tensor, valid: Tensor, *, normaliser: Tensor | float, alpha: float = 0.25, gamma: float = 2.0
 ) -> Tensor:
@@ -170,19 +188,19 @@ def focal_loss(
         masks: (M, P) of bool, the wanted masks.
         valid: (M, P) of bool, pixels that count.
         normaliser: what the sum over masks is divided by; more than 0.
-        alpha: weight of pixels inside a mask, 1 - alpha of those outside.
-        gamma: how strongly easy pixels are discounted.
+        alpha: as in `focal_terms`.
+        gamma: as in `focal_terms`.
     """
     logits = logits.float()
     toward_truth = torch.where(masks, logits, -logits)
     weights = torch.where(masks, alpha, 1 - alpha) * valid / valid.sum(dim=1, keepdim=True).clamp(min=1)
-    # 1 - p_t and -log p_t, each by a function that neither overflows nor cancels
+    # `focal_terms` of what is wanted alone, in half the memory
     pixels = torch.sigmoid(-toward_truth).pow(gamma) * F.softplus(-toward_truth)
     return (pixels * weights).sum() / normaliser
 
 
 def dice_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, normaliser: Tensor | float) -> Tensor:
-    """One minus the dice overlap of each mask, smoothed by one pixel, summed over masks, divided by the normaliser.
+    """`dice` of each mask, summed over masks, divided by the normaliser.
 
     Args:
         logits: (M, P) before the sigmoid.
@@ -192,7 +210,7 @@ def dice_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, normaliser: Tenso
     """
     inside = logits.float().sigmoid() * valid
     overlap = (inside * masks).sum(dim=1)
-    return (1 - (2 * overlap + 1) / (inside.sum(dim=1) + masks.sum(dim=1) + 1)).sum() / normaliser
+    return dice(overlap, inside.sum(dim=1) + masks.sum(dim=1)).sum() / normaliser
 
 
 def class_targets(

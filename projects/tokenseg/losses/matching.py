@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from .mask import MaskPrediction, Pairs, check_terms
+from .mask import MaskPrediction, Pairs, check_terms, dice, focal_terms
 
 
 class HungarianAssigner:
@@ -85,14 +85,14 @@ def focal_costs(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 
         logits: (..., Q, P) before the sigmoid, in single precision.
         masks: (..., T, P) of bool, the wanted masks, False where a pixel does not count.
         valid: (..., P) of bool, pixels that count.
-        alpha: as in `focal_loss`.
-        gamma: as in `focal_loss`.
+        alpha: as in `focal_terms`.
+        gamma: as in `focal_terms`.
 
     Returns:
         (..., Q, T).
     """
-    inside = alpha * torch.sigmoid(-logits).pow(gamma) * F.softplus(-logits)
-    outside = (1 - alpha) * torch.sigmoid(logits).pow(gamma) * F.softplus(logits) * valid[..., None, :]
+    inside, outside = focal_terms(logits, alpha=alpha, gamma=gamma)
+    outside = outside * valid[..., None, :]
     by_mask = (inside - outside) @ masks.to(logits.dtype).transpose(-1, -2)
     return (by_mask + outside.sum(dim=-1, keepdim=True)) / valid.sum(dim=-1).clamp(min=1)[..., None, None]
 
@@ -101,8 +101,7 @@ def dice_costs(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
     """The dice loss of every token's mask for every wanted mask; arguments and shapes as in `focal_costs`."""
     inside = logits.sigmoid() * valid[..., None, :]
     overlap = inside @ masks.to(logits.dtype).transpose(-1, -2)
-    areas = inside.sum(dim=-1)[..., :, None] + masks.sum(dim=-1)[..., None, :]
-    return 1 - (2 * overlap + 1) / (areas + 1)
+    return dice(overlap, inside.sum(dim=-1)[..., :, None] + masks.sum(dim=-1)[..., None, :])
 
 
 def _match(costs: Tensor, present: Tensor, device: torch.device) -> Pairs:

@@ -8,14 +8,8 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn import functional as F
 
-
-def focal_terms(logits: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> tuple[Tensor, Tensor]:
-    """The focal loss of every cell, were it inside what is wanted, and were it outside; shaped as the logits."""
-    probabilities = logits.sigmoid()
-    inside = alpha * (1 - probabilities).pow(gamma) * F.softplus(-logits)
-    return inside, (1 - alpha) * probabilities.pow(gamma) * F.softplus(logits)
+from ..losses.mask import dice, focal_terms
 
 
 @torch.no_grad()
@@ -38,8 +32,7 @@ def matching_costs(regions: Tensor, components: Tensor, valid: Tensor, *, dice_w
         masses = torch.cat([outside, probabilities], dim=1) @ valid[..., None]
         all_outside, masses = masses.mT.chunk(2, dim=2)
         focal = (by_focal + all_outside) / valid.sum(dim=1).clamp(min=1e-6)[:, None, None]
-        dice = 1 - (2 * overlap + 1) / (masses + components.sum(dim=2, keepdim=True) + 1)
-        return focal + dice_weight * dice
+        return focal + dice_weight * dice(overlap, masses + components.sum(dim=2, keepdim=True))
 
 
 def match(costs: np.ndarray, num_active: int) -> tuple[np.ndarray, np.ndarray]:

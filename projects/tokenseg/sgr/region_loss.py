@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..losses.mask import dice, focal_terms
 from ..losses.pixel import mean_over_ranks
-from .matching import focal_terms, match, matching_costs
+from .matching import match, matching_costs
 
 # Under the smallest of a region's odds that matter; above what single precision takes for 0.
 _TINY = 1e-30
@@ -134,10 +135,10 @@ class RegionLoss(nn.Module):
         focal = (components * inside + (valid - components) * outside).sum(dim=2) / valid.sum(dim=2).clamp(min=1e-6)
         probabilities = union.sigmoid()
         overlap, mass = (probabilities * components).sum(dim=2), (probabilities * valid).sum(dim=2)
-        dice = 1 - (2 * overlap + 1) / (mass + components.sum(dim=2) + 1)
+        each = dice(overlap, mass + components.sum(dim=2))
         return {
             "focal": (focal * exists).sum() / normaliser,
-            "dice": self.dice_weight * (dice * exists).sum() / normaliser,
+            "dice": self.dice_weight * (each * exists).sum() / normaliser,
         }
 
 
