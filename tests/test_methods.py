@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import LazyCall, LazyConfig, instantiate
+from torch import nn
 
 from tokenseg.data.components import ConnectedComponents
 from tokenseg.engine.trainer import autocast
 from tokenseg.inference.policy import SlidingWindow, WholeImage
 from tokenseg.overrides import load_config
+from tokenseg.sgr.glore import GloRe
+from tokenseg.sgr.reasoning import SemanticReasoning
 
 ROOT = Path(__file__).resolve().parents[1]
 # Every experiment; templates are in common/ or called model.py.
@@ -85,7 +88,14 @@ def tiny_model(name):
     cfg = load_config(str(ROOT / f"configs/{config}.py"), ["dataset.crop=64", "dataset.num_classes=5", *overrides])
     cfg.model.inference = LazyCall(SlidingWindow)(window=64, stride=43)
     torch.manual_seed(0)
-    return instantiate(cfg.model)
+    model = instantiate(cfg.model)
+    for module in model.modules():
+        # these begin by doing nothing
+        if isinstance(module, SemanticReasoning):
+            nn.init.normal_(module.back.weight, std=0.1)
+        elif isinstance(module, GloRe):
+            nn.init.ones_(module.back[1].weight)
+    return model
 
 
 @pytest.fixture(params=METHODS)

@@ -79,6 +79,13 @@ def test_further_losses_stand_beside_the_heads(pair):
     assert set(losses) == {"loss_sem_seg", "loss_extra"} and losses["loss_extra"].item() == 2
 
 
+def test_losses_of_one_name_are_refused(pair):
+    parts = dict(backbone=pair[0].backbone, sem_seg_head=pair[0].sem_seg_head, **PIXELS)
+    ours = Segmentor(extra_losses={"a": Doubled(), "b": Doubled()}, **parts).train()
+    with pytest.raises(ValueError, match=r"extra_losses\.b gives loss_extra, which is there already"):
+        ours(inputs((64, 64)))
+
+
 class OneRegion(torch.nn.Identity):
     """Turns the backbone's finest map into a region."""
 

@@ -1,10 +1,10 @@
 """SGR's frameworks on a dilated ResNet-101, for experiments to change, and SGR and GloRe to be put into them."""
 
 from detectron2.config import LazyCall as L
-from detectron2.evaluation import DatasetEvaluators
 
 from tokenseg.backbones.pyramid import TimmPyramid
 from tokenseg.data.components import ConnectedComponents
+from tokenseg.evaluation.several import several_evaluators
 from tokenseg.evaluation.token_metrics import ClassMasks, TokenMetrics
 from tokenseg.hosts.auxiliary import AuxiliaryHead
 from tokenseg.hosts.deeplab_v3 import deeplab_v3_layers
@@ -76,7 +76,7 @@ def _put(component, model, dataloader, optimizer):
     model.region_outputs = True
     optimizer.params.lr_factors["backbone.components"] = optimizer.params.lr_factors.get("sem_seg_head", 1.0)
     tokens = L(TokenMetrics)(masks=L(ClassMasks)(dataset_name="${dataset.test}"))
-    dataloader.evaluator = L(DatasetEvaluators)(evaluators=[dataloader.evaluator, tokens])
+    dataloader.evaluator = L(several_evaluators)(sem_seg=dataloader.evaluator, tokens=tokens)
 
 
 def add_glore(model, dataloader, optimizer):
@@ -93,6 +93,8 @@ def add_sgr(model, dataloader, optimizer):
             num_active="${sgr.num_active}", stride="${sgr.stride}", ignore_label="${dataset.ignore_label}"
         )
     )
+    if "extra_losses" not in model:
+        model.extra_losses = _named()
     model.extra_losses.regions = L(RegionLoss)(
         regions="res5_regions", num_active="${sgr.num_active}", stride="${sgr.stride}"
     )

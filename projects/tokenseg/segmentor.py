@@ -76,7 +76,7 @@ class Segmentor(nn.Module):
             of their cells in pixels of the output.
 
         Raises:
-            ValueError: training without labels.
+            ValueError: training without labels, or two losses of one name.
         """
         images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
         if self.training:
@@ -101,8 +101,14 @@ class Segmentor(nn.Module):
         batch, _ = pad_to_batch(images, self.backbone)
         features = self.backbone(batch)
         _, losses = self.sem_seg_head(features, targets)
-        for extra in self.extra_losses.values():
-            losses = losses | extra(features, targets, batched_inputs)
+        for name, extra in self.extra_losses.items():
+            further = extra(features, targets, batched_inputs)
+            if losses.keys() & further.keys():
+                twice = ", ".join(sorted(losses.keys() & further.keys()))
+                raise ValueError(
+                    f"extra_losses.{name} gives {twice}, which is there already; wanted a prefix of its own"
+                )
+            losses = losses | further
         return losses
 
     def segment(self, images: list[Tensor]) -> list[Tensor]:

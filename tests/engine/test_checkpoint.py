@@ -104,6 +104,19 @@ def test_loose_loading_lists_what_did_not_fit(tmp_path, caplog):
     assert "1 weights missing:\n  1.bias" in caplog.text and "1 weights unexpected:\n  x" in caplog.text
 
 
+def test_a_backbone_left_random_is_told(tmp_path):
+    model = nn.Sequential()
+    model.add_module("backbone", nn.Linear(2, 2))
+    model.add_module("head", nn.Linear(2, 2))
+    state = model.state_dict()
+    Checkpointer(model, strict=False).load(stored(tmp_path, {"backbone.bias": state["backbone.bias"]}))
+    state = {key.replace("backbone", "backbone.backbone"): value for key, value in state.items()}
+    with pytest.raises(
+        ValueError, match=r"none of the backbone's 2 weights.*2 that are not.*backbone\.backbone\.weight"
+    ):
+        Checkpointer(model, strict=False).load(stored(tmp_path, state))
+
+
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_bare_state_dict_will_do(tmp_path, prefix):
     model, state = net(), net().state_dict()

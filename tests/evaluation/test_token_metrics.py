@@ -8,6 +8,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from pycocotools import mask as rle
 
+from tokenseg.evaluation.several import several_evaluators
 from tokenseg.evaluation.token_metrics import (
     ClassMasks,
     InstanceMasks,
@@ -31,9 +32,11 @@ def test_one_hot_regions(count):
     assert semantics(found) == pytest.approx(0) and diversity(found) == pytest.approx(1 - 1 / count)
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("count", [2, 3, 6])
-def test_uniform_regions(count):
-    found = region_histograms(torch.full((5, 4, 6), 0.3), stripes(count), (2.0, 2.0))
+def test_uniform_regions(count, mixed):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+        found = region_histograms(torch.full((5, 4, 6), 0.3), stripes(count), (2.0, 2.0))
     assert semantics(found) == pytest.approx(math.log(count)) and diversity(found) == pytest.approx(0, abs=1e-12)
 
 
@@ -89,6 +92,39 @@ def test_instances_without_crowds_and_images_without_things(monkeypatch):
     # histograms (1/2, 1/2) and (1, 0)
     assert got["images"] == 1 and got["S_I"] == pytest.approx(math.log(2) / 2)
     assert got["S_I_of_max"] == pytest.approx(0.5) and got["D_I"] == pytest.approx(2 * 0.25**2)
+
+
+def test_images_are_averaged():
+    bins, images = torch.tensor([[True, False], [False, True]])[:, None], []
+    for share in (0.5, 1.0):  # of both regions' weight, on the first bin
+        regions = torch.tensor([share, 1 - share]).view(1, 1, 2).repeat(2, 1, 1)
+        images.append({"regions": regions, "region_cell": (1.0, 1.0)})
+
+    def masks(record):
+        return bins.numpy()
+
+    masks.level = "class"
+    got = evaluate(masks, [{}, {}], images)["tokens_class"]
+    assert got["S_C"] == pytest.approx(math.log(2) / 2) and got["S_C_of_max"] == pytest.approx(0.5)
+    assert got["images"] == 2 and got["D_C"] == 0
+
+
+def test_processes_join_their_images(monkeypatch):
+    other = [(1.0, 1.0, 1.0)]
+    monkeypatch.setattr("tokenseg.evaluation.token_metrics.comm.all_gather", lambda own: [own, other])
+    output = {"regions": torch.ones(1, 1, 1), "region_cell": (1.0, 1.0)}
+
+    def masks(record):
+        return np.ones((1, 1, 1), dtype=bool)
+
+    masks.level = "class"
+    got = evaluate(masks, [{}], [output])["tokens_class"]
+    assert got == {"S_C": 0.5, "D_C": 0.5, "S_C_of_max": 0.5, "images": 2}
+
+
+def test_evaluators_by_name():
+    one, other = TokenMetrics(masks=None), TokenMetrics(masks=None)
+    assert several_evaluators(a=one, b=None, c=other)._evaluators == [one, other]
 
 
 def test_outputs_without_regions():

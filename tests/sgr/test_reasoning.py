@@ -149,6 +149,28 @@ def test_any_backbone_can_be_wrapped():
     assert set(fpn(images)) == {"p1", "p2"}
 
 
+def test_a_wrapped_backbone_keeps_its_weights_and_constraints():
+    inner = TwoMaps()
+    inner.pretrained, inner.padding_constraints, inner.size_divisibility = True, {"square_size": 8}, 0
+    loaded = []
+    inner.load_pretrained = lambda: loaded.append(True)
+    backbone = ReasoningBackbone(backbone=inner, components={"coarse": component()})
+    backbone.load_pretrained()
+    assert backbone.pretrained and loaded == [True] and backbone.padding_constraints == {"square_size": 8}
+    # Detectron2's ResNet does not pad; a cell of a component's map must have its whole stride
+    assert backbone.size_divisibility == 4
+
+
+@pytest.mark.parametrize("reasoning", ["transformer", "graph"])
+def test_weights_in_bfloat16(reasoning):
+    part = component(reasoning=reasoning).eval()
+    torch.nn.init.normal_(part.back.weight, std=0.1)
+    x = torch.randn(2, 8, 4, 6)
+    with torch.no_grad():
+        wanted, got = part(x)[0], part.bfloat16()(x.bfloat16())[0].float()
+    assert (got - wanted).norm() < 0.03 * wanted.norm()
+
+
 def test_components_are_for_maps_that_there_are():
     with pytest.raises(ValueError, match=r"maps \['res5'\]; wanted some of the backbone's, fine, coarse"):
         ReasoningBackbone(backbone=TwoMaps(), components={"res5": component()})

@@ -53,6 +53,32 @@ def test_costs_are_the_losses_of_single_pairs():
         torch.testing.assert_close(got[n, m, k], wanted)
 
 
+def test_autocast_changes_nothing():
+    logits, components = torch.randn(8, 64), blocks(3)
+    wanted = losses(logits, components)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = losses(logits, components)
+        costs = matching_costs(logits[None], components[None], torch.ones(1, 64), dice_weight=0.3)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+    torch.testing.assert_close(
+        costs, matching_costs(logits[None], components[None], torch.ones(1, 64), dice_weight=0.3), rtol=0, atol=0
+    )
+
+
+def test_costs_that_are_not_finite_do_not_end_the_matching():
+    regions, components = match(np.array([[np.nan, 1.0, np.inf]]), 2)
+    assert len(set(regions.tolist())) == 2 and components.tolist() == [0, 0]
+
+
+def test_components_of_another_stride_are_refused():
+    loss, label = RegionLoss(regions="r", num_active=4), torch.zeros(64, 64, dtype=torch.long)
+    features, coarse = {"r": torch.randn(1, 8, 8, 8)}, torch.ones(2, 4, 4)
+    with pytest.raises(ValueError, match=r"\(4, 4\) cells for labels of \(64, 64\) pixels; wanted \(8, 8\)"):
+        loss(features, label[None], [{"components": coarse, "sem_seg": label}])
+    with pytest.raises(ValueError, match=r"\(9, 9\) cells"):
+        loss(features, label[None], [{"components": torch.ones(2, 9, 9)}])
+
+
 def test_matching_in_two_stages_by_hand():
     costs = np.array([[1.0, 2, 9, 7, 0.5], [1.1, 8, 3, 4, 9]])
     # best one-to-one: component 0 takes region 4, component 1 takes region 0; then region 1 (2), region 2 (3)

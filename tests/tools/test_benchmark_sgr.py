@@ -1,7 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}",
     "model.backbone.backbone.timm_args={channels: [8, 16, 32, 64]}",
@@ -24,3 +26,9 @@ def test_every_part_of_sgr_is_listed(benchmark, capsys):
     assert all(seconds > 0 for part, seconds in step.items() if part not in ("rest", "all"))
     duels = [row for row in rows if "difference" in row]
     assert len(duels) == 2 and all(row["difference"] < 1e-4 for row in duels)
+
+
+def test_throughput_of_a_model_with_regions(benchmark, capsys):
+    config = str(ROOT / "configs/sgr/fcn_sgr_resnet_101_ade20k_512_160k.py")
+    benchmark.main(["throughput", "--config-file", config, "--pairs", "1", "--json", "--device", "cpu", *TINY])
+    assert len(capsys.readouterr().out.splitlines()) == 2

@@ -1,6 +1,12 @@
 import numpy as np
 import pytest
+import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig, instantiate
 from PIL import Image
+
+from tokenseg.sgr.glore import GloRe
+from tokenseg.sgr.plug import ReasoningBackbone
 
 
 @pytest.fixture
@@ -50,6 +56,21 @@ def test_mistakes(tool, toy_predictor, tmp_path, words, message):
     with pytest.raises(ValueError, match=message):
         tool.main(arguments(toy_predictor, tmp_path, "--output", f"{tmp_path}/x.png", *words))
     assert not (tmp_path / "x.png").exists()
+
+
+def test_regions_of_a_model(tool, toy_predictor, tmp_path):
+    config = LazyConfig.load(toy_predictor[0])
+    glore = L(GloRe)(channels=3, num_nodes=4, width=2, norm="BN")
+    config.model.backbone = L(ReasoningBackbone)(
+        backbone=config.model.backbone, components=L("builtins.dict")(pixels=glore)
+    )
+    LazyConfig.save(config, f"{tmp_path}/regions.yaml")
+    torch.save({"model": instantiate(config.model).state_dict()}, f"{tmp_path}/regions.pth")
+    paths = (f"{tmp_path}/regions.yaml", f"{tmp_path}/regions.pth")
+    tool.main(arguments(paths, tmp_path, "--regions", "2", "--output", f"{tmp_path}/r.png"))
+    assert Image.open(tmp_path / "r.png").size == (3 * 160 + 2 * 6, 24 + 133 + 6)
+    with pytest.raises(ValueError, match="wanted a part whose tokens have regions"):
+        tool.main(arguments(toy_predictor, tmp_path, "--regions", "2", "--output", f"{tmp_path}/s.png"))
 
 
 def test_regions_of_the_largest_mass_first(tool):

@@ -11,7 +11,7 @@ machine that does useful work.
 import argparse
 import copy
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +83,8 @@ def _throughput(args: argparse.Namespace, *, training: bool) -> Throughput:
     cfg = load_config(args.config_file, args.overrides)
     model = instantiate(cfg.model).to(args.device)
     height, width = args.size or (cfg.dataset.crop, cfg.dataset.crop)
-    inputs = [_sample(cfg.dataset.num_classes, height, width) for _ in range(args.batch)]
+    targets = instantiate(cfg.dataloader.train.mapper.get("label_targets")) or {}
+    inputs = [_sample(cfg.dataset.num_classes, height, width, targets) for _ in range(args.batch)]
     dtype = torch.bfloat16 if args.amp else torch.float32
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
@@ -121,8 +122,9 @@ def _operations(model: nn.Module, inputs: list[dict]) -> int:
     return counter.get_total_flops()
 
 
-def _sample(num_classes: int, height: int, width: int) -> dict:
-    return {
-        "image": torch.randint(0, 256, (3, height, width), dtype=torch.uint8),
-        "sem_seg": torch.randint(0, num_classes, (height, width)),
-    }
+def _sample(num_classes: int, height: int, width: int, label_targets: Mapping[str, Callable | None]) -> dict:
+    """Random pixels, and 4 x 4 patches of one class each."""
+    patches = torch.randint(0, num_classes, (4, 4))
+    label = patches[torch.arange(height)[:, None] * 4 // height, torch.arange(width) * 4 // width]
+    sample = {"image": torch.randint(0, 256, (3, height, width), dtype=torch.uint8), "sem_seg": label}
+    return sample | {key: make(label.numpy()) for key, make in label_targets.items() if make is not None}

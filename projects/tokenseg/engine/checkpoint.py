@@ -71,6 +71,13 @@ class Checkpointer(DetectionCheckpointer):
         loaded = total - len(missing) - len(misshapen)
         if loaded == 0:
             raise ValueError(f"the checkpoint holds none of the model's {total} weights; {report or 'no name fits'}")
+        backbone = [key for key in self.model.state_dict() if key.startswith("backbone.")]
+        if not self.strict and backbone and set(backbone) <= {*missing, *present}:
+            raise ValueError(
+                f"the checkpoint holds none of the backbone's {len(backbone)} weights, such as {backbone[0]}, which "
+                f"would stay random; it has {len(found.unexpected_keys)} that are not the model's: "
+                f"{', '.join(found.unexpected_keys[:5])}"
+            )
         if report:
             hint = " (train.skip_mismatched=true leaves out weights of another shape)" if misshapen else ""
             raise ValueError(f"the checkpoint is not of this model: {report}{hint}")

@@ -30,7 +30,7 @@ _LEAST_MASS = 1e-6
 
 
 def region_histograms(regions: Tensor, masks: Tensor, cell: tuple[float, float]) -> Tensor:
-    """What each region consists of.
+    """What each region consists of, counted in single precision, under autocast too.
 
     Args:
         regions: (K, h, w) weights of 0 or more.
@@ -44,8 +44,9 @@ def region_histograms(regions: Tensor, masks: Tensor, cell: tuple[float, float])
         _overlaps(count, pixels, side, regions.device)
         for count, pixels, side in zip(regions.shape[-2:], masks.shape[-2:], cell, strict=True)
     )
-    areas = rows @ masks.to(rows.dtype) @ columns.T / (cell[0] * cell[1])
-    votes = regions.float().flatten(1) @ areas.flatten(1).T
+    with torch.autocast(regions.device.type, enabled=False):
+        areas = rows @ masks.to(rows.dtype) @ columns.T / (cell[0] * cell[1])
+        votes = regions.float().flatten(1) @ areas.flatten(1).T
     mass = votes.sum(dim=1, keepdim=True)
     return (votes / mass)[mass[:, 0] >= _LEAST_MASS]
 

@@ -1,5 +1,6 @@
 """A component between any Detectron2 backbone and whatever follows."""
 
+import math
 from collections.abc import Mapping
 
 from detectron2.layers import ShapeSpec
@@ -41,7 +42,10 @@ class ReasoningBackbone(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        return self.backbone.size_divisibility
+        """The backbone's, and the strides of the maps with components: so a cell of theirs has one size in pixels."""
+        shapes = self.backbone.output_shape()
+        strides = [shapes[name].stride or 1 for name in self.components]
+        return math.lcm(max(self.backbone.size_divisibility, 1), *strides)
 
     @property
     def padding_constraints(self) -> dict[str, int]:

@@ -67,7 +67,7 @@ class PositionConv(nn.Module):
         if not self.code:
             return y
         columns, rows = (
-            F.linear(sine_code(cell_centres(side, x.device), channels=self.channels), part).T
+            F.linear(sine_code(cell_centres(side, x.device), channels=self.channels).to(part.dtype), part).T
             for side, part in ((x.shape[-1], by_x), (x.shape[-2], by_y))
         )
         return y + columns[:, None, :] + rows[:, :, None]

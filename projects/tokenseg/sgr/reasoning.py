@@ -124,7 +124,8 @@ class SemanticReasoning(nn.Module):
         along_x = (weights.sum(dim=2) * cell_centres(width, x.device)).sum(dim=2, keepdim=True) / mass
         along_y = (weights.sum(dim=3) * cell_centres(height, x.device)).sum(dim=2, keepdim=True) / mass
         centroids = torch.cat([along_x, along_y], dim=2)
-        return tokens + sine_code(centroids, channels=tokens.shape[-1] // 2).flatten(2)
+        code = sine_code(centroids, channels=tokens.shape[-1] // 2).flatten(2)
+        return tokens + code.to(self.reduce.weight.dtype)
 
 
 class GraphConvolution(nn.Module):

@@ -33,6 +33,7 @@ class RegionLoss(nn.Module):
         dice_weight: float = 0.05,
         cosine_weight: float = 1.0,
         union: str = "noisy_or",
+        prefix: str = "region_",
     ) -> None:
         """
         Args:
@@ -44,6 +45,7 @@ class RegionLoss(nn.Module):
             cosine_weight: gamma (ours: 1); 0 leaves the term out.
             union: `noisy_or`, one minus the product of what is left of each cell (ours: it has gradients wherever a
                 region has); or `sum_clamped`, the printed sum, at most 1.
+            prefix: of the losses' names, after `loss_`; of every component in a model another one.
 
         Raises:
             ValueError: an unknown union, or fewer than 2 active regions.
@@ -54,7 +56,7 @@ class RegionLoss(nn.Module):
         if num_active < 2:
             raise ValueError(f"num_active is {num_active}; wanted 2 or more")
         self.regions, self.num_active, self.stride, self.union = regions, num_active, stride, union
-        self.weight, self.dice_weight, self.cosine_weight = weight, dice_weight, cosine_weight
+        self.weight, self.dice_weight, self.cosine_weight, self.prefix = weight, dice_weight, cosine_weight, prefix
 
     def forward(
         self, features: Mapping[str, Tensor], targets: Tensor, inputs: Sequence[Mapping[str, Tensor]]
@@ -63,17 +65,18 @@ class RegionLoss(nn.Module):
         Args:
             features: `regions` of them is (N, K, h, w), before the sigmoid.
             targets: (N, H, W) labels, of which the size counts, that of the padded batch.
-            inputs: of the images, each with `components` as `ConnectedComponents` makes them.
+            inputs: of the images, each with `components` as `ConnectedComponents` makes them of its labels.
 
         Returns:
             `loss_region_focal`, `loss_region_dice`, `loss_region_cosine`, weighted; zero, with gradients, where no
             image has a component.
 
         Raises:
-            ValueError: inputs without components, or with more of them than L - 1; or fewer regions than L.
+            ValueError: inputs without components, with components of another stride, or with more of them than L - 1;
+                or fewer regions than L.
         """
         logits = features[self.regions]
-        self._check(logits, inputs)
+        self._check(logits, inputs, targets.shape[-2:])
         with torch.autocast(logits.device.type, enabled=False):
             logits = logits.float()
             counts = [len(x["components"]) - 1 for x in inputs]
@@ -89,14 +92,23 @@ class RegionLoss(nn.Module):
             terms = self._union_terms(chosen, belongs.float(), components, valid, sum(counts))
             if self.cosine_weight:
                 terms["cosine"] = self.cosine_weight * _likeness(chosen, owners, valid)
-        return {f"loss_region_{name}": self.weight * value for name, value in terms.items()}
+        return {f"loss_{self.prefix}{name}": self.weight * value for name, value in terms.items()}
 
-    def _check(self, logits: Tensor, inputs: Sequence[Mapping[str, Tensor]]) -> None:
+    def _check(self, logits: Tensor, inputs: Sequence[Mapping[str, Tensor]], batch_size: torch.Size) -> None:
         if any("components" not in x for x in inputs):
             raise ValueError(
                 "the regions' loss wants `components` with every image; give the training mapper "
                 "label_targets.components, or leave the loss out"
             )
+        for x in inputs:
+            label, cells = tuple(x["sem_seg"].shape if "sem_seg" in x else batch_size), tuple(x["components"].shape[1:])
+            wanted = tuple(-(-side // self.stride) for side in label)
+            # without its label an image may be smaller than its batch
+            if cells != wanted and ("sem_seg" in x or any(one > most for one, most in zip(cells, wanted, strict=True))):
+                raise ValueError(
+                    f"components have {cells} cells for labels of {label} pixels; wanted {wanted}, by the loss's "
+                    f"stride of {self.stride} pixels"
+                )
         if logits.shape[1] < self.num_active:
             raise ValueError(f"there are {logits.shape[1]} regions; wanted num_active, {self.num_active}, or more")
         most = max(len(x["components"]) - 1 for x in inputs)
