@@ -98,8 +98,7 @@ def _sampled(sample: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor
 
 def _attend(attention: nn.Module, queries: Tensor, memory: Tensor) -> Tensor:
     """timm's self-attention with queries (N, T', C) of their own beside (N, T, C) tokens: (N, T', C)."""
-    width = queries.shape[-1]
-    weight, bias = attention.qkv.weight, attention.qkv.bias
+    weight, bias, width = attention.qkv.weight, attention.qkv.bias, attention.attn_dim
     query = F.linear(queries, weight[:width], None if bias is None else bias[:width])
     key, value = F.linear(memory, weight[width:], None if bias is None else bias[width:]).chunk(2, dim=-1)
     query, key, value = (x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
@@ -109,7 +108,10 @@ def _attend(attention: nn.Module, queries: Tensor, memory: Tensor) -> Tensor:
         mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
     else:
         mixed = attention.attn_drop(((query * attention.scale) @ key.transpose(2, 3)).softmax(dim=-1)) @ value
-    return attention.proj_drop(attention.proj(mixed.transpose(1, 2).flatten(2)))
+    mixed = attention.norm(mixed.transpose(1, 2).flatten(2))
+    if attention.gate is not None:
+        mixed = mixed * attention.gate(queries).sigmoid()
+    return attention.proj_drop(attention.proj(mixed))
 
 
 class QueryUpsample(nn.Module):
