@@ -105,6 +105,13 @@ def test_queries_follow_the_grid(size):
     torch.testing.assert_close(upsample._queries_at(torch.Size(size)), wanted if size != (3, 3) else upsample.queries)
 
 
+@pytest.mark.parametrize("last", [(6, 4), (2, 2), (3, 4)])
+def test_last_map_has_half_the_grid(last):
+    maps = features((6, 4)) | {"block7": torch.randn(2, 24, *last)}
+    with pytest.raises(ValueError, match=f"block7 has a grid of {last[0]}x{last[1]} and block2 of 6x4; .* of 3x2"):
+        make_head(shrunk_bases(), num_layers=1, sum_masks=False).eval()(maps)
+
+
 def test_masks_of_all_strides_are_summed_at_the_last_one():
     bases = ConvBases(channels=[8, 24], width=16, in_features=["block2", "block5"], num_groups=4)
     head = make_head(bases, stride=4).eval()
