@@ -19,21 +19,25 @@ def layer_norm(x: Tensor, w: Weights) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], w["weight"], w["bias"], 1e-5)
 
 
-def attention(tokens: Tensor, memory: Tensor, w: Weights, num_heads: int) -> tuple[Tensor, Tensor]:
-    """Eqs. 1 and 2; returns the tokens (N, K, D) and the mean of S(Q, K) over the heads (N, K, L)."""
+def attention(
+    tokens: Tensor, memory: Tensor, w: Weights, num_heads: int, *, with_mask: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Eqs. 1 and 2; returns the tokens (N, K, D) and, if wanted, the mean of S(Q, K) over the heads (N, K, L)."""
     q, k, v = linear(tokens, w / "query"), linear(memory, w / "key"), linear(memory, w / "value")
     q, k, v = (x.reshape(*x.shape[:2], num_heads, -1).permute(0, 2, 1, 3) for x in (q, k, v))
     similarity = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (N, heads, K, L)
-    mask = similarity.clone()
+    mask = similarity.mean(dim=1) if with_mask else None
     mixed = (similarity.softmax(dim=-1) @ v).transpose(1, 2).reshape(tokens.shape)
-    return linear(mixed, w / "out"), mask.sum(dim=1) / num_heads
+    return linear(mixed, w / "out"), mask
 
 
-def decoder_layer(tokens: Tensor, memory: Tensor, w: Weights, num_heads: int) -> tuple[Tensor, Tensor]:
-    """Self-attention, attention to masks, feed-forward network, each with its residual and norm."""
+def decoder_layer(
+    tokens: Tensor, memory: Tensor, w: Weights, num_heads: int, *, with_mask: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Self-attention, cross attention, which makes the mask, feed-forward network, each with its residual and norm."""
     attended, _ = attention(tokens, tokens, w / "self_attention", num_heads)
     tokens = layer_norm(tokens + attended, w / "norms" / 0)
-    attended, mask = attention(tokens, memory, w / "cross_attention", num_heads)
+    attended, mask = attention(tokens, memory, w / "cross_attention", num_heads, with_mask=with_mask)
     tokens = layer_norm(tokens + attended, w / "norms" / 1)
     hidden = F.relu(linear(tokens, w / "feed_forward" / 0))
     return layer_norm(tokens + linear(hidden, w / "feed_forward" / 3), w / "norms" / 2), mask
@@ -62,7 +66,7 @@ def decode(
     levels, total = [], 0
     for level, memory in enumerate(maps):
         for layer in range(num_layers):
-            tokens, mask = decoder_layer(tokens, memory, w / "levels" / level / layer, num_heads)
+            tokens, mask = decoder_layer(tokens, memory, w / "levels" / level / layer, num_heads, with_mask=True)
         mask = mask.reshape(*mask.shape[:2], *grid)
         total = total + mask if summed else mask
         levels.append((total, linear(tokens, w / "classify")))

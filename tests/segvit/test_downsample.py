@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from timm.layers import Attention
+from torch import nn
 
 from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.segvit.shrunk import ConvSampling, NearestSampling, QueryDownsample, TokenDownsample
@@ -35,6 +37,21 @@ def test_sampled_queries_see_all_tokens(class_token, fused, size):
     assert got["block3"].shape[-2:] == got["block1"].shape[-2:]
 
 
+@pytest.mark.parametrize("kwargs", [dict(scale_norm=True), dict(gated=True), dict(attn_head_dim=8), dict(qk_norm=True)])
+@pytest.mark.parametrize("fused", [False, True])
+def test_all_that_timms_attention_has_takes_part(kwargs, fused):
+    attention = Attention(48, num_heads=3, qkv_bias=True, norm_layer=nn.LayerNorm, **kwargs)
+    attention.fused_attn = fused
+    for parameter in attention.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    shrunk, whole = make(QueryDownsample(block=1, sample=NearestSampling())).eval(), make().eval()
+    whole.vit.load_state_dict(shrunk.vit.state_dict())
+    for backbone in (shrunk, whole):
+        backbone.vit.blocks[1].attn = attention.eval()
+    images = torch.randn(2, 3, 64, 80)
+    torch.testing.assert_close(shrunk(images)["block1"], whole(images)["block1"][:, :, ::2, ::2])
+
+
 def test_sampled_keys_and_values():
     shrunk = make(TokenDownsample(block=2, sample=NearestSampling()), class_token=False, out_blocks=(1, 2)).eval()
     maps = shrunk(torch.randn(1, 3, 80, 48))
@@ -62,9 +79,16 @@ def test_strides_and_divisibility():
 def test_what_cannot_be_shrunk():
     with pytest.raises(ValueError, match="wanted 1 to 3"):
         make(QueryDownsample(block=0, sample=NearestSampling()))
-    with pytest.raises(ValueError, match="has EvaBlock"):
-        make(
-            QueryDownsample(block=1, sample=NearestSampling()),
-            model_name="vit_small_patch16_dinov3",
-            out_blocks=(1,),
-        )
+
+
+@pytest.mark.parametrize(
+    ("model_name", "has", "timm_args"),
+    [
+        ("vit_small_patch16_dinov3", "eva.EvaBlock", {}),
+        ("beitv2_base_patch16_224", "beit.Block", {}),
+        ("vit_tiny_patch16_224", "diff_attention.DiffAttention", {"attn_layer": "diff", "num_heads": 2}),
+    ],
+)
+def test_blocks_that_run_otherwise_are_told(model_name, has, timm_args):
+    with pytest.raises(ValueError, match=rf"downsample takes timm.*; {model_name} has timm\..*\.{has}$"):
+        make(QueryDownsample(block=1, sample=NearestSampling()), model_name, (1,), **timm_args)

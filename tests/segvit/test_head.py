@@ -105,6 +105,13 @@ def test_queries_follow_the_grid(size):
     torch.testing.assert_close(upsample._queries_at(torch.Size(size)), wanted if size != (3, 3) else upsample.queries)
 
 
+@pytest.mark.parametrize("last", [(6, 4), (2, 2), (3, 4)])
+def test_last_map_has_half_the_grid(last):
+    maps = features((6, 4)) | {"block7": torch.randn(2, 24, *last)}
+    with pytest.raises(ValueError, match=f"block7 has a grid of {last[0]}x{last[1]} and block2 of 6x4; .* of 3x2"):
+        make_head(shrunk_bases(), num_layers=1, sum_masks=False).eval()(maps)
+
+
 def test_masks_of_all_strides_are_summed_at_the_last_one():
     bases = ConvBases(channels=[8, 24], width=16, in_features=["block2", "block5"], num_groups=4)
     head = make_head(bases, stride=4).eval()
@@ -156,12 +163,30 @@ def test_gated_update_reaches_the_classes():
     assert all(parameter.grad is not None for parameter in head.parameters())
 
 
+def test_updated_tokens_enter_the_next_level():
+    extract = ExplicitClassExtraction(num_classes=5, width=16)
+    head = make_head(updater=MaskUpdate(extract=extract, update=GatedClassUpdater(width=16)))
+    left, entered = [], []
+    head.updaters[0].register_forward_hook(lambda _, inputs, output: left.append(output))
+    head.levels[1][0].register_forward_hook(lambda _, inputs, output: entered.append(inputs[0]))
+    head.decode(features((3, 3), (3, 3), (3, 3)))
+    assert len(left) == len(entered) == 1 and entered[0] is left[0]
+
+
 def test_pictures_show_each_level_and_the_sum():
     maps = features((3, 3), (3, 3), (3, 3))
     shown = make_head().eval().token_maps(maps)
     assert list(shown) == ["mask 1", "mask 2", "sum of masks 1-2", "mask 3", "sum of masks 1-3"]
     total = shown["mask 1"] + shown["mask 2"] + shown["mask 3"]
     torch.testing.assert_close(shown["sum of masks 1-3"], total)
+
+
+def test_pictures_of_shrunk_have_no_sums():
+    head = make_head(shrunk_bases(), num_layers=1, sum_masks=False).eval()
+    maps = features((3, 3)) | {"block7": torch.randn(2, 24, 2, 2)}
+    shown = head.token_maps(maps)
+    assert list(shown) == ["mask 1", "mask 2", "mask 3"]
+    torch.testing.assert_close(list(shown.values()), [own for own, _, _ in head.decode(maps)])
 
 
 def test_init():

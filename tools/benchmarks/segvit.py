@@ -58,7 +58,7 @@ def _labels(args: argparse.Namespace, cfg: DictConfig) -> Tensor:
 
 def _features(args: argparse.Namespace, cfg: DictConfig, backbone: nn.Module) -> dict[str, Tensor]:
     return {
-        name: torch.randn(args.batch, spec.channels, *[cfg.dataset.crop // spec.stride] * 2, device=args.device)
+        name: torch.randn(args.batch, spec.channels, *[-(-cfg.dataset.crop // spec.stride)] * 2, device=args.device)
         for name, spec in backbone.output_shape().items()
     }
 

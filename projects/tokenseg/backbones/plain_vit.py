@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from detectron2.modeling import Backbone
+from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -110,13 +111,18 @@ class PlainViT(Backbone):
     def _check_downsample(self, block: int, out_strides: Sequence[int] | None) -> None:
         if not 1 <= block <= self._out_blocks[-1]:
             raise ValueError(f"downsample.block is {block}; wanted 1 to {self._out_blocks[-1]}, the last of out_blocks")
-        if not isinstance(self.vit.blocks[block], Block):
-            kind = type(self.vit.blocks[block]).__name__
-            raise ValueError(
-                f"downsample takes timm's Block, as in ViT and DINOv2; {self._timm_args['model_name']} has {kind}"
-            )
+        self._check_kind(self.vit.blocks[block], Block)
+        self._check_kind(self.vit.blocks[block].attn, Attention)
         if out_strides is not None:
             raise ValueError("downsample sets the strides; wanted no out_strides beside it")
+
+    def _check_kind(self, part: nn.Module, wanted: type[nn.Module]) -> None:
+        # not isinstance: a subclass may run otherwise
+        if type(part) is not wanted:
+            got, wanted = (f"{kind.__module__}.{kind.__qualname__}" for kind in (type(part), wanted))
+            raise ValueError(
+                f"downsample takes {wanted}, as in ViT and DINOv2; {self._timm_args['model_name']} has {got}"
+            )
 
     @property
     def size_divisibility(self) -> int:

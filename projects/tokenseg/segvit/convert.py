@@ -33,7 +33,8 @@ def segvit_rules(head: SegViTHead) -> list[Rule]:
         ValueError: bases that no published checkpoint has.
     """
     bases, ours = head.bases, "sem_seg_head"
-    criterion = Rule(r"decode_head\.loss_decode\.criterion\.empty_weight", None)  # a constant, the classes' weights
+    # a constant, the classes' weights; Shrunk's inner head has a loss of its own
+    criterion = Rule(r"decode_head\.(atm\.)?loss_decode\.criterion\.empty_weight", None)
     if isinstance(bases, LinearBases):
         rules = _projections(bases.num_maps, f"{ours}.bases")
         for level in range(bases.num_maps):

@@ -98,8 +98,7 @@ def _sampled(sample: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor
 
 def _attend(attention: nn.Module, queries: Tensor, memory: Tensor) -> Tensor:
     """timm's self-attention with queries (N, T', C) of their own beside (N, T, C) tokens: (N, T', C)."""
-    width = queries.shape[-1]
-    weight, bias = attention.qkv.weight, attention.qkv.bias
+    weight, bias, width = attention.qkv.weight, attention.qkv.bias, attention.attn_dim
     query = F.linear(queries, weight[:width], None if bias is None else bias[:width])
     key, value = F.linear(memory, weight[width:], None if bias is None else bias[width:]).chunk(2, dim=-1)
     query, key, value = (x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
@@ -109,7 +108,10 @@ def _attend(attention: nn.Module, queries: Tensor, memory: Tensor) -> Tensor:
         mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
     else:
         mixed = attention.attn_drop(((query * attention.scale) @ key.transpose(2, 3)).softmax(dim=-1)) @ value
-    return attention.proj_drop(attention.proj(mixed.transpose(1, 2).flatten(2)))
+    mixed = attention.norm(mixed.transpose(1, 2).flatten(2))
+    if attention.gate is not None:
+        mixed = mixed * attention.gate(queries).sigmoid()
+    return attention.proj_drop(attention.proj(mixed))
 
 
 class QueryUpsample(nn.Module):
@@ -164,13 +166,23 @@ class QueryUpsample(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
         """
         Args:
-            features: (N, C, H, W) of the lowest block, (N, C, H', W') of others.
+            features: (N, C, H, W) of the lowest block, (N, C, ceil(H / 2), ceil(W / 2)) of the last one.
 
         Returns:
             One map (N, H, W, D).
+
+        Raises:
+            ValueError: the last map is not of half the sides: QD does not lie between the blocks.
         """
         maps = [features[name] for name in self.in_features]
-        size = maps[0].shape[-2:]
+        size, last = maps[0].shape[-2:], maps[-1].shape[-2:]
+        half = tuple(-(-side // 2) for side in size)
+        if tuple(last) != half:
+            raise ValueError(
+                f"{self.in_features[-1]} has a grid of {last[0]}x{last[1]} and {self.in_features[0]} of "
+                f"{size[0]}x{size[1]}; wanted the last of {half[0]}x{half[1]}, halved by a downsample.block after the "
+                "first of out_blocks"
+            )
         tokens = self._queries_at(size).flatten(2).transpose(1, 2).expand(len(maps[0]), -1, -1)
         for x, project, layers in zip(maps, self.project, self.layers, strict=True):
             memory = project(x.flatten(2).transpose(1, 2))
