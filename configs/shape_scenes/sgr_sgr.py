@@ -5,4 +5,5 @@ from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyram
 
 sgr = add_sgr(model, dataloader, optimizer)
 sgr.update(num_concepts=64, num_active=16)
+model.extra_losses.regions.weight = 2.0  # of 1, 2, 4 and 8 the best
 train.output_dir = "./output/shape_scenes_sgr_sgr"
