@@ -150,11 +150,15 @@ def test_any_backbone_can_be_wrapped():
 
 
 def test_a_wrapped_backbone_keeps_its_weights_and_constraints():
-    inner = TwoMaps()
-    inner.pretrained, inner.padding_constraints, inner.size_divisibility = True, {"square_size": 8}, 0
     loaded = []
-    inner.load_pretrained = lambda: loaded.append(True)
-    backbone = ReasoningBackbone(backbone=inner, components={"coarse": component()})
+
+    class Pretrained(TwoMaps):
+        pretrained, padding_constraints, size_divisibility = True, {"square_size": 8}, 0
+
+        def load_pretrained(self):
+            loaded.append(True)
+
+    backbone = ReasoningBackbone(backbone=Pretrained(), components={"coarse": component()})
     backbone.load_pretrained()
     assert backbone.pretrained and loaded == [True] and backbone.padding_constraints == {"square_size": 8}
     # Detectron2's ResNet does not pad; a cell of a component's map must have its whole stride
