@@ -159,6 +159,7 @@ class SegViTHead(nn.Module):
         dropout: float = 0.1,
         sum_masks: bool = True,
         updater: nn.Module | None = None,
+        init_std: float = 0.02,
     ) -> None:
         """
         Args:
@@ -175,6 +176,8 @@ class SegViTHead(nn.Module):
             dropout: see `DecoderLayer`.
             sum_masks: whether a level's prediction is the sum of its mask and those before it.
             updater: of a level's own mask and its tokens to tokens, such as `MaskUpdate`; every level gets a copy.
+            init_std: standard deviation of the linear layers' first weights. Outputs shrink with the square root of D, so
+                a head of far fewer channels than ViT-B's 384 learns late unless this grows as that shrinks.
         """
         super().__init__()
         self.bases, self.criterion, self.ignore_value = bases, criterion, criterion.ignore_value
@@ -187,7 +190,10 @@ class SegViTHead(nn.Module):
         self.updaters = nn.ModuleList(copy.deepcopy(updater) for _ in self.levels if updater is not None)
         self.classify = nn.Linear(width, num_classes + 1)
         nn.init.normal_(self.tokens)
-        self.apply(_init_weights)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=init_std)
+                nn.init.zeros_(module.bias)
 
     def forward(
         self, features: dict[str, Tensor], targets: Tensor | None = None
@@ -248,9 +254,3 @@ class SegViTHead(nn.Module):
             if self.sum_masks and level > 1:
                 maps[f"sum of masks 1-{level}"] = total
         return maps
-
-
-def _init_weights(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
