@@ -176,8 +176,8 @@ class SegViTHead(nn.Module):
             dropout: see `DecoderLayer`.
             sum_masks: whether a level's prediction is the sum of its mask and those before it.
             updater: of a level's own mask and its tokens to tokens, such as `MaskUpdate`; every level gets a copy.
-            init_std: standard deviation of the linear layers' first weights. Outputs shrink with the square root of D, so
-                a head of far fewer channels than ViT-B's 384 learns late unless this grows as that shrinks.
+            init_std: standard deviation of the linear layers' first weights. What they give shrinks with the root
+                of D, so that a head of far fewer channels than ViT-B's 384 learns late unless this grows.
         """
         super().__init__()
         self.bases, self.criterion, self.ignore_value = bases, criterion, criterion.ignore_value
