@@ -10,6 +10,6 @@ model.backbone.out_blocks = [1, 3, 5]
 model.backbone.timm_args.class_token = False
 model.sem_seg_head.update(dropout=0.0, init_std=0.05)  # 0.02 at 384 channels is 0.05 at 64
 model.update(pixel_mean=_yardstick.pixel_mean, pixel_std=_yardstick.pixel_std, inference=_yardstick.inference)
-optimizer.lr = 5e-4  # of 2e-4, 5e-4 and 1e-3 the best; without the factor 1e-3 is, and learns less
+optimizer.lr = 5e-4  # of 2e-4, 5e-4 and 1e-3 the best
 optimizer.params.lr_factors = {"sem_seg_head": 10.0}
 train.output_dir = "./output/shape_scenes_segvit"
