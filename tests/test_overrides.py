@@ -69,6 +69,13 @@ def test_mappings_that_are_arguments_take_any_key():
     assert config.model.inference.batch_size == 3
 
 
+def test_an_empty_mapping_empties():
+    config = load_config(CONFIG, ["optimizer.params.lr_factors={backbone: 0.1}", "optimizer.params.lr_factors={}"])
+    assert config.optimizer.params.lr_factors == {}
+    with pytest.raises(ValueError, match=r"'model.inference=\{\}' cannot be applied: it would leave nothing to call"):
+        load_config(CONFIG, ["model.inference={}"])
+
+
 def test_yacs_style_is_explained():
     with pytest.raises(ValueError, match=r"'MODEL.WEIGHTS' is no override: .* MODEL.WEIGHTS is train.init_checkpoint="):
         load_config(CONFIG, ["MODEL.WEIGHTS", "x.pth"])

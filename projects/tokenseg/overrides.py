@@ -35,7 +35,8 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
 
     Args:
         path: of the file.
-        overrides: `key=value` each, in Hydra's grammar; `key=@FILE` gives a list, one item a line of the file.
+        overrides: `key=value` each, in Hydra's grammar. A mapping is merged into the one there is, `key={}` empties
+            it; `key=@FILE` gives a list, one item a line of the file.
 
     Raises:
         ValueError: no such file, one that is no config, or an override that does not fit; says what would.
@@ -74,6 +75,8 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         try:
             if value.startswith("@"):
                 OmegaConf.update(config, key, _lines(value[1:]))
+            elif isinstance(old, DictConfig) and value.strip() == "{}":
+                OmegaConf.update(config, key, _emptied(old), merge=False)
             else:
                 LazyConfig.apply_overrides(config, [override])
         except Exception as error:  # Hydra's and OmegaConf's share no base class
@@ -85,6 +88,12 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if type(old) is int and isinstance(new, float) and new.is_integer():  # 1e3
             OmegaConf.update(config, key, int(new))
     return config
+
+
+def _emptied(mapping: DictConfig) -> dict:
+    if "_target_" in mapping:
+        raise ValueError("it would leave nothing to call; wanted null, or arguments")
+    return {}
 
 
 def _lines(path: str) -> list[str]:
