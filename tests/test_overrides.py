@@ -70,7 +70,7 @@ def test_mappings_that_are_arguments_take_any_key():
 
 
 def test_an_empty_mapping_empties():
-    config = load_config(CONFIG, ["optimizer.params.lr_factors={backbone: 0.1}", "optimizer.params.lr_factors={}"])
+    config = load_config(CONFIG, ["optimizer.params.lr_factors={backbone: 0.1}", "optimizer.params.lr_factors={ }"])
     assert config.optimizer.params.lr_factors == {}
     with pytest.raises(ValueError, match=r"'model.inference=\{\}' cannot be applied: it would leave nothing to call"):
         load_config(CONFIG, ["model.inference={}"])

@@ -75,7 +75,7 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         try:
             if value.startswith("@"):
                 OmegaConf.update(config, key, _lines(value[1:]))
-            elif isinstance(old, DictConfig) and value.strip() == "{}":
+            elif isinstance(old, DictConfig) and value.replace(" ", "") == "{}":
                 OmegaConf.update(config, key, _emptied(old), merge=False)
             else:
                 LazyConfig.apply_overrides(config, [override])
