@@ -6,16 +6,15 @@ levels, C channels, M heads, P points of a head on a level.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ..layers.point_conv import PointLinear, point_linear
+from .deformable_sampling import Sizes, sample_by_embedding_bag, sample_by_grid
 from .query_decoder import PostNormFeedForward
 
 SAMPLING = ("embedding_bag", "grid_sample")
-Sizes = Sequence[tuple[int, int]]
 
 
 class DeformableAttention(nn.Module):
@@ -50,9 +49,9 @@ class DeformableAttention(nn.Module):
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
         self.sampling = sampling
         samples = num_heads * num_levels * num_points
-        self.offsets = nn.Linear(width, 2 * samples)
-        self.weights = nn.Linear(width, samples)
-        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        self.offsets = PointLinear(width, 2 * samples)
+        self.weights = PointLinear(width, samples)
+        self.value, self.out = PointLinear(width, width), PointLinear(width, width)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -71,23 +70,27 @@ class DeformableAttention(nn.Module):
             offsets = (rays[:, None, None] * steps).expand(-1, self.num_levels, -1, -1)
             self.offsets.bias.copy_(offsets.flatten())
 
-    def forward(self, queries: Tensor, values: Tensor, centres: Tensor, sizes: Sizes) -> Tensor:
+    def forward(self, queries: Tensor, values: Tensor, sizes: Sizes) -> Tensor:
         """
         Args:
             queries: (N, L, C), which say where to look.
             values: (N, L, C), what is seen there.
-            centres: (L, S, 2), see `cell_centres`.
             sizes: (H_i, W_i) of every level.
 
         Returns:
             (N, L, C).
         """
-        shape = (self.num_heads, self.num_levels, self.num_points)
-        points = self.offsets(queries).unflatten(2, (*shape, 2)) + centres[:, None, :, None]
-        weights = self.weights(queries).unflatten(2, (self.num_heads, -1)).softmax(dim=-1).unflatten(3, shape[1:])
+        offsets = self._offsets(queries).unflatten(3, (self.num_heads, -1))
+        weights = self.weights(queries).unflatten(2, (self.num_heads, -1)).softmax(dim=-1)
         values = self.value(values).unflatten(2, (self.num_heads, -1))
-        sample = _by_embedding_bag if self.sampling == "embedding_bag" else _by_grid_sample
-        return self.out(sample(values, points, weights, sizes))
+        sample = sample_by_embedding_bag if self.sampling == "embedding_bag" else sample_by_grid
+        return self.out(sample(values, offsets, weights, sizes))
+
+    def _offsets(self, queries: Tensor) -> Tensor:
+        """(N, L, 2, M * S * P) of x, then y, in cells of each level."""
+        # The weights have x and y by turns; of the two halves each lies in one piece.
+        weight, bias = self.offsets.weight.unflatten(0, (-1, 2)), self.offsets.bias.unflatten(0, (-1, 2))
+        return point_linear(queries, weight.transpose(0, 1).flatten(0, 1), bias.T.flatten()).unflatten(2, (2, -1))
 
 
 class DeformableLayer(nn.Module):
@@ -104,105 +107,14 @@ class DeformableLayer(nn.Module):
         self.attention, self.norm = attention, nn.LayerNorm(width)
         self.feed_forward = PostNormFeedForward(width=width, hidden=hidden, dropout=0.0)
 
-    def forward(self, cells: Tensor, positions: Tensor, centres: Tensor, sizes: Sizes) -> Tensor:
+    def forward(self, cells: Tensor, positions: Tensor, sizes: Sizes) -> Tensor:
         """
         Args:
             cells: (N, L, C).
             positions: (L, C), added to the queries alone.
-            centres: (L, S, 2), see `cell_centres`.
             sizes: (H_i, W_i) of every level.
 
         Returns:
             (N, L, C).
         """
-        return self.feed_forward(self.norm(cells + self.attention(cells + positions, cells, centres, sizes)))
-
-
-def cell_centres(sizes: Sizes, device: torch.device) -> Tensor:
-    """Where the centre of every cell of all levels lies on every level.
-
-    Args:
-        sizes: (H_i, W_i) of every level.
-        device: The device of the result.
-
-    Returns:
-        (L, S, 2) of x and y in cells of the level, whose first centre is (0, 0).
-    """
-    centres = []
-    for height, width in sizes:
-        y, x = ((torch.arange(side, device=device) + 0.5) / side for side in (height, width))
-        centres.append(torch.cartesian_prod(y, x).flip(-1))
-    scale = torch.tensor([(width, height) for height, width in sizes], device=device)
-    return torch.cat(centres)[:, None] * scale - 0.5
-
-
-def _by_embedding_bag(values: Tensor, points: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
-    """Samples of all levels, each of four cells, as one weighted sum of rows.
-
-    Args:
-        values: (N, L, M, C / M).
-        points: (N, L, M, S, P, 2) of x and y in cells of each level.
-        weights: (N, L, M, S, P).
-        sizes: (H_i, W_i) of every level.
-
-    Returns:
-        (N, L, C).
-    """
-    count, length, heads, depth = values.shape
-    index, shares = _corners(points, sizes)
-    # A row for every image, cell and head, as the values lie in memory.
-    start = torch.arange(count, dtype=torch.int32, device=values.device).view(-1, 1, 1, 1, 1, 1) * length
-    head = torch.arange(heads, dtype=torch.int32, device=values.device).view(-1, 1, 1, 1)
-    rows = (index + start) * heads + head
-    table = values.reshape(-1, depth)
-    shares = shares * weights[..., None].to(shares.dtype)
-    samples = F.embedding_bag(
-        rows.view(count * length * heads, -1),
-        table,
-        mode="sum",
-        per_sample_weights=shares.view(count * length * heads, -1).to(table.dtype),
-    )
-    return samples.view(count, length, heads * depth)
-
-
-def _corners(points: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor]:
-    """The four cells around every point and their bilinear shares.
-
-    Args:
-        points: (..., S, P, 2) of x and y in cells of each level.
-        sizes: (H_i, W_i) of every level.
-
-    Returns:
-        (..., S, P, 4) each: int32 numbers of cells, counted over all levels, and shares, 0 outside the map.
-    """
-    device = points.device
-    last = torch.tensor([(width - 1, height - 1) for height, width in sizes], device=device).view(-1, 1, 2)
-    low = points.detach().floor()
-    high_share = points - low
-    low_share = (1 - high_share) * ((low >= 0) & (low <= last))
-    high_share = high_share * ((low >= -1) & (low < last))
-    x_shares = torch.stack([low_share[..., 0], high_share[..., 0]], dim=-1)
-    y_shares = torch.stack([low_share[..., 1], high_share[..., 1]], dim=-1)
-    shares = (y_shares[..., :, None] * x_shares[..., None, :]).flatten(-2)
-    low = torch.stack([low, low + 1], dim=-2)
-    low = torch.minimum(low.clamp_(min=0), last[..., None, :]).int()
-    starts = torch.tensor([0, *(height * width for height, width in sizes[:-1])], device=device).cumsum(0)
-    widths = torch.tensor([width for _, width in sizes], device=device, dtype=torch.int32)
-    rows = low[..., 1] * widths.view(-1, 1, 1) + starts.int().view(-1, 1, 1)
-    return (rows[..., :, None] + low[..., None, :, 0]).flatten(-2), shares
-
-
-def _by_grid_sample(values: Tensor, points: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
-    """Samples level by level; arguments and result as in `_by_embedding_bag`."""
-    count, length, heads, depth = values.shape
-    maps = values.permute(0, 2, 3, 1).flatten(0, 1)  # (N * M, C / M, L)
-    weights = weights.transpose(1, 2).flatten(0, 1)[:, None]  # (N * M, 1, L, S, P)
-    total, start = 0, 0
-    for level, (height, width) in enumerate(sizes):
-        scale = torch.tensor([2 / width, 2 / height], device=points.device)
-        grid = (points[:, :, :, level] + 0.5) * scale - 1
-        level_map = maps[:, :, start : start + height * width].unflatten(2, (height, width))
-        samples = F.grid_sample(level_map, grid.transpose(1, 2).flatten(0, 1), align_corners=False)
-        total = total + (samples * weights[:, :, :, level]).sum(dim=-1)
-        start += height * width
-    return total.view(count, heads * depth, length).transpose(1, 2)
+        return self.feed_forward(self.norm(cells + self.attention(cells + positions, cells, sizes)))

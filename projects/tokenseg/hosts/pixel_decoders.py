@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.point_conv import PointConv2d
-from .deformable import DeformableAttention, DeformableLayer, cell_centres
+from .deformable import DeformableAttention, DeformableLayer
 from .query_decoder import sine_positions
 
 _GROUPS = 32
@@ -123,9 +123,8 @@ class DeformablePixelDecoder(nn.Module):
         ]
         projected = [project(x).flatten(2) for project, x in zip(self.projections, maps, strict=True)]
         cells, positions = torch.cat(projected, dim=2).transpose(1, 2).contiguous(), torch.cat(places)
-        centres = cell_centres(sizes, cells.device)
         for layer in self.layers:
-            cells = layer(cells, positions, centres, sizes)
+            cells = layer(cells, positions, sizes)
         levels = cells.split([height * width for height, width in sizes], dim=1)
         return [x.unflatten(1, size).permute(0, 3, 1, 2) for x, size in zip(levels, sizes, strict=True)]
 

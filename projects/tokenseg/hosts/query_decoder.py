@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..layers.attention import Attention
 from ..layers.embedded_masks import EmbeddedMasks
+from ..layers.point_conv import PointLinear
 
 
 class PostNormAttention(nn.Module):
@@ -64,7 +65,7 @@ class PostNormFeedForward(nn.Module):
         """
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, width)
+            PointLinear(width, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), PointLinear(hidden, width)
         )
         self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(width)
         for layer in (self.layers[0], self.layers[-1]):

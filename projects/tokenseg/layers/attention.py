@@ -8,6 +8,8 @@ from timm.layers import use_fused_attn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .point_conv import PointLinear
+
 
 class Attention(nn.Module):
     """Multi-head attention of one set of tokens to another, and its similarity before the softmax."""
@@ -26,7 +28,7 @@ class Attention(nn.Module):
         if width % num_heads:
             raise ValueError(f"num_heads is {num_heads}; wanted a divisor of the width, {width}")
         self.num_heads, self.scale, self.dropout = num_heads, (width // num_heads) ** -0.5, dropout
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.query, self.key, self.value, self.out = (PointLinear(width, width) for _ in range(4))
         self.fused = use_fused_attn()
 
     def forward(
