@@ -22,11 +22,15 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
+from tokenseg.config.load import load_config
 from tokenseg.d2_compat import distribute
+from tokenseg.engine.build import build_model
 from tokenseg.engine.checkpoint import BestCheckpoint, Checkpointer
-from tokenseg.engine.setup import amp_dtype, build_model, make_output_dir, resolve_device, share_threads, start_logs
-from tokenseg.engine.trainer import Trainer, autocast
-from tokenseg.overrides import load_config
+from tokenseg.engine.devices import resolve_device, share_threads
+from tokenseg.engine.logs import start_logs
+from tokenseg.engine.precision import amp_dtype, autocast
+from tokenseg.engine.run_folder import make_output_dir
+from tokenseg.engine.trainer import Trainer
 
 logger = logging.getLogger("tokenseg.train_net")
 

@@ -1,4 +1,4 @@
-"""StructToken-PWE on ViT-T for own data: folders and class names by overrides (projects/tokenseg/data/README.md)."""
+"""StructToken-PWE on ViT-T for your own data; see projects/tokenseg/datasets/README.md."""
 
 from .common.backbones.vit import vit_t as vit
 from .common.data.own import dataloader, dataset

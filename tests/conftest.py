@@ -22,10 +22,11 @@ from detectron2.data.datasets import load_sem_seg
 from omegaconf import DictConfig
 from PIL import Image
 
-from tokenseg.data.loader import build_test_loader
+from tokenseg.backbones.trivial import RawPixels
 from tokenseg.data.mapper import SemSegMapper
+from tokenseg.data.stream import build_test_loader
 from tokenseg.data.transforms import ResizeToBase
-from tokenseg.hosts.per_pixel import PerPixelHead, RawPixels
+from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor
 
 TOY_SIZES = [(32, 32), (40, 48), (20, 36), (50, 30), (32, 64), (16, 16)]

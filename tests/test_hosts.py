@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from tokenseg.backbones.trivial import PixelPositions, RawPixels
 from tokenseg.hosts.auxiliary import AuxiliaryHead
 from tokenseg.hosts.deeplab_v3 import deeplab_v3_layers
 from tokenseg.hosts.fcn import FCNHead
-from tokenseg.hosts.per_pixel import PerPixelHead, PixelPositions, RawPixels, bottleneck_layers, point_layers
+from tokenseg.hosts.per_pixel import PerPixelHead, bottleneck_layers, point_layers
 
 
 def test_positions_see_no_pixels_and_tell_places_apart():

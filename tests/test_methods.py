@@ -7,10 +7,10 @@ import torch
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from torch import nn
 
+from tokenseg.config.load import load_config
 from tokenseg.data.components import ConnectedComponents
-from tokenseg.engine.trainer import autocast
+from tokenseg.engine.precision import autocast
 from tokenseg.inference.policy import SlidingWindow, WholeImage
-from tokenseg.overrides import load_config
 from tokenseg.sgr.glore import GloRe
 from tokenseg.sgr.reasoning import SemanticReasoning
 

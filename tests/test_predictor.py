@@ -4,7 +4,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from tokenseg import Predictor
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
 
 
 @pytest.fixture

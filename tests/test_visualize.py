@@ -5,9 +5,9 @@ from detectron2.data.catalog import Metadata
 from tokenseg.visualize import (
     captioned,
     colorize,
+    draw_outline,
     heat_map,
     legend,
-    outline,
     overlay,
     palette,
     panel_grid,
@@ -75,7 +75,7 @@ def test_heat_maps_run_from_blue_to_yellow_and_bear_flat_maps():
 def test_outlines_leave_the_inside_alone():
     image, mask = np.full((9, 9, 3), 7, dtype=np.uint8), np.zeros((9, 9), dtype=bool)
     mask[2:7, 2:7] = True
-    drawn = outline(image, mask, color=(255, 0, 0))
+    drawn = draw_outline(image, mask, color=(255, 0, 0))
     assert (image == 7).all()
     red = (drawn == [255, 0, 0]).all(axis=-1)
     assert red[2, 2:7].all() and red[2:7, 6].all() and not red[3:6, 3:6].any() and not red[:2].any()

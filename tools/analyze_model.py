@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER_ROWS = Path(__file__).resolve().parent / "paper_rows"

@@ -21,14 +21,13 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
-from tokenseg.engine.setup import resolve_device
-from tokenseg.overrides import split_overrides
+from tokenseg.config.overrides import split_overrides
+from tokenseg.engine.devices import resolve_device
 
 HERE = Path(__file__).resolve().parent
-# the benchmarks, and the renderings that they run against
-for folder in (HERE, HERE.parent / "tests"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+# The benchmarks, and the plain renderings that they run against, are imported from this folder.
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
 
 NAMES = sorted(path.stem for path in (HERE / "benchmarks").glob("*.py") if path.stem[0] != "_")
 

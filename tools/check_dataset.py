@@ -22,13 +22,13 @@ from omegaconf import DictConfig
 from tabulate import tabulate
 from tqdm import tqdm
 
-from tokenseg.data.loader import load_records
+from tokenseg.config.load import load_config
 from tokenseg.data.mapper import SemSegMapper
-from tokenseg.data.survey import Seen, Split, look
-from tokenseg.overrides import load_config
+from tokenseg.datasets.records import load_records
+from tokenseg.datasets.survey import Seen, SurveyedSplit, look
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "own_data.py"
-PAGE = "projects/tokenseg/data/README.md"
+PAGE = "projects/tokenseg/datasets/README.md"
 
 # What stops a training, by kind: what is wrong, and the cure.
 CURES = {
@@ -55,7 +55,7 @@ class Finding:
     text: str
 
 
-def stops(split: Split) -> list[Finding]:
+def stops(split: SurveyedSplit) -> list[Finding]:
     """What the mapper refuses, one finding a kind."""
     findings = []
     for kind, (what, cure) in CURES.items():
@@ -72,11 +72,11 @@ def stops(split: Split) -> list[Finding]:
     return findings
 
 
-def _where(hit: Sequence[Seen], split: Split) -> str:
+def _where(hit: Sequence[Seen], split: SurveyedSplit) -> str:
     return f"{len(hit)} of {len(split.seen)} (first {hit[0].name}): "
 
 
-def id_cure(split: Split, wrong: list[int]) -> str:
+def id_cure(split: SurveyedSplit, wrong: list[int]) -> str:
     """What to do about stored ids that are no class."""
     if split.id_map is not None:
         return f"name them in dataset.id_map, with a class id or the word ignore: {_listed(wrong)}"
@@ -97,14 +97,14 @@ def id_cure(split: Split, wrong: list[int]) -> str:
     return f"name a class for each of the ids {_listed(ids)} in dataset.classes, or map them with dataset.id_map"
 
 
-def as_override(id_map: dict[int, int | str], split: Split) -> str:
+def as_override(id_map: dict[int, int | str], split: SurveyedSplit) -> str:
     """An id map as a word for the command line; the ignore label, where it is stored, stays what it is."""
     if split.ignore_label in split.ids() and split.ignore_label not in id_map:
         id_map = id_map | {split.ignore_label: "ignore"}
     return "'dataset.id_map={" + ", ".join(f"{stored}: {wanted}" for stored, wanted in id_map.items()) + "}'"
 
 
-def label_findings(split: Split) -> list[Finding]:
+def label_findings(split: SurveyedSplit) -> list[Finding]:
     """What is odd about ids that the mapper takes."""
     ids, present, findings = split.ids(), split.present(), []
     if not ids:
@@ -140,7 +140,7 @@ def label_findings(split: Split) -> list[Finding]:
     return findings
 
 
-def image_findings(split: Split) -> list[Finding]:
+def image_findings(split: SurveyedSplit) -> list[Finding]:
     """What is odd about images that can be read."""
 
     def note(what: str, cure: str, condition: Callable[[Seen], bool]) -> Iterable[Finding]:
@@ -173,7 +173,7 @@ def image_findings(split: Split) -> list[Finding]:
     ]
 
 
-def copies(splits: Sequence[Split]) -> list[Finding]:
+def copies(splits: Sequence[SurveyedSplit]) -> list[Finding]:
     """Equal images in different splits, and inside one."""
     places = defaultdict(list)
     for split in splits:
@@ -196,7 +196,7 @@ def copies(splits: Sequence[Split]) -> list[Finding]:
     return findings
 
 
-def describe(split: Split, crop: int | None) -> str:
+def describe(split: SurveyedSplit, crop: int | None) -> str:
     """Sizes, kinds of files, and pixels per stored id."""
     lines = [f"{split.name}: {len(split.seen)} images of {split.root}"]
     sizes = [seen.size for seen in split.seen if seen.size]
@@ -230,7 +230,7 @@ def _listed(values: Sequence) -> str:
     return ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
 
 
-def read_split(cfg: DictConfig, name: str, limit: int | None) -> Split:
+def read_split(cfg: DictConfig, name: str, limit: int | None) -> SurveyedSplit:
     """Look at the images of a split, or at `limit` of them, spread over it."""
     names = instantiate(cfg.dataloader[name].dataset)
     records = load_records(names)
@@ -244,7 +244,7 @@ def read_split(cfg: DictConfig, name: str, limit: int | None) -> Split:
         is_train=True, augmentations=[], num_classes=wanted.num_classes, ignore_label=wanted.ignore_label
     )
     chosen = records[:: max(1, len(records) // limit)][:limit] if limit else records
-    return Split(
+    return SurveyedSplit(
         name=name,
         root=metadata.get("image_root", metadata.name),
         classes=classes,

@@ -24,7 +24,8 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
-from tokenseg.overrides import load_config, split_overrides
+from tokenseg.config.load import load_config
+from tokenseg.config.overrides import split_overrides
 
 ROOT = Path(__file__).resolve().parents[1]
 

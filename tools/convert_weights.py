@@ -19,19 +19,20 @@ from torch import nn
 
 from tokenseg.backbones.mmseg_vit import mmseg_vit_rules
 from tokenseg.backbones.plain_vit import PlainViT
-from tokenseg.convert import Rule, convert, unwrap
+from tokenseg.config.load import load_config
+from tokenseg.config.overrides import split_overrides
 from tokenseg.engine.checkpoint import Checkpointer, read_checkpoint
-from tokenseg.overrides import load_config, split_overrides
 from tokenseg.segvit.convert import segvit_rules
 from tokenseg.segvit.head import SegViTHead
 from tokenseg.structtoken.convert import structtoken_rules
 from tokenseg.structtoken.head import StructTokenHead
+from tokenseg.weight_rules import WeightRule, convert, unwrap
 
 # Rules for a part of the model, by its class.
 RULES = {PlainViT: mmseg_vit_rules, StructTokenHead: structtoken_rules, SegViTHead: segvit_rules}
 
 
-def rules_for(model: nn.Module) -> list[Rule]:
+def rules_for(model: nn.Module) -> list[WeightRule]:
     """Rules for the checkpoints of a method's authors.
 
     Args:

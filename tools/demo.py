@@ -22,7 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from tokenseg import Predictor
-from tokenseg.overrides import split_overrides
+from tokenseg.config.overrides import split_overrides
 from tokenseg.visualize import palette
 
 KINDS = ("overlay", "ids", "palette")

@@ -86,7 +86,7 @@ def draw(output_dir: Path) -> Path:
 def main(overrides: list[str]) -> None:
     from detectron2.data import DatasetCatalog
 
-    from tokenseg.overrides import load_config
+    from tokenseg.config.load import load_config
 
     config = load_config(str(CONFIG), overrides)
     output_dir = Path(config.train.output_dir)

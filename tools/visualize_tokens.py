@@ -25,9 +25,9 @@ from detectron2.data import detection_utils as utils
 from PIL import Image
 
 from tokenseg import Predictor
+from tokenseg.config.overrides import split_overrides
 from tokenseg.data.labels import read_label
-from tokenseg.overrides import split_overrides
-from tokenseg.visualize import captioned, heat_map, outline, spotlight, stack_rows
+from tokenseg.visualize import captioned, draw_outline, heat_map, spotlight, stack_rows
 
 SIDE = 160
 
@@ -73,7 +73,7 @@ def draw_row(image: np.ndarray, name: str, maps: dict[str, np.ndarray], masks: t
     known, predicted = masks
     shown = np.where(predicted[:, :, None], image, image // 5)
     stages = [captioned(heat_map(values), title, side=SIDE) for title, values in maps.items()]
-    return [captioned(outline(image, known), name, side=SIDE), *stages, captioned(shown, score, side=SIDE)]
+    return [captioned(draw_outline(image, known), name, side=SIDE), *stages, captioned(shown, score, side=SIDE)]
 
 
 def draw_regions(image: np.ndarray, name: str, regions: np.ndarray, count: int) -> list[np.ndarray]:

@@ -6,8 +6,8 @@ from ..common.backbones.vit import vit_b as vit
 from ..common.data.ade20k import dataloader, dataset
 from ..common.optim import adamw as optimizer
 from ..common.optim import poly as lr_multiplier
+from ..common.pixels import HALF
 from ..common.train import train
-from ..structtoken.model import HALF
 from .model import model
 
 train.update(max_iter=160_000, eval_period=16_000)

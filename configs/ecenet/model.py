@@ -11,7 +11,7 @@ from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassU
 from tokenseg.losses.mask import MaskLoss
 from tokenseg.meta_arch import ECENet
 
-from ..structtoken.model import IMAGENET
+from ..common.pixels import IMAGENET
 
 model = L(ECENet)(
     backbone=L(TimmPyramid)(model_name="${pyramid.model_name}", out_norm=True, drop_path_rate=0.3),

@@ -10,7 +10,7 @@ from tokenseg.segvit.bases import LinearBases, Repeated
 from tokenseg.segvit.head import SegViTHead
 from tokenseg.segvit.shrunk import NearestSampling, QueryDownsample, QueryUpsample
 
-from ..structtoken.model import HALF
+from ..common.pixels import HALF
 
 # Half the backbone's channels, and its heads.
 decoder = dict(width=384, num_heads=12)

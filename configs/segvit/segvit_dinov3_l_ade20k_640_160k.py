@@ -1,5 +1,5 @@
 from ..common.backbones.vit import dinov3_l as vit
-from ..structtoken.model import IMAGENET
+from ..common.pixels import IMAGENET
 from .segvit_vit_l_ade20k_640_160k import dataloader, dataset, decoder, lr_multiplier, model, optimizer, train
 
 model.backbone.timm_args = {}

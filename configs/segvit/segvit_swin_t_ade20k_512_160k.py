@@ -4,7 +4,7 @@ from tokenseg.backbones.pyramid import TimmPyramid
 from tokenseg.segvit.bases import ConvBases
 
 from ..common.backbones.pyramid import swin_t as pyramid
-from ..structtoken.model import IMAGENET
+from ..common.pixels import IMAGENET
 from .segvit_vit_b_ade20k_512_160k import dataloader, dataset, decoder, lr_multiplier, model, optimizer, train
 
 decoder.update(width=256, num_heads=8)

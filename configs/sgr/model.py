@@ -4,7 +4,7 @@ from detectron2.config import LazyCall as L
 
 from tokenseg.backbones.pyramid import TimmPyramid
 from tokenseg.data.components import ConnectedComponents
-from tokenseg.evaluation.several import several_evaluators
+from tokenseg.evaluation.combined import combined_evaluators
 from tokenseg.evaluation.token_metrics import ClassMasks, TokenMetrics
 from tokenseg.hosts.auxiliary import AuxiliaryHead
 from tokenseg.hosts.deeplab_v3 import deeplab_v3_layers
@@ -19,7 +19,7 @@ from tokenseg.sgr.reasoning import SemanticReasoning
 from tokenseg.sgr.region_loss import RegionLoss
 
 from ..common.backbones.pyramid import resnet101 as pyramid
-from ..structtoken.model import IMAGENET
+from ..common.pixels import IMAGENET
 
 # Parts by name; OmegaConf takes no type of mapping as a target.
 _named = L("builtins.dict")
@@ -76,7 +76,7 @@ def _put(component, model, dataloader, optimizer):
     model.region_outputs = True
     optimizer.params.lr_factors["backbone.components"] = optimizer.params.lr_factors.get("sem_seg_head", 1.0)
     tokens = L(TokenMetrics)(masks=L(ClassMasks)(dataset_name="${dataset.test}"))
-    dataloader.evaluator = L(several_evaluators)(sem_seg=dataloader.evaluator, tokens=tokens)
+    dataloader.evaluator = L(combined_evaluators)(sem_seg=dataloader.evaluator, tokens=tokens)
 
 
 def add_glore(model, dataloader, optimizer):

@@ -2,7 +2,8 @@
 
 from detectron2.config import LazyCall as L
 
-from tokenseg.hosts.per_pixel import PixelPositions, point_layers
+from tokenseg.backbones.trivial import PixelPositions
+from tokenseg.hosts.per_pixel import point_layers
 
 from .model import dataloader, dataset, lr_multiplier, model, optimizer, train
 

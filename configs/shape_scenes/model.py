@@ -3,14 +3,15 @@
 from detectron2.config import LazyCall as L
 from detectron2.data.transforms import Resize
 
-from tokenseg.hosts.per_pixel import PerPixelHead, RawPixels
+from tokenseg.backbones.trivial import RawPixels
+from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor
 
 from ..common.data.shapes import dataloader, dataset
 from ..common.optim import adamw as optimizer
 from ..common.optim import poly as lr_multiplier
+from ..common.pixels import IMAGENET
 from ..common.train import train
-from ..structtoken.model import IMAGENET
 
 model = L(Segmentor)(
     backbone=L(RawPixels)(),

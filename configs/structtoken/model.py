@@ -7,11 +7,9 @@ from tokenseg.inference.policy import SlidingWindow
 from tokenseg.meta_arch import StructToken
 from tokenseg.structtoken.blocks import point_wise_blocks
 from tokenseg.structtoken.head import StructTokenHead
-from tokenseg.structtoken.layers import ConvBlock
+from tokenseg.structtoken.parts import ConvBlock
 
-# Mean and standard deviation of the pixels, by pretrained weights.
-IMAGENET = dict(pixel_mean=[123.675, 116.28, 103.53], pixel_std=[58.395, 57.12, 57.375])
-HALF = dict(pixel_mean=[127.5, 127.5, 127.5], pixel_std=[127.5, 127.5, 127.5])
+from ..common.pixels import IMAGENET
 
 model = L(StructToken)(
     backbone=L(PlainViT)(

@@ -14,11 +14,11 @@ if importlib.util.find_spec("detectron2") is None:
     )
 
 from . import meta_arch
-from .data import datasets, folders
+from .datasets import builtin, folders
 from .ecenet.head import ECENetHead
 from .predictor import Predictor
 from .segvit.head import SegViTHead
 from .structtoken.head import StructTokenHead
 
-__all__ = ["ECENetHead", "Predictor", "SegViTHead", "StructTokenHead", "datasets", "folders", "meta_arch"]
+__all__ = ["ECENetHead", "Predictor", "SegViTHead", "StructTokenHead", "builtin", "folders", "meta_arch"]
 __version__ = "0.1.0"

@@ -13,10 +13,12 @@ from detectron2.data.catalog import Metadata
 from omegaconf import DictConfig
 from torch import Tensor
 
+from .config.load import load_config
+from .config.overrides import apply_overrides
+from .engine.build import build_model
 from .engine.checkpoint import Checkpointer
-from .engine.setup import amp_dtype, build_model, resolve_device
-from .engine.trainer import autocast
-from .overrides import apply_overrides, load_config
+from .engine.devices import resolve_device
+from .engine.precision import amp_dtype, autocast
 
 
 class Predictor:

@@ -49,7 +49,7 @@ def spotlight(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.round(image * (0.15 + 0.85 * fitted[:, :, None] / max(fitted.max(), 1e-12))).astype(np.uint8)
 
 
-def outline(image: np.ndarray, mask: np.ndarray, color: Sequence[int] = (255, 60, 60)) -> np.ndarray:
+def draw_outline(image: np.ndarray, mask: np.ndarray, color: Sequence[int] = (255, 60, 60)) -> np.ndarray:
     """An (H, W, 3) uint8 RGB image with the border of an (H, W) mask drawn on it."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(image.copy(), contours, -1, tuple(color), max(1, max(mask.shape) // 150))

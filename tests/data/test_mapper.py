@@ -6,9 +6,9 @@ import torch
 from detectron2.config import instantiate
 from PIL import Image
 
+from tokenseg.config.load import load_config
 from tokenseg.data.mapper import SemSegMapper
 from tokenseg.data.transforms import ResizeToBase
-from tokenseg.overrides import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 

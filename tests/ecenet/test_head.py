@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 from reference import ecenet as plain
 from reference.weights import Weights
+from tokenseg.config.load import load_config
 from tokenseg.ecenet.blocks import SemanticsAttention
 from tokenseg.ecenet.head import ECENetHead
 from tokenseg.ecenet.reconstruction import diversity_loss, feature_reconstructions
 from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater, PlusClassUpdater
 from tokenseg.losses.mask import MaskLoss, MaskPrediction
 from tokenseg.losses.pixel import pixel_cross_entropy
-from tokenseg.overrides import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANNELS = [4, 8, 12, 16]

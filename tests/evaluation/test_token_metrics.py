@@ -8,7 +8,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from pycocotools import mask as rle
 
-from tokenseg.evaluation.several import several_evaluators
+from tokenseg.evaluation.combined import combined_evaluators
 from tokenseg.evaluation.token_metrics import (
     ClassMasks,
     InstanceMasks,
@@ -124,7 +124,7 @@ def test_processes_join_their_images(monkeypatch):
 
 def test_evaluators_by_name():
     one, other = TokenMetrics(masks=None), TokenMetrics(masks=None)
-    assert several_evaluators(a=one, b=None, c=other)._evaluators == [one, other]
+    assert combined_evaluators(a=one, b=None, c=other)._evaluators == [one, other]
 
 
 def test_outputs_without_regions():

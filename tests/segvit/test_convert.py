@@ -11,9 +11,9 @@ import torch
 from detectron2.config import instantiate
 
 from tokenseg.backbones.mmseg_vit import mmseg_vit_rules
-from tokenseg.convert import convert
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
 from tokenseg.segvit.convert import segvit_rules
+from tokenseg.weight_rules import convert
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/segvit"
 FILES = {"plain": "segvit_vit_l_ade20k_640_160k", "shrunk": "segvit_shrunk_vit_l_ade20k_640_160k"}

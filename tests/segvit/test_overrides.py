@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/segvit"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
 from tokenseg.sgr.positions import PositionConv
 from tokenseg.sgr.reasoning import GraphConvolution
 

@@ -11,9 +11,9 @@ import torch
 from detectron2.config import instantiate
 
 from tokenseg.backbones.mmseg_vit import mmseg_vit_rules
-from tokenseg.convert import convert
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
 from tokenseg.structtoken.convert import structtoken_rules
+from tokenseg.weight_rules import convert
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/structtoken"
 VARIANTS = ("cse", "sse", "pwe")

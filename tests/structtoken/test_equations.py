@@ -10,7 +10,7 @@ from reference.weights import Weights
 from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.structtoken.blocks import cross_slice_blocks, point_wise_blocks, self_slice_blocks
 from tokenseg.structtoken.head import StructTokenHead
-from tokenseg.structtoken.layers import ConvBlock
+from tokenseg.structtoken.parts import ConvBlock
 
 BLOCKS = {"cse": cross_slice_blocks, "sse": self_slice_blocks, "pwe": point_wise_blocks}
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from tokenseg.structtoken.blocks import point_wise_blocks
 from tokenseg.structtoken.head import StructTokenHead
-from tokenseg.structtoken.layers import ConvBlock, FeedForward
+from tokenseg.structtoken.parts import ConvBlock, FeedForward
 
 
 def make_head(num_classes=3, channels=8, img_size=64, refine=None, **blocks):

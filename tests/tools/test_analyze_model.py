@@ -5,7 +5,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/structtoken/structtoken_pwe_vit_t_ade20k_512_160k.py")
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from tokenseg.config.load import load_config
 from tokenseg.engine.checkpoint import Checkpointer
-from tokenseg.overrides import load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/structtoken"
 CONFIG = str(CONFIGS / "structtoken_pwe_vit_t_ade20k_512_160k.py")

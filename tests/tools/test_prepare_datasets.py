@@ -16,9 +16,9 @@ from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from PIL import Image
 from scipy.io import savemat
 
-from tokenseg.data import datasets
+from tokenseg.archives import main, prepare, rules
 from tokenseg.data.labels import read_label
-from tokenseg.data.prepare import main, prepare, rules
+from tokenseg.datasets import builtin as datasets
 
 HEIGHT, WIDTH = 2, 3
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 import tokenseg.ecenet.head as head_file
 from reference import ecenet as plain
 from reference.weights import Weights
-from tokenseg.engine.trainer import autocast
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
+from tokenseg.engine.precision import autocast
 
 from . import Duel, Profile, inference, training_step
 

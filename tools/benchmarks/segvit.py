@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from reference import segvit as plain
 from reference.backbone import with_plain_attention
 from reference.weights import Weights
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
 
 from . import Duel, inference, training_step
 

@@ -15,7 +15,7 @@ from detectron2.config import instantiate
 from torch.nn import functional as F
 
 from reference import sgr as plain
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
 from tokenseg.sgr import region_loss
 
 from . import Duel, Profile, inference, training_step

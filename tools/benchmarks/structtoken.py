@@ -20,8 +20,8 @@ from torch import Tensor
 from reference import structtoken as plain
 from reference.backbone import with_plain_attention
 from reference.weights import Weights
-from tokenseg.engine.trainer import autocast
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
+from tokenseg.engine.precision import autocast
 
 from . import Duel, inference, training_step
 

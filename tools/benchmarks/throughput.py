@@ -20,8 +20,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from tokenseg.engine.trainer import autocast
-from tokenseg.overrides import load_config
+from tokenseg.config.load import load_config
+from tokenseg.engine.precision import autocast
 
 from . import Clock
 

@@ -20,19 +20,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenseg.data.prepare import Archive, Entry, Preparation, Rule, Split, apply_rules, main, read_png, relabel
+from tokenseg.archives import Archive, Entry, FileRule, Preparation, SplitLayout, apply_rules, main, read_png, relabel
 
 IDS = {0: 255} | {number: number - 1 for number in range(1, 151)}
 
 RULES = (
-    Rule(pattern=r"images/(training|validation)/[^/]+\.jpg", target=lambda match: match[0]),
-    Rule(pattern=r"annotations/(training|validation)/[^/]+\.png", target=lambda match: match[0]),
-    Rule(
+    FileRule(pattern=r"images/(training|validation)/[^/]+\.jpg", target=lambda match: match[0]),
+    FileRule(pattern=r"annotations/(training|validation)/[^/]+\.png", target=lambda match: match[0]),
+    FileRule(
         pattern=r"annotations/((training|validation)/[^/]+\.png)",
         target=lambda match: f"annotations_detectron2/{match[1]}",
         convert=relabel(IDS, read_png),
     ),
-    Rule(pattern=r"(objectInfo150|sceneCategories)\.txt", target=lambda match: match[0]),
+    FileRule(pattern=r"(objectInfo150|sceneCategories)\.txt", target=lambda match: match[0]),
 )
 
 
@@ -41,9 +41,9 @@ def write(archive: Archive, entries: Sequence[Entry], folder: Path) -> None:
     apply_rules(entries, RULES, folder, desc=archive.name)
 
 
-def _split(name: str, count: int) -> Split:
+def _split(name: str, count: int) -> SplitLayout:
     ends = {"images": ".jpg", "annotations": ".png", "annotations_detectron2": ".png"}
-    return Split(name=name, count=count, folders={f"{part}/{name}": end for part, end in ends.items()})
+    return SplitLayout(name=name, count=count, folders={f"{part}/{name}": end for part, end in ends.items()})
 
 
 PREPARATION = Preparation(

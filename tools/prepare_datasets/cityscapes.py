@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenseg.data.prepare import Archive, Entry, Preparation, Rule, Split, apply_rules, main, read_png, relabel
+from tokenseg.archives import Archive, Entry, FileRule, Preparation, SplitLayout, apply_rules, main, read_png, relabel
 
 PAGE = "https://www.cityscapes-dataset.com/downloads"
 
@@ -30,13 +30,13 @@ CLASSES = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32,
 IDS = {number: CLASSES.index(number) if number in CLASSES else 255 for number in range(34)}
 
 RULES = (
-    Rule(pattern=r"leftImg8bit/(train|val|test)/[^/]+/[^/]+_leftImg8bit\.png", target=lambda match: match[0]),
-    Rule(
+    FileRule(pattern=r"leftImg8bit/(train|val|test)/[^/]+/[^/]+_leftImg8bit\.png", target=lambda match: match[0]),
+    FileRule(
         pattern=r"gtFine/(train|val|test)/[^/]+/[^/]+_gtFine_(labelIds|instanceIds|color)\.png",
         target=lambda match: match[0],
     ),
-    Rule(pattern=r"gtFine/(train|val|test)/[^/]+/[^/]+_gtFine_polygons\.json", target=lambda match: match[0]),
-    Rule(
+    FileRule(pattern=r"gtFine/(train|val|test)/[^/]+/[^/]+_gtFine_polygons\.json", target=lambda match: match[0]),
+    FileRule(
         pattern=r"(gtFine/(train|val|test)/[^/]+/[^/]+_gtFine)_labelIds\.png",
         target=lambda match: f"{match[1]}_labelTrainIds.png",
         convert=relabel(IDS, read_png),
@@ -49,7 +49,7 @@ def write(archive: Archive, entries: Sequence[Entry], folder: Path) -> None:
     apply_rules(entries, RULES, folder, desc=archive.name)
 
 
-def _splits(name: str, count: int) -> list[Split]:
+def _splits(name: str, count: int) -> list[SplitLayout]:
     """The files that Detectron2 reads, under the names by which it finds them."""
     images, labels = f"leftImg8bit/{name}", f"gtFine/{name}"
     ends = {
@@ -59,7 +59,8 @@ def _splits(name: str, count: int) -> list[Split]:
         f"{name}, polygons": "_gtFine_polygons.json",
     }
     return [
-        Split(name=title, count=count, folders={images: "_leftImg8bit.png", labels: end}) for title, end in ends.items()
+        SplitLayout(name=title, count=count, folders={images: "_leftImg8bit.png", labels: end})
+        for title, end in ends.items()
     ]
 
 

@@ -18,13 +18,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenseg.data.prepare import Archive, Entry, Preparation, Rule, Split, apply_rules, main
+from tokenseg.archives import Archive, Entry, FileRule, Preparation, SplitLayout, apply_rules, main
 
 PAGE = "https://cocodataset.org/#download"
 
 RULES = (
-    Rule(pattern=r"(train|val)2017/[^/]+\.jpg", target=lambda match: match[0]),
-    Rule(
+    FileRule(pattern=r"(train|val)2017/[^/]+\.jpg", target=lambda match: match[0]),
+    FileRule(
         pattern=r"annotations/(instances|person_keypoints|captions)_(train|val)2017\.json",
         target=lambda match: match[0],
     ),
@@ -44,10 +44,10 @@ PREPARATION = Preparation(
         Archive(name="annotations_trainval2017.zip", page=PAGE, parts=("annotations",)),
     ),
     splits=(
-        Split(name="train2017", count=118287, folders={"train2017": ".jpg"}),
-        Split(name="val2017", count=5000, folders={"val2017": ".jpg"}),
-        Split(name="instances_train2017", count=1, folders={"annotations": "instances_train2017.json"}),
-        Split(name="instances_val2017", count=1, folders={"annotations": "instances_val2017.json"}),
+        SplitLayout(name="train2017", count=118287, folders={"train2017": ".jpg"}),
+        SplitLayout(name="val2017", count=5000, folders={"val2017": ".jpg"}),
+        SplitLayout(name="instances_train2017", count=1, folders={"annotations": "instances_train2017.json"}),
+        SplitLayout(name="instances_val2017", count=1, folders={"annotations": "instances_val2017.json"}),
     ),
     write=write,
 )

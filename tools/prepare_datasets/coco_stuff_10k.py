@@ -21,19 +21,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenseg.data.classes import COCO_STUFF_10K
-from tokenseg.data.prepare import (
+from tokenseg.archives import (
     Archive,
     Entry,
+    FileRule,
     Preparation,
-    Rule,
-    Split,
+    SplitLayout,
     apply_rules,
     main,
     read_lists,
     read_mat,
     relabel,
 )
+from tokenseg.datasets.class_names import COCO_STUFF_10K
 
 IDS = {0: 255} | {number: place for place, number in enumerate(COCO_STUFF_10K)}
 
@@ -42,11 +42,11 @@ def write(archive: Archive, entries: Sequence[Entry], folder: Path) -> None:
     """Write the images and label maps that the lists name."""
     split = read_lists(entries, {name: f"imageLists/{name}.txt" for name in ("train", "test")})
     rules = (
-        Rule(
+        FileRule(
             pattern=r"images/([^/]+)\.jpg",
             target=lambda match: split.get(match[1]) and f"images/{split[match[1]]}/{match[1]}.jpg",
         ),
-        Rule(
+        FileRule(
             pattern=r"annotations/([^/]+)\.mat",
             target=lambda match: split.get(match[1]) and f"annotations/{split[match[1]]}/{match[1]}.png",
             convert=relabel(IDS, read_mat("S")),
@@ -55,8 +55,8 @@ def write(archive: Archive, entries: Sequence[Entry], folder: Path) -> None:
     apply_rules(entries, rules, folder, desc=archive.name)
 
 
-def _split(name: str, count: int) -> Split:
-    return Split(name=name, count=count, folders={f"images/{name}": ".jpg", f"annotations/{name}": ".png"})
+def _split(name: str, count: int) -> SplitLayout:
+    return SplitLayout(name=name, count=count, folders={f"images/{name}": ".jpg", f"annotations/{name}": ".png"})
 
 
 PREPARATION = Preparation(

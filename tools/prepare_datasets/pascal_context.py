@@ -30,19 +30,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenseg.data.classes import PASCAL_CONTEXT_59
-from tokenseg.data.prepare import (
+from tokenseg.archives import (
     Archive,
     Entry,
+    FileRule,
     Preparation,
-    Rule,
-    Split,
+    SplitLayout,
     apply_rules,
     main,
     read_lists,
     read_mat,
     relabel,
 )
+from tokenseg.datasets.class_names import PASCAL_CONTEXT_59
 
 IMAGES = Archive(
     name="VOCtrainval_03-May-2010.tar",
@@ -67,7 +67,7 @@ def write(archive: Archive, entries: Sequence[Entry], folder: Path) -> None:
 
 def _write_images(entries: Sequence[Entry], folder: Path) -> None:
     split = read_lists(entries, {name: f"ImageSets/Main/{name}.txt" for name in ("train", "val")})
-    rule = Rule(
+    rule = FileRule(
         pattern=r"JPEGImages/([^/]+)\.jpg",
         target=lambda match: split.get(match[1]) and f"images/{split[match[1]]}/{match[1]}.jpg",
     )
@@ -77,7 +77,7 @@ def _write_images(entries: Sequence[Entry], folder: Path) -> None:
 def _write_labels(entries: Sequence[Entry], folder: Path) -> None:
     split = {path.stem: path.parent.name for path in folder.glob("images/*/*.jpg")}
     rules = [
-        Rule(
+        FileRule(
             pattern=r"trainval/([^/]+)\.mat",
             target=lambda match, part=part: split.get(match[1]) and f"{part}/{split[match[1]]}/{match[1]}.png",
             convert=relabel(ids, read_mat("LabelMap")),
@@ -102,9 +102,9 @@ def _check_names(entries: Sequence[Entry]) -> None:
                 raise ValueError(f"labels.txt does not name the classes as expected: {', '.join(wrong[:8])}")
 
 
-def _split(name: str, count: int) -> Split:
+def _split(name: str, count: int) -> SplitLayout:
     ends = {"images": ".jpg", "annotations_59": ".png", "annotations_60": ".png"}
-    return Split(name=name, count=count, folders={f"{part}/{name}": end for part, end in ends.items()})
+    return SplitLayout(name=name, count=count, folders={f"{part}/{name}": end for part, end in ends.items()})
 
 
 PREPARATION = Preparation(

@@ -1,6 +1,6 @@
 """COCO-Stuff-10K, 171 classes."""
 
-from tokenseg.data.classes import COCO_STUFF_10K
+from tokenseg.datasets.class_names import COCO_STUFF_10K
 
 from .sem_seg import dataloader, dataset
 

@@ -1,8 +1,8 @@
-"""Own images and label maps, from folders that overrides name; projects/tokenseg/data/README.md is the page for it."""
+"""Your own images and label maps, from folders that overrides name; see projects/tokenseg/datasets/README.md."""
 
 from detectron2.config import LazyCall as L
 
-from tokenseg.data.folders import own_data
+from tokenseg.datasets.folders import own_data
 
 from .sem_seg import dataloader, dataset
 

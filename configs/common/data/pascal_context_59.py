@@ -1,6 +1,6 @@
 """PASCAL-Context, 59 classes; all other pixels are ignored. Test images have a short side of their own."""
 
-from tokenseg.data.classes import PASCAL_CONTEXT_59
+from tokenseg.datasets.class_names import PASCAL_CONTEXT_59
 
 from .sem_seg import dataloader, dataset
 

@@ -3,8 +3,8 @@
 from detectron2.config import LazyCall as L
 from detectron2.data.transforms import RandomCrop_CategoryAreaConstraint, RandomFlip
 
-from tokenseg.data.loader import TrainLoader, build_test_loader
 from tokenseg.data.mapper import SemSegMapper
+from tokenseg.data.stream import TrainLoader, build_test_loader
 from tokenseg.data.transforms import ColorDistortion, PadToSize, ResizeToBase
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 

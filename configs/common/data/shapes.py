@@ -1,6 +1,6 @@
 """ShapeScenes, generated on first use. Images keep their size and, being of any colour, their colours."""
 
-from tokenseg.data.shape_scenes import CLASSES
+from tokenseg.datasets.shape_scenes import CLASSES
 
 from .sem_seg import dataloader, dataset
 

@@ -1,10 +1,10 @@
 """Names of the weights in mmsegmentation's plain vision transformer, with which methods' authors trained theirs."""
 
-from ..convert import Rule, layer_rules
+from ..weight_rules import WeightRule, layer_rules
 from .plain_vit import PlainViT
 
 
-def mmseg_vit_rules(backbone: PlainViT) -> list[Rule]:
+def mmseg_vit_rules(backbone: PlainViT) -> list[WeightRule]:
     """Rules for the weights of `backbone.`, without final norm; class token and its position code are always there.
 
     Args:
@@ -19,15 +19,15 @@ def mmseg_vit_rules(backbone: PlainViT) -> list[Rule]:
         "ffn.layers.1": "mlp.fc2",
     }
     if backbone.vit.num_prefix_tokens:
-        tokens = [Rule(r"backbone\.(cls_token|pos_embed)", r"backbone.vit.\1")]
+        tokens = [WeightRule(r"backbone\.(cls_token|pos_embed)", r"backbone.vit.\1")]
     else:
         tokens = [
-            Rule(r"backbone\.cls_token", None),
-            Rule(r"backbone\.pos_embed", "backbone.vit.pos_embed", lambda codes: codes[:, 1:]),
+            WeightRule(r"backbone\.cls_token", None),
+            WeightRule(r"backbone\.pos_embed", "backbone.vit.pos_embed", lambda codes: codes[:, 1:]),
         ]
     return [
         *tokens,
         *layer_rules(r"backbone\.patch_embed", "backbone.vit.patch_embed", {"projection": "proj"}),
         *layer_rules(block, ours, names),
-        Rule(rf"{block}\.attn\.attn\.in_proj_(weight|bias)", rf"{ours}.attn.qkv.\2"),
+        WeightRule(rf"{block}\.attn\.attn\.in_proj_(weight|bias)", rf"{ours}.attn.qkv.\2"),
     ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .timm_models import check_sides, create, outline, plain, takes
+from .timm_models import check_sides, create, plain, takes, weightless
 from .weights import load_timm_weights
 
 
@@ -65,7 +65,7 @@ class PlainViT(Backbone):
         super().__init__()
         # no pooling: most pool the class token, which `timm_args` may leave out
         args = dict(model_name=model_name, num_classes=0, global_pool="") | plain(timm_args)
-        whole = outline(**args)
+        whole = weightless(**args)
         strides = sorted({info["reduction"] for info in whole.feature_info})
         if len(strides) > 1:
             raise ValueError(f"{model_name} gives maps at strides {strides}; wanted a plain one (or use TimmPyramid)")

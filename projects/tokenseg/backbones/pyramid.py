@@ -7,7 +7,7 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from .norm import convert_batch_norm
-from .timm_models import check_sides, create, outline, plain, takes
+from .timm_models import check_sides, create, plain, takes, weightless
 from .weights import load_timm_weights
 
 _STAGES = ("res2", "res3", "res4", "res5")
@@ -61,7 +61,7 @@ class TimmPyramid(Backbone):
             raise ValueError(f"out_features are {list(out_features)}; wanted some of {', '.join(_STAGES)}")
         self._out_features = [name for name in _STAGES if name in out_features]
         args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
-        whole = outline(**args)
+        whole = weightless(**args)
         # without the second, Swin drops the shift of stages that were no larger than a window when it was made
         args |= {name: True for name in ("dynamic_img_size", "always_partition") if takes(whole, name)}
         if output_stride != _STRIDES[-1]:

@@ -35,7 +35,7 @@ def create(model_name: str, **timm_args: object) -> nn.Module:
         raise ValueError(f"timm cannot build {model_name} with {timm_args}: {error}") from error
 
 
-def outline(model_name: str, **timm_args: object) -> nn.Module:
+def weightless(model_name: str, **timm_args: object) -> nn.Module:
     """A whole timm model without memory for its weights; see `create`."""
     with torch.device("meta"):
         return create(model_name, **timm_args)

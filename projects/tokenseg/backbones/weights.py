@@ -13,7 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import get_session
 from torch import Tensor, nn
 
-from .timm_models import outline
+from .timm_models import weightless
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weig
             _load_npz(model, path)
             return
         state = timm.models.load_state_dict(path)
-        whole = outline(**timm_args)
+        whole = weightless(**timm_args)
         state = _convert(state, whole)
     except Exception as error:  # whatever timm's rules stumble over in a foreign file
         raise ValueError(f"'{path}' cannot be read as weights of {name}: {error}") from error

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from .precision import autocast
 
 
 class Trainer(SimpleTrainer):
@@ -110,10 +112,3 @@ class Trainer(SimpleTrainer):
         super().load_state_dict(state_dict)
         if state_dict["grad_scaler"]:  # empty when the run went on without float16 until now
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
-
-
-@contextlib.contextmanager
-def autocast(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
-    """Mixed precision in `dtype` on the device, or none."""
-    with torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext():
-        yield

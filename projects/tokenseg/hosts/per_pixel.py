@@ -1,11 +1,9 @@
-"""Plain per-pixel classification: a head of any layers, and trivial backbones for the baselines of a data set."""
+"""Plain per-pixel classification: a head of any layers, and the layers of some such heads."""
 
 import itertools
 from collections.abc import Sequence
 
-import torch
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, Backbone
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.modeling.backbone.resnet import BasicBlock
 from torch import Tensor, nn
 
@@ -59,41 +57,6 @@ class PerPixelHead(nn.Module):
             maps[name.replace("_", " ")] = x
         *before, last = maps
         return {title: maps[title] for title in before if maps[title].shape[1] == x.shape[1]} | {"logits": maps[last]}
-
-
-class RawPixels(Backbone):
-    """The normalised image itself, as the feature `pixels` at stride 1."""
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return {"pixels": ShapeSpec(channels=3, stride=1)}
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) to itself."""
-        return {"pixels": images}
-
-
-class PixelPositions(Backbone):
-    """Where a pixel lies and nothing of what it shows: sines and cosines of x and y, as `positions` at stride 1."""
-
-    def __init__(self, *, num_frequencies: int = 6) -> None:
-        """
-        Args:
-            num_frequencies: per axis; the i-th goes through 2**i / 2 periods over the image.
-        """
-        super().__init__()
-        self.num_frequencies = num_frequencies
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return {"positions": ShapeSpec(channels=4 * self.num_frequencies, stride=1)}
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) to (N, 4 * frequencies, H, W)."""
-        count, _, height, width = images.shape
-        y, x = (torch.linspace(0, 1, side, device=images.device) for side in (height, width))
-        frequencies = torch.pi * 2.0 ** torch.arange(self.num_frequencies, device=images.device)
-        angles = torch.stack(torch.meshgrid(y, x, indexing="ij"))[None] * frequencies[:, None, None, None]
-        codes = torch.cat([angles.sin(), angles.cos()]).flatten(0, 1)  # (2 * frequencies * axes, H, W)
-        return {"positions": codes.expand(count, -1, -1, -1)}
 
 
 def point_layers(*, channels: Sequence[int]) -> nn.Sequential:

@@ -1,6 +1,6 @@
 """Names of the weights in the SegViT checkpoints that its authors published, plain and Shrunk."""
 
-from ..convert import Rule, layer_rules
+from ..weight_rules import WeightRule, layer_rules
 from .bases import LinearBases, Repeated
 from .head import SegViTHead
 from .shrunk import QueryUpsample
@@ -23,7 +23,7 @@ ATTENTION_TO_MASK = {
 }
 
 
-def segvit_rules(head: SegViTHead) -> list[Rule]:
+def segvit_rules(head: SegViTHead) -> list[WeightRule]:
     """Rules for the weights of `decode_head.`.
 
     Args:
@@ -34,7 +34,7 @@ def segvit_rules(head: SegViTHead) -> list[Rule]:
     """
     bases, ours = head.bases, "sem_seg_head"
     # a constant, the classes' weights; Shrunk's inner head has a loss of its own
-    criterion = Rule(r"decode_head\.(atm\.)?loss_decode\.criterion\.empty_weight", None)
+    criterion = WeightRule(r"decode_head\.(atm\.)?loss_decode\.criterion\.empty_weight", None)
     if isinstance(bases, LinearBases):
         rules = _projections(bases.num_maps, f"{ours}.bases")
         for level in range(bases.num_maps):
@@ -52,7 +52,7 @@ def segvit_rules(head: SegViTHead) -> list[Rule]:
     raise ValueError(f"the head's bases are {type(bases).__name__}; wanted those of SegViT on a ViT, plain or Shrunk")
 
 
-def _projections(count: int, target: str) -> list[Rule]:
+def _projections(count: int, target: str) -> list[WeightRule]:
     rules = []
     for place in range(count):
         names = {f"input_proj_{place + 1}": f"project.{place}.0", f"proj_norm_{place + 1}": f"project.{place}.1"}
@@ -60,36 +60,36 @@ def _projections(count: int, target: str) -> list[Rule]:
     return rules
 
 
-def _tokens_and_classes(source: str) -> list[Rule]:
+def _tokens_and_classes(source: str) -> list[WeightRule]:
     source = source.replace(".", r"\.")
     return [
-        Rule(rf"{source}\.q\.weight", "sem_seg_head.tokens"),
+        WeightRule(rf"{source}\.q\.weight", "sem_seg_head.tokens"),
         *layer_rules(source, "sem_seg_head", {"class_embed": "classify"}),
     ]
 
 
-def _queries(upsample: QueryUpsample) -> Rule:
+def _queries(upsample: QueryUpsample) -> WeightRule:
     """Theirs lie row after row, (H * W, D)."""
     size = upsample.queries.shape[-2:]
-    return Rule(
+    return WeightRule(
         r"decode_head\.q\.weight",
         "sem_seg_head.bases.bases.queries",
         lambda rows: rows.T[None].unflatten(2, size) if len(rows) == size.numel() else rows,
     )
 
 
-def _packed(source: str, theirs: str, target: str) -> Rule:
+def _packed(source: str, theirs: str, target: str) -> WeightRule:
     """Queries, keys and values of torch's attention, which are one weight and one bias there."""
     names = (rf"{target}.{part}.\g<tensor>" for part in ("query", "key", "value"))
-    return Rule(rf"{source}\.{theirs}\.in_proj_(?P<tensor>weight|bias)", tuple(names))
+    return WeightRule(rf"{source}\.{theirs}\.in_proj_(?P<tensor>weight|bias)", tuple(names))
 
 
-def _mask_layers(source: str, target: str) -> list[Rule]:
+def _mask_layers(source: str, target: str) -> list[WeightRule]:
     packed = _packed(source, "self_attn", f"{target}.self_attention")
     return [packed, *layer_rules(source, target, LAYERS | ATTENTION_TO_MASK)]
 
 
-def _torch_layers(source: str, target: str) -> list[Rule]:
+def _torch_layers(source: str, target: str) -> list[WeightRule]:
     packed = [
         _packed(source, "self_attn", f"{target}.self_attention"),
         _packed(source, "multihead_attn", f"{target}.cross_attention"),

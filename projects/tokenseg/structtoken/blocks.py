@@ -1,7 +1,7 @@
 """StructToken's decoder blocks: an extraction and feed-forward networks, and stacks of them.
 
 Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III; letters as in
-`layers.py`. Every block takes tokens and features and returns both, updated.
+`parts.py`. Every block takes tokens and features and returns both, updated.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from .extraction import CrossSliceExtraction, PointWiseExtraction, SelfSliceExtraction
-from .layers import FeedForward
+from .parts import FeedForward
 
 
 class CrossBlock(nn.Module):

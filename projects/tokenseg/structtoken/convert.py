@@ -2,7 +2,7 @@
 
 import re
 
-from ..convert import Rule, layer_rules
+from ..weight_rules import WeightRule, layer_rules
 from .blocks import CrossBlock, JointBlock
 from .head import StructTokenHead
 
@@ -22,7 +22,7 @@ MAPPINGS = {
 FEED_FORWARDS = {CrossBlock: {"ffn1": "token_ffn", "ffn2": "feature_ffn"}, JointBlock: {"ffn1": "feed_forward"}}
 
 
-def structtoken_rules(head: StructTokenHead) -> list[Rule]:
+def structtoken_rules(head: StructTokenHead) -> list[WeightRule]:
     """Rules for the weights of `decode_head.`.
 
     Args:
@@ -36,7 +36,7 @@ def structtoken_rules(head: StructTokenHead) -> list[Rule]:
         raise ValueError(f"the head's blocks are {kind.__name__}; wanted those of CSE, SSE or PWE")
     block, ours = r"decode_head\.layers\.(\d+)", r"sem_seg_head.blocks.\1"
     rules = [
-        Rule(r"decode_head\.kernels", "sem_seg_head.tokens"),
+        WeightRule(r"decode_head\.kernels", "sem_seg_head.tokens"),
         *layer_rules("decode_head", "sem_seg_head", {"dec_proj": "project"}),
         *layer_rules(block, ours, {"attn.attn_pw_conv": "extraction.mix"}),
         *layer_rules(r"decode_head\.residual_block", "sem_seg_head.refine.layers", REFINE),

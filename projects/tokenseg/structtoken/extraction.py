@@ -1,13 +1,13 @@
 """The three ways of StructToken to let structure tokens draw from the feature map: CSE, SSE and PWE.
 
 Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III-B.
-Letters as in `layers.py`.
+Letters as in `parts.py`.
 """
 
 from torch import Tensor, nn
 
 from ..layers.point_conv import PointConv2d
-from .layers import Mapping
+from .parts import SliceMapping
 
 
 def slice_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -40,8 +40,12 @@ class CrossSliceExtraction(nn.Module):
             channels: C.
         """
         super().__init__()
-        self.map_query, self.map_key, self.map_value = Mapping(num_classes), Mapping(channels), Mapping(channels)
-        self.map_out = Mapping(num_classes)
+        self.map_query, self.map_key, self.map_value = (
+            SliceMapping(num_classes),
+            SliceMapping(channels),
+            SliceMapping(channels),
+        )
+        self.map_out = SliceMapping(num_classes)
 
     def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
         """(N, K, H, W) and (N, C, H, W) to (N, K, H, W)."""
@@ -58,8 +62,12 @@ class SelfSliceExtraction(nn.Module):
             channels: K+C.
         """
         super().__init__()
-        self.map_query, self.map_key, self.map_value = Mapping(channels), Mapping(channels), Mapping(channels)
-        self.map_out = Mapping(channels)
+        self.map_query, self.map_key, self.map_value = (
+            SliceMapping(channels),
+            SliceMapping(channels),
+            SliceMapping(channels),
+        )
+        self.map_out = SliceMapping(channels)
 
     def forward(self, slices: Tensor) -> Tensor:
         """(N, K+C, H, W) to (N, K+C, H, W)."""
@@ -75,9 +83,9 @@ class PointWiseExtraction(nn.Module):
             channels: K+C.
         """
         super().__init__()
-        self.map_in = Mapping(channels)
+        self.map_in = SliceMapping(channels)
         self.mix = PointConv2d(channels, channels)
-        self.map_out = Mapping(channels)
+        self.map_out = SliceMapping(channels)
 
     def forward(self, slices: Tensor) -> Tensor:
         """(N, K+C, H, W) to (N, K+C, H, W)."""

@@ -1,0 +1,21 @@
+"""From a data set's official archives to the folders that the registration reads; used by tools/prepare_datasets."""
+
+from .build import Preparation, SplitLayout, main, prepare
+from .reading import Archive, Entry, open_archive
+from .rules import FileRule, apply_rules, read_lists, read_mat, read_png, relabel
+
+__all__ = [
+    "Archive",
+    "Entry",
+    "FileRule",
+    "Preparation",
+    "SplitLayout",
+    "apply_rules",
+    "main",
+    "open_archive",
+    "prepare",
+    "read_lists",
+    "read_mat",
+    "read_png",
+    "relabel",
+]

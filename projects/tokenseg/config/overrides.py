@@ -1,0 +1,160 @@
+"""Overrides of a config from the command line, each checked before it is applied."""
+
+import difflib
+import inspect
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from detectron2.config import LazyConfig
+from detectron2.utils.registry import locate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+YACS_KEYS = {
+    "MODEL.WEIGHTS": "train.init_checkpoint",
+    "OUTPUT_DIR": "train.output_dir",
+    "SOLVER.MAX_ITER": "train.max_iter",
+    "SOLVER.BASE_LR": "optimizer.lr",
+    "SOLVER.IMS_PER_BATCH": "dataloader.train.total_batch_size",
+    "SOLVER.AMP.ENABLED": "train.amp.enabled",
+    "TEST.EVAL_PERIOD": "train.eval_period",
+    "SEED": "train.seed",
+}
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of a command line as (all others, overrides): what looks like `key=value` and is no file, so that
+    overrides may stand anywhere, also behind a flag that takes several words."""
+    found = [bool(re.match(r"[\w.]+=", word)) and not os.path.exists(word) for word in words]
+    return (
+        [word for word, is_override in zip(words, found, strict=True) if not is_override],
+        [word for word, is_override in zip(words, found, strict=True) if is_override],
+    )
+
+
+def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Apply `key=value` overrides to a config, in place, each checked first; see `load_config`."""
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ValueError(_no_equals(override))
+        _check_key(config, key)
+        old = OmegaConf.select(config, key)
+        known = set(_keys(config))
+        try:
+            if value.startswith("@"):
+                OmegaConf.update(config, key, _lines(value[1:]))
+            elif isinstance(old, DictConfig) and value.replace(" ", "") == "{}":
+                OmegaConf.update(config, key, _emptied(old), merge=False)
+            else:
+                LazyConfig.apply_overrides(config, [override])
+        except Exception as error:  # Hydra's and OmegaConf's share no base class
+            raise ValueError(f"override '{override}' cannot be applied: {str(error).strip()}") from error
+        new = OmegaConf.select(config, key)
+        _check_type(override, old, new)
+        if isinstance(old, DictConfig) and isinstance(new, DictConfig):
+            _check_new_keys(config, key, known)
+        if type(old) is int and isinstance(new, float) and new.is_integer():  # 1e3
+            OmegaConf.update(config, key, int(new))
+    return config
+
+
+def _emptied(mapping: DictConfig) -> dict:
+    if "_target_" in mapping:
+        raise ValueError("it would leave nothing to call; wanted null, or arguments")
+    return {}
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a text file that are not empty."""
+    with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+        return [line.strip() for line in file if line.strip()]
+
+
+def _no_equals(override: str) -> str:
+    message = f"'{override}' is no override: wanted key=value, such as train.max_iter=1000"
+    if override in YACS_KEYS:
+        message += f"; this project has LazyConfigs, where {override} is {YACS_KEYS[override]}=..."
+    return message
+
+
+def _check_key(config: DictConfig, key: str) -> None:
+    parent_key, _, name = key.rpartition(".")
+    try:
+        parent = OmegaConf.select(config, parent_key) if parent_key else config
+    except OmegaConfBaseException:
+        parent = None
+    if "[" in key:  # OmegaConf's other way to write an index, which Hydra's grammar has not
+        parent = None
+    if isinstance(parent, DictConfig) and (
+        name in parent or _is_argument(parent, name) or _is_free(config, parent_key)
+    ):
+        return
+    if isinstance(parent, ListConfig) and name.isdigit() and int(name) < len(parent):
+        return
+    raise ValueError(_no_key(key, _keys(config)))
+
+
+def _no_key(key: str, known: Iterable[str]) -> str:
+    hint = YACS_KEYS.get(key)
+    near = [hint] if hint else difflib.get_close_matches(key, list(known), n=3, cutoff=0.5)
+    return f"the config has no key '{key}'" + (f"; nearest: {', '.join(near)}" if near else "")
+
+
+def _check_new_keys(config: DictConfig, key: str, known: set[str]) -> None:
+    """Refuse what a mapping given for `key` added to the keys `known` before, if nobody would read it."""
+    for inner in _keys(OmegaConf.select(config, key), f"{key}."):
+        parent_key, _, name = inner.rpartition(".")
+        node = OmegaConf.select(config, parent_key)
+        unread = isinstance(node, DictConfig) and not _is_argument(node, name) and not _is_free(config, parent_key)
+        if inner not in known and unread:
+            raise ValueError(_no_key(inner, known))
+
+
+def _is_free(config: DictConfig, key: str) -> bool:
+    """Whether the mapping at `key` is an argument of a call, or lies in one: such a mapping may have any keys."""
+    parts = key.split(".")
+    above = [OmegaConf.select(config, ".".join(parts[:place])) for place in range(1, len(parts) + 1)]
+    calls = [isinstance(node, DictConfig) and "_target_" in node for node in above]
+    return any(calls[:-1]) and not calls[-1]
+
+
+def _is_argument(node: DictConfig, name: str) -> bool:
+    """Whether `name` is an argument of the call that `node` stands for, left at its default in the config."""
+    target = node.get("_target_")
+    if target is None:
+        return False
+    target = locate(target) if isinstance(target, str) else target
+    try:
+        return name in inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _keys(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a config, of inner nodes too."""
+    places = node.keys() if isinstance(node, DictConfig) else range(len(node))
+    for place in places:
+        if place == "_target_":
+            continue
+        key = f"{prefix}{place}"
+        yield key
+        child = node._get_node(place)
+        if isinstance(child, (DictConfig, ListConfig)) and not child._is_none() and not child._is_interpolation():
+            yield from _keys(child, f"{key}.")
+
+
+def _check_type(override: str, old: object, new: object) -> None:
+    """A number or switch stays one: Hydra reads what it cannot parse otherwise as text."""
+    if isinstance(old, bool):
+        fits, wanted = isinstance(new, bool), "true or false"
+    elif isinstance(old, (int, float)):
+        fits, wanted = new is None or (isinstance(new, (int, float)) and not isinstance(new, bool)), "a number"
+    elif isinstance(old, (DictConfig, ListConfig)):
+        fits = not isinstance(new, (str, int, float))
+        wanted = "a list, such as '[a,b]' or @FILE" if isinstance(old, ListConfig) else "a mapping"
+    else:
+        return
+    if not fits:
+        raise ValueError(f"override '{override}' gives {new!r} for {old!r}; wanted {wanted}")

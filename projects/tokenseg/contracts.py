@@ -1,0 +1,124 @@
+"""What the parts of a model may ask of one another, as types; `isinstance` tells which contracts a part keeps.
+
+Letters in all docstrings: N images, K classes, Q tokens, C channels, H x W a map's height and width, h x w an image's,
+in pixels.
+
+**Counts of the whole step.** Losses are sums divided by counts: valid pixels, masks, components. Such a count belongs to
+the whole optimiser step, over all processes and all parts of an accumulated batch, so that gradients do not depend on
+how a batch is cut. Every part that computes losses therefore has `count`, which is called with the labels before the
+first forward pass of a step. What it counts comes back to it in `Targets.counts`, divided by the number of processes,
+since DistributedDataParallel averages gradients over them. A part divides sums by these counts and reduces nothing over
+processes itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+# The counts of one part, by names of its own: scalar tensors of single precision.
+Counts = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a head or a loss learns from.
+
+    Attributes:
+        labels: (N, H, W) class ids or the ignore label, padded with the ignore label to the size of the batch.
+        inputs: the records of the images. Further targets lie there under their keys: what the mapper's
+            `label_targets` made of the labels, or Detectron2's `instances`.
+        counts: what `count` of the part that gets these targets has counted, of the whole step and divided by the number
+            of processes.
+    """
+
+    labels: Tensor
+    inputs: Sequence[Mapping[str, object]] = ()
+    counts: Counts = field(default_factory=dict)
+
+    def with_counts(self, counts: Counts) -> "Targets":
+        """The same targets with the counts of another part."""
+        return replace(self, counts=counts)
+
+
+@runtime_checkable
+class Head(Protocol):
+    """A head of `Segmentor`.
+
+    Attributes:
+        ignore_value: label of pixels that count nowhere.
+        gives_probabilities: whether the scores are probabilities; else they are logits.
+    """
+
+    ignore_value: int
+    gives_probabilities: bool
+
+    def count(self, targets: Targets) -> Counts:
+        """What the head's losses are divided by, of labels alone; `targets.counts` is empty here."""
+
+    def __call__(
+        self, features: Mapping[str, Tensor], targets: Targets | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """In training `(None, losses)`, a dict of scalars; else `(scores, {})`, scores (N, K, h, w) at any stride."""
+
+
+@runtime_checkable
+class ExtraLoss(Protocol):
+    """A further loss of the training: an auxiliary head, or the loss of what a backbone returns beside its maps."""
+
+    def count(self, targets: Targets) -> Counts:
+        """As a head's."""
+
+    def __call__(self, features: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Scalar losses by name; the name begins with `loss_`."""
+
+
+@runtime_checkable
+class ShowsStages(Protocol):
+    """A head that can show how its class maps come about, for pictures."""
+
+    def token_maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Title of a stage -> maps (N, K, h, w) of the classes, in the order of the stages."""
+
+
+@runtime_checkable
+class HasRegions(Protocol):
+    """A backbone or head whose tokens have regions."""
+
+    def region_weights(self, features: Mapping[str, Tensor]) -> Tensor:
+        """How much each cell belongs to each token, 0 or more: (N, Q, h, w)."""
+
+
+@runtime_checkable
+class BeginsPretrained(Protocol):
+    """A part of a model, at any depth, that can begin from pretrained weights.
+
+    Attributes:
+        pretrained: whether a fresh training is to begin from them.
+    """
+
+    pretrained: bool
+
+    def load_pretrained(self) -> None:
+        """Take the pretrained weights over; raises ValueError where there are none."""
+
+
+@runtime_checkable
+class CountsSteps(Protocol):
+    """A model whose losses are divided by counts of the whole step; other models' losses are averaged over the parts of
+    a batch and over processes."""
+
+    def count(self, batched_inputs: list[dict]) -> Mapping[str, Counts]:
+        """Counts of this process's whole batch, by the name of the part that counted."""
+
+    def __call__(self, batched_inputs: list[dict], counts: Mapping[str, Counts] | None = None) -> dict[str, Tensor]:
+        """Losses of a part of the batch, divided by the counts of the step; without counts by those of this call."""
+
+
+@runtime_checkable
+class GivesIds(Protocol):
+    """A model that can be asked for class ids alone, which need not cost the memory of the scores."""
+
+    def ids(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        """For each image `class_ids` (H, W) int64, and whatever the model returns beside its scores."""

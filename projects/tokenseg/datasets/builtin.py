@@ -1,0 +1,104 @@
+"""Registers TokenSeg's data sets with Detectron2; ADE20K, Cityscapes and COCO are registered by Detectron2 itself.
+
+Like Detectron2's, they lie under `$DETECTRON2_DATASETS`, `./datasets` by default; tools/prepare_datasets writes there.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json, load_sem_seg
+
+from ..visualize import spread_colors
+from . import shape_scenes
+from .class_names import BACKGROUND, COCO_STUFF_10K, PASCAL_CONTEXT_59
+
+
+def register_shape_scenes(root: str | Path) -> None:
+    """Register `shapes_sem_seg_{train,val}` and `shapes_instance_{train,val}`, generated under `root` on first use."""
+    folder = Path(root) / shape_scenes.FOLDER
+    for split in shape_scenes.SPLITS:
+        images, labels = str(folder / "images" / split), str(folder / "annotations" / split)
+        instances = str(folder / f"instances_{split}.json")
+
+        def sem_seg_records(images: str = images, labels: str = labels) -> list[dict]:
+            shape_scenes.ensure(root)
+            return load_sem_seg(labels, images, gt_ext="png", image_ext="png")
+
+        def instance_records(
+            images: str = images, instances: str = instances, name: str = f"shapes_instance_{split}"
+        ) -> list[dict]:
+            shape_scenes.ensure(root)
+            return load_coco_json(instances, images, name)
+
+        DatasetCatalog.register(f"shapes_sem_seg_{split}", sem_seg_records)
+        MetadataCatalog.get(f"shapes_sem_seg_{split}").set(
+            stuff_classes=[kind.name for kind in shape_scenes.CLASSES],
+            stuff_colors=[kind.color for kind in shape_scenes.CLASSES],
+            ignore_label=shape_scenes.IGNORE_LABEL,
+            image_root=images,
+            sem_seg_root=labels,
+            evaluator_type="sem_seg",
+        )
+        DatasetCatalog.register(f"shapes_instance_{split}", instance_records)
+        MetadataCatalog.get(f"shapes_instance_{split}").set(
+            thing_classes=[kind.name for kind in shape_scenes.THINGS],
+            thing_colors=[kind.color for kind in shape_scenes.THINGS],
+            json_file=instances,
+            image_root=images,
+            evaluator_type="coco",
+        )
+
+
+def _register_sem_seg(name: str, *, images: Path, labels: Path, classes: Sequence[str]) -> None:
+    """Register JPEG images with PNG label maps of the same names."""
+
+    def records() -> list[dict]:
+        return load_sem_seg(str(labels), str(images), gt_ext="png", image_ext="jpg")
+
+    DatasetCatalog.register(name, records)
+    MetadataCatalog.get(name).set(
+        stuff_classes=list(classes),
+        stuff_colors=spread_colors(len(classes)).tolist(),
+        ignore_label=255,
+        image_root=str(images),
+        sem_seg_root=str(labels),
+        evaluator_type="sem_seg",
+    )
+
+
+def register_coco_stuff_10k(root: str | Path) -> None:
+    """Register `coco_stuff_10k_sem_seg_{train,test}`, 171 classes."""
+    folder = Path(root) / "coco_stuff_10k"
+    for split in ("train", "test"):
+        _register_sem_seg(
+            f"coco_stuff_10k_sem_seg_{split}",
+            images=folder / "images" / split,
+            labels=folder / "annotations" / split,
+            classes=[*COCO_STUFF_10K.values()],
+        )
+
+
+def register_pascal_context(root: str | Path) -> None:
+    """Register `pascal_context_{59,60}_sem_seg_{train,val}`; of 60 classes the first is the background."""
+    folder = Path(root) / "pascal_context"
+    frequent = [*PASCAL_CONTEXT_59.values()]
+    for classes in (frequent, [BACKGROUND, *frequent]):
+        for split in ("train", "val"):
+            _register_sem_seg(
+                f"pascal_context_{len(classes)}_sem_seg_{split}",
+                images=folder / "images" / split,
+                labels=folder / f"annotations_{len(classes)}" / split,
+                classes=classes,
+            )
+
+
+def register_all(root: str | Path) -> None:
+    """Register all data sets of TokenSeg, which lie, or will lie, under `root`."""
+    register_shape_scenes(root)
+    register_coco_stuff_10k(root)
+    register_pascal_context(root)
+
+
+register_all(os.getenv("DETECTRON2_DATASETS", "datasets"))

@@ -1,0 +1,109 @@
+"""What the files of a data set show: sizes, modes, stored ids, and what a training would refuse."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from ..data.labels import read_label
+from ..data.mapper import SemSegMapper
+
+_ORIENTATION = 274  # the EXIF tag
+# Kinds of what the mapper refuses.
+STOPS = ("empty", "image", "label", "colours", "turned", "size", "ids", "other")
+
+
+@dataclass
+class Seen:
+    """What one image and its label map show."""
+
+    name: str
+    digest: str = ""
+    mode: str = ""
+    size: tuple[int, int] | None = None
+    orientation: int = 1
+    label_mode: str = ""
+    ids: Counter = field(default_factory=Counter)  # stored id -> pixels
+    stop: str = ""  # what the mapper refuses: one of STOPS, or nothing
+    message: str = ""
+
+
+@dataclass
+class SurveyedSplit:
+    """A part of the data set, and all that was seen of it.
+
+    Attributes:
+        name: `train` or `test`.
+        root: folder of its images.
+        classes: their names.
+        ignore_label: class id of pixels that count nowhere.
+        id_map: stored id -> class id, or None where stored ids are class ids.
+        seen: of its images, or of some of them.
+        limited: whether of some of them only.
+    """
+
+    name: str
+    root: str
+    classes: Sequence[str]
+    ignore_label: int
+    id_map: dict[int, int] | None
+    seen: list[Seen]
+    limited: bool
+
+    def class_of(self, stored: int) -> int | None:
+        """Class id or ignore label of a stored id; None for one that is neither."""
+        wanted = stored if self.id_map is None else self.id_map.get(stored)
+        return wanted if wanted == self.ignore_label or wanted in range(len(self.classes)) else None
+
+    def ids(self) -> Counter:
+        return sum((seen.ids for seen in self.seen), Counter())
+
+    def present(self) -> set[int]:
+        """Class ids that occur."""
+        return {self.class_of(stored) for stored in self.ids()} - {None, self.ignore_label}
+
+
+def look(record: dict, mapper: SemSegMapper) -> Seen:
+    """Read an image and its label map as the training does, and note what they are."""
+    image, label = record["file_name"], record["sem_seg_file_name"]
+    seen = Seen(name=os.path.basename(image))
+    try:
+        with open(image, "rb") as file:
+            seen.digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with Image.open(image) as header:
+            seen.mode, seen.size = header.mode, header.size[::-1]
+            seen.orientation = header.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError):
+        pass  # the mapper says what is wrong with it
+    label_size = None
+    try:
+        with Image.open(label) as header:
+            seen.label_mode = header.mode
+        stored = read_label(label)
+        label_size = stored.shape
+        ids, pixels = np.unique(stored, return_counts=True)
+        seen.ids = Counter(dict(zip(ids.tolist(), pixels.tolist(), strict=True)))
+    except (ValueError, OSError, SyntaxError):
+        pass
+    try:
+        mapper(record)
+    except ValueError as error:
+        seen.message = str(error)
+        seen.stop = _kind(seen, label_size, image=image, label=label)
+    return seen
+
+
+def _kind(seen: Seen, label_size: tuple[int, int] | None, *, image: str, label: str) -> str:
+    if any(os.path.exists(path) and not os.path.getsize(path) for path in (image, label)):
+        return "empty"
+    if seen.message.startswith("image file"):
+        return "image"
+    if label_size is None:
+        return "colours" if seen.label_mode in ("RGB", "RGBA", "LA", "CMYK") else "label"
+    if "wanted equal sizes" in seen.message:
+        return "turned" if seen.orientation > 4 and label_size == seen.size else "size"
+    return "ids" if "holds the ids" in seen.message else "other"

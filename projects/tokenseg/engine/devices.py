@@ -1,0 +1,29 @@
+"""Which device a run uses, and how many threads each of its processes."""
+
+import os
+
+import torch
+
+
+def resolve_device(name: str) -> str:
+    """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        ValueError: another name, or `cuda` where torch finds no GPU.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"train.device is '{name}'; wanted auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("train.device is cuda, but torch finds no GPU; wanted train.device=auto or cpu here")
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def share_threads(processes: int) -> None:
+    """Share the cores out over the processes of this machine, unless OMP_NUM_THREADS says otherwise.
+
+    Processes that use every core each are many times slower than processes that share them.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))

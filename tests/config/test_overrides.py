@@ -1,0 +1,171 @@
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import LazyConfig, instantiate
+from omegaconf import OmegaConf
+
+from tokenseg.config.load import load_config
+from tokenseg.config.overrides import apply_overrides, split_overrides
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = str(ROOT / "configs/quickstart.py")
+
+
+def test_values_arrive_with_their_types():
+    cfg = load_config(
+        CONFIG, ["train.max_iter=7", "optimizer.lr=2e-3", "train.amp.enabled=true", "train.output_dir=a/b"]
+    )
+    assert (cfg.train.max_iter, cfg.optimizer.lr, cfg.train.amp.enabled) == (7, 2e-3, True)
+    assert cfg.train.output_dir == "a/b"
+    assert cfg.dataloader.evaluator.output_dir == "a/b/inference"
+
+
+def test_whole_numbers_stay_whole():
+    cfg = load_config(CONFIG, ["train.max_iter=1e3", "optimizer.lr=1"])
+    assert cfg.train.max_iter == 1000 and isinstance(cfg.train.max_iter, int)
+    assert cfg.optimizer.lr == 1
+
+
+def test_mappings_are_merged():
+    cfg = load_config(CONFIG, ["train.amp={enabled: true}", "model.backbone.timm_args={qkv_bias: false}"])
+    assert cfg.train.amp == {"enabled": True, "dtype": "bfloat16"}
+    assert cfg.model.backbone.timm_args.depth == 6 and not cfg.model.backbone.timm_args.qkv_bias
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("train.max_itr=3", "train.max_iter"),
+        ("trian.max_iter=3", "train.max_iter"),
+        ("optimizer.lrr=1", "optimizer.lr"),
+        ("model.sem_seg_head.num_clases=3", "model.sem_seg_head.num_classes"),
+        ("MODEL.WEIGHTS=x.pth", "train.init_checkpoint"),
+        ("SOLVER.BASE_LR=0.1", "optimizer.lr"),
+    ],
+)
+def test_mistyped_keys_name_the_nearest(override, nearest):
+    with pytest.raises(ValueError, match=f"no key '{override.split('=')[0]}'; nearest: {nearest}"):
+        load_config(CONFIG, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.amp={enabld: true}", "no key 'train.amp.enabld'; nearest: train.amp.enabled"),
+        ("train={amp: {enabled: true, dtyp: float16}}", "no key 'train.amp.dtyp'; nearest: train.amp.dtype"),
+        ("dataset={crops: 64}", "no key 'dataset.crops'; nearest: dataset.crop"),
+        ("model.inference={window: 64, strde: 3}", "no key 'model.inference.strde'; nearest: model.inference.stride"),
+    ],
+)
+def test_mistyped_keys_inside_mappings(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(CONFIG, [override])
+
+
+def test_mappings_that_are_arguments_take_any_key():
+    overrides = ["optimizer.params.lr_factors={backbone: 0.1}", "optimizer.params.lr_factors.sem_seg_head=2"]
+    config = load_config(CONFIG, [*overrides, "model.inference={window: 64, batch_size: 3}"])
+    assert config.optimizer.params.lr_factors == {"backbone": 0.1, "sem_seg_head": 2}
+    assert config.model.inference.batch_size == 3
+
+
+def test_an_empty_mapping_empties():
+    config = load_config(CONFIG, ["optimizer.params.lr_factors={backbone: 0.1}", "optimizer.params.lr_factors={ }"])
+    assert config.optimizer.params.lr_factors == {}
+    with pytest.raises(ValueError, match=r"'model.inference=\{\}' cannot be applied: it would leave nothing to call"):
+        load_config(CONFIG, ["model.inference={}"])
+
+
+def test_yacs_style_is_explained():
+    with pytest.raises(ValueError, match=r"'MODEL.WEIGHTS' is no override: .* MODEL.WEIGHTS is train.init_checkpoint="):
+        load_config(CONFIG, ["MODEL.WEIGHTS", "x.pth"])
+    with pytest.raises(ValueError, match="wanted key=value, such as"):
+        load_config(CONFIG, ["train.max_iter"])
+
+
+def test_arguments_left_at_their_default_are_keys():
+    cfg = load_config(CONFIG, ["optimizer.eps=1e-6", "dataloader.test.batch_size=2"])
+    assert cfg.optimizer.eps == 1e-6 and instantiate(cfg.dataloader.test.batch_size) == 2
+    with pytest.raises(ValueError, match=r"no key 'train\.eps'"):  # no call, no arguments
+        load_config(CONFIG, ["train.eps=1"])
+
+
+def test_list_places():
+    cfg = load_config(CONFIG, ["dataloader.train.mapper.augmentations.0.single_category_max_area=0.5"])
+    assert cfg.dataloader.train.mapper.augmentations[0].single_category_max_area == 0.5
+    with pytest.raises(ValueError, match=r"no key 'dataloader\.train\.mapper\.augmentations\.9'"):
+        load_config(CONFIG, ["dataloader.train.mapper.augmentations.9=1"])
+    with pytest.raises(ValueError, match=r"nearest: optimizer\.betas\.0"):
+        load_config(CONFIG, ["optimizer.betas[0]=0.8"])
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("train.max_iter=many", "a number"),
+        ("train.max_iter=true", "a number"),
+        ("optimizer.lr=1e-3x", "a number"),
+        ("train.amp.enabled=1", "true or false"),
+        ("train.amp.enabled=yes", "true or false"),
+        ("train.amp=true", "a mapping"),
+        ("optimizer.betas=0.9", "a list"),
+        ("dataloader.train.seed=x", "a number"),  # behind an interpolation
+    ],
+)
+def test_wrong_types(override, wanted):
+    with pytest.raises(ValueError, match=f"'{override}' gives .* wanted {wanted}"):
+        load_config(CONFIG, [override])
+
+
+def test_broken_grammar_is_told():
+    with pytest.raises(ValueError, match="cannot be applied"):
+        load_config(CONFIG, ["optimizer.betas=[0.9"])
+
+
+def test_missing_file():
+    with pytest.raises(ValueError, match=r"config file 'nonesuch\.py' does not exist"):
+        load_config("nonesuch.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.py", "x = 1", "has no model and no dataloader and no train"),
+        ("a.py", "train = dict()\nmodel = dict()", "has no dataloader;"),
+        ("a.py", "def", "cannot be loaded: .*syntax error"),
+        ("a.py", "import nonesuch", "cannot be loaded: No module named 'nonesuch'"),
+        ("a.py", "from .other import train", "cannot be loaded: Cannot import name other"),
+        ("a.yaml", "", "has no model"),
+        ("a.yaml", "[1, 2]", "has no model"),
+        ("a.yaml", "model: [1", "cannot be loaded"),
+        ("a.txt", "", "python or yaml file"),
+    ],
+)
+def test_files_that_are_no_config(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_config(str(tmp_path / name))
+
+
+def test_saved_configs_load_again_and_give_the_same_model(tmp_path):
+    cfg = load_config(str(ROOT / "configs/shape_scenes/baseline_color.py"), ["dataset.num_classes=4"])
+    LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
+    again = load_config(str(tmp_path / "config.yaml"), ["train.max_iter=3"])
+    assert OmegaConf.to_container(apply_overrides(again, [f"train.max_iter={cfg.train.max_iter}"])) == (
+        OmegaConf.to_container(load_config(str(tmp_path / "config.yaml")))
+    )
+    models = []
+    for config in (cfg, again):
+        torch.manual_seed(0)
+        models.append(instantiate(config.model).state_dict())
+    assert models[0].keys() == models[1].keys() and all(torch.equal(v, models[1][k]) for k, v in models[0].items())
+
+
+def test_overrides_are_told_from_other_words(tmp_path):
+    file = tmp_path / "a=b.png"
+    file.touch()
+    words = ["--seeds", "0", "train.seed=1", "--input", str(file), "model.x={a: 1}", "--flag=3", "c d=e"]
+    others, overrides = split_overrides(words)
+    assert overrides == ["train.seed=1", "model.x={a: 1}"]
+    assert others == ["--seeds", "0", "--input", str(file), "--flag=3", "c d=e"]
