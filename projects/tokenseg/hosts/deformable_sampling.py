@@ -31,15 +31,8 @@ def sample_by_embedding_bag(values: Tensor, offsets: Tensor, weights: Tensor, si
     Returns:
         (N, L, M * D).
     """
-    count, length, heads, depth = values.shape
     layout = _Layout.of(sizes, num_points=weights.shape[-1] // len(sizes), device=values.device)
-    table = values.new_zeros(count, layout.num_rows, heads, depth).index_copy(1, layout.cells, values)
-    rows, shares = _Corners.apply(offsets, weights, layout)
-    bags = (count * length * heads, -1)
-    sums = F.embedding_bag(
-        rows.view(bags), table.view(-1, depth), mode="sum", per_sample_weights=shares.view(bags).to(table.dtype)
-    )
-    return sums.view(count, length, heads * depth)
+    return _BagSampling.apply(values, offsets.float(), weights, layout).flatten(2)
 
 
 def sample_by_grid(values: Tensor, offsets: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
@@ -82,14 +75,16 @@ class _Layout:
     """Where cells lie in a table of rows, which has empty ones around every level.
 
     cells: (L,) row of every cell.
+    cell_strides: (L,) rows from it to the one below.
     centres: (L, 2, 1, T) of x and y, of every cell on the level of each point.
     last: (2, 1, T), the largest x and y that are told apart from further ones.
-    strides: (T,) rows from a cell to the one below it.
-    starts: (T,) row of the place (0, 0).
+    strides: (T,) rows from a cell to the one below, on the level of each point.
+    starts: (T,) row of the place (0, 0) there.
     num_rows: of the table.
     """
 
     cells: Tensor
+    cell_strides: Tensor
     centres: Tensor
     last: Tensor
     strides: Tensor
@@ -98,13 +93,14 @@ class _Layout:
 
     @classmethod
     def of(cls, sizes: Sizes, *, num_points: int, device: torch.device) -> "_Layout":
-        cells, starts, strides, num_rows = [], [], [], 0
+        cells, cell_strides, starts, strides, num_rows = [], [], [], [], 0
         for height, width in sizes:
             # The cells left of a row are those right of the one above.
             stride = width + _BORDER
             start = num_rows + _BORDER * stride + _BORDER
             y, x = (torch.arange(side, device=device) for side in (height, width))
             cells.append((y[:, None] * stride + x + start).flatten())
+            cell_strides.append(torch.full_like(cells[-1], stride))
             starts.append(start)
             strides.append(stride)
             num_rows += (height + 2 * _BORDER) * stride + _BORDER
@@ -112,6 +108,7 @@ class _Layout:
         points = [torch.tensor(each, device=device).repeat_interleave(num_points) for each in (strides, starts)]
         return cls(
             cells=torch.cat(cells),
+            cell_strides=torch.cat(cell_strides),
             centres=cell_centres(sizes, device).transpose(1, 2).repeat_interleave(num_points, dim=2)[:, :, None],
             last=last.T.repeat_interleave(num_points, dim=1)[:, None],
             strides=points[0].int(),
@@ -120,61 +117,115 @@ class _Layout:
         )
 
 
-class _Corners(torch.autograd.Function):
-    """The four cells around every point, and the shares of its weight that they get.
+class _BagSampling(torch.autograd.Function):
+    """The weighted sums, with a backward pass of its own, which needs no more than the arguments and is faster.
 
-    As a function with a backward pass of its own, which needs no more than places within a cell and weights.
+    The rows of the four cells around a point lie at fixed distances from one another. So the gradient of the values
+    takes one sort, by the upper left cells, and the sums of the table's rows are such sums of bags again.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, offsets: Tensor, weights: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
-        """
-        Args:
-            ctx: What is kept for the backward pass.
-            offsets: (N, L, 2, M, T).
-            weights: (N, L, M, T).
-            layout: Where cells lie.
-
-        Returns:
-            Rows (N, L, M, 4, T) of int32 in a table (N * num_rows * M), and shares of the same shape.
-        """
-        count, length, heads, points = weights.shape
-        places = torch.add(offsets.float(), layout.centres)
-        torch.minimum(places.clamp_(min=-_BORDER), layout.last, out=places)
-        low = places.floor()
-        within = places.sub_(low)
-        device = weights.device
-        rows = torch.empty(count, length, heads, 4, points, dtype=torch.int32, device=device)
-        image = torch.arange(count, dtype=torch.int32, device=device).view(-1, 1, 1, 1) * (layout.num_rows * heads)
-        head = torch.arange(heads, dtype=torch.int32, device=device).view(-1, 1)
-        low = low.int()
-        first = low[:, :, 1].mul_(layout.strides).add_(low[:, :, 0]).mul_(heads)
-        first += image + head + layout.starts * heads
-        below = layout.strides * heads
-        for place, step in enumerate((0, heads, below, below + heads)):
-            torch.add(first, step, out=rows[:, :, :, place])
-        x, y = within.unbind(2)
-        shares = torch.empty(rows.shape, device=device)
-        right = weights.float() * x
-        left = weights - right
-        for place, part in enumerate((left, right)):
-            torch.mul(part, y, out=shares[:, :, :, place + 2])
-            torch.sub(part, shares[:, :, :, place + 2], out=shares[:, :, :, place])
-        ctx.save_for_backward(within, weights)
-        ctx.mark_non_differentiable(rows)
-        return rows, shares
+    def forward(ctx: FunctionCtx, values: Tensor, offsets: Tensor, weights: Tensor, layout: _Layout) -> Tensor:
+        """(N, L, M, D), (N, L, 2, M, T), (N, L, M, T) to (N, L, M, D)."""
+        first, within = _places(offsets, layout)
+        ctx.save_for_backward(values, offsets, weights)
+        ctx.layout = layout
+        rows, shares = _rows(first, layout), _shares(within, weights)
+        return _bag_sums(_table(values, layout), rows, shares).view(values.shape)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, _: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        """The gradients of offsets and weights, from that of the shares."""
-        within, weights = ctx.saved_tensors
-        x, y = within.unbind(2)
-        upper_left, upper_right, lower_left, lower_right = gradient.unbind(3)
-        upper_slope, lower_slope = upper_right - upper_left, lower_right - lower_left
-        upper, lower = torch.addcmul(upper_left, x, upper_slope), torch.addcmul(lower_left, x, lower_slope)
-        down = lower - upper
-        offsets = torch.empty_like(within)
-        torch.mul(weights, torch.addcmul(upper_slope, y, lower_slope - upper_slope), out=offsets[:, :, 0])
-        torch.mul(weights, down, out=offsets[:, :, 1])
-        return offsets, torch.addcmul(upper, y, down), None
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """The gradients of values, offsets and weights."""
+        (values, offsets, weights), layout = ctx.saved_tensors, ctx.layout
+        first, within = _places(offsets, layout)
+        shares = _shares(within, weights)
+        of_values = _gradient_of_values(gradient, first, shares, layout)
+        with torch.enable_grad():
+            sums = _bag_sums(_table(values, layout), _rows(first, layout), shares.requires_grad_())
+        (of_shares,) = torch.autograd.grad(sums, shares, gradient.reshape(sums.shape))
+        return of_values, *_gradient_of_places(of_shares, within, weights), None
+
+
+def _places(offsets: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
+    """Rows of the upper left of the four cells around every point, and where the point lies between them.
+
+    Args:
+        offsets: (N, L, 2, M, T).
+        layout: Where cells lie.
+
+    Returns:
+        (N, L, M, T) of int32, rows of a table (N * num_rows * M), and (N, L, 2, M, T) of 0 to 1.
+    """
+    count, _, _, heads, _ = offsets.shape
+    places = offsets + layout.centres
+    torch.minimum(places.clamp_(min=-_BORDER), layout.last, out=places)
+    low = places.floor()
+    within, low = places.sub_(low), low.int()
+    image = torch.arange(count, dtype=torch.int32, device=low.device).view(-1, 1, 1, 1) * (layout.num_rows * heads)
+    head = torch.arange(heads, dtype=torch.int32, device=low.device).view(-1, 1)
+    first = low[:, :, 1].mul_(layout.strides).add_(low[:, :, 0]).mul_(heads)
+    return first.add_(image + head + layout.starts * heads), within
+
+
+def _rows(first: Tensor, layout: _Layout) -> Tensor:
+    """Rows (N, L, M, 4, T) of all four cells: upper left, upper right, lower left, lower right."""
+    heads = first.shape[2]
+    rows = first.new_empty(*first.shape[:3], 4, first.shape[3])
+    below = layout.strides * heads
+    for corner, step in enumerate((0, heads, below, below + heads)):
+        torch.add(first, step, out=rows[:, :, :, corner])
+    return rows
+
+
+def _shares(within: Tensor, weights: Tensor) -> Tensor:
+    """What each of the four cells gets of a point's weight, (N, L, M, 4, T) in single precision."""
+    x, y = within.unbind(2)
+    shares = torch.empty(*weights.shape[:3], 4, weights.shape[3], device=weights.device)
+    right = weights * x
+    for side, part in enumerate((weights - right, right)):
+        torch.mul(part, y, out=shares[:, :, :, side + 2])
+        torch.sub(part, shares[:, :, :, side + 2], out=shares[:, :, :, side])
+    return shares
+
+
+def _table(values: Tensor, layout: _Layout) -> Tensor:
+    """(N, L, M, D) values as rows (N * num_rows * M, D) with empty ones around every level."""
+    count, _, heads, depth = values.shape
+    return values.new_zeros(count, layout.num_rows, heads, depth).index_copy_(1, layout.cells, values).view(-1, depth)
+
+
+def _bag_sums(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
+    """Sums (N * L * M, D) over the rows of each head's points, weighted by their shares."""
+    rows, shares = (x.view(-1, rows.shape[-2] * rows.shape[-1]) for x in (rows, shares))
+    return F.embedding_bag(rows, table, mode="sum", per_sample_weights=shares.to(table.dtype))
+
+
+def _gradient_of_values(gradient: Tensor, first: Tensor, shares: Tensor, layout: _Layout) -> Tensor:
+    """What each cell has given to all sums, times their gradients (N, L, M, D), in the shape of the values."""
+    count, _, heads, depth = gradient.shape
+    gradient = gradient.reshape(-1, depth)
+    order = first.flatten().sort().indices
+    sizes = torch.bincount(first.flatten(), minlength=count * layout.num_rows * heads)
+    starts, bags = sizes.cumsum(0) - sizes, torch.div(order, first.shape[-1], rounding_mode="floor")
+    total = 0
+    for corner, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        own = shares[:, :, :, corner].reshape(-1).take(order).to(gradient.dtype)
+        sums = F.embedding_bag(bags, gradient, starts, mode="sum", per_sample_weights=own)
+        # Points whose upper left cell is the one above or beside give their lower or right shares.
+        cells = layout.cells - down * layout.cell_strides - right
+        total = total + sums.view(count, layout.num_rows, heads, depth).index_select(1, cells)
+    return total
+
+
+def _gradient_of_places(gradient: Tensor, within: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of offsets and weights, from those of the shares (N, L, M, 4, T)."""
+    x, y = within.unbind(2)
+    upper_left, upper_right, lower_left, lower_right = gradient.unbind(3)
+    upper_slope, lower_slope = upper_right - upper_left, lower_right - lower_left
+    upper, lower = torch.addcmul(upper_left, x, upper_slope), torch.addcmul(lower_left, x, lower_slope)
+    down = lower - upper
+    offsets = torch.empty_like(within)
+    torch.mul(weights, torch.addcmul(upper_slope, y, lower_slope - upper_slope), out=offsets[:, :, 0])
+    torch.mul(weights, down, out=offsets[:, :, 1])
+    return offsets, torch.addcmul(upper, y, down)

@@ -122,7 +122,7 @@ class Mask2FormerHead(MaskClassifierHead):
         Args:
             channels: The number of channels of each map.
             num_classes: The number of classes K.
-            criterion: From the predictions and label maps to the losses, a `PointMaskLoss`.
+            criterion: The loss, a `PointMaskLoss`.
             in_features: The names of the backbone's maps, from the finest to the coarsest; two or more.
             num_queries: The number of queries Q.
             width: The number of channels of both decoders, a multiple of 32.

@@ -4,15 +4,31 @@ Paper: Cheng et al.: Per-Pixel Classification is Not All You Need for Semantic S
 2021). Letters: N images, Q queries, K classes, H x W the size of the input.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from torch import Tensor, nn
 
+from ..contracts import Counts, Targets
 from ..layers.embedded_masks import EmbeddedMasks
 from ..layers.feature_maps import select_maps
 from ..layers.mask_scores import class_scores
 
-Criterion = Callable[[list[EmbeddedMasks], Tensor], dict[str, Tensor]]
+
+class Criterion(Protocol):
+    """The loss of a mask classifier.
+
+    Attributes:
+        ignore_value: The label of pixels that do not count.
+    """
+
+    ignore_value: int
+
+    def count(self, targets: Targets) -> Counts:
+        """What the losses are divided by, of labels alone."""
+
+    def __call__(self, predictions: list[EmbeddedMasks], targets: Targets) -> dict[str, Tensor]:
+        """From the predictions of all stages to scalar losses by name."""
 
 
 class MaskClassifierHead(nn.Module):
@@ -36,8 +52,7 @@ class MaskClassifierHead(nn.Module):
             pixel_decoder: From the list of maps to the map of the masks and a list of maps for the queries.
             query_decoder: From the list of maps for the queries and the map of the masks to the predictions of all
                 stages.
-            criterion: From the predictions and label maps to the losses. It says in `ignore_value` which label counts
-                nowhere.
+            criterion: The loss.
             stride: The stride of the finest map, in pixels.
             score_stride: The stride of the scores, in pixels; 1 is the method's. Larger strides need less memory and
                 give slightly different results.
@@ -52,8 +67,16 @@ class MaskClassifierHead(nn.Module):
         self.pixel_decoder, self.query_decoder, self.criterion = pixel_decoder, query_decoder, criterion
         self.ignore_value = criterion.ignore_value
 
+    def count(self, targets: Targets) -> Counts:
+        """What the criterion's losses are divided by.
+
+        Args:
+            targets: Labels alone.
+        """
+        return self.criterion.count(targets)
+
     def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
+        self, features: Mapping[str, Tensor], targets: Targets | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
@@ -74,7 +97,7 @@ class MaskClassifierHead(nn.Module):
         height, width = (-(-side * self.stride // self.score_stride) for side in last.features.shape[-2:])
         return class_scores(last.masks, last.class_logits, size=(height, width)), {}
 
-    def decode(self, features: dict[str, Tensor]) -> list[EmbeddedMasks]:
+    def decode(self, features: Mapping[str, Tensor]) -> list[EmbeddedMasks]:
         """The predictions of all stages, which compute their masks when they are asked for.
 
         Args:
@@ -83,7 +106,7 @@ class MaskClassifierHead(nn.Module):
         mask_features, maps = self.pixel_decoder(select_maps(features, self.in_features))
         return self.query_decoder(maps, mask_features)
 
-    def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+    def token_maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Every stage's scores at the size of the masks, for pictures: title -> (N, K, H_1, W_1).
 
         Args:
@@ -94,7 +117,7 @@ class MaskClassifierHead(nn.Module):
             for place, each in enumerate(self.decode(features), 1)
         }
 
-    def region_weights(self, features: dict[str, Tensor]) -> Tensor:
+    def region_weights(self, features: Mapping[str, Tensor]) -> Tensor:
         """Where the queries look: the masks of all of them after the last stage.
 
         Args:

@@ -65,7 +65,7 @@ class PostNormFeedForward(nn.Module):
         """
         super().__init__()
         self.layers = nn.Sequential(
-            PointLinear(width, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), PointLinear(hidden, width)
+            PointLinear(width, hidden), nn.ReLU(), nn.Dropout(dropout), PointLinear(hidden, width)
         )
         self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(width)
         for layer in (self.layers[0], self.layers[-1]):
