@@ -39,8 +39,7 @@ def test_values_and_gradients(transformers, fixed_points, num_queries):
     ]
     embeddings, features, class_logits = leaves
     predictions = [EmbeddedMasks(each, features, logits) for each, logits in zip(embeddings, class_logits, strict=True)]
-    targets = Targets(labels)
-    got = ours(predictions, targets.with_counts(ours.count(targets)))
+    got = ours(predictions, Targets.alone(ours, labels))
     classes = [each.unique() for each in labels]
     masks = [(each == own[:, None, None]).float() for each, own in zip(labels, classes, strict=True)]
     found = [theirs(each.masks, each.class_logits, masks, classes) for each in predictions]

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import torch
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ..d2_compat import refuse_yacs
 from ..layers.embedded_masks import EmbeddedMasks, embedded_masks
+from ..layers.resize import resize
 from .mask_classifier import Criterion, MaskClassifierHead, check_stages
 from .pixel_decoders import DeformablePixelDecoder
 from .query_decoder import QueryLayer, QueryOutputs, sine_positions
@@ -71,9 +72,7 @@ class Mask2FormerDecoder(nn.Module):
         """
         memories = [self._memory(x, embedding) for x, embedding in zip(maps, self.level_embeddings, strict=True)]
         # A resized mask is the mask of a resized map, which is smaller than the map and the same for all layers.
-        small = [
-            F.interpolate(mask_features.detach(), size=x.shape[-2:], mode="bilinear", align_corners=False) for x in maps
-        ]
+        small = [resize(mask_features.detach(), x.shape[-2:]) for x in maps]
         states = self.query_states.expand(len(mask_features), -1, -1)
         predictions = [self.outputs(states, mask_features)]
         for place, layer in enumerate(self.layers):
@@ -100,6 +99,7 @@ def _own_region(embeddings: Tensor, features: Tensor) -> Tensor:
 class Mask2FormerHead(MaskClassifierHead):
     """Mask2Former's pixel decoder and transformer decoder, with a loss on all stages."""
 
+    @refuse_yacs
     def __init__(
         self,
         *,

@@ -13,6 +13,10 @@ from ..contracts import Counts, Targets
 from ..layers.embedded_masks import EmbeddedMasks
 from ..layers.feature_maps import select_maps
 from ..layers.mask_scores import class_scores
+from ..layers.precision import at_least_single
+
+# What the masks of all queries are called beside the scores.
+QUERY_MASKS = "query_masks"
 
 
 class Criterion(Protocol):
@@ -85,7 +89,8 @@ class MaskClassifierHead(nn.Module):
 
         Returns:
             In training None and the criterion's losses; in inference the last stage's scores (N, K, H, W), at the size
-            of the input divided by `score_stride`, and no losses.
+            of the input divided by `score_stride`, and beside them the masks of all queries before the sigmoid (N, Q,
+            H_1, W_1), which `region_weights` takes.
 
         Raises:
             ValueError: One of `in_features` is not there.
@@ -93,9 +98,9 @@ class MaskClassifierHead(nn.Module):
         predictions = self.decode(features)
         if self.training:
             return None, self.criterion(predictions, targets)
-        last = predictions[-1]
-        height, width = (-(-side * self.stride // self.score_stride) for side in last.features.shape[-2:])
-        return class_scores(last.masks, last.class_logits, size=(height, width)), {}
+        masks, class_logits = predictions[-1].masks, predictions[-1].class_logits
+        height, width = (-(-side * self.stride // self.score_stride) for side in masks.shape[-2:])
+        return class_scores(masks, class_logits, size=(height, width)), {QUERY_MASKS: masks}
 
     def decode(self, features: Mapping[str, Tensor]) -> list[EmbeddedMasks]:
         """The predictions of all stages, which compute their masks when they are asked for.
@@ -121,12 +126,13 @@ class MaskClassifierHead(nn.Module):
         """Where the queries look: the masks of all of them after the last stage.
 
         Args:
-            features: The maps of the backbone.
+            features: The maps of the backbone, and what the head gave beside its scores if it has run on them.
 
         Returns:
             (N, Q, H_1, W_1) weights of 0 to 1.
         """
-        return self.decode(features)[-1].masks.float().sigmoid()
+        masks = features[QUERY_MASKS] if QUERY_MASKS in features else self.decode(features)[-1].masks
+        return at_least_single(masks).sigmoid()
 
 
 def check_stages(in_features: Sequence[str], channels: Sequence[int], *, least: int) -> None:

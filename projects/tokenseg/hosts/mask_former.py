@@ -11,6 +11,7 @@ import torch
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
+from ..d2_compat import refuse_yacs
 from ..layers.embedded_masks import EmbeddedMasks
 from ..layers.point_conv import PointConv2d
 from .mask_classifier import Criterion, MaskClassifierHead, check_stages
@@ -85,6 +86,7 @@ class MaskFormerDecoder(nn.Module):
 class MaskFormerHead(MaskClassifierHead):
     """MaskFormer's pixel decoder and transformer decoder, with a loss on all stages."""
 
+    @refuse_yacs
     def __init__(
         self,
         *,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.point_conv import PointConv2d
+from ..layers.resize import resize
 from .deformable import DeformableAttention, DeformableLayer
 from .query_decoder import sine_positions
 
@@ -111,7 +112,7 @@ class DeformablePixelDecoder(nn.Module):
         with torch.autocast(maps[0].device.type, enabled=False):
             finest, *coarser = (x.float() for x in maps)
             levels = self._encode(coarser[::-1])
-            upsampled = F.interpolate(levels[-1], size=finest.shape[-2:], mode="bilinear", align_corners=False)
+            upsampled = resize(levels[-1], finest.shape[-2:])
             return self.mask_features(self.output(self.lateral(finest) + upsampled)), levels
 
     def _encode(self, maps: Sequence[Tensor]) -> list[Tensor]:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 import torch
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..backbones.norm import convert_batch_norm
+from ..contracts import Counts, Targets
+from ..d2_compat import refuse_yacs
 from ..layers.feature_maps import select_maps
-from ..losses.pixel import pixel_cross_entropy
+from ..layers.resize import resize
+from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -23,6 +25,7 @@ class UperNetHead(nn.Module):
 
     gives_probabilities = False
 
+    @refuse_yacs
     def __init__(
         self,
         *,
@@ -75,12 +78,12 @@ class UperNetHead(nn.Module):
         nn.init.zeros_(self.classify[-1].bias)
 
     def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
+        self, features: dict[str, Tensor], targets: Targets | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
             features: The maps of the backbone; each of `in_features` is (N, C_i, H_i, W_i).
-            targets: In training, (N, h, w) class ids or `ignore_value`.
+            targets: In training, with labels (N, h, w).
 
         Returns:
             In training None and the loss `loss_sem_seg`; in inference logits (N, K, H_1, W_1) and no losses.
@@ -92,6 +95,10 @@ class UperNetHead(nn.Module):
         if not self.training:
             return logits, {}
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+
+    def count(self, targets: Targets) -> Counts:
+        """The valid pixels."""
+        return count_pixels(targets, ignore_value=self.ignore_value)
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The map of each class, for pictures: title -> (N, K, H_1, W_1).
@@ -108,14 +115,14 @@ class UperNetHead(nn.Module):
             features: The maps of the backbone.
         """
         *finer, coarsest = select_maps(features, self.in_features)
-        pooled = [_resize(pool(coarsest), coarsest) for pool in self.pools]
+        pooled = [resize(pool(coarsest), coarsest.shape[-2:]) for pool in self.pools]
         x = self.joint_pools(torch.cat([coarsest, *pooled], dim=1))
         pyramid = [x]
         for y, lateral, output in zip(finer[::-1], self.laterals[::-1], self.outputs[::-1], strict=True):
-            x = lateral(y) + _resize(x, y)
+            x = lateral(y) + resize(x, y.shape[-2:])
             pyramid.append(output(x))
         finest = pyramid[-1]
-        joined = torch.cat([finest, *(_resize(level, finest) for level in pyramid[-2::-1])], dim=1)
+        joined = torch.cat([finest, *(resize(level, finest.shape[-2:]) for level in pyramid[-2::-1])], dim=1)
         return self.classify(self.joint(joined))
 
 
@@ -123,8 +130,3 @@ def _convolution(channels: int, width: int, side: int) -> nn.Sequential:
     convolution = nn.Conv2d(channels, width, side, padding=side // 2, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-
-
-def _resize(x: Tensor, like: Tensor) -> Tensor:
-    """(N, C, h, w) to the height and width of another map, bilinearly."""
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
