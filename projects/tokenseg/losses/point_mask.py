@@ -36,6 +36,10 @@ class ImageMasks(NamedTuple):
     ignored: Tensor  # (1, H, W), 1 where a pixel does not count, else 0
     generator: torch.Generator
 
+    def valid_at(self, points: Tensor) -> Tensor:
+        """How much of each point (..., 2) counts, 0 to 1; beyond the edges, as much as at the border."""
+        return 1 - at_shared_points(self.ignored, points, beyond="border")[0]
+
 
 class PointMaskLoss(nn.Module):
     """Cross entropy and dice of matched masks at points, and cross entropy of all queries' classes."""
@@ -140,7 +144,7 @@ class PointMaskLoss(nn.Module):
         """Costs (S, Q, T) of an image, at points that all its masks share, drawn anew for each stage."""
         points = uniform_points((len(embeddings), self.sampling.num_points), image.generator)
         inside = at_shared_points(image.masks, points)
-        valid = 1 - at_shared_points(image.ignored, points)[0]
+        valid = image.valid_at(points)
         costs = []
         for stage, place in enumerate(points):
             masks = (embeddings[stage] @ features.flatten(1)).unflatten(1, features.shape[1:])
@@ -163,8 +167,9 @@ class PointMaskLoss(nn.Module):
         chosen = embeddings[stages.flatten(), queries.flatten()]
         logits = (chosen @ features.flatten(1)).unflatten(1, features.shape[1:])
         points = self.sampling.near_borders(logits.detach(), image.generator)
-        inside = at_points(masks, points.view(len(masks), -1, 2)).view(points.shape[:2])
-        valid = 1 - at_shared_points(image.ignored, points)[0]
+        repeats = len(points) // max(len(masks), 1)
+        inside = at_points(masks, points.reshape(len(masks), repeats * points.shape[1], 2)).view(points.shape[:2])
+        valid = image.valid_at(points)
         return point_losses(at_points(logits, points), inside, valid)
 
     def _class_term(

@@ -76,24 +76,25 @@ def at_points(maps: Tensor, points: Tensor) -> Tensor:
 
     Args:
         maps: (M, h, w).
-        points: (M, ..., 2).
+        points: (M, P, 2).
 
     Returns:
-        (M, ...).
+        (M, P).
     """
-    grid = points.reshape(len(points), -1, 1, 2)
-    return F.grid_sample(maps[:, None], grid.to(maps.dtype), align_corners=False).view(points.shape[:-1])
+    return F.grid_sample(maps[:, None], points[:, :, None].to(maps.dtype), align_corners=False)[:, 0, :, 0]
 
 
-def at_shared_points(maps: Tensor, points: Tensor) -> Tensor:
-    """What maps show at points that all of them share, bilinearly; beyond the edges there are zeros.
+def at_shared_points(maps: Tensor, points: Tensor, *, beyond: str = "zeros") -> Tensor:
+    """What maps show at points that all of them share, bilinearly.
 
     Args:
         maps: (M, h, w).
         points: (..., 2).
+        beyond: What lies beyond the edges: `zeros`, or what the `border` shows.
 
     Returns:
         (M, ...).
     """
-    grid = points.reshape(1, -1, 1, 2)
-    return F.grid_sample(maps[None], grid.to(maps.dtype), align_corners=False).view(len(maps), *points.shape[:-1])
+    grid = points.flatten(0, -2)[None, :, None].to(maps.dtype)
+    shown = F.grid_sample(maps[None], grid, padding_mode=beyond, align_corners=False)
+    return shown[0, :, :, 0].unflatten(1, points.shape[:-1])
