@@ -113,7 +113,7 @@ def test_other_precisions(dtype):
 
 @pytest.mark.parametrize("order", ["before_shift", "after_shift"])
 def test_a_model_without_windows_says_so(order):
-    with pytest.raises(ValueError, match="'..*_shift', but ResNet has no shifted windows; wanted a Swin or a Swin V2"):
+    with pytest.raises(ValueError, match=f"'{order}', but ResNet has no shifted windows; wanted a Swin or"):
         TimmPyramid(model_name="resnet18", window_padding=order)
 
 
@@ -129,7 +129,7 @@ def test_another_timm_is_told(change, block_pair):
         theirs.layer_scale = torch.nn.Identity()
     else:
         theirs.layer_scale = torch.nn.Parameter(torch.ones(8))
-    with pytest.raises(RuntimeError, match="SwinTransformerBlock of timm .* consists of .*layer_scale.*; wanted attn"):
+    with pytest.raises(RuntimeError, match=r"SwinTransformerBlock of timm .* consists of .*layer_scale.*; wanted attn"):
         PadBeforeShift(theirs)
 
 

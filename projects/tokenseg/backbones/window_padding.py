@@ -95,7 +95,7 @@ class PadBeforeShift(nn.Module):
 
     def _attend(self, x: Tensor) -> Tensor:
         """Attention within shifted windows, (N, H, W, C) to the same."""
-        height, width, channels = x.shape[1:]
+        height, width = x.shape[1:3]
         x = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
         padded = x.shape[1:3]
         x = x.roll((-self.shift_size[0], -self.shift_size[1]), dims=(1, 2))
