@@ -122,15 +122,14 @@ def test_an_unknown_order_is_told():
         tiny(window_padding="before")
 
 
-@pytest.mark.parametrize("change", ["layer", "weight"])
-def test_another_timm_is_told(change, block_pair):
+@pytest.mark.parametrize("part", [torch.nn.Identity(), torch.nn.Parameter(torch.ones(8))])
+def test_another_timm_is_told(part, block_pair):
     theirs, _ = block_pair("swin")
-    if change == "layer":
-        theirs.layer_scale = torch.nn.Identity()
-    else:
-        theirs.layer_scale = torch.nn.Parameter(torch.ones(8))
-    with pytest.raises(RuntimeError, match=r"SwinTransformerBlock of timm .* consists of .*layer_scale.*; wanted attn"):
+    theirs.layer_scale = part
+    with pytest.raises(RuntimeError, match=r"SwinTransformerBlock of timm .* of .*layer_scale.*; wanted a block of"):
         PadBeforeShift(theirs)
+    with pytest.raises(RuntimeError, match=r"Identity of timm .*; wanted a block of Swin with attn, drop_path1"):
+        PadBeforeShift(torch.nn.Identity())
 
 
 def rules_to_transformers():

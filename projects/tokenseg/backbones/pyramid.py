@@ -25,19 +25,19 @@ class TimmPyramid(Backbone):
 
     Stages after the last one chosen, final norm and head are absent: unused, they would get no gradient.
 
-    `window_padding`: where the window divides every map, as at the sizes of the pretraining on ImageNet (window 7 at
-    224 pixels, window 12 at 384), both orders give the same maps, so weights from there suit either. All other sizes
-    are met in dense prediction alone, and there the official code of Swin, mmsegmentation, Mask2Former and
-    transformers pad before the shift: their trained weights run degraded with timm's order, `after_shift`, which also
-    lets opposite edges of the image attend to each other. So `before_shift` is the default; `after_shift` is for
-    weights that were trained with it.
+    Order of padding and shift: the official code of Swin, mmsegmentation, Mask2Former and transformers pad a map that
+    the window does not divide before they shift it; timm shifts first. Weights that were trained with one order run
+    degraded with the other, and timm's also lets opposite edges of the image attend to each other (see
+    `window_padding.py`). So `before_shift` is the default. It is right for ImageNet weights too: at the sizes of their
+    pretraining (224 pixels with window 7, 384 with window 12) the window divides every map, and then both orders give
+    the same maps. `after_shift` is for weights that were trained in timm's order at other sizes.
 
-    `multi_grid`: the 3x3 convolution of block i in res5 gets the dilation `multi_grid[i] * 32 / output_stride`, as in
-    Detectron2's DeepLab. At stride 32, (1, 2, 4) is the R-103 of Detectron2 (R101c in MaskFormer; timm's resnet101
-    with `stem_width=64, stem_type="deep"`, which is its resnet101s): the 3x3 convolution of the first block strides by
-    2 undilated, with the 1x1 shortcut beside it, and those of the second and third have stride 1 and dilations 2 and 4.
-    At stride 16 res5 does not stride, and the dilations are 2, 4 and 8. Without the argument timm's first block of a
-    dilated stage keeps the dilation of the stage before it, which Detectron2's does not.
+    Multi-grid: the 3x3 convolution of block i in res5 gets the dilation `multi_grid[i] * 32 / output_stride`, as in
+    Detectron2's DeepLab. At stride 32 with (1, 2, 4), the first block strides by 2 in its undilated 3x3 convolution and
+    in its 1x1 shortcut; the second and third have stride 1 and dilations 2 and 4. At stride 16 no block strides, and
+    the dilations are 2, 4 and 8. Detectron2's R-103, which MaskFormer calls R101c, is timm's resnet101s with (1, 2, 4)
+    at stride 32. Without `multi_grid`, the first block of a dilated stage keeps the dilation of the stage before it,
+    which is timm's habit and not Detectron2's.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class TimmPyramid(Backbone):
             weights_file: begin from this file instead: .safetensors or .pth.
             activation_checkpointing: recompute the blocks in the backward pass to save memory; batch norms then count
                 each batch twice in their running statistics.
-            window_padding: the order in which Swin and Swin V2 pad a map that their window does not divide, and shift
-                it; None: `before_shift` for these two, nothing for models without shifted windows. See the class.
-            multi_grid: factor of the dilation for each block of a ResNet's res5, such as (1, 2, 4). See the class.
+            window_padding: whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is
+                `before_shift` for these two, and the only choice for models without shifted windows.
+            multi_grid: the factor of the dilation for each block of a ResNet's res5, such as (1, 2, 4); see the class.
             timm_args: further arguments of the timm model.
 
         Raises:
@@ -96,7 +96,9 @@ class TimmPyramid(Backbone):
         self.trunk = convert_batch_norm(trunk, norm)
         self.out_norms = nn.ModuleDict()
         if out_norm:
-            self.out_norms.update({name: LayerNorm2d(n) for name, n in self._out_feature_channels.items()})
+            # Swin's official epsilon, not timm's 1e-6
+            norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
+            self.out_norms.update(norms)
 
     def _set_multi_grid(self, trunk: nn.Module, multi_grid: Sequence[int], output_stride: int) -> None:
         if "res5" not in self._out_features:

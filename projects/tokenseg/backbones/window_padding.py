@@ -1,10 +1,10 @@
 """Shifted windows of Swin with the padding before the shift, as in Swin's official code; timm pads after the shift.
 
-A map whose sides are no multiples of the window is padded with zeros at the bottom and on the right. A shifted block
-also rolls the map by half a window, so that its last rows and columns come from the opposite edges; a mask keeps these
-apart from their new neighbours. timm rolls the bare map and appends the zeros behind what came round. Its mask,
-however, expects what came round at the very end, so that top and bottom, left and right edges of the image attend to
-each other (unless the padding happens to be as wide as the shift).
+A map whose sides are not multiples of the window is padded with zeros at the bottom and on the right. A shifted block
+also rolls the map by half a window, which moves the first rows and columns to the end; a mask keeps them from attending
+to their new neighbours. timm rolls the map before it pads, so the zeros end up behind the rows and columns that were
+moved. Its mask still expects those at the very end, so it separates the wrong ones: top and bottom, left and right
+edges of the image attend to each other, unless the padding happens to be as wide as the shift.
 """
 
 from typing import Literal, get_args
@@ -12,14 +12,14 @@ from typing import Literal, get_args
 import timm
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
-from timm.models.swin_transformer_v2 import SwinTransformerV2Block
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, window_partition, window_reverse
+from timm.models.swin_transformer_v2 import SwinTransformerV2, SwinTransformerV2Block
 from torch import Tensor, nn
 
 WindowPadding = Literal["before_shift", "after_shift"]
 
 _PARTS = {"norm1", "attn", "drop_path1", "norm2", "mlp", "drop_path2"}
-# What the official code adds to the logits of cells that must not see one another.
+# What Swin's official code adds to the logits of two cells that must not attend to each other.
 _APART = -100.0
 
 
@@ -31,27 +31,24 @@ def arrange_window_padding(model: nn.Module, padding: WindowPadding | None) -> N
         padding: The order wanted. None means `before_shift` for a Swin or Swin V2 and nothing for any other model.
 
     Raises:
-        ValueError: The order is unknown, or one is given for a model that has no such blocks.
-        RuntimeError: timm's block is built otherwise than the versions of timm that this was written for.
+        ValueError: The order is unknown, or one is given for another model.
+        RuntimeError: The blocks of the installed timm have other parts than those that this module knows.
     """
     if padding is not None and padding not in get_args(WindowPadding):
         raise ValueError(f"window_padding is {padding!r}; wanted one of {', '.join(get_args(WindowPadding))}, or None")
-    places = [
-        (parent, name, block)
-        for parent in model.modules()
-        for name, block in parent.named_children()
-        if isinstance(block, SwinTransformerBlock | SwinTransformerV2Block)
-    ]
-    if padding is not None and not places:
+    windowed = isinstance(model, SwinTransformer | SwinTransformerV2)
+    if padding is not None and not windowed:
         raise ValueError(
             f"window_padding is '{padding}', but {type(model).__name__} has no shifted windows; wanted a Swin or a "
             "Swin V2, or window_padding=None"
         )
-    if padding != "after_shift":
-        for parent, name, block in places:
+    if not windowed or padding == "after_shift":
+        return
+    for stage in model.layers:
+        for place, block in enumerate(stage.blocks):
             # without a shift both orders are the same, so timm's own block stays
             if any(block.shift_size):
-                parent.add_module(name, PadBeforeShift(block))
+                stage.blocks[place] = PadBeforeShift(block)
 
 
 class PadBeforeShift(nn.Module):
@@ -63,20 +60,20 @@ class PadBeforeShift(nn.Module):
             block: The block of timm whose layers, with their weights, this one takes over.
 
         Raises:
-            RuntimeError: The block has other layers than expected, or weights outside of them.
+            RuntimeError: The block is of another kind, has other layers than expected, or weights outside of them.
         """
         super().__init__()
         found = {name for name, _ in block.named_children()}
         own = [name for name, _ in block.named_parameters(recurse=False)]
-        if found != _PARTS or own:
+        if not isinstance(block, SwinTransformerBlock | SwinTransformerV2Block) or found != _PARTS or own:
             raise RuntimeError(
                 f"{type(block).__name__} of timm {timm.__version__} consists of {', '.join(sorted(found) + own)}; "
-                f"wanted {', '.join(sorted(_PARTS))}: with this timm only window_padding='after_shift' is possible"
+                f"wanted a block of Swin with {', '.join(sorted(_PARTS))}: with this timm only window_padding='after_shift' is possible"
             )
         self.norm1, self.attn, self.drop_path1 = block.norm1, block.attn, block.drop_path1
         self.norm2, self.mlp, self.drop_path2 = block.norm2, block.mlp, block.drop_path2
         self.window_size, self.shift_size = block.window_size, block.shift_size
-        # Swin V2 normalises what a branch gives, Swin what it gets
+        # Swin V2 normalises the output of each branch, Swin its input
         self.norm_last = isinstance(block, SwinTransformerV2Block)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,11 +102,11 @@ class PadBeforeShift(nn.Module):
         return x.roll(self.shift_size, dims=(1, 2))[:, :height, :width]
 
     def _seam_mask(self, x: Tensor) -> Tensor:
-        """What is added to the logits in each window, (windows of an image, cells, cells), for a shifted map."""
+        """Offsets of the logits in the windows of a shifted map, (windows of one image, cells, cells)."""
         height, width = x.shape[1:3]
         rows = torch.arange(height, device=x.device) >= height - self.shift_size[0]
         columns = torch.arange(width, device=x.device) >= width - self.shift_size[1]
-        came_round = (2 * rows[:, None] + columns)[None, :, :, None]
-        sides = window_partition(came_round, self.window_size).flatten(1)
+        moved = (2 * rows[:, None] + columns)[None, :, :, None]
+        sides = window_partition(moved, self.window_size).flatten(1)
         apart = sides[:, :, None] != sides[:, None, :]
         return x.new_zeros(apart.shape).masked_fill_(apart, _APART)
