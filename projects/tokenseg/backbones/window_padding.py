@@ -66,9 +66,10 @@ class PadBeforeShift(nn.Module):
         found = {name for name, _ in block.named_children()}
         own = [name for name, _ in block.named_parameters(recurse=False)]
         if not isinstance(block, SwinTransformerBlock | SwinTransformerV2Block) or found != _PARTS or own:
+            parts = ", ".join(sorted(found) + own) or "nothing"
             raise RuntimeError(
-                f"{type(block).__name__} of timm {timm.__version__} consists of {', '.join(sorted(found) + own)}; "
-                f"wanted a block of Swin with {', '.join(sorted(_PARTS))}: with this timm only window_padding='after_shift' is possible"
+                f"{type(block).__name__} of timm {timm.__version__} consists of {parts}; wanted a block of Swin with "
+                f"{', '.join(sorted(_PARTS))}: with this timm only window_padding='after_shift' is possible"
             )
         self.norm1, self.attn, self.drop_path1 = block.norm1, block.attn, block.drop_path1
         self.norm2, self.mlp, self.drop_path2 = block.norm2, block.mlp, block.drop_path2
