@@ -134,7 +134,7 @@ def test_another_timm_is_told(part, block_pair):
 
 def rules_to_transformers():
     """Rules from our names of Swin's weights to those of transformers."""
-    tensor, ours = "(?P<tensor>weight|bias)", r"trunk\.layers_(\d)"
+    tensor = "(?P<tensor>weight|bias)"
     block, theirs = r"trunk\.layers\.(\d)\.blocks\.(\d)", r"swin.encoder.layers.\1.blocks.\2"
     layers = {"norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.o_proj"}
     table = "attention.relative_position_bias.relative_position_bias_table"
@@ -149,7 +149,7 @@ def rules_to_transformers():
         downsample = f"swin.encoder.layers.{place - 1}.downsample"
         ours = rf"trunk\.layers\.{place}\.downsample"
         rules += layer_rules(ours, downsample, {"norm": "norm", "reduction": "reduction"})
-        rules.append(Rule(rf"out_norms\.res{place + 2}\.{tensor}", rf"hidden_states_norms.stage{place + 1}.\g<tensor>"))
+        rules += layer_rules("out_norms", "hidden_states_norms", {f"res{place + 2}": f"stage{place + 1}"})
     return rules
 
 
