@@ -53,8 +53,13 @@ def read_class_ids(record: Mapping) -> np.ndarray:
     """Read the label map of a data set's record as (H, W) int64 class ids: by its `sem_seg_id_map`, if it has one.
 
     Raises:
-        ValueError: see `read_label` and `map_ids`.
+        ValueError: The record names no label map; or see `read_label` and `map_ids`.
     """
+    if "sem_seg_file_name" not in record:
+        raise ValueError(
+            f"the record of {record.get('file_name', 'an image')} names no label map; wanted sem_seg_file_name, which "
+            "a data set for semantic segmentation has and tokenseg.data.mapper.SemSegMapper hands on"
+        )
     path, id_map = record["sem_seg_file_name"], record.get("sem_seg_id_map")
     label = read_label(path)
     return label if id_map is None else map_ids(label, id_map, path=path)
