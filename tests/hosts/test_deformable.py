@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tokenseg.hosts.deformable import DeformableAttention
-from tokenseg.hosts.deformable_sampling import cell_centres, sample_by_embedding_bag, sample_by_grid
+from tokenseg.hosts.deformable_sampling import centres_on_levels, sample_by_embedding_bag, sample_by_grid
 
 SIZES = [(2, 2), (3, 5), (7, 4)]
 LENGTH = sum(height * width for height, width in SIZES)
@@ -38,7 +38,7 @@ def test_whole_offsets_read_single_cells(sample):
 
 
 def test_centres_lie_in_the_middle_of_other_levels_cells():
-    centres = cell_centres([(1, 2), (2, 4)], torch.device("cpu"))
+    centres = centres_on_levels([(1, 2), (2, 4)], torch.device("cpu"))
     assert centres.shape == (10, 2, 2)
     torch.testing.assert_close(centres[:2], torch.tensor([[[0.0, 0], [0.5, 0.5]], [[1.0, 0], [2.5, 0.5]]]))
     torch.testing.assert_close(centres[2], torch.tensor([[-0.25, -0.25], [0.0, 0]]))

@@ -41,7 +41,7 @@ def sample_by_grid(values: Tensor, offsets: Tensor, weights: Tensor, sizes: Size
     maps = values.permute(0, 2, 3, 1).flatten(0, 1)  # (N * M, D, L)
     weights = weights.unflatten(3, (len(sizes), -1)).permute(0, 2, 1, 3, 4).flatten(0, 1)[:, None]
     points = offsets.unflatten(4, (len(sizes), -1)).permute(0, 3, 1, 4, 5, 2).flatten(0, 1)  # (N * M, L, S, P, 2)
-    centres, total, start = cell_centres(sizes, values.device), 0, 0
+    centres, total, start = centres_on_levels(sizes, values.device), 0, 0
     for level, (height, width) in enumerate(sizes):
         scale = torch.tensor([2 / width, 2 / height], device=values.device)
         grid = (points[:, :, level] + centres[:, None, level] + 0.5) * scale - 1
@@ -52,7 +52,7 @@ def sample_by_grid(values: Tensor, offsets: Tensor, weights: Tensor, sizes: Size
     return total.view(count, heads * depth, length).transpose(1, 2)
 
 
-def cell_centres(sizes: Sizes, device: torch.device) -> Tensor:
+def centres_on_levels(sizes: Sizes, device: torch.device) -> Tensor:
     """Where the centre of every cell of all levels lies on every level.
 
     Args:
@@ -109,7 +109,7 @@ class _Layout:
         return cls(
             cells=torch.cat(cells),
             cell_strides=torch.cat(cell_strides),
-            centres=cell_centres(sizes, device).transpose(1, 2).repeat_interleave(num_points, dim=2)[:, :, None],
+            centres=centres_on_levels(sizes, device).transpose(1, 2).repeat_interleave(num_points, dim=2)[:, :, None],
             last=last.T.repeat_interleave(num_points, dim=1)[:, None],
             strides=points[0].int(),
             starts=points[1].int(),

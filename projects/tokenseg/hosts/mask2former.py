@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..d2_compat import refuse_yacs
 from ..layers.embedded_masks import EmbeddedMasks, embedded_masks
 from ..layers.resize import resize
-from .mask_classifier import Criterion, MaskClassifierHead, check_stages
+from .mask_classifier import MaskClassifierHead, MaskCriterion, check_stages
 from .pixel_decoders import DeformablePixelDecoder
 from .query_decoder import QueryLayer, QueryOutputs, sine_positions
 
@@ -105,7 +105,7 @@ class Mask2FormerHead(MaskClassifierHead):
         *,
         channels: Sequence[int],
         num_classes: int,
-        criterion: Criterion,
+        criterion: MaskCriterion,
         in_features: Sequence[str] = ("res2", "res3", "res4", "res5"),
         num_queries: int = 100,
         width: int = 256,

@@ -19,7 +19,7 @@ from ..layers.precision import at_least_single
 QUERY_MASKS = "query_masks"
 
 
-class Criterion(Protocol):
+class MaskCriterion(Protocol):
     """The loss of a mask classifier.
 
     Attributes:
@@ -46,7 +46,7 @@ class MaskClassifierHead(nn.Module):
         in_features: Sequence[str],
         pixel_decoder: nn.Module,
         query_decoder: nn.Module,
-        criterion: Criterion,
+        criterion: MaskCriterion,
         stride: int,
         score_stride: int,
     ) -> None:
