@@ -32,7 +32,9 @@ def sample_by_embedding_bag(values: Tensor, offsets: Tensor, weights: Tensor, si
         (N, L, M * D).
     """
     layout = _Layout.of(sizes, num_points=weights.shape[-1] // len(sizes), device=values.device)
-    return _BagSampling.apply(values, offsets.float(), weights, layout).flatten(2)
+    # Traces, by which operations are counted, do not see into functions with a backward pass of their own.
+    sums = _BagSampling.apply if torch.is_grad_enabled() else _weighted_sums
+    return sums(values, offsets.float(), weights, layout).flatten(2)
 
 
 def sample_by_grid(values: Tensor, offsets: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
@@ -127,11 +129,9 @@ class _BagSampling(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, values: Tensor, offsets: Tensor, weights: Tensor, layout: _Layout) -> Tensor:
         """(N, L, M, D), (N, L, 2, M, T), (N, L, M, T) to (N, L, M, D)."""
-        first, within = _places(offsets, layout)
         ctx.save_for_backward(values, offsets, weights)
         ctx.layout = layout
-        rows, shares = _rows(first, layout), _shares(within, weights)
-        return _bag_sums(_table(values, layout), rows, shares).view(values.shape)
+        return _weighted_sums(values, offsets, weights, layout)
 
     @staticmethod
     @once_differentiable
@@ -145,6 +145,12 @@ class _BagSampling(torch.autograd.Function):
             sums = _bag_sums(_table(values, layout), _rows(first, layout), shares.requires_grad_())
         (of_shares,) = torch.autograd.grad(sums, shares, gradient.reshape(sums.shape))
         return of_values, *_gradient_of_places(of_shares, within, weights), None
+
+
+def _weighted_sums(values: Tensor, offsets: Tensor, weights: Tensor, layout: _Layout) -> Tensor:
+    """Arguments and result as of `_BagSampling.forward`."""
+    first, within = _places(offsets, layout)
+    return _bag_sums(_table(values, layout), _rows(first, layout), _shares(within, weights)).view(values.shape)
 
 
 def _places(offsets: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
