@@ -15,10 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
+from runs import left_behind
 
 ROOT = Path(__file__).resolve().parents[1]
 ITERATIONS = 500
+EVAL_PERIOD = 50
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen:
@@ -85,11 +86,12 @@ def main() -> None:
             print(f"kill {kill + 1}: {kill_at_random(broken, draw)}", flush=True)
         finish(start(broken, "--resume"))
         finish(start(unbroken))
-        wanted, got = (torch.load(folder / "model_final.pth")["model"] for folder in (unbroken, broken))
-        different = [key for key in wanted if not torch.equal(wanted[key], got[key])]
+        wanted, got = left_behind(unbroken), left_behind(broken)
+    different = [name for name in wanted if wanted[name] != got[name]]
     if different:
-        sys.exit(f"{len(different)} of {len(wanted)} weights differ, {different[0]} first")
-    print(f"{args.kills} kills: all {len(wanted)} weights equal bit for bit")
+        weights = [name for name, value in wanted["weights"].items() if got["weights"].get(name) != value]
+        sys.exit(f"{', '.join(different)} differ; weights that do: {', '.join(weights[:5]) or 'none'}")
+    print(f"{args.kills} kills: all {len(wanted['weights'])} weights and {len(wanted['rows'])} rows equal bit for bit")
 
 
 if __name__ == "__main__":

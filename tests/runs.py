@@ -1,5 +1,6 @@
 """Runs that are killed at a chosen moment, and what they leave behind; for tests of the loop."""
 
+import hashlib
 import os
 import traceback
 
@@ -17,9 +18,11 @@ def left_behind(folder):
     checkpoints = {path.name: torch.load(path) for path in sorted(folder.glob("*.pth"))}
     best = checkpoints["model_best.pth"]
     return {
-        "weights": [
-            (name, key, value.tolist()) for name, c in checkpoints.items() for key, value in c["model"].items()
-        ],
+        "weights": {
+            f"{key} of {name}": hashlib.sha256(value.numpy().tobytes()).hexdigest()
+            for name, content in checkpoints.items()
+            for key, value in content["model"].items()
+        },
         "best": (best["iteration"], best["trainer"]["iteration"], best["best_value"]),
         "iterations": {name: (c["iteration"], c["trainer"]["iteration"]) for name, c in checkpoints.items()},
         "rows": [

@@ -3,7 +3,8 @@
 train = dict(
     # Folder of checkpoints, logs, config.yaml and environment.txt; relative to where the command runs.
     output_dir="./output",
-    # Whether a fresh training may overwrite the checkpoints of an earlier one in output_dir, once its first step went well.
+    # Whether a fresh training may overwrite the checkpoints of an earlier one in output_dir; it does so after its first
+    # step, if nothing has gone wrong.
     overwrite=False,
     # Weights to start from or, with --eval-only, to evaluate; empty: the backbone's pretrained ones, if it has any.
     init_checkpoint="",
