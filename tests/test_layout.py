@@ -1,31 +1,53 @@
-"""The rules of the house: who may import whom, and how long files and functions may be."""
+"""The rules of the house: who may import whom, one thing for each name, and how long files and functions may be."""
 
 import ast
-from pathlib import Path
+import graphlib
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "projects/tokenseg"
+PROJECTS = Path(__file__).resolve().parents[1] / "projects"
+PACKAGE, COMMAND_LINE = PROJECTS / "tokenseg", PROJECTS / "tokenseg_cli"
 FILES = sorted(PACKAGE.rglob("*.py"))
-METHODS = {"structtoken", "segvit", "ecenet", "sgr"}
-MODEL = {"backbones", "hosts", "segmentor", "meta_arch", "predictor", *METHODS}
 
-FORBIDDEN = {
-    "data": MODEL | {"engine", "losses", "inference", "evaluation"},
-    "evaluation": MODEL | {"engine", "losses", "inference"},
-    "losses": MODEL | {"engine", "data", "evaluation"},
-    "layers": MODEL | {"engine", "data", "evaluation", "inference", "losses"},
-    "inference": MODEL | {"engine", "data", "evaluation"},
-    "weight_rules.py": MODEL | {"engine", "data", "losses", "inference", "evaluation"},
-    "backbones": MODEL - {"backbones"} | {"engine", "data", "evaluation"},
-    **{method: METHODS - {method} | {"hosts", "segmentor", "meta_arch", "predictor"} for method in METHODS},
+ANYTHING = {""}
+# What a method may import, and a host: parts of heads, losses, how batch norms are made, rules for published weights.
+METHOD = {"backbones.norm", "layers", "losses", "weight_rules"}
+# Folder or file of the package -> what it may import of the others, beside its own files and contracts.py. A folder
+# that is not here is a method.
+ROOMS = {
+    "__init__.py": ANYTHING,  # what `import tokenseg` registers
+    "archives": {"data.labels"},
+    "backbones": {"weight_rules"},
+    "commands": ANYTHING,
+    "config": set(),
+    "contracts.py": set(),
+    "d2_compat.py": set(),
+    "data": {"datasets.records"},
+    "datasets": {"data.errors", "data.labels", "data.mapper", "visualize"},
+    "engine": {"d2_compat", "data.stream", "inference"},
+    "evaluation": {"data.labels"},
+    "hosts": METHOD,
+    "inference": {"layers"},
+    "layers": set(),
+    "losses": {"layers"},
+    "meta_arch.py": {"segmentor"},
+    "predictor.py": {"config", "engine"},
+    "segmentor.py": {"d2_compat", "inference", "layers"},
+    "solver.py": set(),
+    "visualize.py": set(),
+    "weight_rules.py": set(),
 }
+OUTSIDE = {"configs", "tests", "tokenseg_cli", "tools", "train_net"}
 
 
-def imports(path):
-    """Dotted names that a file of the package imports, anywhere in it."""
-    package = path.relative_to(PACKAGE.parent).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(path: Path, *, root: Path = PROJECTS, at_once: bool = False) -> Iterator[str]:
+    """Dotted names that a file below `root` imports: anywhere in it, or only what is imported when the file is."""
+    package = path.relative_to(root).parent.parts
+    for node in _nodes(ast.parse(path.read_text()), functions=not at_once):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -34,27 +56,131 @@ def imports(path):
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def test_imports_are_found():
-    found = set(imports(PACKAGE / "structtoken/head.py"))
-    assert {"torch", "torch.nn", "tokenseg.losses.pixel.pixel_cross_entropy"} <= found
-    assert "tokenseg.datasets.builtin" in set(imports(PACKAGE / "__init__.py"))
+def _nodes(node: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
+    """A node and all below it, with or without what is in functions."""
+    yield node
+    if functions or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        for child in ast.iter_child_nodes(node):
+            yield from _nodes(child, functions=functions)
 
 
-@pytest.mark.parametrize("part", FORBIDDEN)
-def test_imports_go_one_way(part):
-    files = [path for path in FILES if path.relative_to(PACKAGE).parts[0] == part]
-    wrong = [
-        f"{path.relative_to(PACKAGE)} imports {name}"
-        for path in files
-        for name in imports(path)
-        if name.startswith("tokenseg.") and name.split(".")[1] in FORBIDDEN[part]
-    ]
-    assert wrong == []
+def complaints(place: PurePath, names: Iterable[str]) -> list[str]:
+    """What the rules say against the imports of a file, given by its place in the package."""
+    room = place.parts[0]
+    allowed, rule = ROOMS.get(room), f"{room} may import"
+    if allowed is None and len(place.parts) == 1:
+        return [f"{room} is in no rule: add it, and what it may import, to ROOMS in tests/test_layout.py"]
+    if allowed is None:
+        allowed, rule = METHOD, f"a method ({room}; if it is none, add it to ROOMS in tests/test_layout.py) may import"
+    own = room.removesuffix(".py")
+    found = []
+    for name in names:
+        package, _, inside = name.partition(".")
+        if package in OUTSIDE:
+            found.append(f"{place} imports {name}; the package is used by it and not the other way")
+        elif package == "tokenseg" and not any(_lies_in(inside, part) for part in allowed | {own, "contracts"}):
+            found.append(f"{place} imports {name}; {rule} {', '.join(sorted(allowed)) or 'nothing'}")
+    return found
 
 
-def test_the_package_knows_no_config_and_no_tool():
-    wrong = [(path.name, name) for path in FILES for name in imports(path)]
-    assert [pair for pair in wrong if pair[1].split(".")[0] in {"configs", "tools", "train_net", "tests"}] == []
+def _lies_in(name: str, part: str) -> bool:
+    return not part or name == part or name.startswith(f"{part}.")
+
+
+def test_imports_are_found(tmp_path):
+    path = tmp_path / "tokenseg/new_method/head.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "import torch.nn as nn, json\nfrom . import blocks\nfrom ..losses.mask import MaskLoss\nif nn:\n"
+        "    from tokenseg import data\ndef build():\n    from ..segmentor import Segmentor\n"
+    )
+    first = ["torch.nn", "json", "tokenseg.new_method.blocks", "tokenseg.losses.mask.MaskLoss", "tokenseg.data"]
+    found = list(imports(path, root=tmp_path))
+    assert found == [*first, "tokenseg.segmentor.Segmentor"]
+    assert list(imports(path, root=tmp_path, at_once=True)) == first
+    assert len(complaints(path.relative_to(tmp_path / "tokenseg"), found)) == 2  # of data and segmentor
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("engine/loop.py", "tokenseg.segvit.head.SegViTHead"),
+        ("hosts/fcn.py", "tokenseg.segmentor.Segmentor"),
+        ("segvit/head.py", "tokenseg.engine.build.build_model"),
+        ("segvit/head.py", "tokenseg.ecenet.blocks.MaskBlock"),
+        ("new_method/head.py", "tokenseg.segvit.head.SegViTHead"),
+        ("new_method/head.py", "tokenseg.segmentor.Segmentor"),
+        ("new_method/deep/er.py", "tokenseg.Predictor"),
+        ("losses/mask.py", "tokenseg.data.labels.read_label"),
+        ("layers/conv.py", "tokenseg.losses"),
+        ("evaluation/sem_seg.py", "tokenseg.data.mapper.SemSegMapper"),
+        ("contracts.py", "tokenseg.layers.conv"),
+        ("commands/demo.py", "tools.demo"),
+        ("new_file.py", "torch"),
+    ],
+)
+def test_wrong_imports_are_caught(place, name):
+    (complaint,) = complaints(PurePath(place), [name])
+    assert place.split("/")[0] in complaint
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("new_method/head.py", "tokenseg.losses.mask.MaskLoss"),
+        ("new_method/head.py", "tokenseg.new_method.blocks.Block"),
+        ("new_method/head.py", "tokenseg.contracts"),
+        ("new_method/head.py", "detectron2.layers.Conv2d"),
+        ("engine/loop.py", "tokenseg.inference.policy"),
+        ("commands/demo.py", "tokenseg.segvit.head"),
+    ],
+)
+def test_right_imports_are_not(place, name):
+    assert complaints(PurePath(place), [name]) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    assert complaints(path.relative_to(PACKAGE), imports(path)) == []
+
+
+def test_no_module_imports_itself_in_the_end():
+    modules = {".".join(path.relative_to(PROJECTS).with_suffix("").parts): path for path in FILES}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph = {}
+    for module, path in modules.items():
+        parts = (name if name in modules else name.rpartition(".")[0] for name in imports(path))
+        graph[module] = {part for part in parts if part in modules}
+    assert "tokenseg.segmentor" in graph["tokenseg.meta_arch"]
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_the_command_line_imports_nothing_heavy():
+    """Modules that read arguments import Python's own library and one another, until a function of theirs runs."""
+    light = {*sys.stdlib_module_names, COMMAND_LINE.name}
+    names = {name for path in COMMAND_LINE.rglob("*.py") for name in imports(path, at_once=True)}
+    assert {name for name in names if name.partition(".")[0] not in light} == set()
+
+
+def test_files_have_names_of_their_own():
+    """Only methods are built alike: each may have its head.py, blocks.py or convert.py."""
+    places = defaultdict(set)
+    for path in FILES:
+        room = path.relative_to(PACKAGE).parts[0]
+        if path.name != "__init__.py":
+            places[path.name].add(room if room in ROOMS else "a method")
+    assert {name: rooms for name, rooms in places.items() if len(rooms) > 1} == {}
+
+
+def test_functions_and_classes_have_names_of_their_own():
+    """Only commands are built alike: each has its `main`."""
+    places = defaultdict(list)
+    for path in FILES:
+        if path.relative_to(PACKAGE).parts[0] != "commands":
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                    places[node.name].append(str(path.relative_to(PACKAGE)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -65,4 +191,5 @@ def test_files_and_functions_are_short_and_silent(path):
     functions = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     assert [node.name for node in functions if node.end_lineno - node.lineno >= 60] == []
     calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    assert [call.lineno for call in calls if call.func.id == "print"] == []
+    talks = path.relative_to(PACKAGE).parts[0] == "commands"  # to whoever runs it
+    assert talks or [call.lineno for call in calls if call.func.id == "print"] == []

@@ -7,10 +7,11 @@ from ..common.data.ade20k import dataloader, dataset
 from ..common.optim import adamw as optimizer
 from ..common.optim import poly as lr_multiplier
 from ..common.pixels import HALF
+from ..common.schedules import train_for_160k
 from ..common.train import train
 from .model import model
 
-train.update(max_iter=160_000, eval_period=16_000)
+train_for_160k(train)
 optimizer.update(lr=6e-5)
 # Four taps at the strides of a hierarchical model's stages.
 taps = [2, 5, 8, 11]

@@ -2,9 +2,11 @@ from ..common.backbones.vit import vit_b as vit
 from ..common.data.ade20k import dataloader, dataset
 from ..common.optim import adamw as optimizer
 from ..common.optim import poly as lr_multiplier
+from ..common.schedules import train_for_160k
 from ..common.train import train
 from .model import decoder, model
 
-train.update(max_iter=160_000, eval_period=16_000, clip_grad_norm=35.0)
+train_for_160k(train)
+train.clip_grad_norm = 35.0
 optimizer.update(lr=2e-5, weight_decay=0.01)
 optimizer.params.lr_factors = {"sem_seg_head": 10.0}

@@ -1,7 +1,8 @@
 from ..common.data.coco_stuff_10k import dataloader, dataset
+from ..common.schedules import train_for_80k
 from .segvit_vit_l_ade20k_640_160k import decoder, lr_multiplier, model, optimizer, train, vit
 
-train.update(max_iter=80_000, eval_period=8_000)
+train_for_80k(train)
 optimizer.weight_decay = 0.02
 lr_multiplier.power = 2.0
 model.inference.stride = 341

@@ -1,11 +1,12 @@
 from ..common.data.cityscapes import dataloader, dataset
 from ..common.optim import poly as lr_multiplier
 from ..common.optim import sgd as optimizer
+from ..common.schedules import train_for_80k
 from ..common.train import train
 from .model import deeplab_v3 as model
 from .model import pyramid, train_by_sgd
 
-train.update(max_iter=80_000, eval_period=8_000)
+train_for_80k(train)
 train_by_sgd(optimizer, lr_multiplier, lr=0.006)
 dataset.update(crop=768)
 dataloader.train.total_batch_size = 8

@@ -16,4 +16,4 @@ from .fcn_sgr_resnet_101_coco_stuff_10k_512_60k import (
 )
 
 dataset.test = "coco_2017_val"
-dataloader.evaluator = L(TokenMetrics)(masks=L(InstanceMasks)(dataset_name="${dataset.test}"))
+dataloader.evaluator = L(TokenMetrics)(masks=L(InstanceMasks)())

@@ -3,10 +3,11 @@ from ..common.data.ade20k import dataloader, dataset
 from ..common.optim import adamw as optimizer
 from ..common.optim import poly as lr_multiplier
 from ..common.pixels import HALF
+from ..common.schedules import train_for_160k
 from ..common.train import train
 from .model import model
 
-train.update(max_iter=160_000, eval_period=16_000)
+train_for_160k(train)
 optimizer.update(lr=1e-5)
 optimizer.params.lr_factors = {"sem_seg_head": 9.0}
 model.update(HALF)

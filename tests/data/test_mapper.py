@@ -7,6 +7,7 @@ from detectron2.config import instantiate
 from PIL import Image
 
 from tokenseg.config.load import load_config
+from tokenseg.data.errors import SizesDiffer, UnreadableImage
 from tokenseg.data.mapper import SemSegMapper
 from tokenseg.data.transforms import ResizeToBase
 
@@ -68,8 +69,9 @@ def test_many_classes_survive_a_resize(record):
 
 
 def test_sizes_must_agree(record):
-    with pytest.raises(ValueError, match=r"image\.png has height x width 20x30, its label map .*label\.png 30x20"):
+    with pytest.raises(SizesDiffer, match=r"image\.png has height x width 20x30, its .*label\.png 30x20") as told:
         mapper()(record(label_size=(30, 20)))
+    assert told.value.label_size == (30, 20)
 
 
 def test_labels_must_be_classes(record):
@@ -82,7 +84,7 @@ def test_truncated_images(record, kept):
     source = record()
     path = Path(source["file_name"])
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=r"image\.png cannot be read"):
+    with pytest.raises(UnreadableImage, match=r"image\.png cannot be read"):
         mapper()(source)
 
 

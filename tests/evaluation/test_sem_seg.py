@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 from detectron2.utils import comm
 from PIL import Image
 
+from tokenseg.data.mapper import SemSegMapper
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator, confusion_matrix, sem_seg_metrics
 
 
@@ -97,6 +98,22 @@ def test_scores_must_be_of_the_data_sets_classes(toy_dataset):
     records, outputs = inputs_and_scores(toy_dataset, num_classes=4)
     with pytest.raises(ValueError, match="4 classes; wanted the 3 of 'toy_sem_seg'"):
         evaluate(ConfusionEvaluator(dataset_name=toy_dataset), records, outputs)
+
+
+def test_the_records_are_not_built_again(toy_dataset, monkeypatch):
+    """Own data and COCO take minutes to list; the inputs say where their label maps lie."""
+    mapper = SemSegMapper(is_train=False, augmentations=[], num_classes=3)
+    records, outputs = inputs_and_scores(toy_dataset)
+    asked = []
+    monkeypatch.setattr(DatasetCatalog, "get", asked.append)
+    metrics = evaluate(ConfusionEvaluator(dataset_name=toy_dataset), [mapper(record) for record in records], outputs)
+    assert metrics["mIoU"] > 0 and asked == []
+
+
+def test_metadata_must_name_the_classes(toy_dataset, monkeypatch):
+    monkeypatch.delattr(MetadataCatalog.get(toy_dataset), "stuff_classes")
+    with pytest.raises(ValueError, match=r"'toy_sem_seg' has no stuff_classes; wanted both"):
+        ConfusionEvaluator(dataset_name=toy_dataset)
 
 
 def test_files(toy_dataset, tmp_path):

@@ -8,7 +8,6 @@ import torch
 from detectron2.data import DatasetCatalog
 from pycocotools import mask as rle
 
-from tokenseg.evaluation import token_metrics
 from tokenseg.evaluation.combined import combined_evaluators
 from tokenseg.evaluation.token_metrics import (
     ClassMasks,
@@ -68,14 +67,14 @@ def test_classes_of_a_data_set(toy_dataset):
     records = DatasetCatalog.get(toy_dataset)[:2]
     outputs = []
     for record, size in zip(records, [(32, 32), (40, 48)], strict=True):
-        masks = ClassMasks(dataset_name=toy_dataset)(record)
+        masks = ClassMasks(ignore_label=255)(record)
         assert masks.shape == (3, *size) and not masks[:, 0].any()  # the top row is ignored
         outputs.append({"regions": torch.from_numpy(masks).float(), "region_cell": (1.0, 1.0)})
-    got = evaluate(ClassMasks(dataset_name=toy_dataset), records, outputs)
+    got = evaluate(ClassMasks(ignore_label=255), records, outputs)
     assert got == {"tokens_class": {"S_C": 0, "D_C": pytest.approx(2 / 3), "S_C_of_max": 0, "images": 2}}
 
 
-def test_instances_without_crowds_and_images_without_things(monkeypatch):
+def test_instances_without_crowds_and_images_without_things():
     square = rle.encode(np.asfortranarray(np.arange(8) < 4)[None].repeat(4, 0).astype(np.uint8, order="F"))
     other = [[4.0, 0.0, 8.0, 0.0, 8.0, 4.0, 4.0, 4.0]]
     annotations = [
@@ -87,12 +86,18 @@ def test_instances_without_crowds_and_images_without_things(monkeypatch):
         {"file_name": "a", "height": 4, "width": 8, "annotations": annotations},
         {"file_name": "b", "height": 4, "width": 8, "annotations": []},
     ]
-    monkeypatch.setattr(token_metrics, "load_records", lambda name: records)
     output = {"regions": torch.tensor([[[1.0, 1]], [[1, 0]]]), "region_cell": (4.0, 4.0)}
-    got = evaluate(InstanceMasks(dataset_name="any"), records, [output, output])["tokens_instance"]
+    got = evaluate(InstanceMasks(), records, [output, output])["tokens_instance"]
     # histograms (1/2, 1/2) and (1, 0)
     assert got["images"] == 1 and got["S_I"] == pytest.approx(math.log(2) / 2)
     assert got["S_I_of_max"] == pytest.approx(0.5) and got["D_I"] == pytest.approx(2 * 0.25**2)
+
+
+def test_inputs_that_lack_the_truth():
+    with pytest.raises(ValueError, match=r"input of a\.jpg has no annotations; wanted"):
+        InstanceMasks()({"file_name": "a.jpg", "height": 1, "width": 1})
+    with pytest.raises(ValueError, match=r"record of a\.jpg names no label map; wanted sem_seg_file_name"):
+        ClassMasks(ignore_label=255)({"file_name": "a.jpg"})
 
 
 def test_images_are_averaged():
@@ -129,5 +134,5 @@ def test_evaluators_by_name():
 
 
 def test_outputs_without_regions():
-    with pytest.raises(ValueError, match=r"wanted model\.region_outputs=true"):
+    with pytest.raises(ValueError, match=r"RegionSegmentor"):
         TokenMetrics(masks=lambda _: np.zeros((1, 2, 2), dtype=bool)).process([{}], [{}])

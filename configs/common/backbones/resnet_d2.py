@@ -1,8 +1,8 @@
 """Detectron2's own ResNet-50 and 101, to be imported and changed.
 
-Their ImageNet weights are MSRA's: train.init_checkpoint=R-50.pkl train.allow_pickle=true, and pixels in BGR order, mean
-103.53, 116.28, 123.675, standard deviation 1. Unlike timm's, they pad nothing to whole strides (size_divisibility 0): a
-map of an input of H pixels has ceil(H / stride) rows.
+Their ImageNet weights are MSRA's: train.init_checkpoint=R-50.pkl train.allow_pickle=true, and pixels in BGR order
+(dataset.image_format=BGR), mean 103.53, 116.28, 123.675, standard deviation 1. Unlike timm's, they pad nothing to whole
+strides (size_divisibility 0): a map of an input of H pixels has ceil(H / stride) rows.
 """
 
 from detectron2.config import LazyCall as L

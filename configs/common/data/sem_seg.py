@@ -14,6 +14,8 @@ dataset = dict(
     test="",
     num_classes=0,
     ignore_label=255,
+    # order of the channels that the model takes, RGB or BGR
+    image_format="RGB",
     # bounds on the short and the long side of an image, in pixels, before the random ratio
     short_side=512,
     long_side=2048,
@@ -35,7 +37,7 @@ dataloader["train"] = L(TrainLoader)(
                 ignored_category="${dataset.ignore_label}",
             ),
             L(RandomFlip)(),
-            L(ColorDistortion)(image_format="RGB"),
+            L(ColorDistortion)(image_format="${dataset.image_format}"),
             L(PadToSize)(
                 size=("${dataset.crop}", "${dataset.crop}"),
                 image_value="${model.pixel_mean}",
@@ -44,7 +46,7 @@ dataloader["train"] = L(TrainLoader)(
         ],
         num_classes="${dataset.num_classes}",
         ignore_label="${dataset.ignore_label}",
-        image_format="RGB",
+        image_format="${dataset.image_format}",
     ),
     total_batch_size=16,
     num_workers=4,
@@ -57,7 +59,7 @@ dataloader["test"] = L(build_test_loader)(
         augmentations=[L(ResizeToBase)(short="${dataset.short_side}", long="${dataset.long_side}")],
         num_classes="${dataset.num_classes}",
         ignore_label="${dataset.ignore_label}",
-        image_format="RGB",
+        image_format="${dataset.image_format}",
     ),
     num_workers=4,
 )

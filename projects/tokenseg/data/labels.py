@@ -6,6 +6,8 @@ import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
+from .errors import IdsOutOfRange, LabelHasColours, UnreadableLabel
+
 
 def read_label(path: str) -> np.ndarray:
     """Read a label map as stored: grey values, or the indices of a palette image, never its colours.
@@ -14,16 +16,17 @@ def read_label(path: str) -> np.ndarray:
         (H, W) int64 array of ids.
 
     Raises:
-        ValueError: the file is no readable image, or has colour channels instead of one id a pixel.
+        UnreadableLabel: The file is no readable image.
+        LabelHasColours: The file has colour channels instead of one id a pixel.
     """
     try:
         with PathManager.open(path, "rb") as file, Image.open(file) as image:
             mode = image.mode
             label = np.asarray(image)
     except (OSError, SyntaxError) as error:
-        raise ValueError(f"label file {path} cannot be read as an image: {error}") from error
+        raise UnreadableLabel(f"label file {path} cannot be read as an image: {error}") from error
     if label.ndim != 2:
-        raise ValueError(f"label file {path} has mode {mode}, wanted one id a pixel (a grey or palette image)")
+        raise LabelHasColours(f"label file {path} has mode {mode}, wanted one id a pixel (a grey or palette image)")
     return label.astype(np.int64)
 
 
@@ -36,13 +39,13 @@ def map_ids(label: np.ndarray, id_map: Mapping[int, int], *, path: str) -> np.nd
         path: of the label file, for the message.
 
     Raises:
-        ValueError: a stored id that the map does not name.
+        IdsOutOfRange: A stored id that the map does not name.
     """
     table = np.full(max(id_map) + 2, -1, dtype=np.int64)  # the last place is for all ids that the map lacks
     table[list(id_map)] = list(id_map.values())
     mapped = table[np.where((label >= 0) & (label < len(table)), label, -1)]
     if (mapped < 0).any():
-        raise ValueError(
+        raise IdsOutOfRange(
             f"label file {path} holds the ids {_listed(np.unique(label[mapped < 0]).tolist())}, which the id map does "
             f"not name; wanted {_listed(sorted(id_map))}"
         )
@@ -53,8 +56,13 @@ def read_class_ids(record: Mapping) -> np.ndarray:
     """Read the label map of a data set's record as (H, W) int64 class ids: by its `sem_seg_id_map`, if it has one.
 
     Raises:
-        ValueError: see `read_label` and `map_ids`.
+        ValueError: The record names no label map; or see `read_label` and `map_ids`.
     """
+    if "sem_seg_file_name" not in record:
+        raise ValueError(
+            f"the record of {record.get('file_name', 'an image')} names no label map; wanted sem_seg_file_name, which "
+            "a data set for semantic segmentation has and tokenseg.data.mapper.SemSegMapper hands on"
+        )
     path, id_map = record["sem_seg_file_name"], record.get("sem_seg_id_map")
     label = read_label(path)
     return label if id_map is None else map_ids(label, id_map, path=path)
@@ -65,10 +73,10 @@ def _listed(values: list) -> str:
 
 
 def check_label_range(label: np.ndarray, *, num_classes: int, ignore_label: int, path: str) -> None:
-    """Raise ValueError, naming the file, unless every id of `label` is below `num_classes` or the ignore label."""
+    """Raise IdsOutOfRange, naming the file, unless every id of `label` is below `num_classes` or the ignore label."""
     wrong = (label != ignore_label) & ((label < 0) | (label >= num_classes))
     if wrong.any():
-        raise ValueError(
+        raise IdsOutOfRange(
             f"label file {path} holds the ids {_listed(np.unique(label[wrong]).tolist())}; "
             f"wanted 0 to {num_classes - 1}, or {ignore_label} for ignored pixels"
         )

@@ -9,6 +9,7 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
+from .errors import SizesDiffer, UnreadableImage
 from .labels import check_label_range, read_class_ids
 
 
@@ -54,7 +55,8 @@ class SemSegMapper(DatasetMapper):
             `sem_seg` (H, W) int64 and what `label_targets` make of it.
 
         Raises:
-            ValueError: an unreadable image or label, a label out of range, or sizes that differ; names the files.
+            ValueError: One of the kinds in `errors.py`: an unreadable image or label map, a label map of colours or
+                with ids out of range, or sizes that differ; names the files.
         """
         record = copy.deepcopy(dataset_dict)
         image = self._read_image(record["file_name"])
@@ -72,15 +74,16 @@ class SemSegMapper(DatasetMapper):
         try:
             return utils.read_image(path, format=self.image_format)
         except (OSError, SyntaxError) as error:
-            raise ValueError(f"image file {path} cannot be read: {error}") from error
+            raise UnreadableImage(f"image file {path} cannot be read: {error}") from error
 
     def _read_label(self, record: dict, size: tuple[int, int]) -> np.ndarray:
         path = record["sem_seg_file_name"]
         label = read_class_ids(record)
         if label.shape != size:
-            raise ValueError(
+            raise SizesDiffer(
                 f"image {record['file_name']} has height x width {size[0]}x{size[1]}, its label map {path} "
-                f"{label.shape[0]}x{label.shape[1]}; wanted equal sizes"
+                f"{label.shape[0]}x{label.shape[1]}; wanted equal sizes",
+                label_size=label.shape,
             )
         check_label_range(label, num_classes=self.num_classes, ignore_label=self.ignore_label, path=path)
         # Detectron2 resizes arrays of uint8 and of floats; floats hold every id exactly

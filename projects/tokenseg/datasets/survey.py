@@ -9,12 +9,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from ..data.errors import IdsOutOfRange, LabelHasColours, SizesDiffer, UnreadableImage, UnreadableLabel
 from ..data.labels import read_label
 from ..data.mapper import SemSegMapper
 
 _ORIENTATION = 274  # the EXIF tag
-# Kinds of what the mapper refuses.
-STOPS = ("empty", "image", "label", "colours", "turned", "size", "ids", "other")
+# Kinds of what the mapper refuses. A file of no bytes, and an image that its EXIF tag turns, have kinds of their own.
+_KINDS = {
+    UnreadableImage: "image",
+    UnreadableLabel: "label",
+    LabelHasColours: "colours",
+    SizesDiffer: "size",
+    IdsOutOfRange: "ids",
+}
+STOPS = ("empty", "turned", *_KINDS.values(), "other")
 
 
 @dataclass
@@ -79,13 +87,10 @@ def look(record: dict, mapper: SemSegMapper) -> Seen:
             seen.orientation = header.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError):
         pass  # the mapper says what is wrong with it
-    label_size = None
     try:
         with Image.open(label) as header:
             seen.label_mode = header.mode
-        stored = read_label(label)
-        label_size = stored.shape
-        ids, pixels = np.unique(stored, return_counts=True)
+        ids, pixels = np.unique(read_label(label), return_counts=True)
         seen.ids = Counter(dict(zip(ids.tolist(), pixels.tolist(), strict=True)))
     except (ValueError, OSError, SyntaxError):
         pass
@@ -93,17 +98,13 @@ def look(record: dict, mapper: SemSegMapper) -> Seen:
         mapper(record)
     except ValueError as error:
         seen.message = str(error)
-        seen.stop = _kind(seen, label_size, image=image, label=label)
+        seen.stop = _kind(error, seen, files=(image, label))
     return seen
 
 
-def _kind(seen: Seen, label_size: tuple[int, int] | None, *, image: str, label: str) -> str:
-    if any(os.path.exists(path) and not os.path.getsize(path) for path in (image, label)):
+def _kind(error: ValueError, seen: Seen, *, files: Sequence[str]) -> str:
+    if any(os.path.exists(path) and not os.path.getsize(path) for path in files):
         return "empty"
-    if seen.message.startswith("image file"):
-        return "image"
-    if label_size is None:
-        return "colours" if seen.label_mode in ("RGB", "RGBA", "LA", "CMYK") else "label"
-    if "wanted equal sizes" in seen.message:
-        return "turned" if seen.orientation > 4 and label_size == seen.size else "size"
-    return "ids" if "holds the ids" in seen.message else "other"
+    if isinstance(error, SizesDiffer) and seen.orientation > 4 and error.label_size == seen.size:
+        return "turned"
+    return _KINDS.get(type(error), "other")

@@ -1,4 +1,4 @@
-"""Semantic segmentation metrics: Detectron2's evaluator with one definition of mIoU on every version of it."""
+"""Semantic segmentation metrics, with one definition of mIoU on every version of Detectron2."""
 
 import csv
 import json
@@ -7,12 +7,12 @@ import os
 from collections import OrderedDict
 
 import numpy as np
-from detectron2.evaluation import SemSegEvaluator
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator, SemSegEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
 from ..data.labels import check_label_range, read_class_ids
-from ..datasets.records import load_records
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +47,12 @@ def sem_seg_metrics(confusion: np.ndarray, class_names: list[str]) -> dict[str, 
     return {name: 100 * float(value) for name, value in metrics.items()}
 
 
-class ConfusionEvaluator(SemSegEvaluator):
-    """SemSegEvaluator that keeps a confusion matrix and nothing else, and logs a table per class.
+class ConfusionEvaluator(DatasetEvaluator):
+    """A confusion matrix of all pixels of a data set, its metrics, and a table per class in the log.
 
-    Detectron2's versions differ in mIoU (0.5 lets classes that the ground truth lacks change it), and both keep every
-    prediction and, on main, boundaries too. `save_predictions` writes Detectron2's prediction file all the same.
+    It stands in the place of Detectron2's `SemSegEvaluator`, whose versions differ in mIoU (0.5 lets classes that the
+    ground truth lacks change it), and all of which keep every prediction in memory and, on main, boundaries too. The
+    label maps are those that the inputs name, so that an evaluation does not list the data set's files once more.
     """
 
     def __init__(
@@ -64,16 +65,28 @@ class ConfusionEvaluator(SemSegEvaluator):
     ) -> None:
         """
         Args:
-            dataset_name: registered data set whose metadata has `stuff_classes` and `ignore_label`.
-            distributed: whether results of all processes are joined.
-            output_dir: where `sem_seg_per_class.csv`, and the predictions if wanted, are written.
-            save_predictions: write `sem_seg_predictions.json`, run-length codes of every class of every image.
+            dataset_name: The registered data set whose metadata has `stuff_classes` and `ignore_label`.
+            distributed: Whether the results of all processes are joined.
+            output_dir: The folder in which `sem_seg_per_class.csv`, and the predictions if wanted, are written.
+            save_predictions: Whether to write Detectron2's `sem_seg_predictions.json`, run-length codes of every class
+                of every image.
+
+        Raises:
+            ValueError: The metadata lacks the classes or the ignore label, or predictions have no folder to go to.
         """
-        super().__init__(dataset_name, distributed=distributed, output_dir=output_dir)
         if save_predictions and not output_dir:
             raise ValueError("save_predictions is on; wanted an output_dir to write them to, got none")
-        self._save_predictions = save_predictions
-        self._records = {record["file_name"]: record for record in load_records(dataset_name)}
+        metadata = MetadataCatalog.get(dataset_name)
+        missing = [key for key in ("stuff_classes", "ignore_label") if metadata.get(key) is None]
+        if missing:
+            raise ValueError(
+                f"the metadata of data set '{dataset_name}' has no {' and no '.join(missing)}; wanted both"
+            )
+        self._dataset_name, self._distributed, self._output_dir = dataset_name, distributed, output_dir
+        self._class_names, self._ignore_label = list(metadata.stuff_classes), metadata.ignore_label
+        self._num_classes = len(self._class_names)
+        self._encode = SemSegEvaluator(dataset_name).encode_json_sem_seg if save_predictions else None
+        self.reset()
 
     def reset(self) -> None:
         self._confusion = np.zeros((self._num_classes, self._num_classes), dtype=np.int64)
@@ -82,12 +95,13 @@ class ConfusionEvaluator(SemSegEvaluator):
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """
         Args:
-            inputs: with `file_name`, by which the label map is found.
-            outputs: with `sem_seg` (K, H, W) scores.
+            inputs: The records that the mapper handed on, with `file_name`, `sem_seg_file_name` and, where stored ids
+                are no class ids, `sem_seg_id_map`.
+            outputs: What the model gave for them, with `sem_seg` (K, H, W) scores.
 
         Raises:
             ValueError: a prediction and its label map differ in size, or a label is out of range, naming the file; or
-                scores of another number of classes than the data set's.
+                scores of another number of classes than the data set's; or an input that names no label map.
         """
         for record, output in zip(inputs, outputs, strict=True):
             if len(output["sem_seg"]) != self._num_classes:
@@ -96,17 +110,16 @@ class ConfusionEvaluator(SemSegEvaluator):
                     f"wanted the {self._num_classes} of '{self._dataset_name}'"
                 )
             # indices of max, not argmax: the same values, and much faster on the CPU
-            prediction = output["sem_seg"].max(dim=0).indices.to(self._cpu_device).numpy()
-            truth = self._records[record["file_name"]]
-            path, label = truth["sem_seg_file_name"], read_class_ids(truth)
+            prediction = output["sem_seg"].max(dim=0).indices.cpu().numpy()
+            path, label = record["sem_seg_file_name"], read_class_ids(record)
             if label.shape != prediction.shape:
                 raise ValueError(f"label map {path} has size {label.shape}, the prediction {prediction.shape}")
             check_label_range(label, num_classes=self._num_classes, ignore_label=self._ignore_label, path=path)
             self._confusion += confusion_matrix(
                 prediction, label, num_classes=self._num_classes, ignore_label=self._ignore_label
             )
-            if self._save_predictions:
-                self._predictions += self.encode_json_sem_seg(prediction, record["file_name"])
+            if self._encode:
+                self._predictions += self._encode(prediction, record["file_name"])
 
     def evaluate(self) -> OrderedDict | None:
         """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent on the main process, None on others."""
@@ -117,7 +130,7 @@ class ConfusionEvaluator(SemSegEvaluator):
             self._predictions = [p for part in comm.all_gather(self._predictions) for p in part]
             if not comm.is_main_process():
                 return None
-        names = list(self._class_names)
+        names = self._class_names
         metrics = sem_seg_metrics(confusion, names)
         self._log(metrics, confusion, names)
         if self._output_dir:
@@ -145,6 +158,6 @@ class ConfusionEvaluator(SemSegEvaluator):
             for place, name in enumerate(names):
                 pixels = confusion[:, place].sum(), confusion[place].sum()
                 writer.writerow([name, metrics[f"IoU-{name}"], metrics[f"ACC-{name}"], *pixels])
-        if self._save_predictions:
+        if self._encode:
             with open(os.path.join(self._output_dir, "sem_seg_predictions.json"), "w") as file:
                 json.dump(self._predictions, file)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures.masks import polygons_to_bitmask
 from detectron2.utils import comm
@@ -22,7 +21,6 @@ from pycocotools import mask as rle
 from torch import Tensor
 
 from ..data.labels import read_class_ids
-from ..datasets.records import load_records
 
 logger = logging.getLogger(__name__)
 
@@ -74,17 +72,25 @@ class ClassMasks:
 
     level = "class"
 
-    def __init__(self, *, dataset_name: str) -> None:
+    def __init__(self, *, ignore_label: int) -> None:
         """
         Args:
-            dataset_name: registered, with label maps.
+            ignore_label: The id of pixels that count nowhere.
         """
-        self._records = {record["file_name"]: record for record in load_records(dataset_name)}
-        self._ignore_label = MetadataCatalog.get(dataset_name).ignore_label
+        self._ignore_label = ignore_label
 
     def __call__(self, record: Mapping) -> np.ndarray:
-        """(n, H, W) of bool for an image, found by its `file_name`; ignored pixels are in none."""
-        label = read_class_ids(self._records[record["file_name"]])
+        """
+        Args:
+            record: An input that names its label map, see `read_class_ids`.
+
+        Returns:
+            (n, H, W) of bool, a mask per class that occurs; ignored pixels are in none.
+
+        Raises:
+            ValueError: The input names no label map, or one that cannot be read.
+        """
+        label = read_class_ids(record)
         classes = np.unique(label[label != self._ignore_label])
         return label == classes[:, None, None]
 
@@ -94,18 +100,24 @@ class InstanceMasks:
 
     level = "instance"
 
-    def __init__(self, *, dataset_name: str) -> None:
+    def __call__(self, record: Mapping) -> np.ndarray:
         """
         Args:
-            dataset_name: registered, with COCO's annotations.
-        """
-        self._records = {record["file_name"]: record for record in load_records(dataset_name)}
+            record: An input with `height`, `width` and COCO's `annotations`.
 
-    def __call__(self, record: Mapping) -> np.ndarray:
-        """(n, H, W) of bool for an image, found by its `file_name`; pixels without an instance are in none."""
-        truth = self._records[record["file_name"]]
-        size = truth["height"], truth["width"]
-        masks = [_mask(one["segmentation"], *size) for one in truth["annotations"] if not one.get("iscrowd", 0)]
+        Returns:
+            (n, H, W) of bool, a mask per instance; pixels without an instance are in none.
+
+        Raises:
+            ValueError: The input has no annotations.
+        """
+        if "annotations" not in record:
+            raise ValueError(
+                f"the input of {record.get('file_name', 'an image')} has no annotations; wanted a data set with COCO's "
+                "instances, and a mapper that keeps them, such as tokenseg.data.mapper.SemSegMapper"
+            )
+        size = record["height"], record["width"]
+        masks = [_mask(one["segmentation"], *size) for one in record["annotations"] if not one.get("iscrowd", 0)]
         return np.stack(masks) if masks else np.zeros((0, *size), dtype=bool)
 
 
@@ -118,7 +130,7 @@ def _mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
 class TokenMetrics(DatasetEvaluator):
     """S and D of a model's regions over a data set: means over its images.
 
-    It reads `regions` and `region_cell` of the outputs, which a segmentor with `region_outputs` gives.
+    It reads `regions` and `region_cell` of the outputs, which a `RegionSegmentor` gives.
     """
 
     def __init__(self, *, masks: Callable[[Mapping], np.ndarray], distributed: bool = True) -> None:
@@ -144,7 +156,10 @@ class TokenMetrics(DatasetEvaluator):
         """
         for record, output in zip(inputs, outputs, strict=True):
             if "regions" not in output:
-                raise ValueError("the model's outputs have no regions; wanted model.region_outputs=true")
+                raise ValueError(
+                    "the model's outputs have no regions; wanted a model that gives them, such as "
+                    "model._target_=tokenseg.inspection.RegionSegmentor"
+                )
             regions, masks = output["regions"], self._masks(record)
             if not len(masks):
                 continue

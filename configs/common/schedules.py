@@ -1,0 +1,16 @@
+"""How long trainings last: each length once, under the name that ends the file names of its configs.
+
+They are functions and no mappings, since whatever mapping a config imports becomes a key of it.
+"""
+
+from functools import partial
+
+
+def _train_for(train, *, max_iter):
+    """Set the iterations in `train`, with an evaluation after every tenth of them."""
+    train.update(max_iter=max_iter, eval_period=max_iter // 10)
+
+
+train_for_60k = partial(_train_for, max_iter=60_000)
+train_for_80k = partial(_train_for, max_iter=80_000)
+train_for_160k = partial(_train_for, max_iter=160_000)
