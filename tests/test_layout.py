@@ -52,9 +52,10 @@ def test_imports_go_one_way(part):
     assert wrong == []
 
 
-def test_the_package_knows_no_config_and_no_tool():
-    wrong = [(path.name, name) for path in FILES for name in imports(path)]
-    assert [pair for pair in wrong if pair[1].split(".")[0] in {"configs", "tools", "train_net", "tests"}] == []
+def test_the_package_knows_no_config_no_tool_and_no_command_line():
+    outside = {"configs", "tools", "train_net", "tests", "tokenseg_cli"}
+    found = [(path.name, name) for path in FILES for name in imports(path)]
+    assert [pair for pair in found if pair[1].split(".")[0] in outside] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -65,4 +66,5 @@ def test_files_and_functions_are_short_and_silent(path):
     functions = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     assert [node.name for node in functions if node.end_lineno - node.lineno >= 60] == []
     calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    assert [call.lineno for call in calls if call.func.id == "print"] == []
+    talks = path.relative_to(PACKAGE).parts[0] == "commands"  # to whoever runs it
+    assert talks or [call.lineno for call in calls if call.func.id == "print"] == []

@@ -21,8 +21,8 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
-from tokenseg.config.overrides import split_overrides
 from tokenseg.engine.devices import resolve_device
+from tokenseg_cli.overrides import split_overrides
 
 HERE = Path(__file__).resolve().parent
 # The benchmarks, and the plain renderings that they run against, are imported from this folder.
