@@ -12,7 +12,7 @@ import ast
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tokenseg_cli.overrides import split_overrides
+from tokenseg_cli.overrides import parse_with_overrides, split_overrides
 
 FOLDER = Path(__file__).resolve().parent
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem[0] != "_")
@@ -20,7 +20,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem[0] != "_")
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments, those of the benchmark that they name among them; `words` keeps them as they were typed."""
-    others, overrides = split_overrides(words)
+    others, _ = split_overrides(words)
     name = others[0] if others else ""
     if name in NAMES:
         parser.description = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
@@ -36,10 +36,10 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (default 1); with more, wall time counts")
     parser.add_argument("--peak-of", choices=("ours", "rival"), help=argparse.SUPPRESS)
     OPTIONS.get(name, lambda _: None)(parser)
-    args = parser.parse_args(others)
+    args = parse_with_overrides(parser, words)
     if args.pairs < 1:
         raise ValueError(f"--pairs is {args.pairs}; wanted 1 or more")
-    args.overrides, args.words = overrides, list(words)
+    args.words = list(words)
     return args
 
 
