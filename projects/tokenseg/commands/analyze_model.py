@@ -47,8 +47,8 @@ def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
     """Count the model of a config.
 
     Args:
-        cfg: the config.
-        size: (height, width) of the input in pixels.
+        cfg: The config of the model.
+        size: The height and width of the input in pixels.
 
     Returns:
         `params_m`, `gflops`, `gflops_fvcore`, `size`, `parts` (name -> (millions of parameters, GFLOPs)) and
@@ -86,10 +86,10 @@ def _millions(module: nn.Module) -> float:
 
 
 def read_paper_rows(methods: list[str]) -> list[dict[str, str]]:
-    """The published rows of some methods, or of all if none is named.
+    """Read the published rows of some methods, or of all if none is named.
 
     Raises:
-        ValueError: a method without rows.
+        ValueError: A method has no rows.
     """
     known = {path.stem: path for path in sorted(PAPER_ROWS.glob("*.csv"))}
     unknown = set(methods) - set(known)
@@ -103,7 +103,7 @@ def read_paper_rows(methods: list[str]) -> list[dict[str, str]]:
 
 
 def within(got: float, published: str, tolerance: str) -> bool:
-    """Whether a figure is the published one within a tolerance: `2%` of it, or `1.0` in its unit."""
+    """Whether a figure equals the published one within a tolerance: `2%` of it, or `1.0` in its unit."""
     if not published:
         return True
     wanted = float(published)
@@ -112,7 +112,7 @@ def within(got: float, published: str, tolerance: str) -> bool:
 
 
 def compare_with_papers(rows: list[dict[str, str]]) -> list[dict]:
-    """Published rows with ours: `ours` (see `analyze`) and `outside`, the names of what leaves its tolerance."""
+    """Add to each published row `ours` (see `analyze`) and `outside`, the figures beyond their tolerance."""
     compared, counted = [], {}
     for row in tqdm(rows, unit="row", disable=None):
         key = row["config"], row["overrides"], row["size"]
@@ -127,7 +127,7 @@ def compare_with_papers(rows: list[dict[str, str]]) -> list[dict]:
 
 
 def print_paper(methods: list[str], *, as_json: bool) -> bool:
-    """Print all rows, paper beside ours; whether all lie within their tolerances."""
+    """Print the papers' figures beside ours, and return whether all lie within their tolerances."""
     compared = compare_with_papers(read_paper_rows(methods))
     if as_json:
         print(json.dumps(compared))

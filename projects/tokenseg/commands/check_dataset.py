@@ -19,7 +19,7 @@ from .checkout import CONFIGS
 
 
 def describe(split: SurveyedSplit, crop: int | None) -> str:
-    """Sizes, kinds of files, and pixels per stored id."""
+    """Describe a split: its sizes, its kinds of files, and the pixels of every stored id."""
     lines = [f"{split.name}: {len(split.seen)} images of {split.root}"]
     sizes = [seen.size for seen in split.seen if seen.size]
     if sizes:
@@ -49,7 +49,7 @@ def describe(split: SurveyedSplit, crop: int | None) -> str:
 
 
 def read_split(cfg: DictConfig, name: str, limit: int | None) -> SurveyedSplit:
-    """Look at the images of a split, or at `limit` of them, spread over it."""
+    """Look at all images of a split, or at `limit` of them spread over it."""
     names = instantiate(cfg.dataloader[name].dataset)
     records = load_records(names)
     metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])

@@ -23,7 +23,7 @@ from .checkout import TRAIN_NET
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a config, the value of the key that varies (if any), a seed."""
+    """One training: a config, the value of the key that varies if one does, and a seed."""
 
     config: str
     value: str | None
@@ -36,7 +36,7 @@ class Run:
         return Path(self.config).stem
 
     def curve(self, metric: str) -> list[tuple[int, float]]:
-        """(iteration, metric) of every evaluation so far."""
+        """The iteration and the metric of every evaluation so far."""
         lines = read_metrics(self.folder)
         return sorted({line["iteration"] + 1: line[metric] for line in lines if metric in line}.items())
 
@@ -66,7 +66,7 @@ class Run:
 
 
 def plan(args: argparse.Namespace) -> list[Run]:
-    """All runs that are asked for, each with its folder.
+    """List the runs that are asked for, each with its folder.
 
     Raises:
         ValueError: A config does not take the overrides.
@@ -85,10 +85,10 @@ def plan(args: argparse.Namespace) -> list[Run]:
 
 
 def prepare(run: Run) -> None:
-    """Make the folder of a run, or see that what it holds is the same run.
+    """Make the folder of a run, or make sure that it holds the same run.
 
     Raises:
-        ValueError: it holds a run with other overrides.
+        ValueError: The folder holds a run with other overrides.
     """
     note = run.folder / "compare.json"
     wanted = [run.config, *run.overrides]
@@ -102,7 +102,7 @@ def prepare(run: Run) -> None:
 
 
 def train_all(runs: list[Run], jobs: int) -> None:
-    """Train what is not complete, `jobs` at a time; what runs is let end when one fails."""
+    """Train the runs that are not complete, `jobs` at a time; if one fails, those under way are still finished."""
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     missing = [run for run in runs if not run.is_complete()]
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run") as bar:
@@ -117,7 +117,7 @@ def train_all(runs: list[Run], jobs: int) -> None:
 
 
 def summarise(runs: list[Run], metric: str) -> list[dict]:
-    """A row per config and value: metric of the last evaluation by seed, its mean and standard deviation."""
+    """Sum up each config and value in a row: the metric of the last evaluation by seed, its mean and its spread."""
     groups = defaultdict(list)
     for run in runs:
         curve = run.curve(metric)
@@ -137,7 +137,7 @@ def summarise(runs: list[Run], metric: str) -> list[dict]:
 
 
 def report(rows: list[dict], vary: str | None, seeds: list[int]) -> str:
-    """The table, in Markdown."""
+    """Write the rows as a table in Markdown."""
     headers = ["config", *([vary] if vary else []), "mean", "spread", *(f"seed {seed}" for seed in seeds)]
     cells = []
     for row in rows:
@@ -150,7 +150,7 @@ def report(rows: list[dict], vary: str | None, seeds: list[int]) -> str:
 
 
 def draw(runs: list[Run], rows: list[dict], metric: str, vary: str | None, path: Path) -> None:
-    """One line per config, the range of the seeds as a band."""
+    """Draw a line for each config, with the range of the seeds as a band."""
     import matplotlib
 
     matplotlib.use("Agg")

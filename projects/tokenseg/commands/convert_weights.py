@@ -23,13 +23,13 @@ RULES = {PlainViT: mmseg_vit_rules, StructTokenHead: structtoken_rules, SegViTHe
 
 
 def rules_for(model: nn.Module) -> list[WeightRule]:
-    """Rules for the checkpoints of a method's authors.
+    """Find the rules for the checkpoints of a method's authors.
 
     Args:
-        model: that shall take the weights.
+        model: The model that shall take the weights.
 
     Raises:
-        ValueError: there are none for its backbone or head.
+        ValueError: There are no rules for its backbone or its head.
     """
     parts = (model.backbone, model.sem_seg_head)
     without = [type(part).__name__ for part in parts if type(part) not in RULES]

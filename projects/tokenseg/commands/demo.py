@@ -19,10 +19,13 @@ SUFFIXES = tuple(sorted(Image.registered_extensions()))
 
 
 def find_images(inputs: list[str]) -> list[Path]:
-    """Files named, all images of folders named, and what globs match, each once.
+    """Find the images that the inputs stand for, each once.
+
+    Args:
+        inputs: The paths of files, of folders whose images are all wanted, or globs.
 
     Raises:
-        ValueError: an input that is none of these, or no image at all.
+        ValueError: An input is none of these, or there is no image at all.
     """
     found: list[Path] = []
     for name in inputs:
@@ -42,7 +45,7 @@ def find_images(inputs: list[str]) -> list[Path]:
 
 
 def output_names(images: list[Path]) -> dict[Path, str]:
-    """The name of each image's outputs: its stem, with as much of the folder in front as keeps names apart."""
+    """Name the outputs of each image: its stem, preceded by as much of its folder as keeps the names apart."""
     names = {path: path.stem for path in images}
     for depth in range(1, max(len(path.resolve().parts) for path in images)):
         clashing = [path for path in images if list(names.values()).count(names[path]) > 1]
@@ -58,10 +61,10 @@ def save(kind: str, path: Path, image: np.ndarray, ids: np.ndarray, predictor: P
 
     Args:
         kind: What to write: overlay, ids or palette.
-        path: without suffix.
-        image: (H, W, 3) uint8 RGB.
-        ids: (H, W) class ids.
-        predictor: whose metadata names and colours the classes.
+        path: The path of the output, without its suffix.
+        image: The image, (h, w, 3) uint8 RGB.
+        ids: The class of each pixel, (h, w).
+        predictor: The predictor, whose metadata names and colours the classes.
     """
     if kind == "overlay":
         metadata = predictor.metadata

@@ -42,6 +42,7 @@ def train(processes: int, threads: int, overrides: list[str], *, quiet: bool = F
 
 
 def seconds_per_iteration(processes: int, threads: int, overrides: list[str]) -> float:
+    """Train a few iterations and return the time that one takes."""
     with tempfile.TemporaryDirectory() as folder:
         trial = ["train.max_iter=12", "train.log_period=4", "lr_multiplier.warmup_iter=0", f"train.output_dir={folder}"]
         train(processes, threads, [*overrides, *trial, "dataloader.evaluator=null"], quiet=True)
@@ -49,7 +50,7 @@ def seconds_per_iteration(processes: int, threads: int, overrides: list[str]) ->
 
 
 def choose_layout(overrides: list[str]) -> tuple[int, int]:
-    """(processes, threads of each) that trains fastest on this machine's cores."""
+    """Measure how many processes, and how many threads of each, train fastest on the cores of this machine."""
     cores = len(os.sched_getaffinity(0))
     if cores == 1:
         return 1, 1
@@ -61,7 +62,7 @@ def choose_layout(overrides: list[str]) -> tuple[int, int]:
 
 
 def draw(output_dir: Path) -> Path:
-    """Images, labels and predictions of some validation images, side by side."""
+    """Draw some validation images, their labels and their predictions side by side, and return the picture's path."""
     predictor = Predictor(str(output_dir / "config.yaml"), str(output_dir / "model_final.pth"))
     colors = palette(predictor.metadata)
     rows = []

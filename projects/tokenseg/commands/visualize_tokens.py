@@ -16,10 +16,10 @@ SIDE = 160
 
 
 def choose_classes(words: str | None, names: Sequence[str], ids: np.ndarray) -> list[int]:
-    """Ids of the classes named, or of the three largest of a label map.
+    """Find the ids of the classes that are named, or of the three largest of a label map if `words` is None.
 
     Raises:
-        ValueError: a class that the data set does not have.
+        ValueError: The data set has no such class.
     """
     if words is None:
         counts = np.bincount(ids[(ids >= 0) & (ids < len(names))].ravel(), minlength=len(names))
@@ -38,20 +38,20 @@ def choose_classes(words: str | None, names: Sequence[str], ids: np.ndarray) -> 
 
 
 def iou(prediction: np.ndarray, label: np.ndarray, ignored: np.ndarray) -> float:
-    """Of two masks, over the pixels that are not ignored; NaN where both are empty."""
+    """Intersection over union of two masks, over the pixels that are not ignored; NaN where both are empty."""
     union = ((prediction | label) & ~ignored).sum()
     return (prediction & label & ~ignored).sum() / union if union else float("nan")
 
 
 def draw_row(image: np.ndarray, name: str, maps: dict[str, np.ndarray], masks: tuple, score: str) -> list[np.ndarray]:
-    """Panels of one class of one model.
+    """Draw the panels of one class of one model.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        name: of model and class.
-        maps: title -> (h, w).
-        masks: what is outlined in the first panel and shown in the last, (H, W) each.
-        score: caption of the last panel.
+        image: The image, (h, w, 3) uint8 RGB.
+        name: The caption of the first panel, which names class and model.
+        maps: The maps of the model's stages, (H, W) each, by their titles.
+        masks: What is outlined in the first panel, and what is shown in the last, (h, w) each.
+        score: The caption of the last panel.
     """
     known, predicted = masks
     shown = np.where(predicted[:, :, None], image, image // 5)
@@ -60,13 +60,13 @@ def draw_row(image: np.ndarray, name: str, maps: dict[str, np.ndarray], masks: t
 
 
 def draw_regions(image: np.ndarray, name: str, regions: np.ndarray, count: int) -> list[np.ndarray]:
-    """Panels of one model's regions, those with the largest mass first.
+    """Draw the panels of one model's regions, those with the largest mass first.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        name: of the model.
-        regions: (K, h, w) weights of 0 or more.
-        count: how many are drawn.
+        image: The image, (h, w, 3) uint8 RGB.
+        name: The name of the model.
+        regions: The weights of each token's region, (K, H, W), not negative.
+        count: How many regions are drawn.
     """
     mass = regions.sum(axis=(1, 2))
     parts = 100 * mass / max(mass.sum(), 1e-12)
@@ -76,10 +76,10 @@ def draw_regions(image: np.ndarray, name: str, regions: np.ndarray, count: int) 
 
 
 def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
-    """The image and, if there is one, its label map.
+    """Read the image and, if the arguments name one, its label map.
 
     Raises:
-        ValueError: a file that cannot be read, or sizes that differ.
+        ValueError: A file cannot be read, or the sizes differ.
     """
     try:
         image = utils.read_image(args.input, format="RGB")
@@ -99,7 +99,7 @@ def draw_classes(
     label: np.ndarray | None,
     predictors: Sequence[Predictor],
 ) -> list[list[np.ndarray]]:
-    """A row of panels for every class and model; the predictors stand in the order of `args.names`."""
+    """Draw a row of panels for every class and model; the predictors stand in the order of `args.names`."""
     predictions = [predictor(image) for predictor in predictors]
     class_names = list(predictors[0].metadata.stuff_classes)
     known = predictions[0] if label is None else label

@@ -29,12 +29,19 @@ CURES = {
 
 @dataclass
 class Finding:
+    """Something to tell the owner of a data set.
+
+    Args:
+        level: ERROR if a training would stop or have nothing to learn, else NOTE.
+        text: What was found, where, and the cure.
+    """
+
     level: str
     text: str
 
 
 def stops(split: SurveyedSplit) -> list[Finding]:
-    """What the mapper refuses, one finding a kind."""
+    """Find what the mapper refuses, with one finding for each kind."""
     findings = []
     for kind, (what, cure) in CURES.items():
         hit = [seen for seen in split.seen if seen.stop == kind]
@@ -55,7 +62,7 @@ def _where(hit: Sequence[Seen], split: SurveyedSplit) -> str:
 
 
 def id_cure(split: SurveyedSplit, wrong: list[int]) -> str:
-    """What to do about stored ids that are no class."""
+    """Say what to do about stored ids that are no class."""
     if split.id_map is not None:
         return f"name them in dataset.id_map, with a class id or the word ignore: {_listed(wrong)}"
     ids, count = sorted(split.ids()), len(split.classes)
@@ -76,14 +83,14 @@ def id_cure(split: SurveyedSplit, wrong: list[int]) -> str:
 
 
 def as_override(id_map: dict[int, int | str], split: SurveyedSplit) -> str:
-    """An id map as a word for the command line; the ignore label, where it is stored, stays what it is."""
+    """Write an id map as a word for the command line; the ignore label, where it is stored, stays what it is."""
     if split.ignore_label in split.ids() and split.ignore_label not in id_map:
         id_map = id_map | {split.ignore_label: "ignore"}
     return "'dataset.id_map={" + ", ".join(f"{stored}: {wanted}" for stored, wanted in id_map.items()) + "}'"
 
 
 def label_findings(split: SurveyedSplit) -> list[Finding]:
-    """What is odd about ids that the mapper takes."""
+    """Find what is odd about the ids that the mapper accepts."""
     ids, present, findings = split.ids(), split.present(), []
     if not ids:
         return findings
@@ -119,7 +126,7 @@ def label_findings(split: SurveyedSplit) -> list[Finding]:
 
 
 def image_findings(split: SurveyedSplit) -> list[Finding]:
-    """What is odd about images that can be read."""
+    """Find what is odd about the images that can be read."""
 
     def note(what: str, cure: str, condition: Callable[[Seen], bool]) -> Iterable[Finding]:
         hit = [seen for seen in split.seen if seen.size and not seen.stop and condition(seen)]
@@ -152,7 +159,7 @@ def image_findings(split: SurveyedSplit) -> list[Finding]:
 
 
 def copies(splits: Sequence[SurveyedSplit]) -> list[Finding]:
-    """Equal images in different splits, and inside one."""
+    """Find equal images in different splits and within one."""
     places = defaultdict(list)
     for split in splits:
         for seen in split.seen:
