@@ -12,147 +12,30 @@ import logging
 import os
 import re
 import sys
-from collections import OrderedDict
 
 import torch
-from detectron2.config import instantiate
-from detectron2.engine import default_argument_parser, default_writers, hooks, launch
-from detectron2.evaluation import inference_on_dataset, print_csv_format
-from detectron2.utils import comm
+from detectron2.engine import default_argument_parser, launch
 from omegaconf import DictConfig
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from tokenseg.config.load import load_config
-from tokenseg.d2_compat import distribute
-from tokenseg.engine.build import build_model
-from tokenseg.engine.checkpoint import BestCheckpoint, Checkpointer
+from tokenseg.engine.checkpoint import last_checkpoint
 from tokenseg.engine.devices import resolve_device, share_threads
 from tokenseg.engine.logs import start_logs
-from tokenseg.engine.precision import amp_dtype, autocast
+from tokenseg.engine.loop import evaluate, train
+from tokenseg.engine.precision import amp_dtype
 from tokenseg.engine.run_folder import make_output_dir
-from tokenseg.engine.trainer import Trainer
 
 logger = logging.getLogger("tokenseg.train_net")
-
-
-def do_test(cfg: DictConfig, model: torch.nn.Module) -> OrderedDict:
-    """Evaluate on `dataloader.test`, in the precision of the training; results on the main process, else empty."""
-    if cfg.dataloader.evaluator is None:
-        return OrderedDict()
-    device = next(model.parameters()).device
-    with autocast(device, amp_dtype(cfg.train.amp, device.type)):
-        # compiled parts run eagerly here: every new image size would compile anew
-        with torch.compiler.set_stance("force_eager" if cfg.train.compile else "default"):
-            results = inference_on_dataset(
-                model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
-            )
-    if comm.is_main_process():
-        print_csv_format(results)
-    return results
-
-
-def build_trainer(cfg: DictConfig) -> Trainer:
-    """Model, optimiser and data of a config, ready to train."""
-    model = build_model(cfg)
-    logger.info("Model:\n%s", model)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    logger.info("%.2f M trainable parameters", trainable / 1e6)
-    cfg.optimizer.params.model = model
-    optimizer = instantiate(cfg.optimizer)
-    for group in optimizer.param_groups:
-        count = sum(p.numel() for p in group["params"])
-        logger.info("Optimiser group: %d numbers, lr %g, decay %g", count, group["lr"], group["weight_decay"])
-    if cfg.train.compile:
-        for part in (model.backbone, model.sem_seg_head):
-            part.compile()
-    return Trainer(
-        model=distribute(model, **cfg.train.ddp),
-        data_loader=instantiate(cfg.dataloader.train),
-        optimizer=optimizer,
-        amp_dtype=amp_dtype(cfg.train.amp, resolve_device(cfg.train.device)),
-        accumulate=cfg.train.accumulate,
-        clip_grad_norm=cfg.train.clip_grad_norm,
-        seed=cfg.train.seed,
-    )
-
-
-def load_start(cfg: DictConfig, trainer: Trainer, checkpointer: Checkpointer, *, resume: bool) -> int:
-    """Load what the training starts from, and return its first iteration."""
-    if resume and checkpointer.has_checkpoint():
-        path = checkpointer.get_checkpoint_file()
-        checkpointer.load(path)
-        logger.info("Resumed from %s, after iteration %d", path, trainer.iter)
-        return trainer.iter + 1
-    if resume:
-        logger.warning("--resume: there is no checkpoint in %s; the training starts afresh", cfg.train.output_dir)
-    model = checkpointer.model
-    if cfg.train.init_checkpoint:
-        starter = Checkpointer(
-            trainer.model,
-            strict=False,  # fine-tuning: what fits is taken, the rest is listed
-            skip_mismatched=cfg.train.skip_mismatched,
-            allow_pickle=cfg.train.allow_pickle,
-        )
-        starter.load(cfg.train.init_checkpoint)
-        logger.info("Initialised from %s", cfg.train.init_checkpoint)
-    elif getattr(model.backbone, "pretrained", False):
-        model.backbone.load_pretrained()
-        logger.info("The backbone begins from its pretrained weights")
-    return 0
-
-
-def do_train(cfg: DictConfig, *, resume: bool) -> None:
-    trainer = build_trainer(cfg)
-    best = BestCheckpoint(
-        metric=cfg.train.best_metric,
-        save=lambda value: checkpointer.save("model_best", tag=False, iteration=trainer.iter, metric=value),
-    )
-    checkpointer = Checkpointer(trainer.model, cfg.train.output_dir, trainer=trainer, best=best)
-
-    def evaluate() -> OrderedDict:
-        results = do_test(cfg, trainer.model)
-        if results and comm.is_main_process():
-            best(results, trainer.iter)
-        return results
-
-    main = comm.is_main_process()
-    trainer.register_hooks(
-        [
-            hooks.IterationTimer(),
-            hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
-            hooks.EvalHook(cfg.train.eval_period, evaluate),
-            hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
-            hooks.PeriodicWriter(default_writers(cfg.train.output_dir, cfg.train.max_iter), period=cfg.train.log_period)
-            if main
-            else None,
-        ]
-    )
-    start = load_start(cfg, trainer, checkpointer, resume=resume)
-    trainer.data_loader.start_iter = start
-    if start >= cfg.train.max_iter:
-        logger.info("The training had ended at iteration %d; evaluating it", start)
-        do_test(cfg, trainer.model)
-        return
-    trainer.train(start, cfg.train.max_iter)
-
-
-def do_eval(cfg: DictConfig, *, resume: bool) -> None:
-    """Evaluate `train.init_checkpoint`, or with `--resume` the last checkpoint of the output folder."""
-    model = build_model(cfg)
-    checkpointer = Checkpointer(model, cfg.train.output_dir, allow_pickle=cfg.train.allow_pickle)
-    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
-    do_test(cfg, distribute(model, **cfg.train.ddp))
 
 
 def main(cfg: DictConfig, args: argparse.Namespace) -> None:
     """One process's work."""
     if resolve_device(cfg.train.device) == "cpu":
         share_threads(args.num_gpus)
-    start_logs(cfg, training=not args.eval_only, arguments=args)
-    if args.eval_only:
-        do_eval(cfg, resume=args.resume)
-    else:
-        do_train(cfg, resume=args.resume)
+    start_logs(cfg, arguments=args)
+    run = evaluate if args.eval_only else train
+    run(cfg, resume=args.resume)
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -187,7 +70,7 @@ def check(cfg: DictConfig, args: argparse.Namespace) -> str:
         )
     if device == "cuda" and args.num_gpus > torch.cuda.device_count():
         raise ValueError(f"--num-gpus is {args.num_gpus}; torch finds {torch.cuda.device_count()} GPU(s)")
-    resumable = args.resume and os.path.exists(os.path.join(cfg.train.output_dir, "last_checkpoint"))
+    resumable = args.resume and last_checkpoint(cfg.train.output_dir)
     if args.eval_only and not cfg.train.init_checkpoint and not resumable:
         raise ValueError("--eval-only wants weights: train.init_checkpoint=FILE, or --resume for the last checkpoint")
     if not args.eval_only and cfg.train.max_iter < 1:

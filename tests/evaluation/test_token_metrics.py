@@ -8,6 +8,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from pycocotools import mask as rle
 
+from tokenseg.evaluation import token_metrics
 from tokenseg.evaluation.combined import combined_evaluators
 from tokenseg.evaluation.token_metrics import (
     ClassMasks,
@@ -86,7 +87,7 @@ def test_instances_without_crowds_and_images_without_things(monkeypatch):
         {"file_name": "a", "height": 4, "width": 8, "annotations": annotations},
         {"file_name": "b", "height": 4, "width": 8, "annotations": []},
     ]
-    monkeypatch.setattr(DatasetCatalog, "get", lambda name: records)
+    monkeypatch.setattr(token_metrics, "load_records", lambda name: records)
     output = {"regions": torch.tensor([[[1.0, 1]], [[1, 0]]]), "region_cell": (4.0, 4.0)}
     got = evaluate(InstanceMasks(dataset_name="any"), records, [output, output])["tokens_instance"]
     # histograms (1/2, 1/2) and (1, 0)

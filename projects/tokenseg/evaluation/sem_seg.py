@@ -7,12 +7,12 @@ import os
 from collections import OrderedDict
 
 import numpy as np
-from detectron2.data import DatasetCatalog
 from detectron2.evaluation import SemSegEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
 from ..data.labels import check_label_range, read_class_ids
+from ..datasets.records import load_records
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class ConfusionEvaluator(SemSegEvaluator):
         if save_predictions and not output_dir:
             raise ValueError("save_predictions is on; wanted an output_dir to write them to, got none")
         self._save_predictions = save_predictions
-        self._records = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
+        self._records = {record["file_name"]: record for record in load_records(dataset_name)}
 
     def reset(self) -> None:
         self._confusion = np.zeros((self._num_classes, self._num_classes), dtype=np.int64)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures.masks import polygons_to_bitmask
 from detectron2.utils import comm
@@ -22,6 +22,7 @@ from pycocotools import mask as rle
 from torch import Tensor
 
 from ..data.labels import read_class_ids
+from ..datasets.records import load_records
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class ClassMasks:
         Args:
             dataset_name: registered, with label maps.
         """
-        self._records = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
+        self._records = {record["file_name"]: record for record in load_records(dataset_name)}
         self._ignore_label = MetadataCatalog.get(dataset_name).ignore_label
 
     def __call__(self, record: Mapping) -> np.ndarray:
@@ -98,7 +99,7 @@ class InstanceMasks:
         Args:
             dataset_name: registered, with COCO's annotations.
         """
-        self._records = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
+        self._records = {record["file_name"]: record for record in load_records(dataset_name)}
 
     def __call__(self, record: Mapping) -> np.ndarray:
         """(n, H, W) of bool for an image, found by its `file_name`; pixels without an instance are in none."""

@@ -1,13 +1,14 @@
 """How an image is cut into views for inference: whole, in windows, and over either in several scales and flips."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
+@runtime_checkable
 class Model(Protocol):
     """What a policy asks of the segmentor."""
 
