@@ -17,7 +17,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ..config.load import load_config
-from ..engine.history import read_metrics
+from ..engine.metrics_file import read_metrics
 from .checkout import TRAIN_NET
 
 
@@ -37,7 +37,7 @@ class Run:
 
     def curve(self, metric: str) -> list[tuple[int, float]]:
         """The iteration and the metric of every evaluation so far."""
-        lines = read_metrics(self.folder)
+        lines = read_metrics(self.folder / "metrics.json")
         return sorted({line["iteration"] + 1: line[metric] for line in lines if metric in line}.items())
 
     def is_complete(self) -> bool:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..config.load import load_config
 from ..data.labels import read_label
-from ..engine.history import newest_metrics
+from ..engine.metrics_file import newest_metrics
 from ..predictor import Predictor
 from ..visualize import colorize, legend, palette, panel_grid
 from .checkout import CONFIGS, TRAIN_NET
@@ -46,7 +46,7 @@ def seconds_per_iteration(processes: int, threads: int, overrides: list[str]) ->
     with tempfile.TemporaryDirectory() as folder:
         trial = ["train.max_iter=12", "train.log_period=4", "lr_multiplier.warmup_iter=0", f"train.output_dir={folder}"]
         train(processes, threads, [*overrides, *trial, "dataloader.evaluator=null"], quiet=True)
-        return newest_metrics(folder)["time"]
+        return newest_metrics(Path(folder, "metrics.json"))["time"]
 
 
 def choose_layout(overrides: list[str]) -> tuple[int, int]:
@@ -87,4 +87,4 @@ def main(args: argparse.Namespace) -> None:
     path = draw(output_dir)
     print(f"\nClasses, one by one: {output_dir / 'inference' / 'sem_seg_per_class.csv'}")
     print(f"Images, labels and predictions side by side: {path}")
-    print(f"mIoU: {newest_metrics(output_dir)['sem_seg/mIoU']:.1f}")
+    print(f"mIoU: {newest_metrics(output_dir / 'metrics.json')['sem_seg/mIoU']:.1f}")
