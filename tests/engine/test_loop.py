@@ -1,12 +1,11 @@
 """Runs that are cut anywhere and resumed equal the unbroken one: weights, best checkpoint, rows of metrics, files."""
 
-import os
-import traceback
 from pathlib import Path
 
 import pytest
 import torch
 
+from runs import at_call, in_write_of, killed, left_behind
 from tokenseg.config.load import load_config
 from tokenseg.engine import loop
 from tokenseg.engine.best import BestCheckpoint
@@ -18,7 +17,6 @@ from tokenseg.engine.trainer import Trainer
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-CLOCKS = {"time", "data_time", "eta_seconds"}
 
 
 @pytest.fixture
@@ -42,75 +40,6 @@ def config(toy_dataset, tmp_path):
         return load_config(str(CONFIGS / "shape_scenes/baseline_color.py"), [*shared, *overrides])
 
     return build
-
-
-def left_behind(folder):
-    """What a run leaves, without what depends on clocks."""
-    checkpoints = {path.name: torch.load(path) for path in sorted(folder.glob("*.pth"))}
-    best = checkpoints["model_best.pth"]
-    return {
-        "weights": [
-            (name, key, value.tolist()) for name, c in checkpoints.items() for key, value in c["model"].items()
-        ],
-        "best": (best["iteration"], best["trainer"]["iteration"], best["best_value"]),
-        "iterations": {name: (c["iteration"], c["trainer"]["iteration"]) for name, c in checkpoints.items()},
-        "rows": [
-            {key: value for key, value in row.items() if key not in CLOCKS}
-            for row in read_metrics(folder / "metrics.json")
-        ],
-        "files": sorted(path.name for path in folder.iterdir() if "tfevents" not in path.name),
-    }
-
-
-def killed(config, patch):
-    """Train in a process that ends without another word where `patch` has it end, as by kill -9."""
-    child = os.fork()
-    if not child:
-        try:
-            patch()
-            loop.train(config, resume=True)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def at_call(owner, name, number, *, after=False):
-    """A patch that ends the process before, or after, a method is called for the n-th time."""
-
-    def patch():
-        original, calls = getattr(owner, name), iter(range(1, 100))
-
-        def method(*args, **options):
-            last = next(calls) == number
-            if last and not after:
-                os._exit(9)
-            result = original(*args, **options)
-            if last:
-                os._exit(9)
-            return result
-
-        setattr(owner, name, method)
-
-    return patch
-
-
-def in_write_of(name):
-    """A patch that ends the process when half of a checkpoint is written."""
-
-    def patch():
-        original = torch.save
-
-        def save(data, path):
-            original(data, path)
-            if os.path.basename(path).startswith(name):
-                os.truncate(path, os.path.getsize(path) // 2)
-                os._exit(9)
-
-        torch.save = save
-
-    return patch
 
 
 MOMENTS = {
