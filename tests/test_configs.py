@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 from tokenseg.config.load import load_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
-# Templates are in common/ or called model.py.
-CONFIGS = sorted(path for path in FOLDER.rglob("*.py") if "common" not in path.parts and path.name != "model.py")
+# Every experiment; templates are in common/ or called model.py and hosts.py.
+TEMPLATES = {"model.py", "hosts.py"}
+CONFIGS = sorted(path for path in FOLDER.rglob("*.py") if "common" not in path.parts and path.name not in TEMPLATES)
 # Those of no published schedule have names of their own.
 NAMED = [path for path in CONFIGS if path.parent not in (FOLDER, FOLDER / "shape_scenes")]
 DATA = "ade20k|cityscapes|coco_stuff_10k|pascal_context_59|pascal_context_60"

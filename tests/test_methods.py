@@ -7,6 +7,7 @@ import torch
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from torch import nn
 
+from test_configs import CONFIGS
 from tokenseg.config.load import load_config
 from tokenseg.contracts import Head, ShowsStages
 from tokenseg.data.components import ConnectedComponents
@@ -16,10 +17,6 @@ from tokenseg.sgr.glore import GloRe
 from tokenseg.sgr.reasoning import SemanticReasoning
 
 ROOT = Path(__file__).resolve().parents[1]
-# Every experiment; templates are in common/ or called model.py.
-CONFIGS = sorted(
-    path for path in (ROOT / "configs").rglob("*.py") if "common" not in path.parts and path.name != "model.py"
-)
 
 # Backbones made small: crops of 64 pixels, two or four blocks of 48 channels, or stages of 8 channels and more.
 VIT = [

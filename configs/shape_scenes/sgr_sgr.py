@@ -1,6 +1,6 @@
 """The same FCN with SGR: 64 regions, of which 16 are active."""
 
-from ..sgr.model import add_sgr
+from ..common.sgr import add_sgr
 from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
 
 sgr = add_sgr(model, dataloader, optimizer)
