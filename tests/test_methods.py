@@ -51,6 +51,26 @@ RESNET = ["pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}"]
 PLAIN_RESNET = [*RESNET, "model.backbone.timm_args={channels: [8, 16, 32, 64]}"]
 REASONING_RESNET = [*RESNET, "model.backbone.backbone.timm_args={channels: [8, 16, 32, 64]}"]
 SGR = [*REASONING_RESNET, "sgr={num_concepts: 12, num_active: 8}"]
+UPER_NET = [*SWIN, "model.backbone.drop_path_rate=0.0", "model.sem_seg_head.width=16"]
+# Their group norms have 32 groups, which need two channels each where a map is one cell.
+QUERIES = [
+    *(f"model.sem_seg_head.{part}" for part in ("width=64", "num_queries=6", "num_layers=3", "hidden=32")),
+    "model.sem_seg_head.num_heads=2",
+]
+MASK_FORMER = [
+    "pyramid={model_name: resnet50, channels: [16, 32, 64, 128]}",
+    *QUERIES,
+    "model.sem_seg_head.dropout=0.0",
+]
+BOTTLENECKS = "timm_args={channels: [4, 8, 16, 32], layers: [1, 1, 1, 3]}"
+MASK2FORMER = [
+    *SWIN,
+    "model.backbone.drop_path_rate=0.0",
+    *QUERIES,
+    "model.sem_seg_head.num_encoder_layers=1",
+    "model.sem_seg_head.encoder_hidden=32",
+    "model.sem_seg_head.criterion.sampling.num_points=256",
+]
 METHODS = {
     "structtoken_cse": ("structtoken/structtoken_cse_vit_t_ade20k_512_160k", VIT),
     "structtoken_sse": ("structtoken/structtoken_sse_vit_t_ade20k_512_160k", VIT),
@@ -75,18 +95,30 @@ METHODS = {
     "fcn_glore": ("sgr/fcn_glore_resnet_101_ade20k_512_160k", REASONING_RESNET),
     "fcn_sgr": ("sgr/fcn_sgr_resnet_101_ade20k_512_160k", SGR),
     "deeplab_v3_sgr": ("sgr/deeplab_v3_sgr_resnet_101_ade20k_512_160k", SGR),
+    "uper_net": ("sgr/uper_net_swin_t_ade20k_512_160k", UPER_NET),
+    "mask_former": ("sgr/mask_former_resnet_101c_ade20k_512_160k", [*MASK_FORMER, f"model.backbone.{BOTTLENECKS}"]),
+    "mask_former_sgr": (
+        "sgr/mask_former_sgr_resnet_101c_coco_stuff_10k_512_60k",
+        [*MASK_FORMER, f"model.backbone.backbone.{BOTTLENECKS}", "sgr={num_concepts: 12, num_active: 8}"],
+    ),
+    "mask2former": ("sgr/mask2former_swin_t_coco_stuff_10k_512_60k", MASK2FORMER),
 }
 # Terms that look at no label.
 REGULARISERS = {"loss_diversity"}
 
 
-def tiny_model(name):
-    """A method's model from its config, made small: crop 64, 5 classes, in windows that overlap."""
+def tiny_config(name):
+    """A method's config made small: crop 64, 5 classes, in windows that overlap."""
     config, overrides = METHODS[name]
     cfg = load_config(str(ROOT / f"configs/{config}.py"), ["dataset.crop=64", "dataset.num_classes=5", *overrides])
     cfg.model.inference = LazyCall(SlidingWindow)(window=64, stride=43)
+    return cfg
+
+
+def tiny_model(name):
+    """The model of that config."""
     torch.manual_seed(0)
-    model = instantiate(cfg.model)
+    model = instantiate(tiny_config(name).model)
     for module in model.modules():
         # these begin by doing nothing
         if isinstance(module, SemanticReasoning):
@@ -111,8 +143,9 @@ def batch(*labels, size=(64, 64)):
             "image": torch.randint(0, 256, (3, *size), dtype=torch.uint8),
             "sem_seg": label,
             "components": components(label.numpy()),
+            "seed": place,
         }
-        for label in maps
+        for place, label in enumerate(maps)
     ]
 
 
@@ -179,7 +212,7 @@ def test_bfloat16_is_close(model):
 
 
 def test_activation_checkpointing_changes_nothing(model):
-    samples = batch(None)
+    samples = batch(None, None)
     gradients, trunk = [], next(part for part in model.backbone.modules() if hasattr(part, "set_grad_checkpointing"))
     for enabled in (False, True):
         model.zero_grad()

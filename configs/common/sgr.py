@@ -42,7 +42,6 @@ def add_glore(model, dataloader, optimizer, *, feature="res5", channels=None):
     `feature` is the name of the backbone's map, `channels` the number of its channels, which is found for backbones
     that refer to `pyramid` or `vit`.
     """
-    channels = _channels(model.backbone, feature) if channels is None else channels
     _put(L(GloRe)(channels=channels), feature, model, dataloader, optimizer)
 
 
@@ -51,7 +50,6 @@ def add_sgr(model, dataloader, optimizer, *, feature="res5", channels=None):
 
     `feature` and `channels` are those of `add_glore`.
     """
-    channels = _channels(model.backbone, feature) if channels is None else channels
     component = L(SemanticReasoning)(channels=channels, num_concepts="${sgr.num_concepts}")
     _put(component, feature, model, dataloader, optimizer)
     dataloader.train.mapper.label_targets = _named(
@@ -81,6 +79,8 @@ def _put(component, feature, model, dataloader, optimizer):
     """A component on a map, with its metrics beside mIoU; it learns as fast as the head."""
     if "components" in model.backbone:
         raise ValueError("the model has a component already; wanted a model without SGR and GloRe")
+    if component.channels is None:
+        component.channels = _channels(model.backbone, feature)
     for name, part in _one_deeper(OmegaConf.to_container(model)).items():
         model[name] = part
     model.backbone = L(ReasoningBackbone)(backbone=model.backbone, components=_named(**{feature: component}))

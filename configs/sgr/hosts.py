@@ -82,6 +82,8 @@ mask2former = L(RegionSegmentor)(
             PointMaskLoss,
             num_queries="${model.sem_seg_head.num_queries}",
             weights={"cross_entropy": 5.0, "dice": 5.0, "class": 2.0},
+            # By name, since OmegaConf takes a dataclass for a mapping.
+            sampling=L("tokenseg.losses.points.PointSampling")(),
         ),
     ),
     inference=L(WholeImage)(),

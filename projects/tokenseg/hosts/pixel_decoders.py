@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..layers.point_conv import PointConv2d
 from ..layers.resize import resize
+from ..layers.single_precision import at_least_single
 from .deformable import DeformableAttention, DeformableLayer
 from .query_decoder import sine_positions
 
@@ -110,7 +111,7 @@ class DeformablePixelDecoder(nn.Module):
             finest, from the coarsest on.
         """
         with torch.autocast(maps[0].device.type, enabled=False):
-            finest, *coarser = (x.float() for x in maps)
+            finest, *coarser = (at_least_single(x) for x in maps)
             levels = self._encode(coarser[::-1])
             upsampled = resize(levels[-1], finest.shape[-2:])
             return self.mask_features(self.output(self.lateral(finest) + upsampled)), levels

@@ -114,7 +114,7 @@ class PointMaskLoss(nn.Module):
             embeddings = at_least_single(torch.stack([each.embeddings for each in predictions], dim=1))  # (N, S, Q, C)
             class_logits = at_least_single(torch.stack([each.class_logits for each in predictions], dim=1))
             features = at_least_single(predictions[0].features)
-            images = _images(found, _generators(targets))
+            images = _images(found, _generators(targets), features.dtype)
             matches = self._match(embeddings, class_logits, features, images)
             parts = zip(embeddings, features, images, matches, strict=True)
             entropies, dices = zip(*(self._mask_terms(*each) for each in parts), strict=True)
@@ -182,10 +182,10 @@ class PointMaskLoss(nn.Module):
         return class_loss(class_logits.flatten(0, 1), labels.flatten(0, 1), weights.flatten(0, 1))
 
 
-def _images(found: MaskTargets, generators: Sequence[torch.Generator]) -> list[ImageMasks]:
+def _images(found: MaskTargets, generators: Sequence[torch.Generator], dtype: torch.dtype) -> list[ImageMasks]:
     places = torch.arange(len(found.classes), device=found.classes.device).split(list(found.per_image))
     return [
-        ImageMasks(found.classes[own], found.masks(own).float(), (~valid)[None].float(), generator)
+        ImageMasks(found.classes[own], found.masks(own).to(dtype), (~valid)[None].to(dtype), generator)
         for own, valid, generator in zip(places, found.valid, generators, strict=True)
     ]
 
