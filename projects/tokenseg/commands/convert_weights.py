@@ -9,9 +9,14 @@ from detectron2.config import instantiate
 from torch import nn
 
 from ..backbones.mmseg_vit import mmseg_vit_rules
+from ..backbones.official_pyramids import official_pyramid_rules
 from ..backbones.plain_vit import PlainViT
+from ..backbones.pyramid import TimmPyramid
 from ..config.load import load_config
 from ..engine.checkpoint import Checkpointer, read_checkpoint
+from ..hosts.convert import mask2former_rules, mask_former_rules
+from ..hosts.mask2former import Mask2FormerHead
+from ..hosts.mask_former import MaskFormerHead
 from ..segvit.convert import segvit_rules
 from ..segvit.head import SegViTHead
 from ..structtoken.convert import structtoken_rules
@@ -19,7 +24,14 @@ from ..structtoken.head import StructTokenHead
 from ..weight_rules import WeightRule, convert, unwrap
 
 # Rules for a part of the model, by its class.
-RULES = {PlainViT: mmseg_vit_rules, StructTokenHead: structtoken_rules, SegViTHead: segvit_rules}
+RULES = {
+    PlainViT: mmseg_vit_rules,
+    TimmPyramid: official_pyramid_rules,
+    StructTokenHead: structtoken_rules,
+    SegViTHead: segvit_rules,
+    MaskFormerHead: mask_former_rules,
+    Mask2FormerHead: mask2former_rules,
+}
 
 
 def rules_for(model: nn.Module) -> list[WeightRule]:

@@ -202,7 +202,7 @@ def check_finite(weights: Mapping[str, Tensor]) -> None:
 def read_checkpoint(
     path: str, *, allow_pickle: bool = False, permission: str = "train.allow_pickle=true", mmap: bool = False
 ) -> object:
-    """What a file that torch wrote holds, on the CPU.
+    """What a file that torch wrote holds, on the CPU, or a pickle of arrays (.pkl).
 
     Args:
         path: of the file.
@@ -214,7 +214,12 @@ def read_checkpoint(
         ValueError: a file that does not exist, cannot be read or would have to run code.
     """
     _check_exists(path)
+    if path.endswith(".pkl") and not allow_pickle:
+        raise ValueError(_needs_pickle(path, permission))
     try:
+        if path.endswith(".pkl"):
+            with open(path, "rb") as stream:
+                return pickle.load(stream, encoding="latin1")  # Python 2 wrote some of Detectron2's
         return torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=mmap)
     except pickle.UnpicklingError as error:
         if allow_pickle:
