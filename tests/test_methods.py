@@ -8,8 +8,9 @@ from detectron2.config import LazyCall, LazyConfig, instantiate
 from torch import nn
 
 from test_configs import CONFIGS
+from tokenseg import Predictor
 from tokenseg.config.load import load_config
-from tokenseg.contracts import Head, ShowsStages
+from tokenseg.contracts import HasRegions, Head, ShowsStages
 from tokenseg.data.components import ConnectedComponents
 from tokenseg.engine.precision import autocast
 from tokenseg.inference.policy import SlidingWindow, WholeImage
@@ -233,6 +234,22 @@ def test_pictures_have_a_map_of_every_class_at_every_stage(model):
     *_, last = maps.values()
     if not model.sem_seg_head.gives_probabilities:
         torch.testing.assert_close(last, scores)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_saved_model_segments_pictures_of_any_size_at_several_scales(name, tmp_path):
+    cfg = tiny_config(name)
+    LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
+    torch.save({"model": instantiate(cfg.model).state_dict()}, tmp_path / "weights.pth")
+    words = ["train.device=cpu", "dataset={short_side: 32, long_side: 64}"]
+    words += ["train.tta={enabled: true, scales: [0.5, 1.0]}"]
+    predictor = Predictor(tmp_path / "config.yaml", tmp_path / "weights.pth", overrides=words)
+    image = torch.randint(0, 256, (41, 70, 3), dtype=torch.uint8).numpy()
+    ids = predictor(image)
+    assert ids.shape == (41, 70) and 0 <= ids.min() <= ids.max() < 5
+    if any(isinstance(part, HasRegions) for part in (predictor.model.backbone, predictor.model.sem_seg_head)):
+        regions = predictor.regions(image)
+        assert len(regions) in (6, 12, 16) and regions.min() >= 0 and regions.max() > 0
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

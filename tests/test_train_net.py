@@ -82,14 +82,30 @@ def test_a_run_leaves_all_it_should(arguments, tmp_path):
     assert (run / "inference/sem_seg_per_class.csv").read_text() != single
 
 
-def test_metrics_of_tokens_stand_beside_miou(toy_dataset, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("config", "change", "losses"),
+    [
+        (
+            "sgr_sgr",
+            "model.backbone.components.res5.width=8",
+            {"loss_sem_seg", "loss_aux_sem_seg", "loss_region_focal", "loss_region_cosine"},
+        ),
+        (
+            "hosts_mask_former",
+            "model.sem_seg_head={width: 32, hidden: 32, num_queries: 4}",
+            {"loss_focal", "loss_dice", "loss_class"},
+        ),
+    ],
+    ids=["sgr", "mask_former"],
+)
+def test_metrics_of_tokens_stand_beside_miou(config, change, losses, toy_dataset, tmp_path, monkeypatch):
     words = [word for word in TINY[2:] if not word.startswith(("vit", "model"))]
-    words += ["pyramid.channels=[8,8,16,16]", "model.backbone.components.res5.width=8", "train.max_iter=2"]
+    words += ["pyramid.channels=[8,8,16,16]", "train.max_iter=2", change]
     words += [f"dataset.{split}={toy_dataset}" for split in ("train", "test")]
-    config = ["--config-file", str(ROOT / "configs/shape_scenes/sgr_sgr.py")]
+    config = ["--config-file", str(ROOT / f"configs/shape_scenes/{config}.py")]
     invoke([*config, *words, f"train.output_dir={tmp_path}/run"])
     first, *_, last = metrics(tmp_path / "run")
-    assert {"loss_sem_seg", "loss_aux_sem_seg", "loss_region_focal", "loss_region_cosine"} <= set(first)
+    assert losses <= set(first)
     assert {"sem_seg/mIoU", "tokens_class/S_C", "tokens_class/D_C"} <= set(last)
     assert 0 <= last["tokens_class/S_C_of_max"] <= 1 and last["tokens_class/images"] == 6
     weights = f"train.init_checkpoint={tmp_path}/run/model_final.pth"
@@ -98,6 +114,10 @@ def test_metrics_of_tokens_stand_beside_miou(toy_dataset, tmp_path, monkeypatch)
     invoke([*config, *words, "--eval-only", weights, f"train.output_dir={tmp_path}/eval"])
     assert results["tokens_class"]["S_C"] == pytest.approx(last["tokens_class/S_C"])
     assert results["sem_seg"]["mIoU"] == pytest.approx(last["sem_seg/mIoU"])
+    several = ["train.tta.enabled=true", "train.tta.scales=[0.5,1.0]"]
+    invoke([*config, *words, *several, "--eval-only", weights, f"train.output_dir={tmp_path}/several"])
+    # regions are those of the whole image at one scale
+    assert results["tokens_class"]["S_C"] == pytest.approx(last["tokens_class/S_C"], rel=1e-4)
 
 
 def test_resumed_equals_unbroken(arguments, tmp_path):
