@@ -21,7 +21,8 @@ from tokenseg.hosts.deformable import SAMPLING, DeformableAttention
 from tokenseg.hosts.mask2former import Mask2FormerHead
 from tokenseg.losses.point_mask import PointMaskLoss
 
-from . import Duel, inference, training_step
+from ._duel import Duel
+from ._runs import inference, training_step
 
 CHANNELS = {"res2": 96, "res3": 192, "res4": 384, "res5": 768}
 NUM_CLASSES, NUM_QUERIES = 150, 100
@@ -29,14 +30,6 @@ WEIGHTS = {"cross_entropy": 5.0, "dice": 5.0, "class": 2.0}
 THEIR_TERMS = {"cross_entropy": "loss_mask", "dice": "loss_dice", "class": "loss_cross_entropy"}
 # A cell at the border of a mask falls to one side or the other by rounding, and with it what a query attends to.
 TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
-    parser.add_argument(
-        "--size", type=int, default=512, help="side of an image in pixels, a multiple of 32 (default 512)"
-    )
-    parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], Duel]]:

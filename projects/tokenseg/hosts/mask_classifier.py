@@ -13,7 +13,7 @@ from ..contracts import Counts, Targets
 from ..layers.embedded_masks import EmbeddedMasks
 from ..layers.feature_maps import select_maps
 from ..layers.mask_scores import class_scores
-from ..layers.precision import at_least_single
+from ..layers.single_precision import at_least_single
 
 # What the masks of all queries are called beside the scores.
 QUERY_MASKS = "query_masks"

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ..contracts import Counts, Targets
 from ..layers.embedded_masks import EmbeddedMasks
-from ..layers.precision import at_least_single
+from ..layers.single_precision import at_least_single
 from .counts import divide
 from .mask import class_loss, count_masks, dice
 from .mask_targets import MaskTargets, SemanticMasks
