@@ -1,10 +1,12 @@
-"""What every method must do, tested once over all of them; and every config builds."""
+"""What every method must do, tested once over all of them."""
 
+import copy
+import functools
 from pathlib import Path
 
 import pytest
 import torch
-from detectron2.config import LazyCall, LazyConfig, instantiate
+from detectron2.config import LazyCall, instantiate
 from torch import nn
 
 from tokenseg.config.load import load_config
@@ -15,10 +17,6 @@ from tokenseg.sgr.glore import GloRe
 from tokenseg.sgr.reasoning import SemanticReasoning
 
 ROOT = Path(__file__).resolve().parents[1]
-# Every experiment; templates are in common/ or called model.py.
-CONFIGS = sorted(
-    path for path in (ROOT / "configs").rglob("*.py") if "common" not in path.parts and path.name != "model.py"
-)
 
 # Backbones made small: crops of 64 pixels, two or four blocks of 48 channels, or stages of 8 channels and more.
 VIT = [
@@ -84,6 +82,13 @@ REGULARISERS = {"loss_diversity"}
 
 def tiny_model(name):
     """A method's model from its config, made small: crop 64, 5 classes, in windows that overlap."""
+    model = copy.deepcopy(_built(name))
+    torch.manual_seed(0)
+    return model
+
+
+@functools.cache
+def _built(name):
     config, overrides = METHODS[name]
     cfg = load_config(str(ROOT / f"configs/{config}.py"), ["dataset.crop=64", "dataset.num_classes=5", *overrides])
     cfg.model.inference = LazyCall(SlidingWindow)(window=64, stride=43)
@@ -201,19 +206,3 @@ def test_pictures_have_a_map_of_every_class_at_every_stage(model):
     *_, last = maps.values()
     if not getattr(model.sem_seg_head, "gives_probabilities", False):
         torch.testing.assert_close(last, scores)
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_builds_and_survives_saving(path, tmp_path):
-    cfg = load_config(str(path))
-    with torch.device("meta"):
-        model = instantiate(cfg.model)
-    cfg.optimizer.params.model = model
-    groups = instantiate(cfg.optimizer).param_groups
-    assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in model.parameters())
-    instantiate(cfg.lr_multiplier)
-    LazyConfig.save(load_config(str(path)), str(tmp_path / "config.yaml"))
-    with torch.device("meta"):
-        again = instantiate(load_config(str(tmp_path / "config.yaml")).model)
-    shapes = [{name: value.shape for name, value in m.state_dict().items()} for m in (model, again)]
-    assert shapes[0] == shapes[1]
