@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from tokenseg.backbones.trivial import PixelPositions, RawPixels
+from tokenseg.contracts import Targets
 from tokenseg.hosts.auxiliary import AuxiliaryHead
 from tokenseg.hosts.deeplab_v3 import deeplab_v3_layers
 from tokenseg.hosts.fcn import FCNHead
@@ -31,7 +32,7 @@ def test_a_pixel_head_classifies_each_pixel_alone():
 def test_its_loss_skips_ignored_pixels():
     head = PerPixelHead(in_feature="pixels", layers=torch.nn.Identity()).train()
     targets = torch.tensor([[[0, 255], [1, 255]]])
-    _, losses = head({"pixels": torch.zeros(1, 3, 2, 2)}, targets)
+    _, losses = head({"pixels": torch.zeros(1, 3, 2, 2)}, Targets.alone(head, targets))
     torch.testing.assert_close(losses["loss_sem_seg"], torch.tensor(3.0).log())
 
 
@@ -48,7 +49,7 @@ def test_a_fully_convolutional_head_joins_maps_at_the_size_of_the_first():
 
 def test_a_fully_convolutional_head_as_an_auxiliary_one():
     head = FCNHead(in_features=["a"], channels=[4], num_classes=3, width=5, num_convs=1, concat_input=False, norm="BN")
-    _, losses = head.train()({"a": torch.randn(2, 4, 3, 3)}, torch.randint(0, 3, (2, 12, 12)))
+    _, losses = head.train()({"a": torch.randn(2, 4, 3, 3)}, Targets.alone(head, torch.randint(0, 3, (2, 12, 12))))
     losses["loss_sem_seg"].backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in head.parameters())
 
@@ -84,5 +85,6 @@ def test_deeplab_v3_sees_as_far_as_its_dilations():
 def test_an_auxiliary_head_weighs_and_renames():
     head = PerPixelHead(in_feature="pixels", layers=torch.nn.Identity()).train()
     features, targets = {"pixels": torch.zeros(1, 3, 2, 2)}, torch.zeros(1, 2, 2, dtype=torch.long)
-    losses = AuxiliaryHead(head=head, weight=0.4)(features, targets, [])
+    auxiliary = AuxiliaryHead(head=head, weight=0.4)
+    losses = auxiliary(features, Targets.alone(auxiliary, targets))
     torch.testing.assert_close(losses, {"loss_aux_sem_seg": 0.4 * torch.tensor(3.0).log()})

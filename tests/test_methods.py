@@ -10,6 +10,7 @@ from detectron2.config import LazyCall, instantiate
 from torch import nn
 
 from tokenseg.config.load import load_config
+from tokenseg.contracts import Head, ShowsStages
 from tokenseg.data.components import ConnectedComponents
 from tokenseg.engine.precision import autocast
 from tokenseg.inference.policy import SlidingWindow, WholeImage
@@ -202,7 +203,8 @@ def test_pictures_have_a_map_of_every_class_at_every_stage(model):
     with torch.no_grad():
         features = model.backbone(torch.randn(2, 3, 64, 96))
         maps, (scores, _) = model.sem_seg_head.token_maps(features), model.sem_seg_head(features)
+    assert isinstance(model.sem_seg_head, Head) and isinstance(model.sem_seg_head, ShowsStages)
     assert maps and all(one.shape[:2] == (2, 5) and torch.isfinite(one).all() for one in maps.values())
     *_, last = maps.values()
-    if not getattr(model.sem_seg_head, "gives_probabilities", False):
+    if not model.sem_seg_head.gives_probabilities:
         torch.testing.assert_close(last, scores)

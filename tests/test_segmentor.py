@@ -2,11 +2,22 @@
 
 import pytest
 import torch
+from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import FPN, META_ARCH_REGISTRY, ResNet, SemanticSegmentor
+from detectron2.modeling import (
+    FPN,
+    META_ARCH_REGISTRY,
+    SEM_SEG_HEADS_REGISTRY,
+    ResNet,
+    SemanticSegmentor,
+    build_model,
+    build_sem_seg_head,
+)
 from detectron2.modeling.backbone.resnet import BasicStem
 from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 
+from tokenseg.inference.policy import SlidingWindow, WholeImage
+from tokenseg.inspection import RegionSegmentor, image_regions
 from tokenseg.segmentor import Segmentor
 
 PIXELS = dict(pixel_mean=[120.0, 110.0, 100.0], pixel_std=[60.0, 50.0, 55.0])
@@ -66,8 +77,11 @@ def test_training_without_labels_names_the_file(pair):
 
 
 class Doubled(torch.nn.Module):
-    def forward(self, features, targets, inputs):
-        return {"loss_extra": targets.new_tensor(float(len(inputs))) + 0 * features["p2"].sum()}
+    def count(self, targets):
+        return {}
+
+    def forward(self, features, targets):
+        return {"loss_extra": targets.labels.new_tensor(float(len(targets.inputs))) + 0 * features["p2"].sum()}
 
 
 def test_further_losses_stand_beside_the_heads(pair):
@@ -86,26 +100,87 @@ def test_losses_of_one_name_are_refused(pair):
         ours(inputs((64, 64)))
 
 
-class OneRegion(torch.nn.Identity):
-    """Turns the backbone's finest map into a region."""
+class Scores(torch.nn.Module):
+    ignore_value, runs = 255, 0
+
+    def forward(self, features, targets):
+        self.runs += 1
+        return features["p2"][:, :5], {"beside": features["p2"][:, :2].abs()}
 
     def region_weights(self, features):
-        return features["p2"][:, :1].abs()
+        return features["beside"]
 
 
 def test_regions_cover_the_image_and_not_its_padding(pair):
-    ours = Segmentor(backbone=pair[0].backbone, sem_seg_head=OneRegion(), region_outputs=True, **PIXELS).eval()
-    ours.inference = lambda model, images, sizes: [torch.zeros(5, *size) for size in sizes]
-    [output] = ours(inputs((37, 50)))
+    ours = RegionSegmentor(backbone=pair[0].backbone, sem_seg_head=Scores(), **PIXELS).eval()
+    with torch.no_grad():
+        [output] = ours(inputs((37, 50)))
     # cells of 4 x 4 pixels of the input, which is 37 x 50; the output is 73 x 53
-    assert output["regions"].shape == (1, 10, 13)
+    assert output["regions"].shape == (2, 10, 13) and output["sem_seg"].shape == (5, 73, 53)
     assert output["region_cell"] == pytest.approx((4 * 73 / 37, 4 * 53 / 50))
-    assert ours.regions(torch.zeros(3, 32, 64)).shape == (1, 8, 16)
+    assert image_regions(ours, torch.zeros(3, 32, 64)).weights.shape == (2, 8, 16)
+
+
+@pytest.mark.parametrize(("policy", "runs"), [(WholeImage(), 1), (SlidingWindow(window=64, stride=64), 2)])
+def test_whole_images_run_once_for_scores_and_regions(pair, policy, runs):
+    ours = RegionSegmentor(backbone=pair[0].backbone, sem_seg_head=Scores(), inference=policy, **PIXELS).eval()
+    with torch.no_grad():
+        [output] = ours.ids(inputs((80, 80)))
+        wanted = Segmentor.ids(ours, inputs((80, 80)))
+    assert ours.sem_seg_head.runs == runs + 1
+    assert output.keys() == {"class_ids", "regions", "region_cell"} and wanted[0].keys() == {"class_ids"}
 
 
 def test_a_model_without_regions_says_so(pair):
     with pytest.raises(ValueError, match="neither FPN nor SemSegFPNHead has region_weights"):
-        pair[0].regions(torch.zeros(3, 32, 32))
+        image_regions(pair[0], torch.zeros(3, 32, 32))
+
+
+def test_ids_are_those_of_the_highest_scores(pair):
+    ours, batch = pair[0].eval(), inputs((64, 96), (37, 50))
+    with torch.no_grad():
+        pairs = zip(ours.ids(batch), ours(batch), strict=True)
+    assert all(torch.equal(one["class_ids"], other["sem_seg"].argmax(dim=0)) for one, other in pairs)
+
+
+@pytest.mark.parametrize("name", ["StructToken", "SegViT", "ECENet", "SGR", "Segmentor"])
+def test_a_yacs_config_is_pointed_to_lazy_configs(name):
+    cfg = get_cfg()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE = name, "cpu"
+    with pytest.raises(ValueError, match=rf"^{name} cannot be built from a yacs config.*wanted a LazyConfig"):
+        build_model(cfg)
+
+
+@pytest.mark.parametrize("name", ["StructTokenHead", "SegViTHead", "ECENetHead", "FCNHead", "PerPixelHead"])
+def test_heads_are_registered_and_point_to_lazy_configs_too(name):
+    cfg = get_cfg()
+    cfg.MODEL.SEM_SEG_HEAD.NAME = name
+    assert SEM_SEG_HEADS_REGISTRY.get(name).__name__ == name
+    with pytest.raises(ValueError, match=rf"^{name} cannot be built from a yacs config"):
+        build_sem_seg_head(cfg, {})
+
+
+def test_a_method_demands_its_parts(pair):
+    with pytest.raises(ValueError, match="SegViT got the sem_seg_head SemSegFPNHead; wanted SegViTHead"):
+        META_ARCH_REGISTRY.get("SegViT")(backbone=pair[0].backbone, sem_seg_head=pair[0].sem_seg_head, **PIXELS)
+    with pytest.raises(ValueError, match="SGR got the backbone FPN; wanted ReasoningBackbone"):
+        META_ARCH_REGISTRY.get("SGR")(backbone=pair[0].backbone, sem_seg_head=pair[0].sem_seg_head, **PIXELS)
+
+
+def test_losses_of_detectron2s_heads_are_averaged_over_the_parts_of_a_step(pair):
+    """They average over the images they get, so each part weighs by its images."""
+    ours, batch = pair[0].train(), inputs((64, 64), (64, 64), (64, 64), (64, 64))
+    counts = ours.count(batch)
+    parts = [ours(part, counts)["loss_sem_seg"] for part in (batch[:1], batch[1:])]
+    torch.testing.assert_close(sum(parts), (ours(batch[:1])["loss_sem_seg"] + 3 * ours(batch[1:])["loss_sem_seg"]) / 4)
+
+
+def test_scores_are_resized_in_single_precision(pair):
+    ours, batch = pair[0].eval(), inputs((64, 96))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        [output] = ours(batch)
+        coarse = ours.predict(ours.normalised(batch)).scores
+    assert coarse.dtype == torch.bfloat16 and output["sem_seg"].dtype == torch.float32
 
 
 def test_mean_and_std_must_match(pair):

@@ -73,7 +73,6 @@ def _put(component, model, dataloader, optimizer):
     model.update(
         _target_=SGR, backbone=L(ReasoningBackbone)(backbone=model.backbone, components=_named(res5=component))
     )
-    model.region_outputs = True
     optimizer.params.lr_factors["backbone.components"] = optimizer.params.lr_factors.get("sem_seg_head", 1.0)
     tokens = L(TokenMetrics)(masks=L(ClassMasks)(ignore_label="${dataset.ignore_label}"))
     dataloader.evaluator = L(combined_evaluators)(sem_seg=dataloader.evaluator, tokens=tokens)

@@ -16,9 +16,21 @@ if importlib.util.find_spec("detectron2") is None:
 from . import meta_arch
 from .datasets import builtin, folders
 from .ecenet.head import ECENetHead
+from .hosts.fcn import FCNHead
+from .hosts.per_pixel import PerPixelHead
 from .predictor import Predictor
 from .segvit.head import SegViTHead
 from .structtoken.head import StructTokenHead
 
-__all__ = ["ECENetHead", "Predictor", "SegViTHead", "StructTokenHead", "builtin", "folders", "meta_arch"]
+__all__ = [
+    "ECENetHead",
+    "FCNHead",
+    "PerPixelHead",
+    "Predictor",
+    "SegViTHead",
+    "StructTokenHead",
+    "builtin",
+    "folders",
+    "meta_arch",
+]
 __version__ = "0.1.0"

@@ -3,12 +3,12 @@
 Letters in all docstrings: N images, K classes, Q tokens, C channels, H x W a map's height and width, h x w an image's,
 in pixels.
 
-**Counts of the whole step.** Losses are sums divided by counts: valid pixels, masks, components. Such a count belongs to
-the whole optimiser step, over all processes and all parts of an accumulated batch, so that gradients do not depend on
-how a batch is cut. Every part that computes losses therefore has `count`, which is called with the labels before the
+**Counts of the whole step.** Losses are sums divided by counts: valid pixels, masks, components. Such a count belongs
+to the whole optimiser step, over all processes and all parts of an accumulated batch, so that gradients do not depend
+on how a batch is cut. Every part that computes losses therefore has `count`, which is called with the labels before the
 first forward pass of a step. What it counts comes back to it in `Targets.counts`, divided by the number of processes,
-since DistributedDataParallel averages gradients over them. A part divides sums by these counts and reduces nothing over
-processes itself.
+since DistributedDataParallel averages gradients over them. A part divides sums by these counts (`losses/counts.py`) and
+reduces nothing over processes itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,16 +29,28 @@ class Targets:
         labels: (N, H, W) class ids or the ignore label, padded with the ignore label to the size of the batch.
         inputs: the records of the images. Further targets lie there under their keys: what the mapper's
             `label_targets` made of the labels, or Detectron2's `instances`.
-        counts: what `count` of the part that gets these targets has counted, of the whole step and divided by the number
-            of processes.
+        counts: what `count` of the part that gets these targets has counted in the whole step, divided by the number of
+            processes.
     """
 
     labels: Tensor
     inputs: Sequence[Mapping[str, object]] = ()
     counts: Counts = field(default_factory=dict)
 
+    @classmethod
+    def alone(cls, part: "Head | ExtraLoss", labels: Tensor, inputs: Sequence[Mapping[str, object]] = ()) -> "Targets":
+        """Targets for one part, of a step that consists of these images alone, in one process.
+
+        Args:
+            part: a head or loss.
+            labels: (N, H, W).
+            inputs: the records of the images.
+        """
+        targets = cls(labels=labels, inputs=inputs)
+        return targets.with_counts(part.count(targets))
+
     def with_counts(self, counts: Counts) -> "Targets":
-        """The same targets with the counts of another part."""
+        """The same targets for another part, with its counts."""
         return replace(self, counts=counts)
 
 

@@ -8,6 +8,10 @@ setuptools on main). `iter(loader)` is taken in the trainer's constructor by 0.5
 `TrainLoader` starts nothing before its first batch is asked for.
 """
 
+import functools
+from collections.abc import Callable
+
+from detectron2.config import CfgNode
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.modeling import Backbone
 from detectron2.structures import ImageList
@@ -31,6 +35,22 @@ def pad_to_batch(tensors: list[Tensor], backbone: Backbone, value: float = 0.0) 
     arguments = {"padding_constraints": constraints} if constraints else {}
     batch = ImageList.from_tensors(tensors, backbone.size_divisibility, value, **arguments)
     return batch.tensor, [(int(height), int(width)) for height, width in batch.image_sizes]
+
+
+def refuse_yacs(init: Callable[..., None]) -> Callable[..., None]:
+    """Decorate the constructor of a registered class, so that Detectron2's builders, which call it with a yacs config,
+    end in one sentence instead of a TypeError."""
+
+    @functools.wraps(init)
+    def checked(self: object, *args: object, **kwargs: object) -> None:
+        if any(isinstance(value, CfgNode) for value in (*args, *kwargs.values())):
+            raise ValueError(
+                f"{type(self).__name__} cannot be built from a yacs config, which does not hold its parts; wanted a "
+                "LazyConfig, such as those in TokenSeg's configs/, with train_net.py or detectron2.config.instantiate"
+            )
+        init(self, *args, **kwargs)
+
+    return checked
 
 
 def distribute(model: nn.Module, **ddp_options: object) -> nn.Module:

@@ -1,30 +1,43 @@
-"""The methods' meta-architectures, registered with Detectron2.
+"""The methods' meta-architectures, registered with Detectron2: the segmentor with the parts that a method demands."""
 
-What sets a method apart lies in its head and its config; the segmentor is the same for all.
-"""
+from typing import ClassVar
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from .ecenet.head import ECENetHead
+from .inspection import RegionSegmentor
 from .segmentor import Segmentor
+from .segvit.head import SegViTHead
+from .sgr.plug import ReasoningBackbone
+from .structtoken.head import StructTokenHead
 
 META_ARCH_REGISTRY.register(Segmentor)
+META_ARCH_REGISTRY.register(RegionSegmentor)
 
 
 @META_ARCH_REGISTRY.register()
 class StructToken(Segmentor):
-    """Segmentor with a `StructTokenHead`: structure tokens, one per class, become the masks."""
+    """Structure tokens, one per class, become the masks."""
+
+    wanted_parts: ClassVar = {"sem_seg_head": StructTokenHead}
 
 
 @META_ARCH_REGISTRY.register()
 class ECENet(Segmentor):
-    """Segmentor with an `ECENetHead`: class embeddings are taken from masks."""
+    """Class embeddings are taken from masks and refined stage by stage."""
+
+    wanted_parts: ClassVar = {"sem_seg_head": ECENetHead}
 
 
 @META_ARCH_REGISTRY.register()
 class SegViT(Segmentor):
-    """Segmentor with a `SegViTHead`: the attention of class tokens to the features becomes the masks."""
+    """The attention of class tokens to the features becomes the masks."""
+
+    wanted_parts: ClassVar = {"sem_seg_head": SegViTHead}
 
 
 @META_ARCH_REGISTRY.register()
-class SGR(Segmentor):
-    """Segmentor with a `ReasoningBackbone`: tokens of concept regions, which a `RegionLoss` makes semantic, reason."""
+class SGR(RegionSegmentor):
+    """Tokens of concept regions reason behind the backbone, and a `RegionLoss` makes them semantic."""
+
+    wanted_parts: ClassVar = {"backbone": ReasoningBackbone}

@@ -19,6 +19,7 @@ from .engine.build import build_model
 from .engine.checkpoint import Checkpointer
 from .engine.devices import resolve_device
 from .engine.precision import amp_dtype, autocast
+from .inspection import image_regions, stage_maps
 
 
 class Predictor:
@@ -49,7 +50,6 @@ class Predictor:
         device = resolve_device(config.train.device)
         self._amp_dtype = amp_dtype(config.train.amp, device)
         self.model = build_model(config).eval()
-        self.model.region_outputs = False  # `regions` gives them where they are asked for
         if not str(weights):  # Detectron2 takes it for "no checkpoint"
             raise ValueError("weights is empty; wanted the checkpoint of a trained model")
         Checkpointer(self.model).load(str(weights))
@@ -70,15 +70,13 @@ class Predictor:
         Raises:
             ValueError: a file that cannot be read, or an array of another shape or type.
         """
-        return self.scores(image).max(dim=0).indices.cpu().numpy()
+        with torch.no_grad(), autocast(self.model.device, self._amp_dtype):
+            return self.model.class_ids([self._record(image)])[0].cpu().numpy()
 
-    @torch.no_grad()
     def scores(self, image: str | PathLike | np.ndarray) -> Tensor:
         """(K, H, W) scores of an image; see `__call__`."""
-        pixels = self._pixels(image)
-        record = {"image": self._augmented(pixels), "height": pixels.shape[0], "width": pixels.shape[1]}
-        with autocast(self.model.device, self._amp_dtype):
-            return self.model([record])[0]["sem_seg"]
+        with torch.no_grad(), autocast(self.model.device, self._amp_dtype):
+            return self.model.scores([self._record(image)])[0]
 
     def token_maps(self, image: str | PathLike | np.ndarray, classes: Sequence[int]) -> dict[str, np.ndarray]:
         """What the model has of some classes, stage by stage: title -> (classes, h, w) at the size of its input.
@@ -91,7 +89,7 @@ class Predictor:
             ValueError: as in `__call__`, or a head that has no stages to show.
         """
         with autocast(self.model.device, self._amp_dtype):
-            stages = self.model.token_maps(self._augmented(self._pixels(image)), classes)
+            stages = stage_maps(self.model, self._augmented(self._pixels(image)), classes)
         return {title: maps.cpu().numpy() for title, maps in stages.items()}
 
     def regions(self, image: str | PathLike | np.ndarray) -> np.ndarray:
@@ -104,7 +102,12 @@ class Predictor:
             ValueError: as in `__call__`, or a model whose tokens have no regions.
         """
         with autocast(self.model.device, self._amp_dtype):
-            return self.model.regions(self._augmented(self._pixels(image))).cpu().numpy()
+            return image_regions(self.model, self._augmented(self._pixels(image))).weights.cpu().numpy()
+
+    def _record(self, image: str | PathLike | np.ndarray) -> dict:
+        """An image as the model's input, to be segmented at the size of the image."""
+        pixels = self._pixels(image)
+        return {"image": self._augmented(pixels), "height": pixels.shape[0], "width": pixels.shape[1]}
 
     def _augmented(self, pixels: np.ndarray) -> Tensor:
         """(H, W, 3) pixels as the model's input (3, h, w)."""

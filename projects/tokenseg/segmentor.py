@@ -1,28 +1,43 @@
-"""The segmentor all methods share: normalise, pad, run backbone and head, then lose or infer.
+"""The segmentor that all methods share: normalise, pad, run backbone and head, then compute the losses or predict.
 
 Inputs and outputs are those of Detectron2's SemanticSegmentor, which it equals on whole images.
 """
 
-import math
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .d2_compat import pad_to_batch
+from .contracts import Counts, ExtraLoss, Head, Targets
+from .d2_compat import pad_to_batch, refuse_yacs
 from .inference.policy import Policy, WholeImage
+from .layers.precision import at_least_single
+from .layers.resize import resize
+from .losses.counts import mean_over_processes
+
+
+class Prediction(NamedTuple):
+    """What a batch of images gave."""
+
+    scores: Tensor  # (N, K, h, w) of the head, at any stride
+    features: dict[str, Tensor]  # the backbone's maps, and what backbone and head return beside maps and scores
+    batch_size: tuple[int, int]  # (H, W) of the padded batch
+    image_sizes: list[tuple[int, int]]  # (height, width) of each image in it
 
 
 class Segmentor(nn.Module):
     """Backbone, head and inference policy.
 
-    The head is called as `head(features, targets)`: in training it returns `(None, losses)` with a dict of scalar
-    losses, else `(scores, {})` with scores (N, K, h, w) at any stride. It says in `ignore_value` which label counts
-    nowhere, and in `gives_probabilities` whether its scores are probabilities or logits (default: logits).
+    The head keeps the contract `Head`; Detectron2's own heads, which take label maps and average their losses over
+    their own batch, fit too.
     """
 
+    # What a method's meta-architecture demands of its parts: argument -> class.
+    wanted_parts: ClassVar[Mapping[str, type]] = {}
+
+    @refuse_yacs
     def __init__(
         self,
         *,
@@ -32,21 +47,27 @@ class Segmentor(nn.Module):
         pixel_std: Sequence[float],
         inference: Policy | None = None,
         extra_losses: Mapping[str, nn.Module | None] | None = None,
-        region_outputs: bool = False,
     ) -> None:
         """
         Args:
             backbone: Detectron2 backbone; its `size_divisibility` says what inputs are padded to.
-            sem_seg_head: as above; Detectron2's own heads fit too.
+            sem_seg_head: a `Head`, or one of Detectron2's.
             pixel_mean: subtracted from the image, per channel, in grey levels of 0..255.
             pixel_std: divides the image after that.
             inference: how images are cut into views; the whole image by default.
-            extra_losses: further losses of the training, by a name of each; None leaves one out. Each is called as
-                `loss(features, targets, batched_inputs)` and returns a dict of scalar losses: auxiliary heads, or
-                losses of what the backbone returns beside its maps.
-            region_outputs: whether inference returns the regions of tokens too, see `regions`.
+            extra_losses: an `ExtraLoss` under each name; None leaves one out.
+
+        Raises:
+            ValueError: mean and standard deviation of different length, a part that the method does not take, or an
+                extra loss without `count`.
         """
         super().__init__()
+        for argument, part in (("backbone", backbone), ("sem_seg_head", sem_seg_head)):
+            kind = self.wanted_parts.get(argument, object)
+            if not isinstance(part, kind):
+                raise ValueError(
+                    f"{type(self).__name__} got the {argument} {type(part).__name__}; wanted {kind.__name__}"
+                )
         if len(pixel_mean) != len(pixel_std):
             raise ValueError(
                 f"pixel_mean has {len(pixel_mean)} channels and pixel_std {len(pixel_std)}; wanted the same number"
@@ -55,7 +76,9 @@ class Segmentor(nn.Module):
         self.sem_seg_head = sem_seg_head
         self.inference = inference if inference is not None else WholeImage()
         self.extra_losses = nn.ModuleDict({k: loss for k, loss in (extra_losses or {}).items() if loss is not None})
-        self.region_outputs = region_outputs
+        for name, loss in self.extra_losses.items():
+            if not isinstance(loss, ExtraLoss):
+                raise ValueError(f"extra_losses.{name} is a {type(loss).__name__} without `count`; wanted an ExtraLoss")
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
 
@@ -63,46 +86,66 @@ class Segmentor(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
-    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    def forward(
+        self, batched_inputs: list[dict], counts: Mapping[str, Counts] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """
         Args:
             batched_inputs: a dict an image with `image` (3, h, w) in grey levels; in training `sem_seg` (h, w);
                 in inference optionally `height` and `width` of the output (default: the image's).
+            counts: in training, what `count` gave for the whole step; by default these inputs are the step.
 
         Returns:
-            In training the head's losses, in inference a dict an image with `sem_seg` (K, height, width): the
-            head's scores, or probabilities where the policy averages several scales or flips. With `region_outputs`
-            also `regions` (K, h, w) of the whole image, whatever the policy, and `region_cell`, (height, width) of one
-            of their cells in pixels of the output.
+            In training the losses, in inference a dict an image with `sem_seg` (K, height, width): the head's scores,
+            or probabilities where the policy averages several scales or flips.
 
         Raises:
             ValueError: training without labels, or two losses of one name.
         """
-        images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
         if self.training:
-            return self._losses(images, batched_inputs)
-        sizes = [
-            (int(x.get("height", image.shape[-2])), int(x.get("width", image.shape[-1])))
-            for x, image in zip(batched_inputs, images, strict=True)
-        ]
-        outputs = [{"sem_seg": scores} for scores in self.inference(self, images, sizes)]
-        if self.region_outputs:
-            for output, image, size in zip(outputs, images, sizes, strict=True):
-                output["regions"], cell = self._regions(image)
-                output["region_cell"] = tuple(c * n / s for c, n, s in zip(cell, size, image.shape[-2:], strict=True))
-        return outputs
+            return self._losses(batched_inputs, self.count(batched_inputs) if counts is None else counts)
+        return [{"sem_seg": scores} for scores in self.scores(batched_inputs)]
 
-    def _losses(self, images: list[Tensor], batched_inputs: list[dict]) -> dict[str, Tensor]:
-        missing = [x.get("file_name", "an image") for x in batched_inputs if "sem_seg" not in x]
-        if missing:
-            raise ValueError(f"training wants a label map (key sem_seg) for every image; there is none for {missing}")
-        labels = [x["sem_seg"].to(self.device) for x in batched_inputs]
-        targets, _ = pad_to_batch(labels, self.backbone, self.sem_seg_head.ignore_value)
-        batch, _ = pad_to_batch(images, self.backbone)
+    def ids(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        """What `forward` gives in inference, with `class_ids` (height, width) int64 in place of the scores."""
+        return [{"class_ids": ids} for ids in self.class_ids(batched_inputs)]
+
+    def scores(self, batched_inputs: list[dict]) -> list[Tensor]:
+        """The scores (K, height, width) of each image; inputs as in `forward`."""
+        return self.inference(self, self.normalised(batched_inputs), output_sizes(batched_inputs))
+
+    def class_ids(self, batched_inputs: list[dict]) -> list[Tensor]:
+        """The class ids (height, width) int64 of each image; inputs as in `forward`."""
+        return [most_likely(scores) for scores in self.scores(batched_inputs)]
+
+    def count(self, batched_inputs: list[dict]) -> dict[str, dict[str, Tensor]]:
+        """What the losses of this step are divided by, over all processes.
+
+        Args:
+            batched_inputs: all images of this process in the step, with their labels.
+
+        Returns:
+            Counts divided by the number of processes, by the name of the part that counts; `step` counts `images`.
+        """
+        targets = self._targets(batched_inputs)
+        counts = {"step": {"images": targets.labels.new_tensor(len(batched_inputs))}}
+        if isinstance(self.sem_seg_head, Head):
+            counts["sem_seg_head"] = self.sem_seg_head.count(targets)
+        counts |= {f"extra_losses.{name}": extra.count(targets) for name, extra in self.extra_losses.items()}
+        return mean_over_processes(counts)
+
+    def _losses(self, batched_inputs: list[dict], counts: Mapping[str, Counts]) -> dict[str, Tensor]:
+        targets = self._targets(batched_inputs)
+        batch, _ = pad_to_batch(self.normalised(batched_inputs), self.backbone)
         features = self.backbone(batch)
-        _, losses = self.sem_seg_head(features, targets)
+        if isinstance(self.sem_seg_head, Head):
+            _, losses = self.sem_seg_head(features, targets.with_counts(counts["sem_seg_head"]))
+        else:
+            _, losses = self.sem_seg_head(features, targets.labels)
+            share = len(batched_inputs) / counts["step"]["images"]  # it has averaged over these images alone
+            losses = {name: share * value for name, value in losses.items()}
         for name, extra in self.extra_losses.items():
-            further = extra(features, targets, batched_inputs)
+            further = extra(features, targets.with_counts(counts[f"extra_losses.{name}"]))
             if losses.keys() & further.keys():
                 twice = ", ".join(sorted(losses.keys() & further.keys()))
                 raise ValueError(
@@ -111,80 +154,52 @@ class Segmentor(nn.Module):
             losses = losses | further
         return losses
 
-    def segment(self, images: list[Tensor]) -> list[Tensor]:
-        """Scores of normalised images, run as one batch.
+    def _targets(self, batched_inputs: list[dict]) -> Targets:
+        missing = [str(x.get("file_name", "an image")) for x in batched_inputs if "sem_seg" not in x]
+        if missing:
+            raise ValueError(
+                f"training wants a label map (key sem_seg) for every image; there is none for {', '.join(missing[:3])}"
+            )
+        labels = [x["sem_seg"].to(self.device, non_blocking=True) for x in batched_inputs]
+        labels, _ = pad_to_batch(labels, self.backbone, self.sem_seg_head.ignore_value)
+        return Targets(labels=labels, inputs=batched_inputs)
 
-        Args:
-            images: (3, h, w) each, padded here to one size.
+    def normalised(self, batched_inputs: list[dict]) -> list[Tensor]:
+        """The images (3, h, w), less the mean and divided by the standard deviation of the pixels."""
+        return [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
 
-        Returns:
-            (K, h, w) each.
-        """
+    def predict(self, images: list[Tensor]) -> Prediction:
+        """Run normalised images (3, h, w) as one batch, padded to one size."""
         batch, image_sizes = pad_to_batch(images, self.backbone)
-        scores, _ = self.sem_seg_head(self.backbone(batch), None)
-        scores = _resize(scores, batch.shape[-2:])
-        return [score[:, :height, :width] for score, (height, width) in zip(scores, image_sizes, strict=True)]
+        features = self.backbone(batch)
+        scores, beside = self.sem_seg_head(features, None)
+        return Prediction(scores, {**features, **beside}, tuple(batch.shape[-2:]), image_sizes)
 
-    @torch.no_grad()
-    def token_maps(self, image: Tensor, classes: Sequence[int]) -> dict[str, Tensor]:
-        """What the head has of some classes, stage by stage, for pictures; the image is not cut into views.
-
-        Args:
-            image: (3, h, w) in grey levels.
-            classes: ids.
-
-        Returns:
-            Title of the stage -> (classes, h, w), in the order of the stages.
-
-        Raises:
-            ValueError: a head that has no stages to show.
-        """
-        if not hasattr(self.sem_seg_head, "token_maps"):
-            raise ValueError(
-                f"{type(self.sem_seg_head).__name__} has no token_maps; wanted a head that shows its stages"
-            )
-        pixels = (image.to(self.device) - self.pixel_mean) / self.pixel_std
-        batch, [(height, width)] = pad_to_batch([pixels], self.backbone)
-        stages = self.sem_seg_head.token_maps(self.backbone(batch))
-        chosen = {title: maps[:, list(classes)].float() for title, maps in stages.items()}
-        return {title: _resize(maps, batch.shape[-2:])[0, :, :height, :width] for title, maps in chosen.items()}
-
-    @torch.no_grad()
-    def regions(self, image: Tensor) -> Tensor:
-        """Where the tokens of a model look, for pictures; the image is not cut into views.
-
-        Args:
-            image: (3, h, w) in grey levels.
-
-        Returns:
-            (K, H, W) weights of 0 or more, on the map of the tokens.
-
-        Raises:
-            ValueError: neither backbone nor head has regions.
-        """
-        return self._regions((image.to(self.device) - self.pixel_mean) / self.pixel_std)[0]
-
-    def _regions(self, image: Tensor) -> tuple[Tensor, tuple[float, float]]:
-        """Regions (K, H, W) of a normalised image, without its padding, and (height, width) of a cell in pixels."""
-        sources = [part for part in (self.backbone, self.sem_seg_head) if hasattr(part, "region_weights")]
-        if not sources:
-            raise ValueError(
-                f"neither {type(self.backbone).__name__} nor {type(self.sem_seg_head).__name__} has region_weights; "
-                "wanted a part whose tokens have regions"
-            )
-        batch, [size] = pad_to_batch([image], self.backbone)
-        maps = sources[0].region_weights(self.backbone(batch))[0]
-        cell = tuple(whole / side for whole, side in zip(batch.shape[-2:], maps.shape[-2:], strict=True))
-        height, width = (math.ceil(side / step) for side, step in zip(size, cell, strict=True))
-        return maps[:, :height, :width], cell
+    def segment(self, images: list[Tensor]) -> list[Tensor]:
+        """Scores of normalised images (3, h, w), run as one batch: (K, h, w) each."""
+        return image_scores(self.predict(images))
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
         """(N, K, h, w) scores of the head as probabilities over the K classes."""
-        return scores if getattr(self.sem_seg_head, "gives_probabilities", False) else scores.float().softmax(dim=1)
+        head = self.sem_seg_head
+        given = isinstance(head, Head) and head.gives_probabilities
+        return scores if given else at_least_single(scores).softmax(dim=1)
 
 
-def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(N, K, h, w) to (N, K, *size), bilinearly."""
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+def image_scores(prediction: Prediction) -> list[Tensor]:
+    """The scores of each image at its size, (K, h, w), in single precision, where close classes do not tie."""
+    scores = resize(at_least_single(prediction.scores), prediction.batch_size)
+    return [score[:, :height, :width] for score, (height, width) in zip(scores, prediction.image_sizes, strict=True)]
+
+
+def most_likely(scores: Tensor) -> Tensor:
+    """(K, h, w) scores to (h, w) int64 ids of the highest."""
+    # indices of max, not argmax: the same values, and much faster on the CPU
+    return scores.max(dim=0).indices
+
+
+def output_sizes(batched_inputs: list[dict]) -> list[tuple[int, int]]:
+    """(height, width) wanted of each image's result."""
+    return [
+        (int(x.get("height", x["image"].shape[-2])), int(x.get("width", x["image"].shape[-1]))) for x in batched_inputs
+    ]

@@ -138,6 +138,12 @@ def test_out_norm_is_over_channels():
         torch.testing.assert_close(values.mean(dim=1), torch.zeros_like(values[:, 0]), atol=1e-5, rtol=0)
 
 
+def test_out_norm_has_swins_epsilon():
+    features = 1e-3 * torch.randn(2, 3, 5, 8)
+    found = toy_pyramid("swin", out_norm=True).out_norms.res2(features.permute(0, 3, 1, 2))
+    torch.testing.assert_close(found.permute(0, 2, 3, 1), torch.nn.LayerNorm(8)(features))
+
+
 def test_drop_path_is_what_is_asked():
     plain = toy_pyramid("swin").trunk.layers[3].blocks[1]  # timm's own default for Swin is 0.1
     assert isinstance(plain.drop_path2, torch.nn.Identity)

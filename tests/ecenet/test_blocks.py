@@ -26,7 +26,7 @@ def test_channels_that_share_no_pixel_cost_nothing():
 def test_channels_that_are_all_alike_cost_most():
     # One distribution over pixels, whose maxima sum to 1 whatever it is: 1 - 1 / 4.
     diverse = torch.randn(3, 1, 5, 7).expand(3, 4, 5, 7)
-    assert diversity_loss(diverse).item() == pytest.approx(0.75)
+    assert diversity_loss(diverse).item() == pytest.approx(3 * 0.75)
 
 
 def test_diversity_of_two_channels_by_hand():

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from reference import ecenet as plain
 from reference.weights import Weights
 from tokenseg.config.load import load_config
+from tokenseg.contracts import Targets
 from tokenseg.ecenet.blocks import SemanticsAttention
 from tokenseg.ecenet.head import ECENetHead
 from tokenseg.ecenet.reconstruction import diversity_loss, feature_reconstructions
@@ -67,7 +68,7 @@ def test_the_head_follows_the_equations(sizes, args, training):
     torch.testing.assert_close(decoded.masks[::-1], wanted.masks, **close)
     if training:
         targets = torch.randint(0, 3, (2, 31, 40))
-        losses = head.losses(decoded, targets)
+        losses = head.losses(decoded, Targets.alone(head, targets))
         torch.testing.assert_close(sum(losses.values()), plain.loss(wanted, targets), **close)
         torch.testing.assert_close(decoded.diverse, wanted.diverse, **close)
 
@@ -93,7 +94,7 @@ def test_any_size_and_class_count(num_classes, sizes):
 )
 def test_every_parameter_has_a_gradient_that_is_not_zero(args):
     head = make_head(**args).train()
-    _, losses = head(make_features(*HIERARCHICAL), torch.randint(0, 3, (2, 64, 96)))
+    _, losses = head(make_features(*HIERARCHICAL), Targets.alone(head, torch.randint(0, 3, (2, 64, 96))))
     assert ("loss_diversity" in losses) == ("reconstructions" not in args and "diversity_weight" not in args)
     sum(losses.values()).backward()
     dead = [name for name, parameter in head.named_parameters() if not parameter.grad.abs().max() > 0]
@@ -107,19 +108,20 @@ def test_losses_are_those_of_the_parts():
         torch.randint(0, 3, (2, 9, 7)),
     )
     targets[0, :4] = 255
+    targets = Targets.alone(head, targets)
     _, losses = head(features, targets)
     decoded = head.decode(features)
     # the sum of three masks without the finest, which the mask losses see as it is
     masks = sum(F.interpolate(mask, size=(16, 24), mode="bilinear") for mask in decoded.masks[:3])
     wanted = MaskLoss(num_classes=3, weights=dict(focal=5.0, dice=2.0))([MaskPrediction(masks)], targets)
     wanted["loss_sem_seg"] = pixel_cross_entropy(decoded.scores, targets, ignore_value=255)
-    wanted["loss_diversity"] = 0.2 * sum(diversity_loss(diverse) for diverse in decoded.diverse) / 4
+    wanted["loss_diversity"] = 0.2 * sum(diversity_loss(diverse) for diverse in decoded.diverse) / 4 / 2
     torch.testing.assert_close(losses, wanted)
 
 
 def test_no_label_leaves_the_diversity_loss_alone():
     head = make_head().train()
-    _, losses = head(make_features(*HIERARCHICAL), torch.full((2, 64, 96), 255))
+    _, losses = head(make_features(*HIERARCHICAL), Targets.alone(head, torch.full((2, 64, 96), 255)))
     assert {name for name, value in losses.items() if value.item() != 0} == {"loss_diversity"}
     sum(losses.values()).backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in head.parameters())

@@ -5,7 +5,11 @@ import pytest
 import torch
 from detectron2.utils import comm
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.nn.parallel import DistributedDataParallel
 
+from tokenseg.contracts import CountsSteps
+from tokenseg.engine import trainer as trainer_file
 from tokenseg.engine.trainer import Trainer
 
 
@@ -17,6 +21,7 @@ class Toy(nn.Module):
         self.layer, self.dropout, self.seen = nn.Linear(3, 1), nn.Dropout(dropout), []
 
     def forward(self, batch):
+        """Losses averaged over the images of the call, as Detectron2's models do."""
         outputs = self.dropout(self.layer(torch.stack([record["x"] for record in batch])))[:, 0]
         self.seen.append(outputs.detach())
         targets = torch.tensor([record["y"] for record in batch])
@@ -82,15 +87,107 @@ def test_clipping_bounds_the_step():
     assert trainer.storage.latest()["grad_norm"][0] == pytest.approx((free / 0.1).norm().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"clip_grad_norm": 1.0}])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_before_the_step(value, accumulate):
+def test_a_loss_that_is_not_finite_stops_before_the_step(value, options):
     batches, model = data(), Toy()
     batches[2][3]["y"] = value
-    wanted = weights(trained(iterations=2, accumulate=accumulate))
-    with pytest.raises(FloatingPointError, match=rf"iteration 2: loss_square={value}, loss_size=\d.*2_3\.png"):
-        trained(iterations=4, model=model, batches=batches, accumulate=accumulate)
+    wanted = weights(trained(iterations=2, **options))
+    with pytest.raises(FloatingPointError, match=rf"the loss is not finite at iteration 2: loss_square={value}, .*2_3"):
+        trained(iterations=4, model=model, batches=batches, **options)
     assert torch.equal(torch.cat([p.detach().flatten() for p in model.parameters()]), wanted)
+
+
+class Root(Toy):
+    """A finite loss whose gradient is infinite where an output is 0: that of a square root."""
+
+    def forward(self, batch):
+        return {"loss_root": (self.layer(torch.stack([x["x"] for x in batch])) * 0).abs().sqrt().sum()}
+
+
+@pytest.mark.parametrize("clip_grad_norm", [None, 1.0])
+def test_a_gradient_that_is_not_finite_stops_before_the_step(clip_grad_norm):
+    model = Root()
+    wanted = copy.deepcopy(model.state_dict())
+    with pytest.raises(FloatingPointError, match=r"a gradient is not finite at iteration 0: loss_root=0;"):
+        trained(model=model, clip_grad_norm=clip_grad_norm)
+    assert all(torch.equal(value, wanted[name]) for name, value in model.state_dict().items())
+
+
+def test_float16_skips_overflowing_steps_and_gives_up_after_many(monkeypatch):
+    monkeypatch.setattr(trainer_file, "_MOST_SKIPPED", 3)
+    model = Toy()
+    start = copy.deepcopy(model.state_dict())
+    trainer = trained(iterations=0, model=model, amp_dtype=torch.float16)
+    trainer.grad_scaler.load_state_dict(trainer.grad_scaler.state_dict() | {"scale": 2.0**127})
+    trainer.train(0, 2)
+    assert trainer.skipped == 2 and trainer.grad_scaler.get_scale() == 2.0**125
+    assert all(torch.equal(value, start[name]) for name, value in model.state_dict().items())
+    trainer.grad_scaler.load_state_dict(trainer.grad_scaler.state_dict() | {"scale": 4.0})
+    trainer.train(2, 3)
+    assert trainer.skipped == 0 and not torch.equal(model.layer.weight, start["layer.weight"])
+    with pytest.raises(FloatingPointError, match=r"a gradient .* \(3 steps before were skipped for that\)"):
+        trained(model=Root(), iterations=5, amp_dtype=torch.float16)
+
+
+def test_float16_clips_the_gradients_and_not_their_scaled_values():
+    before = weights(trained(iterations=0))
+    trainer = trained(iterations=0, clip_grad_norm=0.5, amp_dtype=torch.float16)
+    trainer.grad_scaler.load_state_dict(trainer.grad_scaler.state_dict() | {"scale": 64.0})
+    trainer.train(0, 1)
+    assert (weights(trainer) - before).norm() == pytest.approx(0.1 * 0.5, rel=1e-2)
+    assert trainer.storage.latest()["grad_norm"][0] == pytest.approx(
+        trained(iterations=1, clip_grad_norm=0.5).storage.latest()["grad_norm"][0], rel=1e-2
+    )
+
+
+class Counting(Toy):
+    """Sums divided by the count of images that the step has, of which one in the batch has weight 0."""
+
+    def count(self, batch):
+        return {"toy": {"images": torch.tensor(float(sum(x["y"] > 0 for x in batch)))}}
+
+    def forward(self, batch, counts=None):
+        count = (self.count(batch) if counts is None else counts)["toy"]["images"]
+        kept = [x for x in batch if x["y"] > 0]
+        outputs = self.layer(torch.stack([x["x"] for x in kept]))[:, 0]
+        return {"loss_square": (outputs - torch.tensor([x["y"] for x in kept])).square().sum() / count}
+
+
+def test_models_that_count_steps_get_the_counts_of_all_parts():
+    whole, split = (trained(model=make_counting(), accumulate=parts) for parts in (1, 2))
+    torch.testing.assert_close(weights(split), weights(whole))
+    # of four images one is left out, so that averages over the parts would weigh the others unevenly
+    averaged = trained(model=Toy(), accumulate=2)
+    assert not isinstance(averaged.model, CountsSteps) and isinstance(split.model, CountsSteps)
+
+
+def make_counting():
+    torch.manual_seed(0)
+    return Counting()
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", world_size=1, rank=0)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_gradients_go_round_once_when_they_are_complete(one_process):
+    model, rounds = DistributedDataParallel(Toy()), []
+
+    def spy(state, bucket):
+        rounds.append(bucket.buffer().clone())
+        return default_hooks.allreduce_hook(None, bucket)
+
+    model.register_comm_hook(None, spy)
+    start = copy.deepcopy(model.module.state_dict())
+    trainer = trained(iterations=1, accumulate=2, model=model)
+    assert len(rounds) == 1
+    moved = [before - after for before, after in zip(start.values(), model.module.state_dict().values(), strict=True)]
+    torch.testing.assert_close(rounds[0].sort().values, torch.cat([x.flatten() for x in moved]).sort().values / 0.1)
+    torch.testing.assert_close(weights(trainer), weights(trained(iterations=1)))
 
 
 def test_bfloat16_on_the_cpu():

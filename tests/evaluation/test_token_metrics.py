@@ -134,5 +134,5 @@ def test_evaluators_by_name():
 
 
 def test_outputs_without_regions():
-    with pytest.raises(ValueError, match=r"wanted model\.region_outputs=true"):
+    with pytest.raises(ValueError, match=r"RegionSegmentor"):
         TokenMetrics(masks=lambda _: np.zeros((1, 2, 2), dtype=bool)).process([{}], [{}])

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
+from tokenseg.contracts import Targets
 from tokenseg.losses.mask import (
     MaskLoss,
     MaskPrediction,
@@ -17,8 +18,8 @@ from tokenseg.losses.mask import (
     dice_loss,
     focal_loss,
     masks_at_pixels,
-    present_classes,
 )
+from tokenseg.losses.mask_targets import GivenMasks, SemanticMasks, present_classes
 
 ALL = dict(focal=20.0, dice=1.0, **{"class": 1.0})
 YES, NO = 1e4, -1e4  # logits whose sigmoid is 1 and 0
@@ -32,58 +33,70 @@ def prediction(n=2, k=3, size=(4, 4)):
     return MaskPrediction(torch.randn(n, k, *size, requires_grad=True), torch.randn(n, k, k + 1, requires_grad=True))
 
 
+def semantic(labels, num_classes=3):
+    return SemanticMasks.of(Targets(labels), num_classes=num_classes, ignore_value=255)
+
+
+def losses_of(loss, predictions, labels):
+    return loss(predictions, Targets.alone(loss, labels))
+
+
 def test_focal_by_hand():
     logits = torch.zeros(1, 2)  # p = 1/2 everywhere: each pixel costs alpha_t / 4 * ln 2
     masks = bools([1, 0])
-    everywhere = focal_loss(logits, masks, bools([1, 1]), normaliser=1.0)
+    everywhere = focal_loss(logits, masks, bools([1, 1]))
     assert everywhere.item() == pytest.approx((0.25 + 0.75) / 2 / 4 * math.log(2))
-    one_ignored = focal_loss(logits, masks, bools([1, 0]), normaliser=2.0)
-    assert one_ignored.item() == pytest.approx(0.25 / 4 * math.log(2) / 2)
+    one_ignored = focal_loss(logits, masks, bools([1, 0]))
+    assert one_ignored.item() == pytest.approx(0.25 / 4 * math.log(2))
 
 
 def test_focal_equals_torchvision():
     logits, masks = torch.randn(5, 40) * 4, torch.rand(5, 40) > 0.6
-    wanted = sigmoid_focal_loss(logits, masks.float(), alpha=0.25, gamma=2).mean(1).sum() / 3
-    torch.testing.assert_close(focal_loss(logits, masks, torch.ones_like(masks), normaliser=3.0), wanted)
+    wanted = sigmoid_focal_loss(logits, masks.float(), alpha=0.25, gamma=2).mean(1).sum()
+    torch.testing.assert_close(focal_loss(logits, masks, torch.ones_like(masks)), wanted)
 
 
 @pytest.mark.parametrize("loss", [focal_loss, dice_loss])
 def test_extreme_logits_are_finite(loss):
     logits = torch.tensor([[1e4, -1e4, 1e4, -1e4]], requires_grad=True)
-    value = loss(logits, bools([1, 1, 0, 0]), bools([1, 1, 1, 1]), normaliser=1.0)
+    value = loss(logits, bools([1, 1, 0, 0]), bools([1, 1, 1, 1]))
     value.backward()
     assert torch.isfinite(value) and torch.isfinite(logits.grad).all()
 
 
 def test_dice_by_hand():
     logits, masks = torch.tensor([[YES, YES, NO]]), bools([1, 0, 0])
-    assert dice_loss(logits, masks, bools([1, 1, 1]), normaliser=1.0).item() == pytest.approx(1 - 3 / 4)
-    assert dice_loss(logits, masks, bools([1, 0, 1]), normaliser=1.0).item() == pytest.approx(0)
+    assert dice_loss(logits, masks, bools([1, 1, 1])).item() == pytest.approx(1 - 3 / 4)
+    assert dice_loss(logits, masks, bools([1, 0, 1])).item() == pytest.approx(0)
 
 
 def test_classes_by_hand():
     logits = torch.zeros(2, 2, 3)  # two images, two classes and 'no object': each token costs ln 3
     logits[0, 0] = torch.tensor([YES, 0, 0])  # right, costs nothing
-    pairs = Pairs(torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
-    labels, weights = class_targets(logits, pairs, counts=bools([1, 0])[0], no_object_weight=0.1)
+    found = semantic(torch.tensor([[[0]], [[255]]]), num_classes=2)
+    labels, weights = class_targets(logits, *assign_by_class([None], found), found, no_object_weight=0.1)
     assert labels.tolist() == [[0, 2], [2, 2]]
     torch.testing.assert_close(weights, torch.tensor([[1, 0.1], [0, 0]]))
-    assert class_loss(logits, labels, weights, normaliser=1.1).item() == pytest.approx(0.1 * math.log(3) / 1.1)
+    assert class_loss(logits, labels, weights).item() == pytest.approx(0.1 * math.log(3))
 
 
 def test_present_classes():
     targets = torch.tensor([[[0, 2], [255, 2]], [[255, 255], [255, 255]]])
     found = present_classes(targets, num_classes=3, ignore_value=255)
     assert found.tolist() == [[True, False, True], [False, False, False]]
-    pairs = assign_by_class([None, None], targets, found)
-    assert [x.tolist() for x in pairs[1]] == [[0, 0], [0, 2], [0, 2]]
+    masks = semantic(targets)
+    assert masks.per_image == (2, 0) and masks.shown.tolist() == [True, False]
+    pairs = assign_by_class([None, None], masks)
+    assert [x.tolist() for x in pairs[1]] == [[0, 0], [0, 2], [0, 1]]
+    assert masks.masks(torch.tensor([1])).tolist() == [[[False, True], [False, True]]]
 
 
 def test_masks_are_resized_to_the_labels():
     masks, targets = torch.randn(2, 3, 2, 5), torch.randint(0, 3, (2, 7, 11))
     targets[1, :3] = 255
-    pairs = Pairs(torch.tensor([1, 0]), torch.tensor([2, 1]), torch.tensor([0, 1]))
-    logits, wanted, valid = masks_at_pixels(masks, pairs, targets, ignore_value=255)
+    found = semantic(targets)  # image 0 has masks 0 to 2, image 1 masks 3 to 5
+    pairs = Pairs(torch.tensor([1, 0]), torch.tensor([2, 1]), torch.tensor([3, 1]))
+    logits, wanted, valid = masks_at_pixels(masks, pairs, found)
     whole = F.interpolate(masks, size=(7, 11), mode="bilinear")
     torch.testing.assert_close(logits, torch.stack([whole[1, 2], whole[0, 1]]).flatten(1))
     assert torch.equal(wanted, torch.stack([targets[1] == 0, targets[0] == 1]).flatten(1))
@@ -94,7 +107,7 @@ def test_loss_by_hand():
     """One image with a row of class 0, a row of class 2 and a row to ignore; three blank predictions."""
     targets = torch.tensor([[[0, 0], [2, 2], [255, 255]]])
     blank = MaskPrediction(torch.zeros(1, 3, 3, 2), torch.zeros(1, 3, 4))
-    losses = MaskLoss(num_classes=3, weights=ALL)([blank] * 3, targets)
+    losses = losses_of(MaskLoss(num_classes=3, weights=ALL), [blank] * 3, targets)
     # two masks, each with two of four valid pixels inside
     assert losses["loss_focal"].item() == pytest.approx(3 * 20 * math.log(2) / 8)
     assert losses["loss_dice"].item() == pytest.approx(3 * (1 - 3 / 5))
@@ -106,8 +119,8 @@ def test_ignored_pixels_count_for_nothing():
     targets = torch.randint(0, 3, (2, 8, 8))
     targets[:, :, 5:] = 255
     targets[:, 0, :3] = torch.arange(3)
-    got = loss([MaskPrediction(masks, classes)], targets)
-    wanted = loss([MaskPrediction(masks[..., :5], classes)], targets[..., :5])
+    got = losses_of(loss, [MaskPrediction(masks, classes)], targets)
+    wanted = losses_of(loss, [MaskPrediction(masks[..., :5], classes)], targets[..., :5])
     for name, value in wanted.items():
         torch.testing.assert_close(got[name], value)
     sum(got.values()).backward()
@@ -120,7 +133,7 @@ def test_every_prediction_gets_a_finite_gradient(labels, dtype):
     predictions = [prediction(), prediction()]
     targets = torch.stack([torch.full((8, 8), label) for label in labels])
     cast = [MaskPrediction(p.masks.to(dtype), p.class_logits.to(dtype)) for p in predictions]
-    losses = MaskLoss(num_classes=3, weights=ALL)(cast, targets)
+    losses = losses_of(MaskLoss(num_classes=3, weights=ALL), cast, targets)
     total = sum(losses.values())
     total.backward()
     assert total.dtype == torch.float32 and torch.isfinite(total)
@@ -133,19 +146,50 @@ def test_an_ignored_image_changes_nothing():
     loss, (masks, classes) = MaskLoss(num_classes=3, weights=ALL), prediction()
     targets = torch.randint(0, 3, (2, 8, 8))
     targets[1] = 255
-    got = loss([MaskPrediction(masks, classes)], targets)
-    wanted = loss([MaskPrediction(masks[:1], classes[:1])], targets[:1])
+    got = losses_of(loss, [MaskPrediction(masks, classes)], targets)
+    wanted = losses_of(loss, [MaskPrediction(masks[:1], classes[:1])], targets[:1])
     for name, value in wanted.items():
         torch.testing.assert_close(got[name], value)
 
 
 def test_only_named_terms_are_there():
     targets = torch.zeros(2, 8, 8, dtype=torch.long)
-    losses = MaskLoss(num_classes=3, weights=dict(focal=5.0, dice=2.0))([MaskPrediction(prediction().masks)], targets)
+    losses = losses_of(
+        MaskLoss(num_classes=3, weights=dict(focal=5.0, dice=2.0)), [MaskPrediction(prediction().masks)], targets
+    )
     assert list(losses) == ["loss_focal", "loss_dice"]
     with pytest.raises(ValueError, match="wanted some of focal, dice, class"):
         MaskLoss(num_classes=3, weights=dict(iou=1.0))
     with pytest.raises(ValueError, match="no class_logits"):
-        MaskLoss(num_classes=3, weights=ALL)([MaskPrediction(prediction().masks)], targets)
+        losses_of(MaskLoss(num_classes=3, weights=ALL), [MaskPrediction(prediction().masks)], targets)
     with pytest.raises(ValueError, match="no prediction"):
-        MaskLoss(num_classes=3, weights=ALL)([], targets)
+        losses_of(MaskLoss(num_classes=3, weights=ALL), [], targets)
+
+
+def test_masks_of_instances_are_learnt_as_those_of_classes_are():
+    """Given one by one, the masks of the classes cost the same; overlapping ones count each for itself."""
+    labels, stage = torch.randint(0, 3, (2, 8, 8)), prediction()
+    labels[1, :3] = 255
+    as_instances = [one.unique()[one.unique() != 255] for one in labels]
+    given = GivenMasks.of(
+        [one == classes[:, None, None] for one, classes in zip(labels, as_instances, strict=True)],
+        as_instances,
+        labels != 255,
+    )
+    loss = MaskLoss(num_classes=3, weights=ALL, find_masks=lambda _: given)
+    wanted = losses_of(MaskLoss(num_classes=3, weights=ALL), [stage], labels)
+    torch.testing.assert_close(losses_of(loss, [stage], labels), wanted)
+    semantic_size, given_size = semantic(labels).at_size((4, 4)), given.at_size((4, 4))
+    assert all(torch.equal(*pair) for pair in zip(semantic_size, given_size, strict=True))
+
+
+def test_counts_by_hand():
+    labels = torch.tensor([[[0, 1], [2, 2]], [[1, 1], [1, 255]], [[255, 255], [255, 255]]])
+    counts = MaskLoss(num_classes=3, num_tokens=2, weights=ALL).count(Targets(labels))
+    # two tokens: two of three masks, one of one, and an image that says nothing
+    assert counts["masks"].item() == 3 and counts["tokens"].item() == pytest.approx(2 + 1 + 0.1)
+
+
+def test_predictions_of_another_number_of_tokens_are_refused():
+    with pytest.raises(ValueError, match="masks of 3 tokens; wanted num_tokens, 7"):
+        losses_of(MaskLoss(num_classes=3, num_tokens=7, weights=ALL), [prediction()], torch.zeros(2, 4, 4).long())

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from reference import segvit as plain
 from reference.weights import Weights
+from tokenseg.contracts import Targets
 from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater
 from tokenseg.layers.mask_scores import class_scores
 from tokenseg.losses.mask import MaskLoss
@@ -68,7 +69,7 @@ def test_losses_and_scores_follow_the_equations(shrunk, fused):
     targets[:, :, 30:] = 255
     levels = plain_levels(head, maps)
     wanted = plain.loss(levels, targets)
-    _, got = head.train()(maps, targets)
+    _, got = head.train()(maps, Targets.alone(head, targets))
     assert got.keys() == wanted.keys()
     for name, value in wanted.items():
         torch.testing.assert_close(got[name], value, rtol=1e-5, atol=0)
@@ -131,14 +132,14 @@ def test_single_level_with_cross_entropy():
     targets = torch.randint(0, 5, (2, 48, 48))
     targets[0, :9] = 255
     scores, _ = head.eval()(maps)
-    _, losses = head.train()(maps, targets)
+    _, losses = head.train()(maps, Targets.alone(head, targets))
     torch.testing.assert_close(losses["loss_sem_seg"], F.cross_entropy(scores, targets, ignore_index=255))
 
 
 @pytest.mark.parametrize("label", [255, 2])
 def test_cross_entropy_trains_every_parameter(label):
     head = make_head(criterion=CombinedCrossEntropy(), bases=LinearBases(blocks=[2], channels=24, width=16)).train()
-    _, losses = head(features((3, 3)), torch.full((2, 48, 48), label))
+    _, losses = head(features((3, 3)), Targets.alone(head, torch.full((2, 48, 48), label)))
     losses["loss_sem_seg"].backward()
     assert torch.isfinite(losses["loss_sem_seg"]) and (losses["loss_sem_seg"] == 0) == (label == 255)
     assert all(parameter.grad is not None for parameter in head.parameters())
@@ -158,7 +159,7 @@ def test_gated_update_reaches_the_classes():
     ((mask, _), tokens), = seen  # fmt: skip
     assert mask is own
     torch.testing.assert_close(logits, head.classify(tokens))
-    _, losses = head.train()(maps, torch.randint(0, 5, (2, 48, 48)))
+    _, losses = head.train()(maps, Targets.alone(head, torch.randint(0, 5, (2, 48, 48))))
     sum(losses.values()).backward()
     assert all(parameter.grad is not None for parameter in head.parameters())
 

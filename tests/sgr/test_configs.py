@@ -24,7 +24,7 @@ def test_recipe(name):
     rates = {id(parameter): float(group["lr"]) for group in groups for parameter in group["params"]}
     lr = 0.006 if "cityscapes" in name else 0.004
     pretrained = getattr(model.backbone, "backbone", model.backbone)
-    assert model.backbone.pretrained and pretrained.output_shape()["res5"].stride == 8
+    assert pretrained.pretrained and pretrained.output_shape()["res5"].stride == 8
     assert {rates[id(parameter)] for parameter in pretrained.parameters()} == {lr}
     rest = {id(parameter) for parameter in model.parameters()} - {
         id(parameter) for parameter in pretrained.parameters()

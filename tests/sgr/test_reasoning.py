@@ -135,7 +135,7 @@ def test_any_backbone_can_be_wrapped():
     inner, images = TwoMaps(), torch.randn(2, 3, 8, 12)
     backbone = ReasoningBackbone(backbone=inner, components={"fine": GloRe(channels=8), "coarse": component()})
     assert backbone.output_shape() == inner.output_shape() and backbone.size_divisibility == 4
-    assert not backbone.pretrained and backbone.padding_constraints == {}
+    assert backbone.padding_constraints == {}
     features, before = backbone.eval()(images), inner(images)
     assert {name: tuple(x.shape) for name, x in features.items()} == {
         "fine": (2, 8, 4, 6),
@@ -149,18 +149,12 @@ def test_any_backbone_can_be_wrapped():
     assert set(fpn(images)) == {"p1", "p2"}
 
 
-def test_a_wrapped_backbone_keeps_its_weights_and_constraints():
-    loaded = []
+def test_a_wrapped_backbone_keeps_its_constraints():
+    class Square(TwoMaps):
+        padding_constraints, size_divisibility = {"square_size": 8}, 0
 
-    class Pretrained(TwoMaps):
-        pretrained, padding_constraints, size_divisibility = True, {"square_size": 8}, 0
-
-        def load_pretrained(self):
-            loaded.append(True)
-
-    backbone = ReasoningBackbone(backbone=Pretrained(), components={"coarse": component()})
-    backbone.load_pretrained()
-    assert backbone.pretrained and loaded == [True] and backbone.padding_constraints == {"square_size": 8}
+    backbone = ReasoningBackbone(backbone=Square(), components={"coarse": component()})
+    assert backbone.padding_constraints == {"square_size": 8}
     # Detectron2's ResNet does not pad; a cell of a component's map must have its whole stride
     assert backbone.size_divisibility == 4
 

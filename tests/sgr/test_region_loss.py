@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tokenseg.contracts import Targets
 from tokenseg.losses.mask import focal_terms
 from tokenseg.sgr.matching import match, matching_costs
 from tokenseg.sgr.region_loss import RegionLoss, union_logits
@@ -27,8 +28,12 @@ def inputs(components, size=(8, 8), valid=None):
 
 def losses(logits, components, size=(8, 8), valid=None, **changes):
     loss = RegionLoss(**{"regions": "r", "num_active": 4, "weight": 1.0, "dice_weight": 1.0, **changes})
-    targets = torch.zeros(1, 8 * size[0], 8 * size[1])
-    return loss({"r": logits.view(1, len(logits), *size)}, targets, inputs(components, size, valid))
+    labels = torch.zeros(1, 8 * size[0], 8 * size[1])
+    return losses_of(loss, {"r": logits.view(1, len(logits), *size)}, labels, inputs(components, size, valid))
+
+
+def losses_of(loss, features, labels, records):
+    return loss(features, Targets.alone(loss, labels, records))
 
 
 def dice(p, mask, valid):
@@ -74,9 +79,9 @@ def test_components_of_another_stride_are_refused():
     loss, label = RegionLoss(regions="r", num_active=4), torch.zeros(64, 64, dtype=torch.long)
     features, coarse = {"r": torch.randn(1, 8, 8, 8)}, torch.ones(2, 4, 4)
     with pytest.raises(ValueError, match=r"\(4, 4\) cells for labels of \(64, 64\) pixels; wanted \(8, 8\)"):
-        loss(features, label[None], [{"components": coarse, "sem_seg": label}])
+        losses_of(loss, features, label[None], [{"components": coarse, "sem_seg": label}])
     with pytest.raises(ValueError, match=r"\(9, 9\) cells"):
-        loss(features, label[None], [{"components": torch.ones(2, 9, 9)}])
+        losses_of(loss, features, label[None], [{"components": torch.ones(2, 9, 9)}])
 
 
 def test_matching_in_two_stages_by_hand():
@@ -187,18 +192,33 @@ def test_images_share_one_normaliser_and_padding_counts_nowhere():
     padded = torch.full((1, 5, 16, 16), 3.0)
     padded[0, :, :8, :8] = small.view(5, 8, 8)
     records = inputs(blocks(1)) + inputs(blocks(3, (16, 16)), (16, 16))
-    both = loss({"r": torch.cat([padded, large.view(1, 5, 16, 16)])}, torch.zeros(2, 128, 128), records)
-    one = loss({"r": small.view(1, 5, 8, 8)}, torch.zeros(1, 64, 64), records[:1])
-    two = loss({"r": large.view(1, 5, 16, 16)}, torch.zeros(1, 128, 128), records[1:])
+    both = losses_of(loss, {"r": torch.cat([padded, large.view(1, 5, 16, 16)])}, torch.zeros(2, 128, 128), records)
+    one = losses_of(loss, {"r": small.view(1, 5, 8, 8)}, torch.zeros(1, 64, 64), records[:1])
+    two = losses_of(loss, {"r": large.view(1, 5, 16, 16)}, torch.zeros(1, 128, 128), records[1:])
     for name, value in both.items():
         torch.testing.assert_close(value, (one[name] + 3 * two[name]) / 4)
+
+
+def test_the_cosine_is_the_mean_over_images_of_the_mean_over_pairs():
+    """One image has one pair of twins, the other three pairs of regions of which two share half."""
+    loss = RegionLoss(regions="r", num_active=3, weight=1.0)
+    one, two = blocks(2), blocks(1)
+    halves = torch.stack([two[0], blocks(2)[0], blocks(2)[1]])
+    first = torch.cat([one, one[:1]])
+    logits = torch.stack([first, halves]).view(2, 3, 8, 8) * 2 - 1
+    both = losses_of(loss, {"r": logits * SURE}, torch.zeros(2, 64, 64), inputs(one) + inputs(two))
+    # cosines: 1 for the twins; whole and half 1 / sqrt(2) twice and the two halves 0
+    wanted = (1 + 2 * 0.5**0.5 / 3) / 2
+    assert both["loss_region_cosine"].item() == pytest.approx(wanted, abs=1e-5)
 
 
 def test_regions_on_a_coarser_map_are_resized():
     logits, components = torch.randn(1, 5, 4, 4), inputs(blocks(2))
     loss, targets = RegionLoss(regions="r", num_active=4), torch.zeros(1, 64, 64)
     fine = F.interpolate(logits, size=(8, 8), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(loss({"r": logits}, targets, components), loss({"r": fine}, targets, components))
+    torch.testing.assert_close(
+        losses_of(loss, {"r": logits}, targets, components), losses_of(loss, {"r": fine}, targets, components)
+    )
 
 
 def test_focal_terms_do_not_overflow():
@@ -216,7 +236,7 @@ def test_mistakes():
     with pytest.raises(ValueError, match="num_active is 1"):
         RegionLoss(regions="r", num_active=1)
     with pytest.raises(ValueError, match=r"give the training mapper label_targets\.components"):
-        RegionLoss(regions="r")({"r": torch.zeros(1, 64, 2, 2)}, torch.zeros(1, 16, 16), [{}])
+        losses_of(RegionLoss(regions="r"), {"r": torch.zeros(1, 64, 2, 2)}, torch.zeros(1, 16, 16), [{}])
     with pytest.raises(ValueError, match="4 components; wanted fewer than num_active, 4"):
         losses(torch.zeros(8, 64), blocks(4))
     with pytest.raises(ValueError, match="there are 3 regions; wanted num_active, 4"):

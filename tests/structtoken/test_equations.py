@@ -8,6 +8,7 @@ from reference import structtoken as plain
 from reference.backbone import with_plain_attention
 from reference.weights import Weights
 from tokenseg.backbones.plain_vit import PlainViT
+from tokenseg.contracts import Targets
 from tokenseg.structtoken.blocks import cross_slice_blocks, point_wise_blocks, self_slice_blocks
 from tokenseg.structtoken.head import StructTokenHead
 from tokenseg.structtoken.parts import ConvBlock
@@ -71,7 +72,7 @@ def test_loss_is_that_of_the_pixels_that_count():
     head, x, labels = make_head("cse").train(), torch.randn(2, 8, 3, 4), torch.randint(0, 3, (2, 30, 41))
     labels[0, :20] = 255
     wanted = plain.loss(plain.decode(x, Weights.of(head), "cse"), labels)
-    torch.testing.assert_close(head({"map": x}, labels)[1]["loss_sem_seg"], wanted)
+    torch.testing.assert_close(head({"map": x}, Targets.alone(head, labels))[1]["loss_sem_seg"], wanted)
 
 
 @pytest.mark.parametrize("variant", BLOCKS)

@@ -19,6 +19,7 @@ import tokenseg.ecenet.head as head_file
 from reference import ecenet as plain
 from reference.weights import Weights
 from tokenseg.config.load import load_config
+from tokenseg.contracts import Targets
 from tokenseg.engine.precision import autocast
 
 from . import Duel, Profile, inference, training_step
@@ -69,7 +70,7 @@ def _head(args: argparse.Namespace, mode: str) -> Duel:
     head.train()
     parameters = [*head.parameters(), *(x.requires_grad_() for x in maps)]
     return Duel(
-        ours=training_step(lambda: sum(head(features, labels)[1].values()), parameters),
+        ours=training_step(lambda: sum(head(features, Targets.alone(head, labels))[1].values()), parameters),
         rival=training_step(lambda: plain.loss(decode(training=True), labels), parameters),
         gradient_tolerance=1e-3,
     )
@@ -83,7 +84,7 @@ def _profile(args: argparse.Namespace, dtype: torch.dtype | None) -> Profile:
 
     def loss() -> Tensor:
         with autocast(args.device, dtype):
-            return sum(head(backbone(images), labels)[1].values())
+            return sum(head(backbone(images), Targets.alone(head, labels))[1].values())
 
     step = training_step(loss, [*backbone.parameters(), *head.parameters()])
     return Profile(run=step, parts={"backbone": [backbone]} | _parts(head))
@@ -100,7 +101,7 @@ def _parts(head: nn.Module) -> dict[str, list]:
         "joint convolution": [head.fuse],
         "classification": [head.classify],
         "combined prediction": [(head_file, "combined_prediction")],
-        "maps, masks resized": [(head_file, "_resize")],
+        "maps, masks resized": [(head_file, "resize")],
         "cross entropy": [(head_file, "pixel_cross_entropy")],
         "focal, dice": [head.mask_loss],
         "diversity loss": [(head_file, "diversity_loss")],

@@ -20,6 +20,7 @@ from reference import segvit as plain
 from reference.backbone import with_plain_attention
 from reference.weights import Weights
 from tokenseg.config.load import load_config
+from tokenseg.contracts import Targets
 
 from . import Duel, inference, training_step
 
@@ -101,7 +102,7 @@ def _duel(args: argparse.Namespace, variant: str, part: str, mode: str) -> Duel:
         )
     model.train()
     return Duel(
-        ours=training_step(lambda: sum(head(ours(inputs), labels)[1].values()), parameters),
+        ours=training_step(lambda: sum(head(ours(inputs), Targets.alone(head, labels))[1].values()), parameters),
         rival=training_step(lambda: sum(plain.loss(_levels(rival(inputs), head, cfg), labels).values()), parameters),
     )
 

@@ -21,6 +21,7 @@ from reference import structtoken as plain
 from reference.backbone import with_plain_attention
 from reference.weights import Weights
 from tokenseg.config.load import load_config
+from tokenseg.contracts import Targets
 from tokenseg.engine.precision import autocast
 
 from . import Duel, inference, training_step
@@ -73,7 +74,7 @@ def _head(args: argparse.Namespace, variant: str, mode: str) -> Duel:
     labels, parameters = _labels(args, cfg), [*head.parameters(), feature_map.requires_grad_()]
     head.train()
     return Duel(
-        ours=training_step(lambda: head(features, labels)[1]["loss_sem_seg"], parameters),
+        ours=training_step(lambda: head(features, Targets.alone(head, labels))[1]["loss_sem_seg"], parameters),
         rival=training_step(lambda: plain.loss(plain.decode(feature_map, weights, variant), labels), parameters),
     )
 
@@ -98,7 +99,7 @@ def _model(args: argparse.Namespace, variant: str, mode: str) -> Duel:
 
     def loss() -> Tensor:
         with autocast(args.device, torch.bfloat16):
-            return head(model.backbone(images), labels)[1]["loss_sem_seg"]
+            return head(model.backbone(images), Targets.alone(head, labels))[1]["loss_sem_seg"]
 
     model.train(), backbone.train()
     parameters = list(model.parameters())

@@ -5,6 +5,8 @@ from detectron2.layers import NaiveSyncBatchNorm
 from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 from torch import Tensor, nn
 
+from ..layers.precision import at_least_single
+
 KINDS = ("BN", "SyncBN", "FrozenBN")
 
 
@@ -33,7 +35,7 @@ def convert_batch_norm(model: nn.Module, kind: str) -> nn.Module:
 class _CpuSyncBatchNorm(NaiveSyncBatchNorm):
     def forward(self, features: Tensor) -> Tensor:
         # (N, C, H, W); means in bfloat16 would lose the variance
-        return super().forward(features.float()).to(features.dtype)
+        return super().forward(at_least_single(features)).to(features.dtype)
 
 
 def _synchronise_on_cpu(module: nn.Module) -> nn.Module:

@@ -6,9 +6,11 @@ from detectron2.modeling import Backbone
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
+from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
 from .timm_models import check_sides, create, plain, takes, weightless
 from .weights import load_timm_weights
+from .window_padding import WindowPadding, arrange_window_padding
 
 _STAGES = ("res2", "res3", "res4", "res5")
 _STRIDES = (4, 8, 16, 32)
@@ -22,6 +24,20 @@ class TimmPyramid(Backbone):
     a model made for that size wherever the map is larger than the window.
 
     Stages after the last one chosen, final norm and head are absent: unused, they would get no gradient.
+
+    Order of padding and shift: the official code of Swin, mmsegmentation, Mask2Former and transformers pad a map that
+    the window does not divide before they shift it; timm shifts first. Weights that were trained with one order run
+    degraded with the other, and timm's also lets opposite edges of the image attend to each other (see
+    `window_padding.py`). So `before_shift` is the default. It is right for ImageNet weights too: at the sizes of their
+    pretraining (224 pixels with window 7, 384 with window 12) the window divides every map, and then both orders give
+    the same maps. `after_shift` is for weights that were trained in timm's order at other sizes.
+
+    Multi-grid: the 3x3 convolution of block i in res5 gets the dilation `multi_grid[i] * 32 / output_stride`, as in
+    Detectron2's DeepLab. At stride 32 with (1, 2, 4), the first block strides by 2 in its undilated 3x3 convolution and
+    in its 1x1 shortcut; the second and third have stride 1 and dilations 2 and 4. At stride 16 no block strides, and
+    the dilations are 2, 4 and 8. Detectron2's R-103, which MaskFormer calls R101c, is timm's resnet101s with (1, 2, 4)
+    at stride 32. Without `multi_grid`, the first block of a dilated stage keeps the dilation of the stage before it,
+    which is timm's habit and not Detectron2's.
     """
 
     def __init__(
@@ -36,6 +52,8 @@ class TimmPyramid(Backbone):
         pretrained: bool = True,
         weights_file: str = "",
         activation_checkpointing: bool = False,
+        window_padding: WindowPadding | None = None,
+        multi_grid: Sequence[int] | None = None,
         timm_args: Mapping[str, object] | None = None,
     ) -> None:
         """
@@ -51,6 +69,9 @@ class TimmPyramid(Backbone):
             weights_file: begin from this file instead: .safetensors or .pth.
             activation_checkpointing: recompute the blocks in the backward pass to save memory; batch norms then count
                 each batch twice in their running statistics.
+            window_padding: whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is
+                `before_shift` for these two, and the only choice for models without shifted windows.
+            multi_grid: the factor of the dilation for each block of a ResNet's res5, such as (1, 2, 4); see the class.
             timm_args: further arguments of the timm model.
 
         Raises:
@@ -60,25 +81,29 @@ class TimmPyramid(Backbone):
         if not out_features or not set(out_features) <= set(_STAGES):
             raise ValueError(f"out_features are {list(out_features)}; wanted some of {', '.join(_STAGES)}")
         self._out_features = [name for name in _STAGES if name in out_features]
-        args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
-        whole = weightless(**args)
-        # without the second, Swin drops the shift of stages that were no larger than a window when it was made
-        args |= {name: True for name in ("dynamic_img_size", "always_partition") if takes(whole, name)}
-        if output_stride != _STRIDES[-1]:
-            args["output_stride"] = output_stride
-        if drop_path_rate or takes(whole, "drop_path_rate"):
-            args["drop_path_rate"] = drop_path_rate
         self.pretrained = pretrained or bool(weights_file)
-        self._weights_file, self._timm_args = weights_file, args
+        self._weights_file = weights_file
+        args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
+        self._timm_args = _complete(args, output_stride, drop_path_rate)
 
-        trunk = create(**args)
+        trunk = create(**self._timm_args)
         self._indices = self._publish(trunk, output_stride)
+        arrange_window_padding(trunk, window_padding)
+        if multi_grid is not None:
+            self._set_multi_grid(trunk, multi_grid, output_stride)
         trunk.prune_intermediate_layers(self._indices, prune_norm=True, prune_head=True)
         trunk.set_grad_checkpointing(activation_checkpointing)
         self.trunk = convert_batch_norm(trunk, norm)
         self.out_norms = nn.ModuleDict()
         if out_norm:
-            self.out_norms.update({name: LayerNorm2d(n) for name, n in self._out_feature_channels.items()})
+            # Swin's official epsilon, not timm's 1e-6
+            norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
+            self.out_norms.update(norms)
+
+    def _set_multi_grid(self, trunk: nn.Module, multi_grid: Sequence[int], output_stride: int) -> None:
+        if "res5" not in self._out_features:
+            raise ValueError(f"multi_grid is for res5, but out_features are {self._out_features}")
+        dilate_last_stage(trunk, [factor * _STRIDES[-1] // output_stride for factor in multi_grid])
 
     def _publish(self, trunk: nn.Module, output_stride: int) -> list[int]:
         """Note channels and strides, and return which of timm's maps to take: of the last four, after a stem's."""
@@ -121,3 +146,15 @@ class TimmPyramid(Backbone):
         maps = self.trunk.forward_intermediates(images, indices=self._indices, intermediates_only=True)
         features = dict(zip(self._out_features, maps, strict=True))
         return {name: self.out_norms[name](x) if self.out_norms else x for name, x in features.items()}
+
+
+def _complete(args: dict[str, object], output_stride: int, drop_path_rate: float) -> dict[str, object]:
+    """Arguments of a timm model, with those that make it a backbone for maps of any size."""
+    whole = weightless(**args)
+    # without the second, Swin drops the shift of stages that were no larger than a window when it was made
+    completed = args | {name: True for name in ("dynamic_img_size", "always_partition") if takes(whole, name)}
+    if output_stride != _STRIDES[-1]:
+        completed["output_stride"] = output_stride
+    if drop_path_rate or takes(whole, "drop_path_rate"):
+        completed["drop_path_rate"] = drop_path_rate
+    return completed

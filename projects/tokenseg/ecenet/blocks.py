@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.point_conv import PointConv2d
+from ..layers.precision import at_least_single
 
 
 class FirstMask(nn.Sequential):
@@ -79,7 +80,7 @@ class SemanticsAttention(nn.Module):
         key, value = self.key_value(self.embedding_norm(embeddings)).chunk(2, dim=-1)  # Eq. 6
         query, key, value = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
         # the keys are scaled, being far fewer than the similarities
-        similarity = (query @ (self.scale * key).mT).float()  # (N, heads, HW, K)
+        similarity = at_least_single(query @ (self.scale * key).mT)  # (N, heads, HW, K)
         weights = (-similarity if self.reverse_similarity else similarity).softmax(dim=-1)  # Eq. 7
         attended = weights.to(value.dtype) @ value
         attended = attended.transpose(1, 2).flatten(2).unflatten(1, size).permute(0, 3, 1, 2)  # (N, D, H, W)
@@ -150,7 +151,7 @@ class ClassConfidence(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """(N, K, D) to probabilities (N, K): entry k is the k-th embedding's of class k."""
-        return self.classify(embeddings).float().softmax(dim=-1).diagonal(dim1=1, dim2=2)
+        return at_least_single(self.classify(embeddings)).softmax(dim=-1).diagonal(dim1=1, dim2=2)
 
 
 def combined_prediction(dense_logits: Tensor, confidence: Tensor, masks: Tensor) -> Tensor:
@@ -161,4 +162,4 @@ def combined_prediction(dense_logits: Tensor, confidence: Tensor, masks: Tensor)
         confidence: (N, K), of `ClassConfidence`.
         masks: (N, K, H, W), summed over stages, before any activation.
     """
-    return dense_logits + confidence[:, :, None, None] * masks.float().sigmoid()
+    return dense_logits + confidence[:, :, None, None] * at_least_single(masks).sigmoid()

@@ -13,12 +13,16 @@ import torch
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..backbones.norm import convert_batch_norm
+from ..contracts import Counts, Targets
+from ..d2_compat import refuse_yacs
 from ..layers.point_conv import PointConv2d
+from ..layers.precision import at_least_single
+from ..layers.resize import resize
+from ..losses.counts import divide
 from ..losses.mask import MaskPrediction
-from ..losses.pixel import pixel_cross_entropy
+from ..losses.pixel import count_pixels, pixel_cross_entropy
 from .blocks import ClassConfidence, FirstMask, JointConvolution, combined_prediction, ghost_upscales
 from .reconstruction import diversity_loss
 
@@ -37,6 +41,9 @@ class Decoded(NamedTuple):
 class ECENetHead(nn.Module):
     """Reconstructed features, class embeddings from masks, attention between both, and a prediction from both."""
 
+    gives_probabilities = False
+
+    @refuse_yacs
     def __init__(
         self,
         *,
@@ -66,7 +73,7 @@ class ECENetHead(nn.Module):
                 stage gets a copy of its own.
             attention: SA, of a map (N, D, H_i, W_i) and embeddings to that map and masks.
             updater: of new and old embeddings to the updated ones.
-            mask_loss: Eq. 12; of a list of one `MaskPrediction`, and targets, to a dict of losses.
+            mask_loss: the `MaskLoss` of Eq. 12, for one prediction.
             width: D.
             mask_groups: of the first of the two convolutions that make the coarsest mask.
             upscale_steps: how often each stage's map is doubled before all are resized to the finest's size.
@@ -98,12 +105,12 @@ class ECENetHead(nn.Module):
             self.add_module(name, convert_batch_norm(part, norm))
 
     def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
+        self, features: dict[str, Tensor], targets: Targets | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
             features: of the backbone; each of `in_features` is (N, C_i, H_i, W_i).
-            targets: in training, (N, h, w) class ids or `ignore_value`, at any size.
+            targets: in training, with labels (N, h, w) of any size.
 
         Returns:
             In training None and the losses of Eq. 11; in inference logits (N, K, H, W) and no losses.
@@ -139,25 +146,31 @@ class ECENetHead(nn.Module):
             masks.append(mask)
 
         size = stages[0].shape[-2:]
-        upscaled = [_resize(upscale(x), size) for upscale, x in zip(self.upscales, enhanced, strict=True)]
+        upscaled = [resize(upscale(x), size) for upscale, x in zip(self.upscales, enhanced, strict=True)]
         dense_logits = self.classify(self.fuse(upscaled))
-        supervised_masks = sum(_resize(mask.float(), size) for mask in masks[:-1])
+        supervised_masks = sum(resize(at_least_single(mask), size) for mask in masks[:-1])
         summed_masks = supervised_masks + masks[-1]
         scores = combined_prediction(dense_logits, self.confidence(embeddings), summed_masks)
         return Decoded(scores, masks, supervised_masks, summed_masks, diverse)
 
-    def losses(self, decoded: Decoded, targets: Tensor) -> dict[str, Tensor]:
+    def count(self, targets: Targets) -> Counts:
+        """The valid pixels, what the mask loss counts, and the images."""
+        images = targets.labels.new_tensor(len(targets.labels))
+        own = count_pixels(targets, ignore_value=self.ignore_value) | {"images": images}
+        return own | dict(self.mask_loss.count(targets))
+
+    def losses(self, decoded: Decoded, targets: Targets) -> dict[str, Tensor]:
         """The terms of Eqs. 11 and 12, weighted.
 
         Args:
             decoded: see `decode`.
-            targets: (N, h, w) class ids or `ignore_value`.
+            targets: with labels (N, h, w).
         """
         losses = {"loss_sem_seg": pixel_cross_entropy(decoded.scores, targets, ignore_value=self.ignore_value)}
         losses |= self.mask_loss([MaskPrediction(decoded.supervised_masks)], targets)
         if decoded.diverse and self.diversity_weight:
-            terms = [diversity_loss(diverse) for diverse in decoded.diverse]
-            losses["loss_diversity"] = self.diversity_weight * sum(terms) / len(terms)
+            total = sum(diversity_loss(diverse) for diverse in decoded.diverse) / len(decoded.diverse)
+            losses["loss_diversity"] = self.diversity_weight * divide(total, targets.counts["images"])
         return losses
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -170,10 +183,6 @@ class ECENetHead(nn.Module):
         count = len(decoded.masks)
         stages = {f"mask {count - place}": mask for place, mask in enumerate(decoded.masks)}
         return {**stages, "sum of masks": decoded.summed_masks, "scores": decoded.scores}
-
-
-def _resize(x: Tensor, size: torch.Size) -> Tensor:
-    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def _check_lengths(in_features: Sequence[str], channels: Sequence[int], upscale_steps: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.point_conv import PointConv2d
+from ..layers.precision import at_least_single
 
 
 class SqueezeExcitation(nn.Module):
@@ -30,7 +31,7 @@ class SqueezeExcitation(nn.Module):
         """(N, channels, H, W) to the same, scaled."""
         factor = self.excite(self.squeeze(x.mean(dim=(2, 3))).relu())
         if self.sigmoid:
-            factor = factor.float().sigmoid()
+            factor = at_least_single(factor).sigmoid()
         return x * factor[:, :, None, None].to(x.dtype)
 
 
@@ -79,12 +80,13 @@ def feature_reconstructions(*, channels: Sequence[int], se_sigmoid: bool = True)
 
 
 def diversity_loss(diverse: Tensor) -> Tensor:
-    """How far the channels look at the same places, Eq. 3, averaged over images.
+    """How far the channels look at the same places, Eq. 3, summed over images.
 
-    With each channel a distribution over pixels, 0 where no two of them share a pixel, 1 - 1 / C where all are alike.
+    Each channel is made a distribution over pixels. An image has 0 where no two of them share a pixel, and 1 - 1 / C
+    where all are alike.
 
     Args:
         diverse: Y'' (N, C, H, W).
     """
-    shares = diverse.float().flatten(2).softmax(dim=2)
-    return 1 - shares.amax(dim=1).sum(dim=1).mean() / diverse.shape[1]
+    shares = at_least_single(diverse).flatten(2).softmax(dim=2)
+    return (1 - shares.amax(dim=1).sum(dim=1) / diverse.shape[1]).sum()

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -12,15 +12,22 @@ from detectron2.utils.env import seed_all_rng
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..contracts import CountsSteps
 from .precision import autocast
+
+# Float16 starts at a scale of 2**16 and halves it at every overflow. Who has overflowed as often as this, with a scale
+# that is all but zero, will not recover.
+_MOST_SKIPPED = 40
 
 
 class Trainer(SimpleTrainer):
-    """One step: batch in parts, forward in mixed precision, backward, clip, step.
+    """One step: count the labels, run the batch in parts forward and backward in mixed precision, clip, step.
 
-    The loss is checked on every rank before the weights change, so that a step that is not finite leaves them as they
-    were. Random numbers of a step (dropout, stochastic depth) depend on seed, rank and iteration alone, so that a
-    resumed run draws those of the unbroken one.
+    Losses and gradients are checked in all processes before any weight changes. Random numbers of a step (dropout,
+    stochastic depth) depend on seed, process and iteration alone, so that a resumed run draws the same ones.
+
+    Attributes:
+        skipped: float16 steps in a row, up to now, that left the weights alone because a gradient had overflowed.
     """
 
     def __init__(
@@ -36,18 +43,18 @@ class Trainer(SimpleTrainer):
     ) -> None:
         """
         Args:
-            model: returns a dict of scalar losses in training.
+            model: returns a dict of scalar losses in training. A model that keeps the contract `CountsSteps` divides
+                them by counts of the whole step; those of any other are averaged over the parts of a batch.
             data_loader: endless batches of this process.
             optimizer: of the model's parameters.
             amp_dtype: type of mixed precision; None is off. Float16 scales its losses.
-            accumulate: parts in which a batch runs one after the other; their gradients are averaged. Each part
-                normalises its losses by its own valid pixels.
+            accumulate: parts in which a batch runs one after the other, to save memory.
             clip_grad_norm: bound on the norm of all gradients together; None is off.
             seed: of the random numbers of the steps, 0 or more.
         """
         super().__init__(model, data_loader, optimizer)
         self.amp_dtype, self.accumulate, self.clip_grad_norm = amp_dtype, accumulate, clip_grad_norm
-        self.seed = seed
+        self.seed, self.skipped = seed, 0
         self.device = next(model.parameters()).device
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp_dtype == torch.float16)
 
@@ -60,18 +67,37 @@ class Trainer(SimpleTrainer):
         words = np.random.SeedSequence([self.seed, comm.get_rank(), self.iter]).generate_state(1)
         seed_all_rng(int(words[0]))
         self.optimizer.zero_grad(set_to_none=True)
+        losses = self._backward(batch)
+        self.grad_scaler.unscale_(self.optimizer)
+        if self._clip_and_check(losses, batch):
+            self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+        self._write_metrics(losses, data_time)
+
+    def _backward(self, batch: list[dict]) -> dict[str, Tensor]:
+        """Run all parts of a batch forward and backward; their losses, summed."""
         parts = self._split(batch)
+        run = self._run_by_counts(batch) if self._counts_steps else self._run_by_average(len(parts))
         sums: dict[str, Tensor] = {}
         for place, part in enumerate(parts):
             with self._sync(last=place == len(parts) - 1):
                 with autocast(self.device, self.amp_dtype):
-                    losses = {name: loss / len(parts) for name, loss in self.model(part).items()}
-                self._check_finite(losses, part)
+                    losses = run(part)
                 self.grad_scaler.scale(sum(losses.values())).backward()
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0) + loss.detach()
-        self._step()
-        self._write_metrics(sums, data_time)
+        return sums
+
+    @property
+    def _counts_steps(self) -> bool:
+        return isinstance(_unwrapped(self.model), CountsSteps)
+
+    def _run_by_counts(self, batch: list[dict]) -> Callable[[list[dict]], dict[str, Tensor]]:
+        counts = _unwrapped(self.model).count(batch)
+        return lambda part: self.model(part, counts)
+
+    def _run_by_average(self, parts: int) -> Callable[[list[dict]], dict[str, Tensor]]:
+        return lambda part: {name: loss / parts for name, loss in self.model(part).items()}
 
     def _split(self, batch: list[dict]) -> list[list[dict]]:
         if len(batch) % self.accumulate:
@@ -82,33 +108,58 @@ class Trainer(SimpleTrainer):
         return [batch[start : start + size] for start in range(0, len(batch), size)]
 
     def _sync(self, *, last: bool) -> contextlib.AbstractContextManager:
-        """Gradients go round once, with the last part."""
+        """Synchronise gradients between processes with the last part only, when they are complete."""
         wait = isinstance(self.model, DistributedDataParallel) and not last
         return self.model.no_sync() if wait else contextlib.nullcontext()
 
-    def _check_finite(self, losses: dict[str, Tensor], part: list[dict]) -> None:
-        if torch.isfinite(sum(loss.detach() for loss in losses.values())):
-            return
+    def _clip_and_check(self, losses: dict[str, Tensor], batch: list[dict]) -> bool:
+        """Clip the gradients; whether the step may be taken.
+
+        Raises:
+            FloatingPointError: in all processes, if the loss or a gradient is not finite in any of them. With float16 a
+                gradient that is not finite is its scale's fault, and an error only after many in a row.
+        """
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(parameter.grad for parameter in parameters)
+        if self.clip_grad_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.clip_grad_norm, norm)
+        total = sum(losses.values())
+        finite = torch.stack([torch.isfinite(total), torch.isfinite(norm)]).to(norm.dtype)
+        if comm.get_world_size() > 1:
+            # Gradients are alike in all processes and losses are not: all have to come to the same decision.
+            torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
+        loss_is_finite, gradient_is_finite, norm = torch.cat([finite, norm[None]]).tolist()  # the step's one wait
+        if self.clip_grad_norm is not None:
+            self.storage.put_scalar("grad_norm", norm)
+        if loss_is_finite and gradient_is_finite:
+            self.skipped = 0
+            return True
+        if loss_is_finite and self.grad_scaler.is_enabled() and self.skipped < _MOST_SKIPPED:
+            self.skipped += 1
+            self.storage.put_scalar("skipped_steps", self.skipped)
+            return False
+        raise FloatingPointError(self._not_finite(losses, batch, loss_is_finite=bool(loss_is_finite)))
+
+    def _not_finite(self, losses: dict[str, Tensor], batch: list[dict], *, loss_is_finite: bool) -> str:
         terms = ", ".join(f"{name}={loss.item():.4g}" for name, loss in losses.items())
-        files = ", ".join(str(record.get("file_name")) for record in part)
-        raise FloatingPointError(
-            f"the loss is not finite at iteration {self.iter}: {terms}; files of the batch: {files}. "
+        files = ", ".join(str(record.get("file_name")) for record in batch)
+        what = "a gradient" if loss_is_finite else "the loss"
+        again = f" ({self.skipped} steps before were skipped for that)" if self.skipped else ""
+        return (
+            f"{what} is not finite at iteration {self.iter}{again}: {terms}; files of the batch: {files}. "
             "The weights are those of the iteration before; a lower learning rate, warm-up, clipping "
             "(train.clip_grad_norm) or bfloat16 instead of float16 may help"
         )
 
-    def _step(self) -> None:
-        if self.clip_grad_norm is not None:
-            self.grad_scaler.unscale_(self.optimizer)
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
-            self.storage.put_scalar("grad_norm", norm.item())
-        self.grad_scaler.step(self.optimizer)
-        self.grad_scaler.update()
-
     def state_dict(self) -> dict:
-        return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
+        return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict(), "skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
+        self.skipped = state_dict["skipped"]
         if state_dict["grad_scaler"]:  # empty when the run went on without float16 until now
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -130,7 +130,7 @@ def _mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
 class TokenMetrics(DatasetEvaluator):
     """S and D of a model's regions over a data set: means over its images.
 
-    It reads `regions` and `region_cell` of the outputs, which a segmentor with `region_outputs` gives.
+    It reads `regions` and `region_cell` of the outputs, which a `RegionSegmentor` gives.
     """
 
     def __init__(self, *, masks: Callable[[Mapping], np.ndarray], distributed: bool = True) -> None:
@@ -156,7 +156,10 @@ class TokenMetrics(DatasetEvaluator):
         """
         for record, output in zip(inputs, outputs, strict=True):
             if "regions" not in output:
-                raise ValueError("the model's outputs have no regions; wanted model.region_outputs=true")
+                raise ValueError(
+                    "the model's outputs have no regions; wanted a model that gives them, such as "
+                    "model._target_=tokenseg.inspection.RegionSegmentor"
+                )
             regions, masks = output["regions"], self._masks(record)
             if not len(masks):
                 continue

@@ -1,29 +1,34 @@
 """A further head that learns beside the main one and is not there in inference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor, nn
+
+from ..contracts import Counts, Head, Targets
 
 
 class AuxiliaryHead(nn.Module):
     """A head as one of a segmentor's `extra_losses`."""
 
-    def __init__(self, *, head: nn.Module, weight: float, prefix: str = "aux_") -> None:
+    def __init__(self, *, head: Head, weight: float, prefix: str = "aux_") -> None:
         """
         Args:
-            head: of the head contract.
+            head: the head, in training.
             weight: of its losses.
             prefix: of the losses' names, before the head's, after `loss_`.
         """
         super().__init__()
         self.head, self.weight, self.prefix = head, weight, prefix
 
-    def forward(self, features: Mapping[str, Tensor], targets: Tensor, inputs: Sequence[dict]) -> dict[str, Tensor]:
+    def count(self, targets: Targets) -> Counts:
+        """What the head counts."""
+        return self.head.count(targets)
+
+    def forward(self, features: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         """
         Args:
             features: of the backbone.
-            targets: (N, h, w) class ids or the ignore label.
-            inputs: not looked at.
+            targets: what the head learns from.
 
         Returns:
             The head's losses, weighted.

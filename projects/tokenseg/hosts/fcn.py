@@ -9,16 +9,21 @@ from collections.abc import Sequence
 import torch
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..backbones.norm import convert_batch_norm
-from ..losses.pixel import pixel_cross_entropy
+from ..contracts import Counts, Targets
+from ..d2_compat import refuse_yacs
+from ..layers.resize import resize
+from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class FCNHead(nn.Module):
     """3x3 convolutions and a 1x1 classifier, with cross entropy."""
 
+    gives_probabilities = False
+
+    @refuse_yacs
     def __init__(
         self,
         *,
@@ -63,12 +68,12 @@ class FCNHead(nn.Module):
         nn.init.normal_(self.classify[-1].weight, std=0.01)
 
     def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
+        self, features: dict[str, Tensor], targets: Targets | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
             features: of the backbone; each of `in_features` is (N, C_i, H_i, W_i).
-            targets: in training, (N, h, w) class ids or `ignore_value`.
+            targets: in training, with labels (N, h, w).
 
         Returns:
             In training None and the loss `loss_sem_seg`; in inference logits (N, K, H_1, W_1) and no losses.
@@ -77,6 +82,10 @@ class FCNHead(nn.Module):
         if not self.training:
             return logits, {}
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+
+    def count(self, targets: Targets) -> Counts:
+        """The valid pixels."""
+        return count_pixels(targets, ignore_value=self.ignore_value)
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The map of each class, for pictures: title -> (N, K, H_1, W_1).
@@ -94,7 +103,7 @@ class FCNHead(nn.Module):
         """
         first, *others = (features[name] for name in self.in_features)
         size = first.shape[-2:]
-        others = [F.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in others]
+        others = [resize(x, size) for x in others]
         x = torch.cat([first, *others], dim=1)
         y = self.convs(x)
         if self.joint is not None:

@@ -8,13 +8,18 @@ from detectron2.modeling.backbone.resnet import BasicBlock
 from torch import Tensor, nn
 
 from ..backbones.norm import convert_batch_norm
-from ..losses.pixel import pixel_cross_entropy
+from ..contracts import Counts, Targets
+from ..d2_compat import refuse_yacs
+from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class PerPixelHead(nn.Module):
     """Layers that end in K channels, with cross entropy."""
 
+    gives_probabilities = False
+
+    @refuse_yacs
     def __init__(self, *, in_feature: str, layers: nn.Module, ignore_value: int = 255) -> None:
         """
         Args:
@@ -26,12 +31,12 @@ class PerPixelHead(nn.Module):
         self.in_feature, self.layers, self.ignore_value = in_feature, layers, ignore_value
 
     def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
+        self, features: dict[str, Tensor], targets: Targets | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
             features: of the backbone; `in_feature` is (N, C, H, W).
-            targets: in training, (N, h, w) class ids or `ignore_value`.
+            targets: in training, with labels (N, h, w).
 
         Returns:
             In training None and the loss `loss_sem_seg`; in inference the logits and no losses.
@@ -40,6 +45,10 @@ class PerPixelHead(nn.Module):
         if not self.training:
             return logits, {}
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+
+    def count(self, targets: Targets) -> Counts:
+        """The valid pixels."""
+        return count_pixels(targets, ignore_value=self.ignore_value)
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The maps of each class, for pictures: the logits, and of named layers in a row all before them that have as

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..layers.resize import resize
+
 
 class Model(Protocol):
     """What a policy asks of the segmentor."""
@@ -31,19 +33,12 @@ class Policy(Protocol):
         """
 
 
-def _resize(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, C, h, w) to (N, C, *size), bilinear."""
-    if scores.shape[-2:] == tuple(size):
-        return scores
-    return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
-
-
 class WholeImage:
     """Every image in one piece; the images of a batch run together."""
 
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         scores = model.segment(images)
-        return [_resize(score[None], size)[0] for score, size in zip(scores, output_sizes, strict=True)]
+        return [resize(score[None], size)[0] for score, size in zip(scores, output_sizes, strict=True)]
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
@@ -94,7 +89,7 @@ class SlidingWindow:
         for image, total, size in zip(images, sums, output_sizes, strict=True):
             total /= self._counts(total)
             kept = total[:, : image.shape[-2], : image.shape[-1]]
-            results.append(_resize(kept[None], size)[0])
+            results.append(resize(kept[None], size)[0])
         return results
 
     def _pad(self, image: Tensor) -> Tensor:
@@ -141,7 +136,7 @@ class MultiScale:
         total = None
         for scale in self.scales:
             size = tuple(max(1, round(side * scale)) for side in image.shape[-2:])
-            view = _resize(image[None], size)[0]
+            view = resize(image[None], size)[0]
             views = [view, view.flip(-1)] if self.flip else [view]
             scores = self.policy(model, views, [output_size] * len(views))
             for mirrored, score in enumerate(scores):

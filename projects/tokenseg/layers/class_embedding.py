@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .precision import at_least_single
+
 _GRIDS = (1, 2, 3, 6)
 
 
@@ -81,7 +83,7 @@ class GatedClassUpdater(nn.Module):
         """
         factor, value = self.project_new(new).chunk(2, dim=-1)
         fused = factor * self.project_old(old)  # F_u, Eq. 9
-        gate = self.gate_norm(self.gate(fused)).float().sigmoid()  # U, Eq. 10
+        gate = at_least_single(self.gate_norm(self.gate(fused))).sigmoid()  # U, Eq. 10
         updated = gate * self.value_norm(value) + old
         return F.relu(self.out_norm(self.out(updated)))
 

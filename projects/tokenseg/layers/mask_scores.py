@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .precision import at_least_single
+
 
 def class_scores(masks: Tensor, class_logits: Tensor, *, size: tuple[int, int]) -> Tensor:
     """Score of class c at a pixel: the sum over tokens of the token's probability of c times its mask there.
@@ -18,8 +20,8 @@ def class_scores(masks: Tensor, class_logits: Tensor, *, size: tuple[int, int]) 
     Returns:
         (N, K, H, W) in single precision.
     """
-    masks = F.interpolate(masks.float(), size=size, mode="bilinear", align_corners=False).sigmoid_()
-    probabilities = class_logits.float().softmax(dim=-1)[..., :-1]
+    masks = F.interpolate(at_least_single(masks), size=size, mode="bilinear", align_corners=False).sigmoid_()
+    probabilities = at_least_single(class_logits).softmax(dim=-1)[..., :-1]
     # autocast would round the scores to its own precision, where classes tie
     with torch.autocast(masks.device.type, enabled=False):
         return (probabilities.transpose(1, 2) @ masks.flatten(2)).unflatten(2, masks.shape[-2:])

@@ -1,7 +1,7 @@
-"""Hungarian matching of tokens to the classes of an image, as an assigner of `MaskLoss`.
+"""Hungarian matching of tokens to the masks of an image, as an assigner of `MaskLoss`.
 
 Papers: DETR, Carion et al. 2020, section 3.1; MaskFormer, Cheng et al. 2021, section 3.2. Letters: N images, Q tokens,
-K classes, P pixels.
+K classes, T masks of an image, P pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,63 +9,57 @@ from collections.abc import Mapping, Sequence
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..layers.precision import at_least_single
 from .mask import MaskPrediction, Pairs, check_terms, dice, focal_terms
+from .mask_targets import MaskTargets
 
 
 class HungarianAssigner:
-    """One token for every class of an image, so that the sum of their costs is least.
+    """One token for every mask of an image, so that the sum of their costs is least.
 
-    Costs are counted at the size of the masks by matrix products, for all images and predictions before the one
-    transfer to the CPU, where the matching is solved.
+    Costs are counted at the size of the predicted masks by matrix products, for all images and predictions before the
+    one transfer to the CPU, where the matching is solved.
     """
 
-    def __init__(self, *, weights: Mapping[str, float], ignore_value: int = 255) -> None:
+    def __init__(self, *, weights: Mapping[str, float]) -> None:
         """
         Args:
-            weights: of the costs `focal`, `dice` and `class`; one that is not named is not counted.
-            ignore_value: label of pixels that do not count.
+            weights: factors of the costs `focal`, `dice` and `class`; one that is not named is not counted.
 
         Raises:
             ValueError: no cost, or an unknown one.
         """
         check_terms(weights)
-        self.weights, self.ignore_value = dict(weights), ignore_value
+        self.weights = dict(weights)
 
     @torch.no_grad()
-    def __call__(self, predictions: Sequence[MaskPrediction], targets: Tensor, present: Tensor) -> list[Pairs]:
+    def __call__(self, predictions: Sequence[MaskPrediction], found: MaskTargets) -> list[Pairs]:
         """
         Args:
-            predictions: of every supervised stage.
-            targets: (N, H, W) class ids or `ignore_value`.
-            present: (N, K), of `present_classes`.
+            predictions: one for every supervised stage.
+            found: the masks to learn.
 
         Returns:
-            The pairs of every prediction; where an image has more classes than tokens, the costliest go without.
+            The pairs of every prediction; where an image has more masks than tokens, the costliest go without.
         """
-        costs = torch.stack([self.costs(prediction, targets, present.shape[1]) for prediction in predictions])
+        costs = torch.stack([self.costs(prediction, found) for prediction in predictions])
         # a cost that is not finite would end the matching without a word on the loss that it comes from
-        flat = torch.cat([costs.nan_to_num().flatten(), present.flatten()]).cpu()
-        found = flat[costs.numel() :].view(present.shape).bool()
-        return [_match(each, found, targets.device) for each in flat[: costs.numel()].view(costs.shape)]
+        costs = costs.nan_to_num().cpu()
+        return [match(each, found) for each in costs]
 
-    def costs(self, prediction: MaskPrediction, targets: Tensor, num_classes: int) -> Tensor:
-        """Cost of every token for every class.
+    def costs(self, prediction: MaskPrediction, found: MaskTargets) -> Tensor:
+        """Cost of every token for every mask of its image.
 
         Args:
             prediction: of one stage.
-            targets: (N, H, W) class ids or `ignore_value`, resized by nearest sampling to the masks.
-            num_classes: K.
+            found: the masks, which nearest sampling brings to the size of the predicted ones.
 
         Returns:
-            (N, Q, K).
+            (N, Q, most masks of an image); without meaning where an image has fewer.
         """
-        size = prediction.masks.shape[-2:]
-        labels = F.interpolate(targets[:, None].float(), size=size, mode="nearest")[:, 0].long().flatten(1)
-        valid = labels != self.ignore_value
-        masks = labels[:, None] == torch.arange(num_classes, device=labels.device)[:, None]
-        logits, cost = prediction.masks.flatten(2).float(), 0.0
+        masks, valid = (x.flatten(-2) for x in found.at_size(prediction.masks.shape[-2:]))
+        logits, cost = at_least_single(prediction.masks.flatten(2)), 0.0
         with torch.autocast(logits.device.type, enabled=False):
             if "focal" in self.weights:
                 cost = cost + self.weights["focal"] * focal_costs(logits, masks, valid)
@@ -74,8 +68,15 @@ class HungarianAssigner:
         if "class" in self.weights:
             if prediction.class_logits is None:
                 raise ValueError("weights name the cost class, and a prediction has no class_logits")
-            cost = cost - self.weights["class"] * prediction.class_logits.float().softmax(dim=-1)[..., :num_classes]
+            cost = cost + self.weights["class"] * class_costs(prediction.class_logits, found)
         return cost
+
+
+def class_costs(class_logits: Tensor, found: MaskTargets) -> Tensor:
+    """Minus the probability that each token (N, Q, K+1) gives to the class of each mask: (N, Q, most masks)."""
+    probabilities = at_least_single(class_logits).softmax(dim=-1)
+    classes = found.padded(found.classes, 0)[:, None].expand(-1, probabilities.shape[1], -1)
+    return -probabilities.gather(2, classes)
 
 
 def focal_costs(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -104,13 +105,19 @@ def dice_costs(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
     return dice(overlap, inside.sum(dim=-1)[..., :, None] + masks.sum(dim=-1)[..., None, :])
 
 
-def _match(costs: Tensor, present: Tensor, device: torch.device) -> Pairs:
-    """Pairs of least cost, out of (N, Q, K) costs and (N, K) present classes on the CPU."""
-    images, tokens, classes = [], [], []
-    for image, (cost, found) in enumerate(zip(costs, present, strict=True)):
-        own = found.nonzero()[:, 0]
-        rows, columns = linear_sum_assignment(cost[:, own].numpy())
+def match(costs: Tensor, found: MaskTargets) -> Pairs:
+    """The pairs of least cost.
+
+    Args:
+        costs: (N, Q, most masks of an image) on the CPU, all finite.
+        found: the masks; the pairs lie on their device.
+    """
+    images, tokens, masks, first = [], [], [], 0
+    for image, (cost, count) in enumerate(zip(costs, found.per_image, strict=True)):
+        rows, columns = linear_sum_assignment(cost[:, :count].numpy())
         images += [image] * len(rows)
         tokens += rows.tolist()
-        classes += own[columns].tolist()
-    return Pairs(*torch.tensor([images, tokens, classes], dtype=torch.long).to(device, non_blocking=True))
+        masks += (first + columns).tolist()
+        first += count
+    pairs = torch.tensor([images, tokens, masks], dtype=torch.long)
+    return Pairs(*pairs.to(found.classes.device, non_blocking=True))

@@ -1,11 +1,12 @@
 """Losses of methods whose tokens draw masks: focal and dice on masks, cross entropy on classes, who learns which mask.
 
-A token's mask is learnt only where a class is assigned to the token: token k stands for class k (`assign_by_class`), or
-tokens are matched to the classes of the image (`matching.HungarianAssigner`). The same loss on every prediction of a
-list is deep supervision. Masks of absent classes are never resized, which is most of them.
+A token's mask is learnt only where one of the image's masks is assigned to the token: token k stands for class k
+(`assign_by_class`), or tokens are matched to masks (`hungarian.HungarianAssigner`). The same loss on every prediction
+of a list is deep supervision. Masks of tokens without an assignment are never resized, which is most of them.
 
 Papers: focal loss, Lin et al. 2017, Eq. 5; dice loss, Milletari et al. 2016, smoothed by one pixel as in DETR. All of
-it runs in single precision under autocast. Letters: N images, Q tokens, K classes, M masks to learn, P pixels.
+it runs in single precision under autocast. Letters: N images, Q tokens, K classes, T masks to learn, M pairs of a token
+and a mask, P pixels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .pixel import mean_over_ranks
+from ..contracts import Counts, Targets
+from ..layers.precision import at_least_single
+from ..layers.resize import resize
+from .counts import divide
+from .mask_targets import MaskTargets, SemanticMasks
 
-# A normaliser of a batch without masks: the sums that it divides are zero.
-_TINY = 1e-6
 _TERMS = ("focal", "dice", "class")
 
 
@@ -30,14 +33,14 @@ class MaskPrediction(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """M masks to learn: token `tokens[m]` of image `images[m]` is to show class `classes[m]`; (M,) each."""
+    """M pairs: token `tokens[m]` of image `images[m]` is to show mask `masks[m]`; (M,) each."""
 
     images: Tensor
     tokens: Tensor
-    classes: Tensor
+    masks: Tensor  # places among the T masks of `MaskTargets`
 
 
-Assigner = Callable[[Sequence[MaskPrediction], Tensor, Tensor], list[Pairs]]
+Assigner = Callable[[Sequence[MaskPrediction], MaskTargets], list[Pairs]]
 
 
 class MaskLoss(nn.Module):
@@ -48,17 +51,20 @@ class MaskLoss(nn.Module):
         *,
         num_classes: int,
         weights: Mapping[str, float],
+        num_tokens: int | None = None,
         assign: Assigner | None = None,
+        find_masks: Callable[[Targets], MaskTargets] | None = None,
         no_object_weight: float = 0.1,
         ignore_value: int = 255,
     ) -> None:
         """
         Args:
             num_classes: K.
-            weights: of the terms `focal`, `dice` and `class`; a term that is not named is not computed.
-            assign: of predictions, label maps (N, H, W) and present classes (N, K) to the pairs of every prediction;
-                `assign_by_class` by default, or a `HungarianAssigner`.
-            no_object_weight: of a token without a class in the class term, where one with a class has 1.
+            weights: factors of the terms `focal`, `dice` and `class`; a term that is not named is not computed.
+            num_tokens: Q; as many as classes by default.
+            assign: finds the pairs of every prediction; `assign_by_class` by default, or a `HungarianAssigner`.
+            find_masks: makes the masks of a batch out of its targets; by default one for each class of an image.
+            no_object_weight: weight in the class term of a token without a mask, where one with a mask has 1.
             ignore_value: label of pixels that do not count.
 
         Raises:
@@ -67,49 +73,65 @@ class MaskLoss(nn.Module):
         super().__init__()
         check_terms(weights)
         self.num_classes, self.ignore_value = num_classes, ignore_value
+        self.num_tokens = num_classes if num_tokens is None else num_tokens
         self.weights, self.no_object_weight = dict(weights), no_object_weight
         self.assign = assign_by_class if assign is None else assign
+        self.find_masks = self._semantic_masks if find_masks is None else find_masks
 
-    def forward(self, predictions: Sequence[MaskPrediction], targets: Tensor) -> dict[str, Tensor]:
+    def _semantic_masks(self, targets: Targets) -> MaskTargets:
+        return SemanticMasks.of(targets, num_classes=self.num_classes, ignore_value=self.ignore_value)
+
+    def count(self, targets: Targets) -> Counts:
+        """`masks` that are learnt, and the sum of the tokens' weights in the class term, `tokens`."""
+        found = self.find_masks(targets)
+        learnt = torch.tensor([min(own, self.num_tokens) for own in found.per_image], device=found.valid.device)
+        tokens = (self.no_object_weight * (self.num_tokens - learnt) + learnt) * found.shown
+        return {"masks": learnt.sum(), "tokens": tokens.sum()}
+
+    def forward(self, predictions: Sequence[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
         """
         Args:
-            predictions: of every supervised stage.
-            targets: (N, H, W) class ids or `ignore_value`; masks are resized bilinearly to H x W.
+            predictions: one for every supervised stage.
+            targets: labels (N, H, W), to whose size masks are resized bilinearly, and the counts of `count`.
 
         Returns:
-            `loss_focal`, `loss_dice`, `loss_class`, weighted, each summed over the predictions. Normalised over the
-            masks and tokens of all ranks; zero, with gradients, where every pixel is ignored.
+            `loss_focal`, `loss_dice`, `loss_class`, weighted, each summed over the predictions and divided by the masks
+            or tokens of the step; zero, with gradients, where every pixel is ignored.
 
         Raises:
-            ValueError: no prediction, or a class term and a prediction without class logits.
+            ValueError: no prediction, one of another number of tokens than Q, or a class term and a prediction without
+                class logits.
         """
-        if not predictions:
-            raise ValueError("there is no prediction; wanted one or more")
-        present = present_classes(targets, num_classes=self.num_classes, ignore_value=self.ignore_value)
-        losses = {f"loss_{name}": targets.new_zeros((), dtype=torch.float32) for name in self.weights}
-        for prediction, pairs in zip(predictions, self.assign(predictions, targets, present), strict=True):
-            for name, value in self._terms(prediction, pairs, targets, present).items():
+        self._check(predictions)
+        found = self.find_masks(targets)
+        losses = {f"loss_{name}": targets.labels.new_zeros((), dtype=torch.float32) for name in self.weights}
+        for prediction, pairs in zip(predictions, self.assign(predictions, found), strict=True):
+            for name, value in self._terms(prediction, pairs, found, targets.counts).items():
                 losses[f"loss_{name}"] = losses[f"loss_{name}"] + self.weights[name] * value
         return losses
 
-    def _terms(self, prediction: MaskPrediction, pairs: Pairs, targets: Tensor, present: Tensor) -> dict[str, Tensor]:
+    def _check(self, predictions: Sequence[MaskPrediction]) -> None:
+        if not predictions:
+            raise ValueError("there is no prediction; wanted one or more")
+        wrong = {len(prediction.masks[0]) for prediction in predictions} - {self.num_tokens}
+        if wrong:
+            raise ValueError(f"a prediction has masks of {wrong.pop()} tokens; wanted num_tokens, {self.num_tokens}")
+        if "class" in self.weights and any(prediction.class_logits is None for prediction in predictions):
+            raise ValueError("weights name the term class, and a prediction has no class_logits")
+
+    def _terms(self, prediction: MaskPrediction, pairs: Pairs, found: MaskTargets, counts: Counts) -> dict[str, Tensor]:
         terms = {}
         if {"focal", "dice"} & self.weights.keys():
-            logits, masks, valid = masks_at_pixels(prediction.masks, pairs, targets, ignore_value=self.ignore_value)
-            count = mean_over_ranks(targets.new_full((), len(logits))).clamp(min=_TINY)
+            logits, masks, valid = masks_at_pixels(prediction.masks, pairs, found)
             if "focal" in self.weights:
-                terms["focal"] = focal_loss(logits, masks, valid, normaliser=count)
+                terms["focal"] = divide(focal_loss(logits, masks, valid), counts["masks"])
             if "dice" in self.weights:
-                terms["dice"] = dice_loss(logits, masks, valid, normaliser=count)
+                terms["dice"] = divide(dice_loss(logits, masks, valid), counts["masks"])
         if "class" in self.weights:
-            if prediction.class_logits is None:
-                raise ValueError("weights name the term class, and a prediction has no class_logits")
-            counts = present.any(dim=1)  # an image that is ignored altogether says nothing of what is absent either
             labels, weights = class_targets(
-                prediction.class_logits, pairs, counts=counts, no_object_weight=self.no_object_weight
+                prediction.class_logits, pairs, found, no_object_weight=self.no_object_weight
             )
-            normaliser = mean_over_ranks(weights.sum()).clamp(min=_TINY)
-            terms["class"] = class_loss(prediction.class_logits, labels, weights, normaliser=normaliser)
+            terms["class"] = divide(class_loss(prediction.class_logits, labels, weights), counts["tokens"])
         return terms
 
 
@@ -119,45 +141,30 @@ def check_terms(weights: Mapping[str, float]) -> None:
         raise ValueError(f"weights name the terms {list(weights)}; wanted some of {', '.join(_TERMS)}")
 
 
-def present_classes(targets: Tensor, *, num_classes: int, ignore_value: int) -> Tensor:
-    """Which classes the valid pixels of each image show: (N, K) of bool from (N, H, W) labels."""
-    labels = targets.flatten(1)
-    found = torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device)
-    # ignored pixels fall into a column of their own
-    return found.scatter_(1, labels.masked_fill(labels == ignore_value, num_classes), True)[:, :num_classes]
-
-
-def assign_by_class(predictions: Sequence[MaskPrediction], targets: Tensor, present: Tensor) -> list[Pairs]:
-    """Token k stands for class k: the pairs are the classes of the image, the same for every prediction.
+def assign_by_class(predictions: Sequence[MaskPrediction], found: MaskTargets) -> list[Pairs]:
+    """Token k stands for class k: each mask goes to the token of its class, the same for every prediction.
 
     Args:
         predictions: with Q = K tokens.
-        targets: not looked at.
-        present: (N, K), of `present_classes`.
+        found: with one mask for each class of an image at most.
     """
-    images, classes = present.nonzero(as_tuple=True)  # their number makes shapes: the one wait for the device
-    return [Pairs(images, classes, classes)] * len(predictions)
+    places = torch.arange(len(found.classes), device=found.classes.device)
+    return [Pairs(found.images, found.classes, places)] * len(predictions)
 
 
-def masks_at_pixels(
-    masks: Tensor, pairs: Pairs, targets: Tensor, *, ignore_value: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def masks_at_pixels(masks: Tensor, pairs: Pairs, found: MaskTargets) -> tuple[Tensor, Tensor, Tensor]:
     """The assigned tokens' masks at the size of the labels, and what they should be.
 
     Args:
         masks: (N, Q, h, w) before the sigmoid.
         pairs: which of them.
-        targets: (N, H, W) class ids or `ignore_value`.
-        ignore_value: label of pixels that do not count.
+        found: the masks to learn.
 
     Returns:
-        (M, P) each, P = H * W: logits, the class's mask (bool), and which pixels count (bool).
+        (M, P) each, P = H * W: logits, the wanted mask (bool), and which pixels count (bool).
     """
-    chosen = masks[pairs.images, pairs.tokens][:, None].float()
-    if chosen.shape[-2:] != targets.shape[-2:]:
-        chosen = F.interpolate(chosen, size=targets.shape[-2:], mode="bilinear", align_corners=False)
-    labels = targets.flatten(1)[pairs.images]
-    return chosen.flatten(1), labels == pairs.classes[:, None], labels != ignore_value
+    chosen = resize(at_least_single(masks[pairs.images, pairs.tokens][:, None]), found.valid.shape[-2:])
+    return chosen.flatten(1), found.masks(pairs.masks).flatten(1), found.valid[pairs.images].flatten(1)
 
 
 def focal_terms(logits: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> tuple[Tensor, Tensor]:
@@ -178,69 +185,65 @@ def dice(overlap: Tensor, areas: Tensor) -> Tensor:
     return 1 - (2 * overlap + 1) / (areas + 1)
 
 
-def focal_loss(
-    logits: Tensor, masks: Tensor, valid: Tensor, *, normaliser: Tensor | float, alpha: float = 0.25, gamma: float = 2.0
-) -> Tensor:
-    """Focal loss, averaged over the valid pixels of each mask, summed over masks, divided by the normaliser.
+def focal_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss, averaged over the valid pixels of each mask and summed over masks.
 
     Args:
         logits: (M, P) before the sigmoid.
         masks: (M, P) of bool, the wanted masks.
         valid: (M, P) of bool, pixels that count.
-        normaliser: what the sum over masks is divided by; more than 0.
         alpha: as in `focal_terms`.
         gamma: as in `focal_terms`.
     """
-    logits = logits.float()
+    logits = at_least_single(logits)
     toward_truth = torch.where(masks, logits, -logits)
     weights = torch.where(masks, alpha, 1 - alpha) * valid / valid.sum(dim=1, keepdim=True).clamp(min=1)
     # `focal_terms` of what is wanted alone, in half the memory
     pixels = torch.sigmoid(-toward_truth).pow(gamma) * F.softplus(-toward_truth)
-    return (pixels * weights).sum() / normaliser
+    return (pixels * weights).sum()
 
 
-def dice_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, normaliser: Tensor | float) -> Tensor:
-    """`dice` of each mask, summed over masks, divided by the normaliser.
+def dice_loss(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
+    """`dice` of each mask, summed over masks.
 
     Args:
         logits: (M, P) before the sigmoid.
         masks: (M, P) of bool, the wanted masks, False where a pixel does not count.
         valid: (M, P) of bool, pixels that count.
-        normaliser: what the sum over masks is divided by; more than 0.
     """
-    inside = logits.float().sigmoid() * valid
+    inside = at_least_single(logits).sigmoid() * valid
     overlap = (inside * masks).sum(dim=1)
-    return dice(overlap, inside.sum(dim=1) + masks.sum(dim=1)).sum() / normaliser
+    return dice(overlap, inside.sum(dim=1) + masks.sum(dim=1)).sum()
 
 
 def class_targets(
-    class_logits: Tensor, pairs: Pairs, *, counts: Tensor, no_object_weight: float
+    class_logits: Tensor, pairs: Pairs, found: MaskTargets, *, no_object_weight: float
 ) -> tuple[Tensor, Tensor]:
     """Class and weight of every token.
 
     Args:
         class_logits: (N, Q, K+1).
-        pairs: tokens that have a class; all others are 'no object', K.
-        counts: (N,) of bool, images whose tokens count.
-        no_object_weight: of tokens without a class, where the others have 1.
+        pairs: tokens that have a mask, and so its class; all others are 'no object', K.
+        found: the masks; tokens of images that are ignored altogether have no weight.
+        no_object_weight: weight of tokens without a mask, where the others have 1.
 
     Returns:
         Labels and weights, (N, Q) each.
     """
     num_images, num_tokens, last = class_logits.shape
     labels = torch.full((num_images, num_tokens), last - 1, device=class_logits.device)
-    labels[pairs.images, pairs.tokens] = pairs.classes
-    return labels, torch.where(labels == last - 1, no_object_weight, 1.0) * counts[:, None]
+    labels[pairs.images, pairs.tokens] = found.classes[pairs.masks]
+    return labels, torch.where(labels == last - 1, no_object_weight, 1.0) * found.shown[:, None]
 
 
-def class_loss(class_logits: Tensor, labels: Tensor, weights: Tensor, *, normaliser: Tensor | float) -> Tensor:
-    """Weighted cross entropy, summed over tokens, divided by the normaliser.
+def class_loss(class_logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Weighted cross entropy, summed over tokens.
 
     Args:
         class_logits: (N, Q, K+1).
         labels: (N, Q) of 0..K.
         weights: (N, Q).
-        normaliser: what the sum is divided by, such as the sum of weights; more than 0.
     """
-    each = F.cross_entropy(class_logits.float().flatten(0, 1), labels.flatten(), reduction="none")
-    return (each * weights.flatten()).sum() / normaliser
+    logits = at_least_single(class_logits).flatten(0, 1)
+    each = F.cross_entropy(logits, labels.flatten(), reduction="none")
+    return (each * weights.flatten()).sum()

@@ -8,7 +8,7 @@ last.
 """
 
 import copy
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
@@ -16,9 +16,12 @@ from timm.layers import use_fused_attn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..contracts import Counts, Targets
+from ..d2_compat import refuse_yacs
 from ..layers.mask_scores import class_scores
+from ..layers.resize import resize
 from ..losses.mask import MaskPrediction
-from ..losses.pixel import pixel_cross_entropy
+from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 
 class Attention(nn.Module):
@@ -129,14 +132,27 @@ class CombinedCrossEntropy(nn.Module):
         super().__init__()
         self.ignore_value = ignore_value
 
-    def forward(self, predictions: list[MaskPrediction], targets: Tensor) -> dict[str, Tensor]:
-        """Predictions and labels (N, H, W) to the loss `loss_sem_seg`."""
+    def count(self, targets: Targets) -> Counts:
+        """The valid pixels."""
+        return count_pixels(targets, ignore_value=self.ignore_value)
+
+    def forward(self, predictions: list[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
+        """Predictions and targets with labels (N, H, W) to the loss `loss_sem_seg`."""
         masks, class_logits = predictions[-1]
-        scores = class_scores(masks, class_logits, size=targets.shape[-2:])
+        scores = class_scores(masks, class_logits, size=targets.labels.shape[-2:])
         return {"loss_sem_seg": pixel_cross_entropy(scores, targets, ignore_value=self.ignore_value)}
 
 
-Criterion = Callable[[list[MaskPrediction], Tensor], dict[str, Tensor]]
+class Criterion(Protocol):
+    """The losses of the levels' predictions: a `MaskLoss`, or `CombinedCrossEntropy`."""
+
+    ignore_value: int
+
+    def count(self, targets: Targets) -> Counts:
+        """As a head's."""
+
+    def __call__(self, predictions: list[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
+        """Scalar losses by name."""
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -145,6 +161,7 @@ class SegViTHead(nn.Module):
 
     gives_probabilities = True
 
+    @refuse_yacs
     def __init__(
         self,
         *,
@@ -168,8 +185,7 @@ class SegViTHead(nn.Module):
             num_classes: K, one token each.
             width: D.
             num_heads: of the attentions.
-            criterion: of the levels' predictions and label maps (N, h, w) to the losses, a `MaskLoss` or
-                `CombinedCrossEntropy`; says in `ignore_value` which label counts nowhere.
+            criterion: computes the losses of the levels' predictions; `MaskLoss` or `CombinedCrossEntropy`.
             size_feature: name of a feature map, which tells the size of the input.
             stride: of that map, in pixels.
             num_layers: of a level; the last one's mask is the level's.
@@ -196,12 +212,12 @@ class SegViTHead(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
+        self, features: dict[str, Tensor], targets: Targets | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
             features: of the backbone, (N, C_i, H_i, W_i) each.
-            targets: in training, (N, h, w) class ids or `ignore_value`, at any size.
+            targets: in training, with labels (N, h, w) of any size.
 
         Returns:
             In training None and the criterion's losses, Eq. 4 over all levels; in inference the last level's scores
@@ -212,6 +228,10 @@ class SegViTHead(nn.Module):
             return None, self.criterion(predictions, targets)
         height, width = features[self.size_feature].shape[-2:]
         return class_scores(*predictions[-1], size=(height * self.stride, width * self.stride)), {}
+
+    def count(self, targets: Targets) -> Counts:
+        """What the criterion counts."""
+        return self.criterion.count(targets)
 
     def decode(self, features: dict[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """What the tokens say after every level.
@@ -234,7 +254,7 @@ class SegViTHead(nn.Module):
             own = own.unflatten(2, base.shape[1:3])
             if self.updaters:
                 tokens = self.updaters[place](own, tokens)
-            resized = own if own.shape[2:] == size else F.interpolate(own, size, mode="bilinear", align_corners=False)
+            resized = resize(own, size)
             total = resized + total if self.sum_masks else resized
             states.append((own, total, self.classify(tokens)))
         return states

@@ -6,6 +6,7 @@ Paper: Chen et al.: Graph-Based Global Reasoning Networks (CVPR 2019), section 3
 from torch import Tensor, nn
 
 from ..backbones.norm import convert_batch_norm
+from ..layers.precision import at_least_single
 from .reasoning import GraphConvolution
 
 
@@ -42,11 +43,12 @@ class GloRe(nn.Module):
         """
         projection = self.project(x)
         flat = projection.flatten(2)
-        nodes = flat @ self.reduce(x).flatten(2).transpose(1, 2) / flat.shape[-1]
+        # scaled first: in float16 the sum over so many positions would overflow
+        nodes = (flat / flat.shape[-1]) @ self.reduce(x).flatten(2).transpose(1, 2)
         returned = self.reason(nodes).transpose(1, 2) @ flat
         return x + self.back(returned.view(len(x), -1, *x.shape[-2:])), projection
 
     @staticmethod
     def region_weights(regions: Tensor) -> Tensor:
         """How much each cell counts for each node, from what `forward` returns: sizes, (N, K, H, W)."""
-        return regions.float().abs()
+        return at_least_single(regions).abs()

@@ -51,15 +51,6 @@ class ReasoningBackbone(Backbone):
     def padding_constraints(self) -> dict[str, int]:
         return getattr(self.backbone, "padding_constraints", {})
 
-    @property
-    def pretrained(self) -> bool:
-        """Whether the backbone has weights to begin from."""
-        return getattr(self.backbone, "pretrained", False)
-
-    def load_pretrained(self) -> None:
-        """Take over the backbone's pretrained weights."""
-        self.backbone.load_pretrained()
-
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:

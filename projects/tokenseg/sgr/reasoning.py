@@ -14,6 +14,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.precision import at_least_single
 from .positions import PositionConv, cell_centres, sine_code
 
 # A region without mass has no mean and no centroid.
@@ -90,7 +91,7 @@ class SemanticReasoning(nn.Module):
         Returns:
             The features enhanced (N, C, H, W), and the regions before the sigmoid (N, K, H, W), in single precision.
         """
-        regions = self.concepts(x).float()
+        regions = at_least_single(self.concepts(x))
         weights = self.region_weights(regions)  # P, Eq. 2
         tokens = self.reason(self.tokens(x, weights))
         returned = tokens.transpose(1, 2) @ weights.flatten(2).to(tokens.dtype)
@@ -99,7 +100,7 @@ class SemanticReasoning(nn.Module):
     @staticmethod
     def region_weights(regions: Tensor) -> Tensor:
         """How much each cell belongs to each region, 0 to 1, from what `forward` returns: (N, K, H, W)."""
-        return regions.float().sigmoid()
+        return at_least_single(regions).sigmoid()
 
     def tokens(self, x: Tensor, weights: Tensor) -> Tensor:
         """The latent tokens before they reason (Eqs. 3 and 4).

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..contracts import Counts, Targets
+from ..layers.precision import at_least_single
+from ..layers.resize import resize
+from ..losses.counts import divide
 from ..losses.mask import dice, focal_terms
-from ..losses.pixel import mean_over_ranks
 from .matching import match, matching_costs
 
 # Under the smallest of a region's odds that matter; above what single precision takes for 0.
@@ -58,14 +61,23 @@ class RegionLoss(nn.Module):
         self.regions, self.num_active, self.stride, self.union = regions, num_active, stride, union
         self.weight, self.dice_weight, self.cosine_weight, self.prefix = weight, dice_weight, cosine_weight, prefix
 
-    def forward(
-        self, features: Mapping[str, Tensor], targets: Tensor, inputs: Sequence[Mapping[str, Tensor]]
-    ) -> dict[str, Tensor]:
+    def count(self, targets: Targets) -> Counts:
+        """`components`, and `images` that have any.
+
+        Raises:
+            ValueError: inputs without components.
+        """
+        _check_presence(targets.inputs)
+        numbers = [len(x["components"]) - 1 for x in targets.inputs]
+        both = targets.labels.new_tensor([sum(numbers), sum(number > 0 for number in numbers)])
+        return {"components": both[0], "images": both[1]}
+
+    def forward(self, features: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         """
         Args:
             features: `regions` of them is (N, K, h, w), before the sigmoid.
-            targets: (N, H, W) labels, of which the size counts, that of the padded batch.
-            inputs: of the images, each with `components` as `ConnectedComponents` makes them of its labels.
+            targets: labels (N, H, W), of which only the size counts, that of the padded batch; and inputs, each with
+                `components` as `ConnectedComponents` makes them of its labels.
 
         Returns:
             `loss_region_focal`, `loss_region_dice`, `loss_region_cosine`, weighted; zero, with gradients, where no
@@ -75,31 +87,26 @@ class RegionLoss(nn.Module):
             ValueError: inputs without components, with components of another stride, or with more of them than L - 1;
                 or fewer regions than L.
         """
-        logits = features[self.regions]
-        self._check(logits, inputs, targets.shape[-2:])
+        logits, batch_size = features[self.regions], targets.labels.shape[-2:]
+        self._check(logits, targets.inputs, batch_size)
         with torch.autocast(logits.device.type, enabled=False):
-            logits = logits.float()
-            counts = [len(x["components"]) - 1 for x in inputs]
-            size = [-(-side // self.stride) for side in targets.shape[-2:]]
-            valid, components = _stack(inputs, max(counts), size, logits.device)
-            if logits.shape[-2:] != valid.shape[-2:]:
-                logits = F.interpolate(logits, size=valid.shape[-2:], mode="bilinear", align_corners=False)
-            logits, valid, components = logits.flatten(2), valid.flatten(1), components.flatten(2)
-            active, owners = self._match(logits, components, valid, counts)
+            numbers = [len(x["components"]) - 1 for x in targets.inputs]
+            size = [-(-side // self.stride) for side in batch_size]
+            logits = resize(at_least_single(logits), size).flatten(2)
+            valid, components = _stack(targets.inputs, max(numbers), size, logits)
+            valid, components = valid.flatten(1), components.flatten(2)
+            active, owners = self._match(logits, components, valid, numbers)
             chosen = logits.gather(1, active[..., None].expand(-1, -1, logits.shape[-1]))
             # (N, M, L): which region belongs to which component; owners of -1 belong to none
             belongs = owners[:, None] == torch.arange(components.shape[1], device=owners.device)[:, None]
-            terms = self._union_terms(chosen, belongs.float(), components, valid, sum(counts))
+            terms = self._union_terms(chosen, belongs.to(logits.dtype), components, valid, targets.counts["components"])
             if self.cosine_weight:
-                terms["cosine"] = self.cosine_weight * _likeness(chosen, owners, valid)
+                likeness = divide(_likeness(chosen, owners, valid), targets.counts["images"])
+                terms["cosine"] = self.cosine_weight * likeness
         return {f"loss_{self.prefix}{name}": self.weight * value for name, value in terms.items()}
 
     def _check(self, logits: Tensor, inputs: Sequence[Mapping[str, Tensor]], batch_size: torch.Size) -> None:
-        if any("components" not in x for x in inputs):
-            raise ValueError(
-                "the regions' loss wants `components` with every image; give the training mapper "
-                "label_targets.components, or leave the loss out"
-            )
+        _check_presence(inputs)
         for x in inputs:
             label, cells = tuple(x["sem_seg"].shape if "sem_seg" in x else batch_size), tuple(x["components"].shape[1:])
             wanted = tuple(-(-side // self.stride) for side in label)
@@ -128,20 +135,19 @@ class RegionLoss(nn.Module):
         return both[0], both[1]
 
     def _union_terms(
-        self, chosen: Tensor, belongs: Tensor, components: Tensor, valid: Tensor, count: int
+        self, chosen: Tensor, belongs: Tensor, components: Tensor, valid: Tensor, count: Tensor
     ) -> dict[str, Tensor]:
-        """Focal and dice, summed over components, divided by their number.
+        """Focal and dice, summed over components, divided by their number in the step.
 
         Args:
             chosen: (N, L, P) before the sigmoid.
             belongs: (N, M, L), 1 where a region belongs to a component.
             components: (N, M, P).
             valid: (N, P).
-            count: components of the batch, all others are padding.
+            count: components of the step.
         """
         union = union_logits(chosen, belongs, self.union)
-        exists = belongs.any(dim=2).float()
-        normaliser = mean_over_ranks(chosen.new_full((), count)).clamp(min=1e-6)
+        exists = belongs.any(dim=2)  # what no region belongs to is padding
         valid = valid[:, None]
         inside, outside = focal_terms(union)
         focal = (components * inside + (valid - components) * outside).sum(dim=2) / valid.sum(dim=2).clamp(min=1e-6)
@@ -149,9 +155,17 @@ class RegionLoss(nn.Module):
         overlap, mass = (probabilities * components).sum(dim=2), (probabilities * valid).sum(dim=2)
         each = dice(overlap, mass + components.sum(dim=2))
         return {
-            "focal": (focal * exists).sum() / normaliser,
-            "dice": self.dice_weight * (each * exists).sum() / normaliser,
+            "focal": divide((focal * exists).sum(), count),
+            "dice": self.dice_weight * divide((each * exists).sum(), count),
         }
+
+
+def _check_presence(inputs: Sequence[Mapping[str, Tensor]]) -> None:
+    if any("components" not in x for x in inputs):
+        raise ValueError(
+            "the regions' loss wants `components` with every image; give the training mapper "
+            "label_targets.components, or leave the loss out"
+        )
 
 
 def union_logits(regions: Tensor, belongs: Tensor, union: str = "noisy_or") -> Tensor:
@@ -173,18 +187,22 @@ def union_logits(regions: Tensor, belongs: Tensor, union: str = "noisy_or") -> T
 
 
 def _stack(
-    inputs: Sequence[Mapping[str, Tensor]], most: int, size: Sequence[int], device: torch.device
+    inputs: Sequence[Mapping[str, Tensor]], most: int, size: Sequence[int], like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Valid shares (N, h, w) and components (N, M, h, w), padded with zeros to a size."""
-    maps = [x["components"].to(device, non_blocking=True) for x in inputs]
-    batch = torch.zeros(len(maps), 1 + max(most, 1), *size, device=device)
+    """Valid shares (N, h, w) and components (N, M, h, w), padded with zeros to a size, of device and type as `like`."""
+    maps = [x["components"].to(like, non_blocking=True) for x in inputs]
+    batch = like.new_zeros(len(maps), 1 + max(most, 1), *size)
     for one, x in zip(batch, maps, strict=True):
         one[: len(x), : x.shape[1], : x.shape[2]] = x
     return batch[:, 0], batch[:, 1:]
 
 
 def _likeness(chosen: Tensor, owners: Tensor, valid: Tensor) -> Tensor:
-    """Mean cosine similarity of all pairs of regions of one component, over the pairs of the batch.
+    """Mean cosine similarity of an image's pairs of regions of one component, summed over images.
+
+    Every image with components has such a pair, since more regions are active than there are components. The mean of
+    each image, unlike one over all pairs of a batch, whose number depends on predictions, is the same however a batch
+    is cut into parts.
 
     Args:
         chosen: (N, L, P) before the sigmoid.
@@ -193,5 +211,5 @@ def _likeness(chosen: Tensor, owners: Tensor, valid: Tensor) -> Tensor:
     """
     maps = F.normalize(chosen.sigmoid() * valid[:, None], dim=2, eps=1e-6)
     pairs = (owners[:, :, None] == owners[:, None]) & (owners[:, :, None] >= 0)
-    pairs = pairs.float().triu(diagonal=1)
-    return ((maps @ maps.mT) * pairs).sum() / mean_over_ranks(pairs.sum()).clamp(min=1e-6)
+    pairs = pairs.to(maps.dtype).triu(diagonal=1)
+    return divide(((maps @ maps.mT) * pairs).sum(dim=(1, 2)), pairs.sum(dim=(1, 2))).sum()

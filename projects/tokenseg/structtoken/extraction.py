@@ -26,7 +26,8 @@ def slice_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     size = query.shape[-2:]
     query, key, value = (x.permute(0, 2, 3, 1).flatten(1, 2) for x in (query, key, value))  # (N, HW, slices)
-    weights = (query.mT @ key * query.shape[1] ** -0.5).softmax(dim=-1)  # (N, A, B)
+    # scaled first: in float16 the product of so many positions would overflow
+    weights = ((query * query.shape[1] ** -0.5).mT @ key).softmax(dim=-1)  # (N, A, B)
     return (value @ weights.mT).unflatten(1, size).permute(0, 3, 1, 2)
 
 

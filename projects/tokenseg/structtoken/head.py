@@ -11,14 +11,19 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..contracts import Counts, Targets
+from ..d2_compat import refuse_yacs
 from ..layers.point_conv import PointConv2d
-from ..losses.pixel import pixel_cross_entropy
+from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class StructTokenHead(nn.Module):
     """1x1 projection, blocks that let the tokens draw structure from the features, and a last refinement."""
 
+    gives_probabilities = False
+
+    @refuse_yacs
     def __init__(
         self,
         *,
@@ -58,12 +63,12 @@ class StructTokenHead(nn.Module):
         self.apply(_init_weights)
 
     def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
+        self, features: dict[str, Tensor], targets: Targets | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
             features: of the backbone; `in_feature` is (N, C, H, W).
-            targets: in training, (N, h, w) class ids or `ignore_value`, at any size.
+            targets: in training, with labels (N, h, w) of any size.
 
         Returns:
             In training None and the loss `loss_sem_seg`; in inference logits (N, K, H, W) and no losses.
@@ -72,6 +77,10 @@ class StructTokenHead(nn.Module):
         if not self.training:
             return logits, {}
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+
+    def count(self, targets: Targets) -> Counts:
+        """The valid pixels."""
+        return count_pixels(targets, ignore_value=self.ignore_value)
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the tokens look like, stage by stage (Fig. 4): title -> (N, K, H, W).

@@ -1,0 +1,49 @@
+"""DeepLab's multi-grid (Chen et al. 2017, arXiv 1706.05587): a dilation for each block of a ResNet's last stage."""
+
+from collections.abc import Sequence
+
+from timm.models.resnet import Bottleneck, ResNet
+from torch import nn
+
+
+def dilate_last_stage(model: nn.Module, dilations: Sequence[int]) -> None:
+    """Give the 3x3 convolution of each block in the last stage of a timm ResNet its own dilation.
+
+    Strides stay where timm has them: in the 3x3 convolution and the 1x1 shortcut of the first block, if the stage
+    strides at all.
+
+    Args:
+        model: A timm ResNet of bottleneck blocks, changed in place. Names and values of its weights stay.
+        dilations: One for each block of the last stage, at least 1.
+
+    Raises:
+        ValueError: The model is no such ResNet, or the dilations do not fit it.
+    """
+    blocks = list(model.layer4) if isinstance(model, ResNet) else []
+    if not blocks or not all(type(block) is Bottleneck and type(block.conv2) is nn.Conv2d for block in blocks):
+        raise ValueError(f"multi_grid is given for a {type(model).__name__}; wanted a ResNet of bottleneck blocks")
+    if len(dilations) != len(blocks) or min(dilations) < 1:
+        raise ValueError(
+            f"multi_grid gives res5 the dilations {list(dilations)}; wanted one of at least 1 for each of its "
+            f"{len(blocks)} blocks"
+        )
+    for block, dilation in zip(blocks, dilations, strict=True):
+        block.conv2 = _dilated(block.conv2, dilation)
+
+
+def _dilated(conv: nn.Conv2d, dilation: int) -> nn.Conv2d:
+    """The convolution with the same weight and stride, and another dilation."""
+    # on `meta`, so that weights which are replaced at once cost neither time nor random numbers
+    dilated = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        padding=dilation,
+        dilation=dilation,
+        groups=conv.groups,
+        bias=False,
+        device="meta",
+    )
+    dilated.weight = conv.weight
+    return dilated

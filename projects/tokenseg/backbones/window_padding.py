@@ -1,0 +1,113 @@
+"""Shifted windows of Swin with the padding before the shift, as in Swin's official code; timm pads after the shift.
+
+A map whose sides are not multiples of the window is padded with zeros at the bottom and on the right. A shifted block
+also rolls the map by half a window, which moves the first rows and columns to the end; a mask keeps them from attending
+to their new neighbours. timm rolls the map before it pads, so the zeros end up behind the rows and columns that were
+moved. Its mask still expects those at the very end, so it separates the wrong ones: top and bottom, left and right
+edges of the image attend to each other, unless the padding happens to be as wide as the shift.
+"""
+
+from typing import Literal, get_args
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, window_partition, window_reverse
+from timm.models.swin_transformer_v2 import SwinTransformerV2, SwinTransformerV2Block
+from torch import Tensor, nn
+
+WindowPadding = Literal["before_shift", "after_shift"]
+
+_PARTS = {"norm1", "attn", "drop_path1", "norm2", "mlp", "drop_path2"}
+# What Swin's official code adds to the logits of two cells that must not attend to each other.
+_APART = -100.0
+
+
+def arrange_window_padding(model: nn.Module, padding: WindowPadding | None) -> None:
+    """Make the shifted blocks of timm's Swin or Swin V2 pad before or after they shift.
+
+    Args:
+        model: The timm model, changed in place. Names and values of its weights stay.
+        padding: The order wanted. None means `before_shift` for a Swin or Swin V2 and nothing for any other model.
+
+    Raises:
+        ValueError: The order is unknown, or one is given for another model.
+        RuntimeError: The blocks of the installed timm have other parts than those that this module knows.
+    """
+    if padding is not None and padding not in get_args(WindowPadding):
+        raise ValueError(f"window_padding is {padding!r}; wanted one of {', '.join(get_args(WindowPadding))}, or None")
+    windowed = isinstance(model, SwinTransformer | SwinTransformerV2)
+    if padding is not None and not windowed:
+        raise ValueError(
+            f"window_padding is '{padding}', but {type(model).__name__} has no shifted windows; wanted a Swin or a "
+            "Swin V2, or window_padding=None"
+        )
+    if not windowed or padding == "after_shift":
+        return
+    for stage in model.layers:
+        for place, block in enumerate(stage.blocks):
+            # without a shift both orders are the same, so timm's own block stays
+            if any(block.shift_size):
+                stage.blocks[place] = PadBeforeShift(block)
+
+
+class PadBeforeShift(nn.Module):
+    """A shifted block of Swin (Liu et al. 2021, section 3.2) or Swin V2 that pads its map before it shifts it."""
+
+    def __init__(self, block: SwinTransformerBlock | SwinTransformerV2Block) -> None:
+        """
+        Args:
+            block: The block of timm whose layers, with their weights, this one takes over.
+
+        Raises:
+            RuntimeError: The block is of another kind, has other layers than expected, or weights outside of them.
+        """
+        super().__init__()
+        found = {name for name, _ in block.named_children()}
+        own = [name for name, _ in block.named_parameters(recurse=False)]
+        if not isinstance(block, SwinTransformerBlock | SwinTransformerV2Block) or found != _PARTS or own:
+            parts = ", ".join(sorted(found) + own) or "nothing"
+            raise RuntimeError(
+                f"{type(block).__name__} of timm {timm.__version__} consists of {parts}; wanted a block of Swin with "
+                f"{', '.join(sorted(_PARTS))}: with this timm only window_padding='after_shift' is possible"
+            )
+        self.norm1, self.attn, self.drop_path1 = block.norm1, block.attn, block.drop_path1
+        self.norm2, self.mlp, self.drop_path2 = block.norm2, block.mlp, block.drop_path2
+        self.window_size, self.shift_size = block.window_size, block.shift_size
+        # Swin V2 normalises the output of each branch, Swin its input
+        self.norm_last = isinstance(block, SwinTransformerV2Block)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """
+        Args:
+            x: Features, (N, H, W, C), of any height and width.
+
+        Returns:
+            Features of the same shape.
+        """
+        if self.norm_last:
+            x = x + self.drop_path1(self.norm1(self._attend(x)))
+            return x + self.drop_path2(self.norm2(self.mlp(x)))
+        x = x + self.drop_path1(self._attend(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        """Attention within shifted windows, (N, H, W, C) to the same."""
+        height, width = x.shape[1:3]
+        x = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
+        padded = x.shape[1:3]
+        x = x.roll((-self.shift_size[0], -self.shift_size[1]), dims=(1, 2))
+        windows = window_partition(x, self.window_size).flatten(1, 2)
+        windows = self.attn(windows, mask=self._seam_mask(x))
+        x = window_reverse(windows.unflatten(1, self.window_size), self.window_size, *padded)
+        return x.roll(self.shift_size, dims=(1, 2))[:, :height, :width]
+
+    def _seam_mask(self, x: Tensor) -> Tensor:
+        """Offsets of the logits in the windows of a shifted map, (windows of one image, cells, cells)."""
+        height, width = x.shape[1:3]
+        rows = torch.arange(height, device=x.device) >= height - self.shift_size[0]
+        columns = torch.arange(width, device=x.device) >= width - self.shift_size[1]
+        moved = (2 * rows[:, None] + columns)[None, :, :, None]
+        sides = window_partition(moved, self.window_size).flatten(1)
+        apart = sides[:, :, None] != sides[:, None, :]
+        return x.new_zeros(apart.shape).masked_fill_(apart, _APART)
