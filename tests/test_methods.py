@@ -48,10 +48,18 @@ SEGVIT_STAGES = [
     "model.sem_seg_head.bases.num_groups=4",
 ]
 SHRUNK = [*SEGVIT_LEVELS, "model.backbone.downsample.block=2"]
-RESNET = ["pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}"]
+RESNET = [
+    "pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}",
+    "model.extra_losses.auxiliary.head.width=16",
+]
+FCN = ["model.sem_seg_head.width=128"]
 PLAIN_RESNET = [*RESNET, "model.backbone.timm_args={channels: [8, 16, 32, 64]}"]
 REASONING_RESNET = [*RESNET, "model.backbone.backbone.timm_args={channels: [8, 16, 32, 64]}"]
-SGR = [*REASONING_RESNET, "sgr={num_concepts: 12, num_active: 8}"]
+SGR = [
+    *REASONING_RESNET,
+    "sgr={num_concepts: 12, num_active: 8}",
+    "model.backbone.components.res5.width=32",
+]
 METHODS = {
     "structtoken_cse": ("structtoken/structtoken_cse_vit_t_ade20k_512_160k", VIT),
     "structtoken_sse": ("structtoken/structtoken_sse_vit_t_ade20k_512_160k", VIT),
@@ -72,10 +80,13 @@ METHODS = {
     "segvit_swin": ("segvit/segvit_swin_t_ade20k_512_160k", SEGVIT_STAGES),
     "segvit_naive_shrunk": ("segvit/segvit_naive_shrunk_vit_b_ade20k_512_160k", SHRUNK),
     "segvit_shrunk": ("segvit/segvit_shrunk_vit_b_ade20k_512_160k", SHRUNK),
-    "fcn": ("sgr/fcn_resnet_101_ade20k_512_160k", PLAIN_RESNET),
-    "fcn_glore": ("sgr/fcn_glore_resnet_101_ade20k_512_160k", REASONING_RESNET),
-    "fcn_sgr": ("sgr/fcn_sgr_resnet_101_ade20k_512_160k", SGR),
-    "deeplab_v3_sgr": ("sgr/deeplab_v3_sgr_resnet_101_ade20k_512_160k", SGR),
+    "fcn": ("sgr/fcn_resnet_101_ade20k_512_160k", [*PLAIN_RESNET, *FCN]),
+    "fcn_glore": ("sgr/fcn_glore_resnet_101_ade20k_512_160k", [*REASONING_RESNET, *FCN]),
+    "fcn_sgr": ("sgr/fcn_sgr_resnet_101_ade20k_512_160k", [*SGR, *FCN]),
+    "deeplab_v3_sgr": (
+        "sgr/deeplab_v3_sgr_resnet_101_ade20k_512_160k",
+        [*SGR, "model.sem_seg_head.layers.width=32"],
+    ),
 }
 # Terms that look at no label.
 REGULARISERS = {"loss_diversity"}
