@@ -8,7 +8,7 @@ from tokenseg.solver import parameter_groups, warmup_poly
 
 def _groups():
     return L(parameter_groups)(
-        # train_net.py puts the model here
+        # the training loop puts the model here
         model=None,
         lr="${optimizer.lr}",
         weight_decay="${optimizer.weight_decay}",

@@ -3,7 +3,8 @@
 train = dict(
     # Folder of checkpoints, logs, config.yaml and environment.txt; relative to where the command runs.
     output_dir="./output",
-    # Whether a fresh training may overwrite the checkpoints of an earlier one in output_dir.
+    # Whether a fresh training may overwrite the checkpoints of an earlier one in output_dir; it does so after its first
+    # step, if nothing has gone wrong.
     overwrite=False,
     # Weights to start from or, with --eval-only, to evaluate; empty: the backbone's pretrained ones, if it has any.
     init_checkpoint="",
@@ -22,15 +23,17 @@ train = dict(
     accumulate=1,
     # Bound on the norm of all gradients together; None is off.
     clip_grad_norm=None,
-    # Evaluation over several scales, relative to the test images' size, with their mirror images if `flip`.
+    # Evaluation over several scales, relative to the test images' size, with their mirror images if `flip`; for models
+    # with an inference policy.
     tta=dict(enabled=False, scales=[0.5, 0.75, 1.0, 1.25, 1.5, 1.75], flip=True),
-    # Whether backbone and head are compiled for training.
+    # Whether backbone and head are compiled for training; proposals and regions of detectors are not.
     compile=False,
     # Arguments of DistributedDataParallel.
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     # Iterations between checkpoints, and how many are kept beside the best and the final one.
     checkpointer=dict(period=5000, max_to_keep=3),
-    # Iterations between evaluations; the metric, <task>/<name>, that says which checkpoint is the best.
+    # Iterations between evaluations, each after the checkpoint that is due with it; 0: only at the end. The metric,
+    # <task>/<name>, that says which checkpoint is the best.
     eval_period=5000,
     best_metric="sem_seg/mIoU",
     # Iterations between lines of the log.

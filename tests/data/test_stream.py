@@ -1,4 +1,5 @@
 import itertools
+import logging
 import random
 import shutil
 from collections import Counter
@@ -91,7 +92,34 @@ def test_negative_seeds_are_refused(toy_dataset):
 
 
 def test_several_data_sets_are_joined(toy_dataset):
-    assert load_records([toy_dataset, toy_dataset]) == 2 * load_records(toy_dataset)
+    one, two = load_records(toy_dataset), load_records([toy_dataset, toy_dataset])
+    assert list(two) == 2 * list(one) == 2 * DatasetCatalog.get(toy_dataset) and len(two) == 12
+    assert two[-1] == one[5] and two[4:8] == [one[4], one[5], one[0], one[1]]
+    with pytest.raises(IndexError):
+        two[12]
+
+
+def test_a_data_set_is_read_once_and_its_records_are_packed(toy_dataset, monkeypatch):
+    first = load_records(toy_dataset)
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: pytest.fail("read again"))
+    record = load_records(toy_dataset)[0]
+    record["file_name"] = "changed"
+    assert first[0]["file_name"].endswith("0.png")
+
+
+def test_another_data_set_of_the_same_name_is_read_anew(toy_dataset):
+    load_records(toy_dataset)
+    DatasetCatalog.remove(toy_dataset)
+    DatasetCatalog.register(toy_dataset, lambda: [{"file_name": "other"}])
+    assert list(load_records(toy_dataset)) == [{"file_name": "other"}]
+
+
+def test_things_are_named_too(toy_dataset, caplog):
+    MetadataCatalog.remove(toy_dataset)
+    MetadataCatalog.get(toy_dataset).set(thing_classes=["car", "dog"])
+    with caplog.at_level(logging.INFO, "tokenseg"):
+        load_records(toy_dataset)
+    assert "6 images, 2 classes (car, dog)" in caplog.text
 
 
 @pytest.mark.parametrize("names", [[], ()])

@@ -6,7 +6,6 @@ from omegaconf import OmegaConf
 
 from tokenseg.engine.devices import resolve_device, share_threads
 from tokenseg.engine.precision import amp_dtype
-from tokenseg.engine.run_folder import make_output_dir
 
 
 @pytest.mark.parametrize(("gpu", "wanted"), [(True, "cuda"), (False, "cpu")])
@@ -52,27 +51,3 @@ def test_processes_share_the_cores(monkeypatch, processes, wanted):
     monkeypatch.delenv("OMP_NUM_THREADS")
     share_threads(processes)
     assert chosen == [wanted]
-
-
-def test_output_folders_are_made_and_left_empty(tmp_path):
-    make_output_dir(str(tmp_path / "a/b"), resume=False, training=True, overwrite=False)
-    assert list((tmp_path / "a/b").iterdir()) == []
-
-
-def test_output_folders_must_be_writable(tmp_path):
-    (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file", tmp_path / "file/run"):
-        with pytest.raises(ValueError, match=f"train.output_dir '{path}' cannot be written"):
-            make_output_dir(str(path), resume=False, training=True, overwrite=False)
-
-
-def test_an_earlier_run_is_guarded(tmp_path):
-    (tmp_path / "last_checkpoint").write_text("model_final.pth")
-    usual = {"resume": False, "training": True, "overwrite": False}
-    with pytest.raises(ValueError, match=r"earlier run; wanted --resume .*, or train.overwrite=true"):
-        make_output_dir(str(tmp_path), **usual)
-    for allowed in ({"resume": True}, {"training": False}):
-        make_output_dir(str(tmp_path), **usual | allowed)
-        assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
-    make_output_dir(str(tmp_path), **usual | {"overwrite": True})
-    assert not (tmp_path / "last_checkpoint").exists()

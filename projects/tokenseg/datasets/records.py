@@ -1,37 +1,83 @@
-"""The records of registered data sets, with clear errors where there are none."""
+"""The records of registered data sets, packed so that worker processes share them, with clear errors where there are
+none."""
 
 import logging
 import os
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import overload
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
 logger = logging.getLogger(__name__)
 
+# Name of a data set -> the function that was registered for it, and its records: a process reads each data set once.
+_known: dict[str, tuple[Callable[[], list[dict]], DatasetFromList]] = {}
 
-def load_records(names: str | Sequence[str]) -> list[dict]:
+
+class Records(Sequence[dict]):
+    """Records as Detectron2 packs them for its workers: in one block of bytes, which forked processes share.
+
+    A list of dicts would be copied by every worker, page after page, as it counts references to what it reads. Each
+    access unpacks a record of its own, which may be changed.
+    """
+
+    def __init__(self, parts: Sequence[DatasetFromList]) -> None:
+        """
+        Args:
+            parts: packed lists, which are joined.
+        """
+        self._parts = list(parts)
+        self._ends = list(accumulate(len(part) for part in self._parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, place: int) -> dict: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[dict]: ...
+    def __getitem__(self, place: int | slice) -> dict | list[dict]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"record {place} of {len(self)}")
+        place %= len(self)
+        part = bisect_right(self._ends, place)
+        return self._parts[part][place - (self._ends[part - 1] if part else 0)]
+
+
+def load_records(names: str | Sequence[str]) -> Records:
     """The records of one or several registered data sets, joined.
 
     Raises:
         ValueError: a name that nobody registered, or a data set whose files are not there.
     """
-    records, names = [], [names] if isinstance(names, str) else names
+    names = [names] if isinstance(names, str) else names
     if not names:
         raise ValueError("no data set is named; wanted one or more registered names")
-    for name in names:
-        if name not in DatasetCatalog.list():
-            raise ValueError(f"data set '{name}' is not registered; registered are {', '.join(DatasetCatalog.list())}")
-        try:
-            found = DatasetCatalog.get(name)
-        except (AssertionError, OSError) as error:  # an empty folder is an assertion of Detectron2's
-            raise ValueError(_not_there(name, error)) from error
-        if not found:
-            raise ValueError(_not_there(name, "it has no images"))
-        classes = MetadataCatalog.get(name).get("stuff_classes", [])
-        shown = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
-        logger.info("Data set %s: %d images, %d classes (%s)", name, len(found), len(classes), shown)
-        records += found
-    return records
+    return Records([_load(name) for name in names])
+
+
+def _load(name: str) -> DatasetFromList:
+    if name not in DatasetCatalog.list():
+        raise ValueError(f"data set '{name}' is not registered; registered are {', '.join(DatasetCatalog.list())}")
+    function = DatasetCatalog[name]
+    if name in _known and _known[name][0] is function:
+        return _known[name][1]
+    try:
+        found = DatasetCatalog.get(name)
+    except (AssertionError, OSError) as error:  # an empty folder is an assertion of Detectron2's
+        raise ValueError(_not_there(name, error)) from error
+    if not found:
+        raise ValueError(_not_there(name, "it has no images"))
+    metadata = MetadataCatalog.get(name)
+    classes = metadata.get("stuff_classes") or metadata.get("thing_classes") or []
+    shown = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
+    logger.info("Data set %s: %d images, %d classes (%s)", name, len(found), len(classes), shown)
+    _known[name] = function, DatasetFromList(found, copy=False)
+    return _known[name][1]
 
 
 def _not_there(name: str, reason: object) -> str:

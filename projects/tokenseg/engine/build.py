@@ -1,17 +1,62 @@
-"""The model of a config."""
+"""The model of a config, and what is done to any model before it trains."""
+
+import logging
 
 from detectron2.config import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from ..inference.policy import MultiScale
+from ..contracts import BeginsPretrained
+from ..inference.policy import Model, MultiScale
 from .devices import resolve_device
+
+logger = logging.getLogger(__name__)
 
 
 def build_model(config: DictConfig) -> nn.Module:
-    """The model of a config on its device, averaging over scales and flips in inference if `train.tta` says so."""
+    """The model of a config on its device, averaging over scales and flips in inference if `train.tta` says so.
+
+    Raises:
+        ValueError: `train.tta` for a model that does not cut images into views.
+    """
     model = instantiate(config.model).to(resolve_device(config.train.device))
     tta = config.train.tta
+    if tta.enabled and not isinstance(model, Model):
+        raise ValueError(
+            f"train.tta.enabled is true, but {type(model).__name__} has no inference policy that could run at several "
+            "scales; wanted train.tta.enabled=false"
+        )
     if tta.enabled:
         model.inference = MultiScale(policy=model.inference, scales=tta.scales, flip=tta.flip)
     return model
+
+
+def load_pretrained(model: nn.Module) -> None:
+    """Load pretrained weights into every part of a model that begins from such, at any depth, and log which those are.
+
+    Raises:
+        ValueError: weights that are not to be had.
+    """
+    loaded: list[str] = []
+    for name, part in model.named_modules():
+        inside = any(name.startswith(f"{outer}.") or not outer for outer in loaded)
+        if inside or not isinstance(part, BeginsPretrained) or not part.pretrained:
+            continue
+        part.load_pretrained()
+        logger.info("%s (%s) begins from its pretrained weights", name or "The model", type(part).__name__)
+        loaded.append(name)
+    if not loaded:
+        logger.info("No part of the model begins from pretrained weights: all of it is random")
+
+
+def compile_parts(model: nn.Module) -> None:
+    """Compile the parts of a model that are called with tensors of one size in training: its backbone and its head.
+
+    Proposals and regions of interest differ in number from image to image, and would be compiled anew for each.
+    """
+    parts = dict(model.named_children())
+    compiled = [name for name in ("backbone", "sem_seg_head", "head") if name in parts]
+    for name in compiled:
+        parts[name].compile()
+    eager = [name for name, part in parts.items() if name not in compiled and any(True for _ in part.parameters())]
+    logger.info("Compiled: %s; not compiled: %s", ", ".join(compiled) or "nothing", ", ".join(eager) or "nothing")

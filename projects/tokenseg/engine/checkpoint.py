@@ -1,13 +1,14 @@
-"""Checkpoints: written whole or not at all, loaded strictly, and the best one kept."""
+"""Checkpoints: written whole or not at all, of finite weights alone, and loaded strictly."""
 
 import logging
-import math
 import os
 import pickle
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,14 @@ class Checkpointer(DetectionCheckpointer):
         """
         super().__init__(model, save_dir, **checkpointables)
         self.strict, self.skip_mismatched, self.allow_pickle = strict, skip_mismatched, allow_pickle
+        self._held: Mapping[str, object] = {}
+
+    def has_checkpoint(self) -> bool:
+        return bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self) -> str:
+        """Path of the checkpoint from which a run goes on, see `last_checkpoint`; empty if there is none."""
+        return last_checkpoint(self.save_dir)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
         """Load a file into the model and the objects named.
@@ -56,43 +65,61 @@ class Checkpointer(DetectionCheckpointer):
         loaded = read_checkpoint(filename, allow_pickle=self.allow_pickle)
         return loaded if "model" in loaded else {"model": loaded}
 
+    def _convert_ndarray_to_tensor(self, state_dict: dict) -> None:
+        # Called with the weights under the model's names right before they are loaded: what the file itself held is
+        # known here alone, since modules fill gaps in silence (batch norms do so with num_batches_tracked).
+        super()._convert_ndarray_to_tensor(state_dict)
+        self._held = state_dict
+
     def _load_model(self, checkpoint: dict) -> object:
         found = super()._load_model(checkpoint)
         misshapen = [f"{key} {tuple(got)}, wanted {tuple(want)}" for key, got, want in found.incorrect_shapes]
         present = {key for key, _, _ in found.incorrect_shapes}  # fvcore counts them as missing too
         missing = [key for key in found.missing_keys if key not in present]
+        unexpected = list(found.unexpected_keys)
         wrong = {
             "missing": [] if not self.strict else missing,
-            "unexpected": [] if not self.strict else list(found.unexpected_keys),
+            "unexpected": [] if not self.strict else unexpected,
             "of another shape": [] if self.skip_mismatched else misshapen,
         }
         report = "; ".join(f"{len(keys)} {kind}: {', '.join(keys[:5])}" for kind, keys in wrong.items() if keys)
-        total = len(self.model.state_dict())
-        loaded = total - len(missing) - len(misshapen)
-        if loaded == 0:
-            raise ValueError(f"the checkpoint holds none of the model's {total} weights; {report or 'no name fits'}")
-        backbone = [key for key in self.model.state_dict() if key.startswith("backbone.")]
-        if not self.strict and backbone and set(backbone) <= {*missing, *present}:
-            raise ValueError(
-                f"the checkpoint holds none of the backbone's {len(backbone)} weights, such as {backbone[0]}, which "
-                f"would stay random; it has {len(found.unexpected_keys)} that are not the model's: "
-                f"{', '.join(found.unexpected_keys[:5])}"
-            )
+        self._check_loaded(present, unexpected, report)
         if report:
             hint = " (train.skip_mismatched=true leaves out weights of another shape)" if misshapen else ""
             raise ValueError(f"the checkpoint is not of this model: {report}{hint}")
-        logger.info("%d of the model's %d weights loaded", loaded, total)
         for kind, keys in (
             ("missing", missing),
-            ("unexpected", found.unexpected_keys),
+            ("unexpected", unexpected),
             ("left out, of another shape", misshapen),
         ):
             if keys:
                 logger.warning("%d weights %s:\n  %s", len(keys), kind, "\n  ".join(keys))
         return found
 
+    def _check_loaded(self, misshapen: set[str], unexpected: list[str], report: str) -> None:
+        """Refuse a file that held nothing for the model, or nothing for its backbone, and log how much it held.
+
+        Args:
+            misshapen: names of the weights that have another shape in the file.
+            unexpected: names in the file that the model does not have.
+            report: what is wrong with the file, if anything.
+        """
+        names = [key for key in self.model.state_dict() if not key.endswith("num_batches_tracked")]
+        loaded = {key for key in names if key in self._held and key not in misshapen}
+        if not loaded:
+            raise ValueError(
+                f"the checkpoint holds none of the model's {len(names)} weights; {report or 'no name fits'}"
+            )
+        backbone = [key for key in names if key.startswith("backbone.")]
+        if not self.strict and backbone and loaded.isdisjoint(backbone):
+            raise ValueError(
+                f"the checkpoint holds none of the backbone's {len(backbone)} weights, such as {backbone[0]}, which "
+                f"would stay random; it has {len(unexpected)} that are not the model's: {', '.join(unexpected[:5])}"
+            )
+        logger.info("%d of the model's %d weights are in the checkpoint", len(loaded), len(names))
+
     def save(self, name: str, *, tag: bool = True, **extra: object) -> None:
-        """Write `<name>.pth` beside its place, then move it there.
+        """Write `<name>.pth` beside its place, then move it there. To be called in all processes; the main one writes.
 
         Args:
             name: file name without suffix.
@@ -100,16 +127,19 @@ class Checkpointer(DetectionCheckpointer):
             extra: plain values stored along.
 
         Raises:
+            FloatingPointError: weights that are not finite; what was there before stays.
             OSError: it cannot be written, for want of space say; what was there before stays.
         """
+        weights = self.model.state_dict()
+        check_finite(weights)
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict()}
+        data = {"model": weights}
         data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         try:
-            with _replacing(path) as unfinished:
+            with replacing(path) as unfinished:
                 torch.save(data | extra, unfinished)
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
             raise OSError(
@@ -120,26 +150,72 @@ class Checkpointer(DetectionCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         with (
-            _replacing(os.path.join(self.save_dir, "last_checkpoint")) as unfinished,
+            replacing(os.path.join(self.save_dir, "last_checkpoint")) as unfinished,
             open(unfinished, "w") as file,
         ):
             file.write(last_filename_basename)
 
 
-def read_checkpoint(path: str, *, allow_pickle: bool = False, permission: str = "train.allow_pickle=true") -> object:
+def last_checkpoint(folder: str) -> str:
+    """Path of the checkpoint in an output folder from which a run goes on; empty if there is none.
+
+    That is the one which `last_checkpoint` names or, where a run was cut before it could write that file, the newest.
+    """
+    try:
+        with open(os.path.join(folder, "last_checkpoint")) as file:
+            return os.path.join(folder, file.read().strip())
+    except FileNotFoundError:
+        names = [*numbered_checkpoints(folder).values(), "model_final.pth"]
+        paths = [path for path in (os.path.join(folder, name) for name in names) if os.path.exists(path)]
+        return max(paths, key=os.path.getmtime, default="")
+
+
+def numbered_checkpoints(folder: str) -> dict[int, str]:
+    """Iteration -> name of the checkpoints in a folder that `model_<iteration>.pth` names, in order."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = [re.fullmatch(r"model_(\d{7,})\.pth", name) for name in names]
+    return dict(sorted((int(match[1]), match[0]) for match in found if match))
+
+
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not finite: the norm of every tensor has to be.
+
+    A NaN makes it so, an infinity, and also a weight so large that its square overflows, after which no loss is finite.
+
+    Args:
+        weights: of a model, by name.
+
+    Raises:
+        FloatingPointError: as said.
+    """
+    values = {key: value for key, value in weights.items() if value.is_floating_point() and value.numel()}
+    norms = {key: torch.linalg.vector_norm(value.detach().float()) for key, value in values.items()}
+    if not norms or bool(torch.stack([*norms.values()]).isfinite().all()):  # one wait for the device
+        return
+    wrong = [key for key, norm in norms.items() if not bool(norm.isfinite())]
+    raise FloatingPointError(
+        f"{len(wrong)} of the model's {len(weights)} weights are not finite, such as {wrong[0]}. They are not saved, "
+        "and all earlier checkpoints stay; a lower learning rate, warm-up or clipping (train.clip_grad_norm) may help"
+    )
+
+
+def read_checkpoint(
+    path: str, *, allow_pickle: bool = False, permission: str = "train.allow_pickle=true", mmap: bool = False
+) -> object:
     """What a file that torch wrote holds, on the CPU.
 
     Args:
         path: of the file.
         allow_pickle: whether a file may be read that can run code.
         permission: what the user says to allow that, for the message.
+        mmap: whether tensors stay in the file until they are used, for who wants the plain values beside them.
 
     Raises:
         ValueError: a file that does not exist, cannot be read or would have to run code.
     """
     _check_exists(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
+        return torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=mmap)
     except pickle.UnpicklingError as error:
         if allow_pickle:
             raise ValueError(f"weights '{path}' cannot be read: {error}") from error
@@ -160,7 +236,7 @@ def _needs_pickle(path: str, permission: str) -> str:
     )
 
 
-class _replacing:
+class replacing:
     """Context: yields a path to write to, which replaces `path` in one move when the block ends well."""
 
     def __init__(self, path: str) -> None:
@@ -176,41 +252,3 @@ class _replacing:
             os.replace(self.unfinished, self.path)
         elif os.path.exists(self.unfinished):
             os.remove(self.unfinished)
-
-
-class BestCheckpoint:
-    """Keeps `model_best.pth`: call it after every evaluation."""
-
-    def __init__(self, *, metric: str, save: Callable[[float], None]) -> None:
-        """
-        Args:
-            metric: `<task>/<name>` in the evaluator's results; higher is better.
-            save: stores the current model.
-        """
-        self.task, _, self.name = metric.partition("/")
-        self.save, self.best, self.iteration = save, -math.inf, -1
-
-    def __call__(self, results: dict, iteration: int) -> None:
-        """
-        Args:
-            results: `{task: {name: value}}`.
-            iteration: the one that just ended.
-
-        Raises:
-            ValueError: the results lack the metric.
-        """
-        try:
-            value = float(results[self.task][self.name])
-        except KeyError:
-            found = [f"{task}/{name}" for task, metrics in results.items() for name in metrics if "-" not in name]
-            raise ValueError(f"train.best_metric is '{self.task}/{self.name}'; evaluated were {found}") from None
-        if value > self.best:
-            self.best, self.iteration = value, iteration
-            self.save(value)
-        logger.info("Best %s/%s: %.2f, at iteration %d", self.task, self.name, self.best, self.iteration)
-
-    def state_dict(self) -> dict:
-        return {"best": self.best, "iteration": self.iteration}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.best, self.iteration = state["best"], state["iteration"]

@@ -1,15 +1,20 @@
 """The output folder of a run, and what a run leaves there beside checkpoints: its config and its environment."""
 
+import functools
 import importlib.metadata
 import os
 import subprocess
+from pathlib import Path
 
 from detectron2.config import LazyConfig
+from detectron2.utils.collect_env import collect_env_info
 from omegaconf import DictConfig
+
+from .checkpoint import numbered_checkpoints, replacing
 
 
 def make_output_dir(path: str, *, resume: bool, training: bool, overwrite: bool) -> None:
-    """Make the output folder.
+    """Make the output folder. Nothing in it changes: that is left to `begin_run`.
 
     Raises:
         ValueError: it cannot be written, or a fresh training would overwrite the checkpoints of an earlier one.
@@ -22,24 +27,43 @@ def make_output_dir(path: str, *, resume: bool, training: bool, overwrite: bool)
         os.remove(probe)
     except OSError as error:
         raise ValueError(f"train.output_dir '{path}' cannot be written: {error}") from error
-    last = os.path.join(path, "last_checkpoint")
-    if not training or resume or not os.path.exists(last):
-        return
-    if overwrite:
-        os.remove(last)  # else a crash before the first checkpoint would leave --resume to go on with the earlier run
-    else:
+    if training and not resume and not overwrite and _earlier_checkpoints(path):
         raise ValueError(
             f"train.output_dir '{path}' holds the checkpoints of an earlier run; wanted --resume to go on with it, "
             "another train.output_dir, or train.overwrite=true"
         )
 
 
-def write_record(config: DictConfig, environment: str) -> None:
-    """Write `config.yaml` and `environment.txt` into the output folder of a config."""
-    output_dir = config.train.output_dir
-    LazyConfig.save(config, os.path.join(output_dir, "config.yaml"))
-    with open(os.path.join(output_dir, "environment.txt"), "w") as file:
-        file.write(f"{environment}\n\ncommit: {_git_commit()}\n\n{_packages()}\n")
+def _earlier_checkpoints(folder: str) -> list[Path]:
+    """The file that says where to resume, which has to go first if they go, and all checkpoints."""
+    names = ["last_checkpoint", "model_final.pth", "model_best.pth", *numbered_checkpoints(folder).values()]
+    return [path for path in (Path(folder, name) for name in names) if path.exists()]
+
+
+def begin_run(config: DictConfig, *, fresh: bool) -> None:
+    """Make the output folder this run's, once it has started well.
+
+    Left behind are `config.yaml` and `environment.txt`. What a kill has left of an unfinished file is removed and,
+    where a fresh training may overwrite an earlier one, that one's checkpoints are.
+
+    Args:
+        config: of the run.
+        fresh: whether the run starts afresh, and does not go on with what is there.
+    """
+    folder = config.train.output_dir
+    stale = [*Path(folder).glob("*.unfinished"), *(_earlier_checkpoints(folder) if fresh else ())]
+    for path in stale:
+        path.unlink()
+    with replacing(os.path.join(folder, "config.yaml")) as unfinished:
+        LazyConfig.save(config, unfinished)
+    with replacing(os.path.join(folder, "environment.txt")) as unfinished, open(unfinished, "w") as file:
+        file.write(f"{environment()}\n\ncommit: {_git_commit()}\n\n{_packages()}\n")
+
+
+@functools.cache
+def environment() -> str:
+    """Versions and devices, as Detectron2 reports them."""
+    return collect_env_info()
 
 
 def _packages() -> str:

@@ -1,7 +1,7 @@
 """How an image is cut into views for inference: whole, in windows, and over either in several scales and flips."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ..layers.resize import resize
 
 
+@runtime_checkable
 class Model(Protocol):
     """What a policy asks of the segmentor."""
 

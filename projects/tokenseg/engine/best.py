@@ -1,0 +1,77 @@
+"""The best checkpoint of a run, however often the run was cut, resumed or extended."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+
+from detectron2.utils import comm
+
+from .checkpoint import Checkpointer, read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+NAME = "model_best"
+
+
+class BestCheckpoint:
+    """Keeps `model_best.pth`: the weights of the best of all evaluations, with its value and iteration inside.
+
+    File, value and iteration are replaced in one move, and `resume` reads them from there. So there is no moment at
+    which a kill could lose the best weights, or leave a value that is not theirs.
+
+    Attributes:
+        best: highest value until now.
+        iteration: of that value; -1 before the first evaluation.
+    """
+
+    def __init__(self, *, metric: str, checkpointer: Checkpointer) -> None:
+        """
+        Args:
+            metric: `<task>/<name>` in the evaluator's results; higher is better.
+            checkpointer: saves the current model.
+        """
+        self.metric, self.best, self.iteration = metric, -math.inf, -1
+        self._checkpointer = checkpointer
+
+    def resume(self) -> None:
+        """Go on from the file that the run has left, if there is one.
+
+        Raises:
+            ValueError: a file that cannot be read, or the best checkpoint by another metric.
+        """
+        path = os.path.join(self._checkpointer.save_dir, f"{NAME}.pth")
+        if not os.path.exists(path):
+            return
+        stored = read_checkpoint(path, mmap=True)
+        if stored.get("best_metric") != self.metric:
+            raise ValueError(
+                f"{path} is the best by {stored.get('best_metric')}, while train.best_metric is {self.metric}; wanted "
+                "the metric of the run that is resumed, or that file moved elsewhere"
+            )
+        self.best, self.iteration = stored["best_value"], stored["iteration"]
+        logger.info("Best %s until now: %.2f, at iteration %d", self.metric, self.best, self.iteration)
+
+    def __call__(self, results: Mapping[str, Mapping[str, float]], iteration: int) -> None:
+        """Save the model if it is better than all before. To be called in all processes after every evaluation.
+
+        Args:
+            results: `{task: {name: value}}` on the main process; whatever on others.
+            iteration: the one that just ended.
+
+        Raises:
+            ValueError: the results lack the metric.
+        """
+        value = comm.all_gather(self._value(results) if comm.is_main_process() else None)[0]
+        if value > self.best:
+            self._checkpointer.save(NAME, tag=False, iteration=iteration, best_value=value, best_metric=self.metric)
+            self.best, self.iteration = value, iteration
+        logger.info("Best %s: %.2f, at iteration %d", self.metric, self.best, self.iteration)
+
+    def _value(self, results: Mapping[str, Mapping[str, float]]) -> float:
+        task, _, name = self.metric.partition("/")
+        try:
+            return float(results[task][name])
+        except KeyError:
+            found = [f"{task}/{name}" for task, metrics in results.items() for name in metrics if "-" not in name]
+            raise ValueError(f"train.best_metric is '{self.metric}'; evaluated were {found}") from None

@@ -1,0 +1,81 @@
+"""The evaluation of a run: its loader and its evaluator, built once and used every time."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import torch
+from detectron2.config import instantiate
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from ..contracts import GivesIds
+from ..d2_compat import undistributed
+from .devices import resolve_device
+from .precision import amp_dtype, autocast
+
+
+class Evaluation:
+    """Detectron2's evaluation over a loader, in the precision of the training."""
+
+    def __init__(
+        self,
+        *,
+        loader: Iterable[list[dict]],
+        evaluator: DatasetEvaluator | list[DatasetEvaluator],
+        amp_dtype: torch.dtype | None = None,
+        eager: bool = False,
+    ) -> None:
+        """
+        Args:
+            loader: batches of this process, with a length.
+            evaluator: one, or several as a list.
+            amp_dtype: type of mixed precision; None is off.
+            eager: whether compiled parts run uncompiled here, since every new image size would compile them anew.
+        """
+        self._loader, self._evaluator = loader, evaluator
+        self._amp_dtype, self._stance = amp_dtype, "force_eager" if eager else "default"
+
+    def __call__(self, model: nn.Module) -> OrderedDict:
+        """`{task: {name: value}}` on the main process, where it is logged too; empty on others."""
+        device = next(model.parameters()).device
+        with autocast(device, self._amp_dtype), torch.compiler.set_stance(self._stance):
+            results = inference_on_dataset(_asked_for_ids(model), self._loader, self._evaluator)
+        if comm.is_main_process():
+            print_csv_format(results)
+        return results
+
+
+class _Ids(nn.Module):
+    """A model that is asked for class ids alone, as Detectron2's evaluation calls it."""
+
+    def __init__(self, model: GivesIds) -> None:
+        super().__init__()
+        self.model = model
+        self.train(model.training)
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        return self.model.ids(batched_inputs)
+
+
+def _asked_for_ids(model: nn.Module) -> nn.Module:
+    """The model, for class ids alone if it gives them; other models give what they give."""
+    whole = undistributed(model)
+    return _Ids(whole) if isinstance(whole, GivesIds) else model
+
+
+def build_evaluation(config: DictConfig) -> Evaluation | None:
+    """The evaluation of a config on `dataloader.test`; None without `dataloader.evaluator`.
+
+    Raises:
+        ValueError: among others, a test set that is not there.
+    """
+    if config.dataloader.evaluator is None:
+        return None
+    return Evaluation(
+        loader=instantiate(config.dataloader.test),
+        evaluator=instantiate(config.dataloader.evaluator),
+        amp_dtype=amp_dtype(config.train.amp, resolve_device(config.train.device)),
+        eager=config.train.compile,
+    )

@@ -1,0 +1,148 @@
+"""What follows a step: its checkpoint, its evaluation, its row of metrics, in an order that no kill can harm."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from detectron2.engine import HookBase
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage, EventWriter
+
+from .best import BestCheckpoint
+from .metrics_file import WINDOW, MetricsFile
+from .saving import PeriodicSaver
+
+
+class ScalarHistory(HookBase):
+    """Carries scalars over a resume: what is logged is a median over iterations, some of which lie before the cut."""
+
+    def __init__(self) -> None:
+        self._state: dict[str, dict[str, list]] = {}
+
+    def before_train(self) -> None:
+        """Put the values of the run before back at their iterations."""
+        storage: EventStorage = self.trainer.storage
+        start = storage.iter
+        for kind, histories in self._state.items():
+            for name, values in histories.items():
+                for value, iteration in values:
+                    storage.iter = iteration
+                    storage.put_scalar(name, value, smoothing_hint=kind == "smoothed")
+        storage.iter = start
+
+    def state_dict(self) -> dict:
+        storage: EventStorage = self.trainer.storage
+        smoothed = [name for name, smooth in storage.smoothing_hints().items() if smooth]
+        current = {name: pair for name, pair in storage.latest().items() if pair[1] == storage.iter}
+        return {
+            "smoothed": {name: _plain(storage.history(name).values()[-WINDOW:]) for name in smoothed},
+            "plain": {name: _plain([pair]) for name, pair in current.items() if name not in smoothed},
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self._state = state
+
+
+def _plain(values: Sequence[tuple[float, int]]) -> list[list]:
+    return [[float(value), int(iteration)] for value, iteration in values]
+
+
+class Bookkeeping(HookBase):
+    """Saves, evaluates and logs after a step, in this order.
+
+    The checkpoint comes first, so that a kill in an evaluation costs no step; the row of metrics comes last, so that it
+    proves that the evaluation was done and the best checkpoint updated. A resumed run begins by doing whatever was due
+    after the last step of its checkpoint and is not proven so. All of it gives the same result if it is done twice.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_iter: int,
+        begin: Callable[[], None],
+        save: PeriodicSaver,
+        evaluate: Callable[[], Mapping[str, Mapping[str, float]]] | None,
+        eval_period: int,
+        best: BestCheckpoint,
+        metrics: MetricsFile,
+        writers: Sequence[EventWriter],
+        log_period: int,
+    ) -> None:
+        """
+        Args:
+            max_iter: iterations of the training.
+            begin: called on the main process after the first step, when nothing has gone wrong: what an earlier run
+                has left in the folder is touched only then.
+            save: saves the checkpoints that are due.
+            evaluate: returns `{task: {name: value}}` on the main process; None: there is nothing to evaluate with.
+            eval_period: iterations between evaluations; 0: only after the last iteration.
+            best: keeps the best checkpoint.
+            metrics: the rows that prove what was done; one of the writers.
+            writers: of the main process, called after every evaluation and every `log_period`.
+            log_period: iterations between lines of the log.
+
+        Raises:
+            ValueError: periods out of range.
+        """
+        if eval_period < 0 or log_period < 1:
+            raise ValueError(
+                f"train.eval_period is {eval_period} and train.log_period {log_period}; wanted 0 or more, and 1 or more"
+            )
+        self._max_iter, self._begin, self._save = max_iter, begin, save
+        self._evaluate, self._eval_period, self._best = evaluate, eval_period, best
+        self._metrics, self._writers, self._log_period = metrics, writers if comm.is_main_process() else (), log_period
+
+    def before_train(self) -> None:
+        """Make up for what was due after the last step of the checkpoint that is resumed."""
+        start = self.trainer.start_iter
+        if start == 0:
+            return
+        last = start - 1
+        self.trainer.iter = self.trainer.storage.iter = last  # a checkpoint that is saved now is one of that iteration
+        self._best.resume()
+        self._save.make_up(last)
+        if not self._is_complete(last):
+            self._report(last)
+        self.trainer.iter = self.trainer.storage.iter = start
+
+    def after_step(self) -> None:
+        iteration = self.trainer.iter
+        if iteration == self.trainer.start_iter and comm.is_main_process():
+            self._begin()
+        self._save(iteration)
+        if self._evaluates(iteration) or self._logs(iteration):
+            self._report(iteration)
+
+    def after_train(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+    def _evaluates(self, iteration: int) -> bool:
+        return self._evaluate is not None and self._is_due(iteration, self._eval_period)
+
+    def _logs(self, iteration: int) -> bool:
+        return self._is_due(iteration, self._log_period)
+
+    def _is_due(self, iteration: int, period: int) -> bool:
+        return (period > 0 and (iteration + 1) % period == 0) or iteration == self._max_iter - 1
+
+    def _is_complete(self, iteration: int) -> bool:
+        """Whether the row of an iteration proves all that was due after it; rows after it are forgotten."""
+        evaluates, logs = self._evaluates(iteration), self._logs(iteration)
+        done = None
+        if comm.is_main_process():
+            done = self._metrics.rewind(
+                iteration, complete=lambda row: self._best.metric in row or (logs and not evaluates)
+            )
+        return comm.all_gather(done)[0] or not (evaluates or logs)
+
+    def _report(self, iteration: int) -> None:
+        """Evaluate, if that is due, and write the row."""
+        if self._evaluates(iteration):
+            results = self._evaluate()
+            self._best(results, iteration)
+            if comm.is_main_process():
+                for name, value in flatten_results_dict(results).items():
+                    self.trainer.storage.put_scalar(name, float(value), smoothing_hint=False)
+            comm.synchronize()  # the others would wait in their next step, where it looks like slow data
+        for writer in self._writers:
+            writer.write()

@@ -1,0 +1,170 @@
+"""Training and evaluation of a config: what `train_net.py` runs in each of its processes.
+
+It takes any Detectron2 model: `model` is called with a list of records and returns a dict of losses in training.
+"""
+
+import logging
+import os
+from collections import OrderedDict
+
+from detectron2.config import instantiate
+from detectron2.engine import hooks
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import CommonMetricPrinter, TensorboardXWriter
+from omegaconf import DictConfig
+from torch import nn
+
+from ..contracts import CountsSteps
+from ..d2_compat import distribute
+from ..data.stream import TrainLoader
+from .best import BestCheckpoint
+from .build import build_model, compile_parts, load_pretrained
+from .checkpoint import Checkpointer, check_finite
+from .devices import resolve_device
+from .evaluation import build_evaluation
+from .hooks import Bookkeeping, ScalarHistory
+from .metrics_file import MetricsFile
+from .precision import amp_dtype
+from .run_folder import begin_run
+from .saving import PeriodicSaver
+from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: DictConfig, *, resume: bool) -> None:
+    """Train the model of a config, evaluate it, and leave the files of a run in `train.output_dir`.
+
+    Args:
+        config: `model`, `dataloader`, `optimizer`, `lr_multiplier` and `train`; configs/common/train.py tells its keys.
+        resume: whether to go on from the last checkpoint in the output folder, if there is one.
+
+    Raises:
+        ValueError: settings, data or weights that do not fit.
+        FloatingPointError: losses or weights that are not finite; nothing is saved over good ones.
+        OSError: a checkpoint that cannot be written.
+    """
+    settings = config.train
+    seed_all_rng(settings.seed + comm.get_rank())
+    evaluation = build_evaluation(config)
+    trainer = build_trainer(config)
+    checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer)
+    metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
+    start = 0
+
+    def begin() -> None:
+        check_finite(checkpointer.model.state_dict())
+        begin_run(config, fresh=start == 0)
+        if start == 0:
+            metrics.clear()
+
+    bookkeeping = Bookkeeping(
+        max_iter=settings.max_iter,
+        begin=begin,
+        save=PeriodicSaver(checkpointer=checkpointer, max_iter=settings.max_iter, **settings.checkpointer),
+        evaluate=None if evaluation is None else lambda: evaluation(trainer.model),
+        eval_period=settings.eval_period,
+        best=BestCheckpoint(metric=settings.best_metric, checkpointer=checkpointer),
+        metrics=metrics,
+        writers=[CommonMetricPrinter(settings.max_iter), metrics, TensorboardXWriter(settings.output_dir)]
+        if comm.is_main_process()
+        else [],
+        log_period=settings.log_period,
+    )
+    schedule = hooks.LRScheduler(scheduler=instantiate(config.lr_multiplier))
+    trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), bookkeeping])
+    start = _load_start(config, trainer, checkpointer, resume=resume)
+    if start >= settings.max_iter:
+        logger.info("The training had ended, after iteration %d; no step is left", start - 1)
+    trainer.train(start, max(start, settings.max_iter))
+
+
+def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
+    """Evaluate `train.init_checkpoint` or, with `resume`, the last checkpoint of the output folder, if there is one.
+
+    Returns:
+        `{task: {name: value}}` on the main process; empty on others.
+
+    Raises:
+        ValueError: no evaluator, or a test set or weights that do not fit.
+    """
+    evaluation = build_evaluation(config)
+    if evaluation is None:
+        raise ValueError("dataloader.evaluator is null; wanted one to evaluate with")
+    model = build_model(config)
+    checkpointer = Checkpointer(model, config.train.output_dir, allow_pickle=config.train.allow_pickle)
+    checkpointer.resume_or_load(config.train.init_checkpoint, resume=resume)
+    return evaluation(distribute(model, **config.train.ddp))
+
+
+def build_trainer(config: DictConfig) -> Trainer:
+    """Model, optimiser and data of a config, ready to train."""
+    model = build_model(config)
+    _log_model(model)
+    config.optimizer.params.model = model
+    optimizer = instantiate(config.optimizer)
+    config.optimizer.params.model = None  # the config is written to a file later
+    for group in optimizer.param_groups:
+        count = sum(p.numel() for p in group["params"])
+        logger.info("Optimiser group: %d numbers, lr %g, decay %g", count, group["lr"], group["weight_decay"])
+    if config.train.compile:
+        compile_parts(model)
+    return Trainer(
+        model=distribute(model, **config.train.ddp),
+        data_loader=instantiate(config.dataloader.train),
+        optimizer=optimizer,
+        amp_dtype=amp_dtype(config.train.amp, resolve_device(config.train.device)),
+        accumulate=config.train.accumulate,
+        clip_grad_norm=config.train.clip_grad_norm,
+        seed=config.train.seed,
+    )
+
+
+def _log_model(model: nn.Module) -> None:
+    logger.info("Model:\n%s", model)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    logger.info("%.2f M trainable parameters", trainable / 1e6)
+    if not isinstance(model, CountsSteps):
+        logger.info(
+            "%s divides its losses by counts of the images that it is given: they are averaged over processes and over "
+            "the parts of train.accumulate, each with the same weight",
+            type(model).__name__,
+        )
+
+
+def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer, *, resume: bool) -> int:
+    """Load what the training starts from, and return its first iteration."""
+    start = 0
+    if resume and checkpointer.has_checkpoint():
+        path = checkpointer.get_checkpoint_file()
+        checkpointer.load(path)
+        logger.info("Resumed from %s, after iteration %d", path, trainer.iter)
+        start = trainer.iter + 1
+    else:
+        if resume:
+            logger.warning("--resume: no checkpoint in %s; the training starts afresh", config.train.output_dir)
+        _load_fresh(config, checkpointer.model)
+    if isinstance(trainer.data_loader, TrainLoader):
+        trainer.data_loader.start_iter = start
+    elif start:
+        logger.warning(
+            "%s cannot go on where it was cut, as TrainLoader can: a resumed run sees other samples than the unbroken",
+            type(trainer.data_loader).__name__,
+        )
+    return start
+
+
+def _load_fresh(config: DictConfig, model: nn.Module) -> None:
+    """Load the weights that a fresh training begins from."""
+    if not config.train.init_checkpoint:
+        load_pretrained(model)
+        return
+    starter = Checkpointer(
+        model,
+        strict=False,  # fine-tuning: what fits is taken, the rest is listed
+        skip_mismatched=config.train.skip_mismatched,
+        allow_pickle=config.train.allow_pickle,
+    )
+    starter.load(config.train.init_checkpoint)
+    logger.info("Initialised from %s", config.train.init_checkpoint)

@@ -1,0 +1,86 @@
+"""`metrics.json`: a row of scalars for every iteration that was logged or evaluated."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable
+
+from detectron2.utils.events import EventWriter, get_event_storage
+
+from .checkpoint import replacing
+
+# Losses are logged as their median over so many iterations, as Detectron2 does.
+WINDOW = 20
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:
+    """The rows of a metrics.json, without what a kill has left of a row; none if there is no file."""
+    try:
+        with open(path) as file:
+            lines = file.read().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("}\n")]
+
+
+def newest_metrics(path: str | os.PathLike) -> dict[str, float]:
+    """The newest value of every scalar in a metrics.json."""
+    newest: dict[str, float] = {}
+    for row in read_metrics(path):
+        newest |= row
+    return newest
+
+
+def _line(row: dict[str, float]) -> str:
+    return json.dumps(row, sort_keys=True) + "\n"
+
+
+class MetricsFile(EventWriter):
+    """Detectron2's JSONWriter with rows that can be looked up, and forgotten where a run goes on before them."""
+
+    def __init__(self, path: str) -> None:
+        """
+        Args:
+            path: of the file; rows are appended to it.
+        """
+        self.path, self._written = path, -1
+
+    def clear(self) -> None:
+        """Forget the rows of an earlier run."""
+        if os.path.exists(self.path):
+            os.remove(self.path)
+        self._written = -1
+
+    def rewind(self, iteration: int, *, complete: Callable[[dict[str, float]], bool]) -> bool:
+        """Forget the rows after an iteration, which will be written anew, and that iteration's unless it is complete.
+
+        Args:
+            iteration: the last one that counts.
+            complete: whether nothing is missing in the row of that iteration.
+
+        Returns:
+            Whether there is a row of that iteration now.
+        """
+        rows = read_metrics(self.path)
+        last = [row for row in rows if row["iteration"] == iteration and complete(row)][-1:]
+        if os.path.exists(self.path):
+            with replacing(self.path) as unfinished, open(unfinished, "w") as file:
+                file.writelines(_line(row) for row in rows if row["iteration"] < iteration)
+                file.writelines(_line(row) for row in last)
+        self._written = iteration if last else iteration - 1
+        return bool(last)
+
+    def write(self) -> None:
+        """Append what was stored since the last row."""
+        rows: dict[int, dict[str, float]] = defaultdict(dict)
+        for name, (value, iteration) in get_event_storage().latest_with_smoothing_hint(WINDOW).items():
+            if iteration > self._written:
+                rows[iteration][name] = value
+        if not rows:
+            return
+        with open(self.path, "a") as file:
+            for iteration in sorted(rows):
+                file.write(_line({"iteration": iteration, **rows[iteration]}))
+            file.flush()
+            os.fsync(file.fileno())
+        self._written = max(rows)

@@ -1,0 +1,130 @@
+"""The loop takes Detectron2's own models: Mask R-CNN with an FPN over our backbone, on generated instances."""
+
+import logging
+import math
+import os
+from functools import partialmethod
+from pathlib import Path
+
+import detectron2
+import pytest
+from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+from detectron2.evaluation import COCOEvaluator
+from detectron2.layers import ShapeSpec
+from omegaconf import DictConfig
+from torch import nn
+
+from runs import at_call, killed, left_behind
+from tokenseg.backbones.pyramid import TimmPyramid
+from tokenseg.config.load import load_config
+from tokenseg.data.stream import TrainLoader, build_test_loader
+from tokenseg.datasets import shape_scenes
+from tokenseg.engine import loop
+from tokenseg.engine.metrics_file import read_metrics
+from tokenseg.engine.trainer import Trainer
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+ZOO = os.path.join(os.path.dirname(detectron2.__file__), "model_zoo/configs/common")
+WIDTH = 16
+
+
+@pytest.fixture
+def instances(tmp_path):
+    """Name of a registered data set of six generated scenes with instances."""
+    name, names = "toy_instances", [kind.name for kind in shape_scenes.THINGS]
+    folder = shape_scenes.write(tmp_path, num_train=6, num_val=1, size=64)
+    file, images = str(folder / "instances_train.json"), str(folder / "images/train")
+    DatasetCatalog.register(name, lambda: load_coco_json(file, images, name))
+    MetadataCatalog.get(name).set(thing_classes=names, json_file=file, image_root=images, evaluator_type="coco")
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def mask_rcnn():
+    """Detectron2's Mask R-CNN, narrow."""
+    model = LazyConfig.load(f"{ZOO}/models/mask_rcnn_fpn.py").model
+    model.backbone.update(
+        bottom_up=L(TimmPyramid)(
+            model_name="resnet10t", pretrained=False, timm_args={"channels": [8, 8, 8, 8]}, norm="FrozenBN"
+        ),
+        in_features=["res2", "res3", "res4", "res5"],
+        out_channels=WIDTH,
+    )
+    model.proposal_generator.head.in_channels = WIDTH
+    model.proposal_generator.update(pre_nms_topk=[100, 50], post_nms_topk=[50, 20], batch_size_per_image=32)
+    model.proposal_generator.anchor_generator.sizes = [[8], [16], [32], [64], [128]]
+    heads = model.roi_heads
+    heads.update(num_classes=len(shape_scenes.THINGS), batch_size_per_image=16)
+    heads.box_head.update(fc_dims=[32], input_shape=L(ShapeSpec)(channels=WIDTH, height=7, width=7))
+    heads.box_predictor.input_shape = L(ShapeSpec)(channels=32)
+    heads.mask_head.update(conv_dims=[WIDTH, WIDTH], input_shape=L(ShapeSpec)(channels=WIDTH, height=14, width=14))
+    return model
+
+
+@pytest.fixture
+def config(instances, tmp_path):
+    def build(folder, **changes):
+        config = load_config(str(CONFIGS / "shape_scenes/baseline_color.py"), [])
+        mapper = L(DatasetMapper)(
+            is_train=True, augmentations=[], image_format="BGR", use_instance_mask=True, instance_mask_format="bitmask"
+        )
+        test = dict(is_train=False, augmentations=[], image_format="BGR")
+        config = DictConfig(
+            dict(
+                model=mask_rcnn(),
+                dataloader=dict(
+                    train=L(TrainLoader)(
+                        dataset=instances, mapper=mapper, total_batch_size=2, num_workers=0, seed="${train.seed}"
+                    ),
+                    test=L(build_test_loader)(dataset=instances, mapper=L(DatasetMapper)(**test), num_workers=0),
+                    evaluator=L(COCOEvaluator)(
+                        dataset_name=instances, output_dir="${train.output_dir}/inference", use_fast_impl=False
+                    ),
+                ),
+                optimizer=config.optimizer,
+                lr_multiplier=config.lr_multiplier,
+                train=config.train,
+            ),
+            flags={"allow_objects": True},
+        )
+        config.train.update(device="cpu", max_iter=3, eval_period=2, log_period=1, best_metric="segm/AP")
+        config.train.checkpointer.period = 1
+        config.train.update(output_dir=str(tmp_path / folder), **changes)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return config
+
+    return build
+
+
+@pytest.mark.slow
+def test_a_run_killed_equals_the_unbroken(config, tmp_path, monkeypatch, caplog):
+    with caplog.at_level(logging.INFO, "tokenseg"):
+        loop.train(config("unbroken"), resume=False)
+    assert "GeneralizedRCNN divides its losses by counts of the images that it is given" in caplog.text
+    rows = read_metrics(tmp_path / "unbroken/metrics.json")
+    assert [row["iteration"] for row in rows if "segm/AP" in row] == [1, 2]
+    assert all(math.isfinite(row["loss_mask"]) for row in rows) and len(rows) == 3
+    assert killed(config("broken"), at_call(Trainer, "run_step", 3)) == 9
+    loop.train(config("broken"), resume=True)
+    assert left_behind(tmp_path / "broken") == left_behind(tmp_path / "unbroken")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change", [{"accumulate": 2}, {"compile": True}, {"amp": {"enabled": True, "dtype": "bfloat16"}}]
+)
+def test_settings_of_the_loop_hold_for_it(config, tmp_path, monkeypatch, change):
+    # compiled code itself takes minutes to make, and is tested with a smaller model
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
+    loop.train(config("run", **change), resume=False)
+    rows = read_metrics(tmp_path / "run/metrics.json")
+    assert len(rows) == 3 and "segm/AP" in rows[-1] and all(math.isfinite(row["total_loss"]) for row in rows)
+
+
+def test_scales_and_flips_are_refused(config):
+    with pytest.raises(ValueError, match="GeneralizedRCNN has no inference policy"):
+        loop.train(config("run", tta={"enabled": True, "scales": [1.0], "flip": True}), resume=False)

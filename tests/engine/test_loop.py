@@ -1,0 +1,197 @@
+"""Runs that are cut anywhere and resumed equal the unbroken one: weights, best checkpoint, rows of metrics, files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from runs import at_call, in_write_of, killed, left_behind
+from tokenseg.config.load import load_config
+from tokenseg.engine import loop
+from tokenseg.engine.best import BestCheckpoint
+from tokenseg.engine.checkpoint import Checkpointer
+from tokenseg.engine.evaluation import Evaluation
+from tokenseg.engine.metrics_file import MetricsFile, read_metrics
+from tokenseg.engine.saving import PeriodicSaver
+from tokenseg.engine.trainer import Trainer
+from tokenseg.evaluation.sem_seg import ConfusionEvaluator
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+@pytest.fixture
+def config(toy_dataset, tmp_path):
+    """A function from the name of a folder and overrides to a config of six iterations on the toy data set."""
+
+    def build(folder, *overrides):
+        shared = [
+            f"dataset={{train: {toy_dataset}, test: {toy_dataset}, num_classes: 3, crop: 16}}",
+            "train.device=cpu",
+            "train.max_iter=6",
+            "train.eval_period=2",
+            "train.log_period=1",
+            "train.checkpointer={period: 2, max_to_keep: 2}",
+            "dataloader.train={total_batch_size: 2, num_workers: 0}",
+            "dataloader.test.num_workers=0",
+            "optimizer.lr=1",  # so that not the last evaluation is the best
+            f"train.output_dir={tmp_path / folder}",
+        ]
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return load_config(str(CONFIGS / "shape_scenes/baseline_color.py"), [*shared, *overrides])
+
+    return build
+
+
+MOMENTS = {
+    "first step": at_call(Trainer, "run_step", 1),
+    "fourth step": at_call(Trainer, "run_step", 4),
+    "before the second checkpoint": at_call(PeriodicSaver, "__call__", 4),
+    "in the second checkpoint": in_write_of("model_0000003"),
+    "before the first tag": at_call(Checkpointer, "tag_last_checkpoint", 1),
+    "before the second tag": at_call(Checkpointer, "tag_last_checkpoint", 2),
+    "before the final tag": at_call(Checkpointer, "tag_last_checkpoint", 4),
+    "in the final checkpoint": in_write_of("model_final"),
+    "before the oldest goes": at_call(PeriodicSaver, "_prune", 3),
+    "before the first evaluation": at_call(Evaluation, "__call__", 1),
+    "in the second evaluation": at_call(ConfusionEvaluator, "process", 9),
+    "in the final evaluation": at_call(ConfusionEvaluator, "evaluate", 3),
+    "before the first best": at_call(BestCheckpoint, "__call__", 1),
+    "in the first best": in_write_of("model_best"),
+    "after the second best": at_call(BestCheckpoint, "__call__", 2, after=True),
+    "before the final best": at_call(BestCheckpoint, "__call__", 3),
+    "before the second row": at_call(MetricsFile, "write", 4),
+    "before the final row": at_call(MetricsFile, "write", 6),
+    "after the final row": at_call(MetricsFile, "write", 6, after=True),
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken():
+    """What unbroken runs leave, by their overrides, each trained once."""
+    return {}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_killed_anywhere_equals_the_unbroken(config, tmp_path, unbroken, moment):
+    if not unbroken:
+        loop.train(config("unbroken"), resume=False)
+        unbroken |= left_behind(tmp_path / "unbroken")
+    assert killed(config("broken"), MOMENTS[moment]) == 9
+    loop.train(config("broken"), resume=True)
+    assert left_behind(tmp_path / "broken") == unbroken
+
+
+def miou(folder):
+    """Iteration -> mIoU of the rows that have one."""
+    rows = read_metrics(folder / "metrics.json")
+    return {row["iteration"]: row["sem_seg/mIoU"] for row in rows if "sem_seg/mIoU" in row}
+
+
+def test_evaluations_between_checkpoints_are_repeated_alike(config, tmp_path):
+    periods = ["train.eval_period=1", "train.checkpointer.period=4", "train.log_period=3"]
+    loop.train(config("unbroken", *periods), resume=False)
+    assert killed(config("broken", *periods), at_call(Trainer, "run_step", 4)) == 9
+    assert list(miou(tmp_path / "broken")) == [0, 1, 2]
+    loop.train(config("broken", *periods), resume=True)
+    assert left_behind(tmp_path / "broken") == left_behind(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("first", [2, 3, 4, 5])
+def test_an_extended_run_keeps_the_better_of_both(config, tmp_path, first):
+    loop.train(config("run", f"train.max_iter={first}"), resume=False)
+    loop.train(config("run"), resume=True)
+    best, values = torch.load(tmp_path / "run/model_best.pth"), miou(tmp_path / "run")
+    assert set(values) == {1, 3, 5, first - 1}
+    assert best["best_value"] == max(values.values()) == values[best["iteration"]]
+
+
+def test_the_last_evaluation_need_not_be_the_best(config, tmp_path):
+    """Else the tests above would tell nothing."""
+    loop.train(config("run"), resume=False)
+    values = miou(tmp_path / "run")
+    assert max(values.values()) > values[5] and len(set(values.values())) == 3
+
+
+def test_a_finished_run_is_left_as_it_is(config, tmp_path):
+    loop.train(config("run"), resume=False)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*.pth")}
+    left = left_behind(tmp_path / "run")
+    loop.train(config("run"), resume=True)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*.pth")} == before
+    assert left_behind(tmp_path / "run") == left
+
+
+@pytest.mark.parametrize("overrides", [["dataset.num_classes=4"], ["dataloader.train.total_batch_size=-1"]])
+def test_a_resume_that_fails_changes_nothing(config, tmp_path, overrides):
+    loop.train(config("run", "train.max_iter=2"), resume=False)
+    before = left_behind(tmp_path / "run"), (tmp_path / "run/config.yaml").read_text()
+    with pytest.raises(ValueError, match="wanted"):
+        loop.train(config("run", *overrides), resume=True)
+    assert (left_behind(tmp_path / "run"), (tmp_path / "run/config.yaml").read_text()) == before
+
+
+def test_overwriting_begins_after_the_first_step(config, tmp_path):
+    loop.train(config("run", "train.max_iter=4"), resume=False)
+    before = left_behind(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"train\.accumulate"):
+        loop.train(config("run", "train.accumulate=3"), resume=False)
+    assert left_behind(tmp_path / "run") == before
+    loop.train(config("run", "train.max_iter=1", "train.eval_period=0"), resume=False)
+    assert sorted(path.name for path in (tmp_path / "run").glob("*.pth")) == ["model_best.pth", "model_final.pth"]
+    assert list(miou(tmp_path / "run")) == [0]
+
+
+def test_a_broken_test_set_is_told_before_the_first_step(config, tmp_path, toy_dataset):
+    (tmp_path / "toy/labels/0.png").unlink()
+    wrong = config("run", "dataset.test=nonesuch")
+    with pytest.raises(ValueError, match="'nonesuch' is not registered"):
+        loop.train(wrong, resume=False)
+    assert not (tmp_path / "run/metrics.json").exists()
+
+
+def test_weights_that_are_not_finite_are_never_saved(config, tmp_path, monkeypatch):
+    loop.train(config("run", "train.max_iter=2"), resume=False)
+    before = left_behind(tmp_path / "run")
+
+    def step(trainer, original=Trainer.run_step):
+        original(trainer)
+        trainer.model.sem_seg_head.layers[0].bias.data[0] = float("nan")
+
+    monkeypatch.setattr(Trainer, "run_step", step)
+    for resume in (True, False):
+        with pytest.raises(FloatingPointError, match=r"1 of .* not finite, such as sem_seg_head\.layers\.0\.bias"):
+            loop.train(config("run"), resume=resume)
+        assert left_behind(tmp_path / "run") == before
+
+
+def test_the_metric_of_the_best_stays(config):
+    loop.train(config("run", "train.max_iter=2"), resume=False)
+    with pytest.raises(ValueError, match=r"best by sem_seg/mIoU, while train\.best_metric is sem_seg/mACC"):
+        loop.train(config("run", "train.best_metric=sem_seg/mACC"), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.checkpointer.period=0", r"train\.checkpointer\.period is 0"),
+        ("train.checkpointer.max_to_keep=0", r"train\.checkpointer\.max_to_keep is 0"),
+        ("train.log_period=0", r"train\.log_period 0"),
+        ("train.eval_period=-3", r"train\.eval_period is -3"),
+    ],
+)
+def test_periods_out_of_range(config, override, message):
+    with pytest.raises(ValueError, match=message):
+        loop.train(config("run", override), resume=False)
+
+
+def test_without_an_evaluator(config, tmp_path):
+    loop.train(config("run", "dataloader.evaluator=null"), resume=False)
+    assert miou(tmp_path / "run") == {} and not (tmp_path / "run/model_best.pth").exists()
+    with pytest.raises(ValueError, match="evaluator is null"):
+        loop.evaluate(config("run", "dataloader.evaluator=null"), resume=True)
+
+
+def test_evaluation_of_a_run_gives_its_last_row(config, tmp_path):
+    loop.train(config("run"), resume=False)
+    results = loop.evaluate(config("run"), resume=True)
+    assert results["sem_seg"]["mIoU"] == miou(tmp_path / "run")[5]

@@ -1,0 +1,84 @@
+"""Runs that are killed at a chosen moment, and what they leave behind; for tests of the loop."""
+
+import hashlib
+import os
+import traceback
+
+import torch
+
+from tokenseg.engine import loop
+from tokenseg.engine.metrics_file import read_metrics
+
+# What depends on clocks, among the scalars of a row.
+CLOCKS = {"time", "data_time", "eta_seconds"}
+
+
+def left_behind(folder):
+    """What a run leaves, without what depends on clocks."""
+    checkpoints = {path.name: torch.load(path) for path in sorted(folder.glob("*.pth"))}
+    best = checkpoints["model_best.pth"]
+    return {
+        "weights": {
+            f"{key} of {name}": hashlib.sha256(value.numpy().tobytes()).hexdigest()
+            for name, content in checkpoints.items()
+            for key, value in content["model"].items()
+        },
+        "best": (best["iteration"], best["trainer"]["iteration"], best["best_value"]),
+        "iterations": {name: (c["iteration"], c["trainer"]["iteration"]) for name, c in checkpoints.items()},
+        "rows": [
+            {key: value for key, value in row.items() if key not in CLOCKS}
+            for row in read_metrics(folder / "metrics.json")
+        ],
+        "files": sorted(path.name for path in folder.iterdir() if "tfevents" not in path.name),
+    }
+
+
+def killed(config, patch):
+    """Train in a process that ends without another word where `patch` has it end, as by kill -9."""
+    child = os.fork()
+    if not child:
+        try:
+            patch()
+            loop.train(config, resume=True)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def at_call(owner, name, number, *, after=False):
+    """A patch that ends the process before, or after, a method is called for the n-th time."""
+
+    def patch():
+        original, calls = getattr(owner, name), iter(range(1, 100))
+
+        def method(*args, **options):
+            last = next(calls) == number
+            if last and not after:
+                os._exit(9)
+            result = original(*args, **options)
+            if last:
+                os._exit(9)
+            return result
+
+        setattr(owner, name, method)
+
+    return patch
+
+
+def in_write_of(name):
+    """A patch that ends the process when half of a checkpoint is written."""
+
+    def patch():
+        original = torch.save
+
+        def save(data, path):
+            original(data, path)
+            if os.path.basename(path).startswith(name):
+                os.truncate(path, os.path.getsize(path) // 2)
+                os._exit(9)
+
+        torch.save = save
+
+    return patch
