@@ -36,9 +36,9 @@ TOY_SIZES = [(32, 32), (40, 48), (20, 36), (50, 30), (32, 64), (16, 16)]
 TOY_COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 
 
-# A loader's worker looks every five seconds whether it is still wanted. Where garbage collection ends the loader of a
-# run that failed, whatever test is under way then would wait that long.
-torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 0.1
+# Where garbage collection ends the loader of a run that failed, its worker hears nothing of it, and whatever test is under
+# way then would wait for the worker so many seconds.
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.1
 
 
 def pytest_collection_finish():
