@@ -49,6 +49,17 @@ def load_pretrained(model: nn.Module) -> None:
         logger.info("No part of the model begins from pretrained weights: all of it is random")
 
 
+def begin_random(model: nn.Module) -> nn.Module:
+    """The model itself, of which all parts begin from random weights, as in a benchmark.
+
+    Otherwise a backbone that is to begin from pretrained ones refuses to train without them.
+    """
+    for part in model.modules():
+        if isinstance(part, BeginsPretrained):
+            part.pretrained = False
+    return model
+
+
 def compile_parts(model: nn.Module) -> None:
     """Compile the parts of a model that are called with tensors of one size in training: its backbone and its head.
 
