@@ -18,7 +18,7 @@ setup(
     license_files=["LICENSE"],
     package_dir={"": "projects"},
     packages=find_packages(where="projects"),
-    package_data={"tokenseg": ["**/*.json", "**/*.txt"]},
+    package_data={"tokenseg": ["**/*.csv", "**/*.txt"]},
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.11",

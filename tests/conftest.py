@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Generated data goes to a folder of this session; Detectron2 and TokenSeg read the variable when they are imported.
 os.environ["DETECTRON2_DATASETS"] = tempfile.mkdtemp(prefix="tokenseg-")
+# More threads make small tensors slower, and a process forked from one that has used them waits for them for ever.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -1,6 +1,5 @@
 """train_net.py as a user calls it, on a toy data set and a toy model."""
 
-import importlib.util
 import json
 import os
 import re
@@ -16,17 +15,16 @@ import torch
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
+from tokenseg.commands import train
 from tokenseg.engine import evaluation
+from tokenseg_cli.run import parse, run
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def train_net():
-    spec = importlib.util.spec_from_file_location("train_net", ROOT / "train_net.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def invoke(words):
+    """The command in this process, whose errors come through."""
+    train.main(parse("tokenseg_cli.arguments.train", ["train_net.py", *words]))
 
 
 TINY = [
@@ -64,8 +62,8 @@ def metrics(folder):
     return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
 
 
-def test_a_run_leaves_all_it_should(train_net, arguments, tmp_path):
-    train_net.invoke([*arguments, "--num-gpus", "1"])
+def test_a_run_leaves_all_it_should(arguments, tmp_path):
+    invoke([*arguments, "--num-gpus", "1"])
     run = tmp_path / "run"
     names = {path.name for path in run.iterdir()}
     assert {"config.yaml", "environment.txt", "log.txt", "metrics.json", "last_checkpoint"} <= names
@@ -78,18 +76,18 @@ def test_a_run_leaves_all_it_should(train_net, arguments, tmp_path):
 
     config, weights = f"{run}/config.yaml", f"train.init_checkpoint={run}/model_final.pth"
     single = (run / "inference/sem_seg_per_class.csv").read_text()
-    train_net.invoke(["--config-file", config, "--eval-only", weights])
+    invoke(["--config-file", config, "--eval-only", weights])
     assert (run / "inference/sem_seg_per_class.csv").read_text() == single
-    train_net.invoke(["--config-file", config, "--eval-only", weights, "train.tta.enabled=true"])
+    invoke(["--config-file", config, "--eval-only", weights, "train.tta.enabled=true"])
     assert (run / "inference/sem_seg_per_class.csv").read_text() != single
 
 
-def test_metrics_of_tokens_stand_beside_miou(train_net, toy_dataset, tmp_path, monkeypatch):
+def test_metrics_of_tokens_stand_beside_miou(toy_dataset, tmp_path, monkeypatch):
     words = [word for word in TINY[2:] if not word.startswith(("vit", "model"))]
     words += ["pyramid.channels=[8,8,16,16]", "model.backbone.components.res5.width=8", "train.max_iter=2"]
     words += [f"dataset.{split}={toy_dataset}" for split in ("train", "test")]
     config = ["--config-file", str(ROOT / "configs/shape_scenes/sgr_sgr.py")]
-    train_net.invoke([*config, *words, f"train.output_dir={tmp_path}/run"])
+    invoke([*config, *words, f"train.output_dir={tmp_path}/run"])
     first, *_, last = metrics(tmp_path / "run")
     assert {"loss_sem_seg", "loss_aux_sem_seg", "loss_region_focal", "loss_region_cosine"} <= set(first)
     assert {"sem_seg/mIoU", "tokens_class/S_C", "tokens_class/D_C"} <= set(last)
@@ -97,18 +95,18 @@ def test_metrics_of_tokens_stand_beside_miou(train_net, toy_dataset, tmp_path, m
     weights = f"train.init_checkpoint={tmp_path}/run/model_final.pth"
     results = {}
     monkeypatch.setattr(evaluation, "print_csv_format", results.update)
-    train_net.invoke([*config, *words, "--eval-only", weights, f"train.output_dir={tmp_path}/eval"])
+    invoke([*config, *words, "--eval-only", weights, f"train.output_dir={tmp_path}/eval"])
     assert results["tokens_class"]["S_C"] == pytest.approx(last["tokens_class/S_C"])
     assert results["sem_seg"]["mIoU"] == pytest.approx(last["sem_seg/mIoU"])
 
 
-def test_resumed_equals_unbroken(train_net, arguments, tmp_path):
+def test_resumed_equals_unbroken(arguments, tmp_path):
     """Weights, optimiser, schedule, data and random numbers (there is stochastic depth), bit for bit."""
-    train_net.invoke(arguments)
+    invoke(arguments)
     broken = [*arguments[:-1], f"train.output_dir={tmp_path}/broken"]
-    train_net.invoke(broken)
+    invoke(broken)
     (tmp_path / "broken/last_checkpoint").write_text("model_0000001.pth")  # as if killed after two iterations
-    train_net.invoke([*broken, "--resume", "dataloader.train.num_workers=1"])
+    invoke([*broken, "--resume", "dataloader.train.num_workers=1"])
     wanted, got = (torch.load(tmp_path / folder / "model_final.pth") for folder in ("run", "broken"))
     assert (
         wanted["trainer"]["optimizer"]["param_groups"][0]["lr"] == got["trainer"]["optimizer"]["param_groups"][0]["lr"]
@@ -126,20 +124,11 @@ def flat_state(optimizer):
     return {(place, key): value for place, state in optimizer["state"].items() for key, value in state.items()}
 
 
-def test_mixed_precision_accumulation_and_clipping(train_net, arguments, tmp_path):
+def test_mixed_precision_accumulation_and_clipping(arguments, tmp_path):
     extra = ["train.amp.enabled=true", "train.accumulate=2", "train.clip_grad_norm=1.0"]
-    train_net.invoke([*arguments, *extra, "model.backbone.activation_checkpointing=true"])
+    invoke([*arguments, *extra, "model.backbone.activation_checkpointing=true"])
     steps = [line for line in metrics(tmp_path / "run") if "total_loss" in line]
     assert len(steps) == 4 and all(line["total_loss"] > 0 and line["grad_norm"] > 0 for line in steps)
-
-
-def test_flags_after_overrides_count(train_net):
-    args = train_net.parse_args(["--config-file", "c.py", "a=1", "--eval-only", "b=2", "--num-gpus", "3", "d=4"])
-    assert (args.opts, args.eval_only, args.num_gpus) == (["a=1", "b=2", "d=4"], True, 3)
-    with pytest.raises(SystemExit):
-        train_net.parse_args(["--config-file", "c.py", "a=1", "--evalonly"])
-    with pytest.raises(SystemExit):
-        train_net.parse_args(["a=1"])
 
 
 @pytest.mark.parametrize(
@@ -149,9 +138,6 @@ def test_flags_after_overrides_count(train_net):
         (["--eval-only"], "wants weights"),
         (["--eval-only", "train.init_checkpoint=nowhere.pth"], "'nowhere.pth' do not exist"),
         (["train.init_checkpoint=nowhere.pth"], "'nowhere.pth' do not exist"),
-        (["--num-gpus", "0"], "wanted 1 or more processes"),
-        (["--num-machines", "2"], "wanted --dist-url tcp://HOST:PORT"),
-        (["--machine-rank", "1"], "wanted 0 to 0"),
         (["dataset.train=nonesuch"], "data set 'nonesuch' is not registered"),
         (["train.accumulate=3"], "wanted a divisor of the 4 images"),
         (["lr_multiplier.warmup_iter=9"], "wanted 0 to train.max_iter"),
@@ -159,14 +145,14 @@ def test_flags_after_overrides_count(train_net):
         (["train.output_dir=/proc/none"], "cannot be written"),
     ],
 )
-def test_mistakes_are_told(train_net, arguments, extra, message):
-    assert re.search(message, error_line(train_net, [*arguments, *extra]))
+def test_mistakes_are_told(arguments, extra, message):
+    assert re.search(message, error_line([*arguments, *extra]))
 
 
-def error_line(train_net, arguments):
+def error_line(arguments):
     """The one line that the command ends in."""
     with pytest.raises(SystemExit) as stop:
-        train_net.command(arguments)
+        run("train", ["train_net.py", *arguments])
     assert stop.value.code.startswith("train_net.py: error: ") and "\n" not in stop.value.code
     return stop.value.code
 
@@ -213,27 +199,27 @@ def truncated_label(images, labels):
         (truncated_label, r"label file .*labels/0\.png cannot be read"),
     ],
 )
-def test_bad_data_is_told(train_net, arguments, toy_dataset, spoil, message, workers):
+def test_bad_data_is_told(arguments, toy_dataset, spoil, message, workers):
     images = Path(MetadataCatalog.get(toy_dataset).image_root)
     spoil(images, images.parent / "labels")
     extra = [f"dataloader.train.num_workers={workers}", f"dataloader.test.num_workers={workers}"]
-    assert re.search(message, error_line(train_net, [*arguments, *extra]))
+    assert re.search(message, error_line([*arguments, *extra]))
 
 
-def test_a_loss_that_is_not_finite_is_told(train_net, arguments, tmp_path):
-    line = error_line(train_net, [*arguments, "optimizer.lr=1e15", "lr_multiplier.warmup_iter=0"])
+def test_a_loss_that_is_not_finite_is_told(arguments, tmp_path):
+    line = error_line([*arguments, "optimizer.lr=1e15", "lr_multiplier.warmup_iter=0"])
     assert re.search(r"not finite at iteration \d: loss_sem_seg=(nan|inf); files of the batch: .*\.png", line)
 
 
-def test_weights_of_another_model_are_refused(train_net, arguments, toy_predictor, tmp_path):
+def test_weights_of_another_model_are_refused(arguments, toy_predictor, tmp_path):
     foreign = toy_predictor[1]
     for extra in (["--eval-only"], []):
-        line = error_line(train_net, [*arguments, f"train.init_checkpoint={foreign}", *extra])
+        line = error_line([*arguments, f"train.init_checkpoint={foreign}", *extra])
         assert "holds none of the model's" in line
 
 
-def test_another_class_count_needs_a_switch(train_net, arguments, toy_dataset, tmp_path):
-    train_net.invoke([*arguments, "train.max_iter=1", "lr_multiplier.warmup_iter=0"])
+def test_another_class_count_needs_a_switch(arguments, toy_dataset, tmp_path):
+    invoke([*arguments, "train.max_iter=1", "lr_multiplier.warmup_iter=0"])
     more = [*arguments[:-1], f"train.output_dir={tmp_path}/more", "dataset.num_classes=4"]
     more += [
         f"train.init_checkpoint={tmp_path}/run/model_final.pth",
@@ -241,22 +227,22 @@ def test_another_class_count_needs_a_switch(train_net, arguments, toy_dataset, t
         "dataloader.evaluator=null",
     ]
     with pytest.raises(ValueError, match=r"of another shape: .*tokens \(1, 3, 4, 4\), wanted \(1, 4, 4, 4\)"):
-        train_net.invoke(more)
-    train_net.invoke([*more, "train.skip_mismatched=true", "train.overwrite=true"])
+        invoke(more)
+    invoke([*more, "train.skip_mismatched=true", "train.overwrite=true"])
     assert weights(tmp_path / "more/model_final.pth")["sem_seg_head.tokens"].shape[1] == 4
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_cuda_without_a_gpu_is_an_error(train_net, arguments):
+def test_cuda_without_a_gpu_is_an_error(arguments):
     with pytest.raises(ValueError, match="finds no GPU"):
-        train_net.invoke([*arguments, "train.device=cuda"])
+        invoke([*arguments, "train.device=cuda"])
 
 
-def test_an_earlier_run_is_not_overwritten(train_net, arguments, tmp_path):
+def test_an_earlier_run_is_not_overwritten(arguments, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/last_checkpoint").write_text("model_final.pth")
     with pytest.raises(ValueError, match="wanted --resume"):
-        train_net.invoke(arguments)
+        invoke(arguments)
 
 
 def run_script(*words, processes=1, limit=None):

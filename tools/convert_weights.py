@@ -1,89 +1,9 @@
 #!/usr/bin/env python
-"""Turn a checkpoint that a method's authors published into one of ours.
+"""Turn a checkpoint that a method's authors published into one of ours; --help says how."""
 
-    tools/convert_weights.py --config-file C --input FILE --output FILE.pth [--allow-pickle] [key=value ...]
-
-C is the config of the same experiment here. Every weight of the file must find its place in the model of C and fill it;
-what a rule leaves out is listed. `train_net.py --config-file C --eval-only train.init_checkpoint=FILE.pth` evaluates
-the result.
-"""
-
-import argparse
-import os
 import sys
-from pathlib import Path
 
-import torch
-from detectron2.config import instantiate
-from torch import nn
-
-from tokenseg.backbones.mmseg_vit import mmseg_vit_rules
-from tokenseg.backbones.plain_vit import PlainViT
-from tokenseg.config.load import load_config
-from tokenseg.config.overrides import split_overrides
-from tokenseg.engine.checkpoint import Checkpointer, read_checkpoint
-from tokenseg.segvit.convert import segvit_rules
-from tokenseg.segvit.head import SegViTHead
-from tokenseg.structtoken.convert import structtoken_rules
-from tokenseg.structtoken.head import StructTokenHead
-from tokenseg.weight_rules import WeightRule, convert, unwrap
-
-# Rules for a part of the model, by its class.
-RULES = {PlainViT: mmseg_vit_rules, StructTokenHead: structtoken_rules, SegViTHead: segvit_rules}
-
-
-def rules_for(model: nn.Module) -> list[WeightRule]:
-    """Rules for the checkpoints of a method's authors.
-
-    Args:
-        model: that shall take the weights.
-
-    Raises:
-        ValueError: there are none for its backbone or head.
-    """
-    parts = (model.backbone, model.sem_seg_head)
-    without = [type(part).__name__ for part in parts if type(part) not in RULES]
-    if without:
-        known = ", ".join(kind.__name__ for kind in RULES)
-        raise ValueError(f"no published weights are known for {' and '.join(without)}; wanted a config with {known}")
-    return [rule for part in parts for rule in RULES[type(part)](part)]
-
-
-def check_output(output: Path, source: Path) -> None:
-    """Refuse before any work what could not be written, or would replace the authors' file."""
-    if output.suffix != ".pth":
-        raise ValueError(f"--output is {output}; wanted a file name that ends in .pth")
-    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
-        raise ValueError(f"--output {output} cannot be written: {output.parent} is no folder with leave to write in it")
-    if output.is_dir() or (output.exists() and source.exists() and output.samefile(source)):
-        raise ValueError(f"--output {output} is {'a folder' if output.is_dir() else 'the --input'}; wanted a new file")
-
-
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, help="config of the same experiment")
-    parser.add_argument("--input", required=True, type=Path, help="the authors' checkpoint")
-    parser.add_argument("--output", required=True, type=Path, help="file to write, .pth")
-    parser.add_argument("--allow-pickle", action="store_true", help="read a file that can run any code")
-    words, overrides = split_overrides(argv)
-    args = parser.parse_args(words)
-    check_output(args.output, args.input)
-    cfg = load_config(args.config_file, overrides)
-    with torch.device("meta"):
-        model = instantiate(cfg.model)
-    rules = rules_for(model)
-    state = unwrap(read_checkpoint(str(args.input), allow_pickle=args.allow_pickle, permission="--allow-pickle"))
-    numbers = sum(value.numel() for value in state.values())
-    print(f"{len(state)} weights read, {numbers / 1e6:.2f} M numbers, from {args.input}")
-    converted, dropped = convert(state, model.state_dict(), rules)
-    model.load_state_dict(converted, assign=True)
-    Checkpointer(model, str(args.output.parent)).save(args.output.stem, tag=False)
-    print(f"{len(converted)} weights converted, all that the model has; written to {args.output}")
-    print(f"{len(dropped)} weights dropped{': ' if dropped else ''}{', '.join(dropped)}")
-
+from tokenseg_cli.run import run
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (OSError, ValueError) as error:
-        sys.exit(f"convert_weights.py: error: {error}")
+    sys.exit(run("convert_weights", sys.argv))

@@ -16,6 +16,7 @@ from detectron2.engine.defaults import create_ddp_model
 from detectron2.modeling import Backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 def pad_to_batch(tensors: list[Tensor], backbone: Backbone, value: float = 0.0) -> tuple[Tensor, list[tuple[int, int]]]:
@@ -61,3 +62,8 @@ def distribute(model: nn.Module, **ddp_options: object) -> nn.Module:
     if next(model.parameters()).device.type == "cpu":
         ddp_options["device_ids"] = None
     return create_ddp_model(model, **ddp_options)
+
+
+def undistributed(model: nn.Module) -> nn.Module:
+    """The model inside `distribute`'s."""
+    return model.module if isinstance(model, DistributedDataParallel) else model

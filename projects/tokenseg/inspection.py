@@ -9,8 +9,8 @@ from torch import Tensor
 
 from .contracts import HasRegions, ShowsStages
 from .d2_compat import pad_to_batch
-from .layers.precision import at_least_single
 from .layers.resize import resize
+from .layers.single_precision import at_least_single
 from .segmentor import Prediction, Segmentor, image_scores, most_likely, output_sizes
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from .contracts import Counts, ExtraLoss, Head, Targets
 from .d2_compat import pad_to_batch, refuse_yacs
 from .inference.policy import Policy, WholeImage
-from .layers.precision import at_least_single
 from .layers.resize import resize
+from .layers.single_precision import at_least_single
 from .losses.counts import mean_over_processes
 
 

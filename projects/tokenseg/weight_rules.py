@@ -1,6 +1,6 @@
 """Checkpoints of other code: rules from its names of weights to ours, which must leave nothing over.
 
-A method's rules stand in its `convert.py`, a backbone's beside it; `tools/convert_weights.py` brings them together.
+A method's rules stand in its `convert.py`, a backbone's beside it; `commands/convert_weights.py` brings them together.
 """
 
 import re

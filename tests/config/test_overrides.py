@@ -6,7 +6,7 @@ from detectron2.config import LazyConfig, instantiate
 from omegaconf import OmegaConf
 
 from tokenseg.config.load import load_config
-from tokenseg.config.overrides import apply_overrides, split_overrides
+from tokenseg.config.overrides import apply_overrides
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs/quickstart.py")
@@ -160,12 +160,3 @@ def test_saved_configs_load_again_and_give_the_same_model(tmp_path):
         torch.manual_seed(0)
         models.append(instantiate(config.model).state_dict())
     assert models[0].keys() == models[1].keys() and all(torch.equal(v, models[1][k]) for k, v in models[0].items())
-
-
-def test_overrides_are_told_from_other_words(tmp_path):
-    file = tmp_path / "a=b.png"
-    file.touch()
-    words = ["--seeds", "0", "train.seed=1", "--input", str(file), "model.x={a: 1}", "--flag=3", "c d=e"]
-    others, overrides = split_overrides(words)
-    assert overrides == ["train.seed=1", "model.x={a: 1}"]
-    assert others == ["--seeds", "0", "--input", str(file), "--flag=3", "c d=e"]

@@ -1,7 +1,7 @@
 import pytest
 from detectron2.utils.events import EventStorage, JSONWriter
 
-from tokenseg.engine.metrics_file import MetricsFile, read_metrics
+from tokenseg.engine.metrics_file import MetricsFile, newest_metrics, read_metrics
 
 
 def log(writer, iterations):
@@ -41,6 +41,12 @@ def test_a_row_cut_in_the_middle_does_not_count(tmp_path):
     assert read_metrics(path) == [{"iteration": 1}]
     MetricsFile(str(path)).rewind(1, complete=lambda row: True)
     assert path.read_text() == '{"iteration": 1}\n'
+
+
+def test_the_newest_of_each_scalar(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text('{"iteration": 1, "mIoU": 30.0}\n{"iteration": 3, "loss": 2.0}\n{"iteration": 5, "loss": 1.0}\n')
+    assert newest_metrics(path) == {"iteration": 5, "mIoU": 30.0, "loss": 1.0}
 
 
 def test_without_a_file(tmp_path):

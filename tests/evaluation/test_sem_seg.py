@@ -96,7 +96,7 @@ def test_labels_must_be_classes(toy_dataset):
 
 def test_scores_must_be_of_the_data_sets_classes(toy_dataset):
     records, outputs = inputs_and_scores(toy_dataset, num_classes=4)
-    with pytest.raises(ValueError, match="4 classes; wanted the 3 of 'toy_sem_seg'"):
+    with pytest.raises(ValueError, match="scores of 4 classes; wanted those of 'toy_sem_seg', 0 to 2"):
         evaluate(ConfusionEvaluator(dataset_name=toy_dataset), records, outputs)
 
 
@@ -104,10 +104,19 @@ def test_the_records_are_not_built_again(toy_dataset, monkeypatch):
     """Own data and COCO take minutes to list; the inputs say where their label maps lie."""
     mapper = SemSegMapper(is_train=False, augmentations=[], num_classes=3)
     records, outputs = inputs_and_scores(toy_dataset)
-    asked = []
+    evaluator, asked = ConfusionEvaluator(dataset_name=toy_dataset), []
     monkeypatch.setattr(DatasetCatalog, "get", asked.append)
-    metrics = evaluate(ConfusionEvaluator(dataset_name=toy_dataset), [mapper(record) for record in records], outputs)
+    metrics = evaluate(evaluator, [mapper(record) for record in records], outputs)
     assert metrics["mIoU"] > 0 and asked == []
+
+
+def test_ids_are_as_good_as_scores(toy_dataset):
+    records, outputs = inputs_and_scores(toy_dataset)
+    evaluator, ids = ConfusionEvaluator(dataset_name=toy_dataset), [one["sem_seg"].argmax(dim=0) for one in outputs]
+    wanted = evaluate(evaluator, records, outputs)
+    assert evaluate(evaluator, records, [{"class_ids": one} for one in ids]) == wanted
+    with pytest.raises(ValueError, match="the class id 7; wanted those of 'toy_sem_seg', 0 to 2"):
+        evaluate(evaluator, records[:1], [{"class_ids": torch.full_like(ids[0], 7)}])
 
 
 def test_metadata_must_name_the_classes(toy_dataset, monkeypatch):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import Clock, Duel, Profile, inference, training_step
-from benchmarks._duel import differences
+from benchmarks._duel import Duel, differences
+from benchmarks._profile import Profile
+from benchmarks._runs import Clock, inference, training_step
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -20,13 +21,8 @@ TINY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def benchmark(load_tool):
-    return load_tool("benchmark")
-
-
 def test_every_case_of_structtoken_runs_with_equal_outputs(benchmark, capsys):
-    benchmark.main(["structtoken", "--only", "head", "--pairs", "1", "--json", *TINY])
+    benchmark("structtoken", "--only", "head", "--pairs", "1", "--json", *TINY)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["case"] for row in rows] == [
         f"{variant} head {mode}" for variant in ("cse", "sse", "pwe") for mode in ("step", "inference")
@@ -35,7 +31,7 @@ def test_every_case_of_structtoken_runs_with_equal_outputs(benchmark, capsys):
 
 
 def test_whole_model_runs(benchmark, capsys):
-    benchmark.main(["structtoken", "--only", "pwe", "model", "--pairs", "1", "--batch", "1", *TINY])
+    benchmark("structtoken", "--only", "pwe", "model", "--pairs", "1", "--batch", "1", *TINY)
     table = capsys.readouterr().out
     assert "median of 1" in table and "pwe model bf16 inference" in table
 
@@ -147,7 +143,7 @@ def test_parts_get_the_time_they_take():
 
 def test_throughput_of_a_config(benchmark, capsys):
     config = str(ROOT / "configs/structtoken/structtoken_pwe_vit_t_ade20k_512_160k.py")
-    benchmark.main(["throughput", "--config-file", config, "--pairs", "1", "--json", "--amp", *TINY])
+    benchmark("throughput", "--config-file", config, "--pairs", "1", "--json", "--amp", *TINY)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["case"] for row in rows] == ["training", "inference"]
     assert rows[0]["GFLOP/image"] == pytest.approx(3 * rows[1]["GFLOP/image"])
@@ -165,13 +161,13 @@ def test_throughput_of_a_config(benchmark, capsys):
 )
 def test_mistakes_are_named(benchmark, words, message):
     with pytest.raises(ValueError, match=message):
-        benchmark.main(words)
+        benchmark(*words)
 
 
 @pytest.mark.slow
 def test_memory_is_that_of_each_side_alone(benchmark, capsys):
     hog = torch.ones(2**27)  # half a GiB of the parent, which no side may inherit
-    benchmark.main(["structtoken", "--only", "pwe head inference", "--pairs", "1", "--json", "--memory", *TINY])
+    benchmark("structtoken", "--only", "pwe head inference", "--pairs", "1", "--json", "--memory", *TINY)
     row = json.loads(capsys.readouterr().out)
     assert row["ours MiB"] > 100 and row["memory"] == pytest.approx(1, abs=0.2)
 

@@ -8,8 +8,8 @@ SMALL = [
 ]
 
 
-def test_every_case_runs_with_equal_outputs(load_tool, capsys):
-    load_tool("benchmark").main(["ecenet", "--pairs", "1", "--json", *SMALL])
+def test_every_case_runs_with_equal_outputs(benchmark, capsys):
+    benchmark("ecenet", "--pairs", "1", "--json", *SMALL)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {row["case"] for row in rows} == {"head step", "head inference", "profile fp32", "profile bf16"}
     parts = [row["part"] for row in rows if row["case"] == "profile fp32"]

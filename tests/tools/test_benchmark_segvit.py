@@ -13,8 +13,8 @@ SMALL = [
 
 
 @pytest.mark.parametrize(("variant", "overrides"), [("plain", []), ("shrunk", ["model.backbone.downsample.block=2"])])
-def test_every_case_runs_with_equal_outputs(variant, overrides, load_tool, capsys):
-    load_tool("benchmark").main(["segvit", "--only", variant, "--pairs", "1", "--json", *SMALL, *overrides])
+def test_every_case_runs_with_equal_outputs(variant, overrides, benchmark, capsys):
+    benchmark("segvit", "--only", variant, "--pairs", "1", "--json", *SMALL, *overrides)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["case"] for row in rows] == [
         f"{variant} {part} {mode}" for part in ("head", "model") for mode in ("step", "inference")

@@ -1,8 +1,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}",
@@ -13,13 +11,8 @@ TINY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def benchmark(load_tool):
-    return load_tool("benchmark")
-
-
 def test_every_part_of_sgr_is_listed(benchmark, capsys):
-    benchmark.main(["sgr", "--pairs", "1", "--batch", "1", "--classes", "3", "--json", "--device", "cpu", *TINY])
+    benchmark("sgr", "--pairs", "1", "--batch", "1", "--classes", "3", "--json", "--device", "cpu", *TINY)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     step = {row["part"]: row["forward s"] for row in rows if row["case"] == "step parts"}
     assert {"backbone", "SGR: regions", "targets", "matching: costs", "matching: assignment", "losses"} <= set(step)
@@ -30,5 +23,5 @@ def test_every_part_of_sgr_is_listed(benchmark, capsys):
 
 def test_throughput_of_a_model_with_regions(benchmark, capsys):
     config = str(ROOT / "configs/sgr/fcn_sgr_resnet_101_ade20k_512_160k.py")
-    benchmark.main(["throughput", "--config-file", config, "--pairs", "1", "--json", "--device", "cpu", *TINY])
+    benchmark("throughput", "--config-file", config, "--pairs", "1", "--json", "--device", "cpu", *TINY)
     assert len(capsys.readouterr().out.splitlines()) == 2

@@ -23,14 +23,12 @@ from tokenseg.contracts import Targets
 from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
 
-from . import Duel, Profile, inference, training_step
+from ._duel import Duel
+from ._profile import Profile
+from ._runs import inference, training_step
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/ecenet/ecenet_swin_b_ade20k_640_160k.py"
 STRIDES = (4, 8, 16, 32)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch", type=int, default=1, help="images (default 1)")
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], Duel | Profile]]:

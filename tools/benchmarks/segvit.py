@@ -23,15 +23,11 @@ from tokenseg.config.load import load_config
 from tokenseg.contracts import Targets
 from tokenseg.engine.build import begin_random
 
-from . import Duel, inference, training_step
+from ._duel import Duel
+from ._runs import inference, training_step
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/segvit"
 STILL = ["model.backbone.drop_path_rate=0.0", "model.sem_seg_head.dropout=0.0"]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
-    parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], Duel]]:

@@ -19,14 +19,11 @@ from tokenseg.config.load import load_config
 from tokenseg.engine.build import begin_random
 from tokenseg.sgr import region_loss
 
-from . import Duel, Profile, inference, training_step
+from ._duel import Duel
+from ._profile import Profile
+from ._runs import inference, training_step
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/sgr/fcn_sgr_resnet_101_ade20k_512_160k.py"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
-    parser.add_argument("--classes", type=int, default=12, help="classes of a label map (default 12)")
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], Profile | Duel]]:

@@ -25,19 +25,10 @@ from tokenseg.contracts import Targets
 from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
 
-from . import Duel, inference, training_step
+from ._duel import Duel
+from ._runs import inference, training_step
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/structtoken"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
-    parser.add_argument(
-        "--attention",
-        choices=("fused", "products"),
-        default="fused",
-        help="of our whole model in inference: torch's fused kernel, or matrix products and a softmax in bfloat16",
-    )
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], Duel]]:

@@ -1,7 +1,5 @@
 """Images a second of a whole model: a training step with its optimiser, or inference, on the device at hand.
 
-    tools/benchmark.py throughput --config-file C [--batch 2] [--size H W] [--amp] [--compile] [key=value ...]
-
 Pixels are random. Inference runs backbone and head and resizes the scores; it leaves out reading and cutting of images.
 `of matmul %` sets the operations of matrix products, convolutions and attention (two a multiply-add; thrice the forward
 pass in training) over the rate of a large matrix product of the same type, measured in the same run: the share of the
@@ -24,15 +22,7 @@ from tokenseg.config.load import load_config
 from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
 
-from . import Clock
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config-file", required=True)
-    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels; default the crop")
-    parser.add_argument("--amp", action="store_true", help="mixed precision in bfloat16")
-    parser.add_argument("--compile", action="store_true", help="backbone and head compiled")
+from ._runs import Clock
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Throughput"]]:

@@ -1,6 +1,6 @@
-"""From a data set's official archives to the folders that the registration reads; used by tools/prepare_datasets."""
+"""From a data set's official archives to the folders that the registration reads; used by commands/prepare_datasets."""
 
-from .preparation import Preparation, SplitLayout, main, prepare
+from .preparation import Preparation, SplitLayout, prepare
 from .reading import Archive, Entry, open_archive
 from .rules import FileRule, apply_rules, read_lists, read_mat, read_png, relabel
 
@@ -11,7 +11,6 @@ __all__ = [
     "Preparation",
     "SplitLayout",
     "apply_rules",
-    "main",
     "open_archive",
     "prepare",
     "read_lists",

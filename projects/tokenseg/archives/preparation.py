@@ -1,6 +1,5 @@
 """Builds a data set's folder from its archives: counted, complete or not there at all."""
 
-import argparse
 import dataclasses
 import logging
 import os
@@ -144,44 +143,3 @@ def _merge(source: Path, target: Path) -> None:
             _merge(item, place)
         else:
             shutil.move(item, place)
-
-
-def main(preparation: Preparation, doc: str, arguments: Sequence[str] | None = None) -> int:
-    """The command line of a script in tools/prepare_datasets.
-
-    Args:
-        preparation: which data set.
-        doc: the script's docstring, shown by --help.
-        arguments: of the command line; None takes the process's.
-
-    Returns:
-        The exit code, 1 where something is not as needed; the log says what.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--archives",
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="the archives, folders that hold them, or folders in which they are unpacked",
-    )
-    parser.add_argument(
-        "--root",
-        default=os.getenv("DETECTRON2_DATASETS", "datasets"),
-        help="folder of all data sets (default: $DETECTRON2_DATASETS, or ./datasets)",
-    )
-    parser.add_argument(
-        "--any-count", action="store_true", help="accept part of the data set: results will not be comparable"
-    )
-    options = parser.parse_args(arguments)
-    counts = None
-    if options.any_count:
-        logger.warning("WARNING: the number of images is not checked. Results on this copy are not comparable.")
-        counts = {split.name: None for split in preparation.splits}
-    try:
-        prepare(preparation, places=options.archives, root=options.root, counts=counts)
-    except (ValueError, OSError) as error:
-        logger.error("%s: %s", preparation.folder, error)
-        return 1
-    return 0

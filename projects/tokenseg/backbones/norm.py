@@ -5,7 +5,7 @@ from detectron2.layers import NaiveSyncBatchNorm
 from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 from torch import Tensor, nn
 
-from ..layers.precision import at_least_single
+from ..layers.single_precision import at_least_single
 
 KINDS = ("BN", "SyncBN", "FrozenBN")
 

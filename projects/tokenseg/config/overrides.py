@@ -3,7 +3,6 @@
 import difflib
 import inspect
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from detectron2.config import LazyConfig
@@ -21,16 +20,6 @@ YACS_KEYS = {
     "TEST.EVAL_PERIOD": "train.eval_period",
     "SEED": "train.seed",
 }
-
-
-def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words of a command line as (all others, overrides): what looks like `key=value` and is no file, so that
-    overrides may stand anywhere, also behind a flag that takes several words."""
-    found = [bool(re.match(r"[\w.]+=", word)) and not os.path.exists(word) for word in words]
-    return (
-        [word for word, is_override in zip(words, found, strict=True) if not is_override],
-        [word for word, is_override in zip(words, found, strict=True) if is_override],
-    )
 
 
 def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:

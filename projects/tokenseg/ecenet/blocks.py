@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.point_conv import PointConv2d
-from ..layers.precision import at_least_single
+from ..layers.single_precision import at_least_single
 
 
 class FirstMask(nn.Sequential):

@@ -18,8 +18,8 @@ from ..backbones.norm import convert_batch_norm
 from ..contracts import Counts, Targets
 from ..d2_compat import refuse_yacs
 from ..layers.point_conv import PointConv2d
-from ..layers.precision import at_least_single
 from ..layers.resize import resize
+from ..layers.single_precision import at_least_single
 from ..losses.counts import divide
 from ..losses.mask import MaskPrediction
 from ..losses.pixel import count_pixels, pixel_cross_entropy

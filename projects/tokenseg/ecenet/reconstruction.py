@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.point_conv import PointConv2d
-from ..layers.precision import at_least_single
+from ..layers.single_precision import at_least_single
 
 
 class SqueezeExcitation(nn.Module):

@@ -8,8 +8,10 @@ from detectron2.config import instantiate
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
+from ..contracts import GivesIds
+from ..d2_compat import undistributed
 from .devices import resolve_device
 from .precision import amp_dtype, autocast
 
@@ -39,10 +41,28 @@ class Evaluation:
         """`{task: {name: value}}` on the main process, where it is logged too; empty on others."""
         device = next(model.parameters()).device
         with autocast(device, self._amp_dtype), torch.compiler.set_stance(self._stance):
-            results = inference_on_dataset(model, self._loader, self._evaluator)
+            results = inference_on_dataset(_asked_for_ids(model), self._loader, self._evaluator)
         if comm.is_main_process():
             print_csv_format(results)
         return results
+
+
+class _Ids(nn.Module):
+    """A model that is asked for class ids alone, as Detectron2's evaluation calls it."""
+
+    def __init__(self, model: GivesIds) -> None:
+        super().__init__()
+        self.model = model
+        self.train(model.training)
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        return self.model.ids(batched_inputs)
+
+
+def _asked_for_ids(model: nn.Module) -> nn.Module:
+    """The model, for class ids alone if it gives them; other models give what they give."""
+    whole = undistributed(model)
+    return _Ids(whole) if isinstance(whole, GivesIds) else model
 
 
 def build_evaluation(config: DictConfig) -> Evaluation | None:

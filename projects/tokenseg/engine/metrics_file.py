@@ -23,6 +23,14 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("}\n")]
 
 
+def newest_metrics(path: str | os.PathLike) -> dict[str, float]:
+    """The newest value of every scalar in a metrics.json."""
+    newest: dict[str, float] = {}
+    for row in read_metrics(path):
+        newest |= row
+    return newest
+
+
 def _line(row: dict[str, float]) -> str:
     return json.dumps(row, sort_keys=True) + "\n"
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..contracts import CountsSteps
+from ..d2_compat import undistributed
 from .precision import autocast
 
 # Float16 starts at a scale of 2**16 and halves it at every overflow. Who has overflowed as often as this, with a scale
@@ -90,10 +91,10 @@ class Trainer(SimpleTrainer):
 
     @property
     def _counts_steps(self) -> bool:
-        return isinstance(_unwrapped(self.model), CountsSteps)
+        return isinstance(undistributed(self.model), CountsSteps)
 
     def _run_by_counts(self, batch: list[dict]) -> Callable[[list[dict]], dict[str, Tensor]]:
-        counts = _unwrapped(self.model).count(batch)
+        counts = undistributed(self.model).count(batch)
         return lambda part: self.model(part, counts)
 
     def _run_by_average(self, parts: int) -> Callable[[list[dict]], dict[str, Tensor]]:
@@ -159,7 +160,3 @@ class Trainer(SimpleTrainer):
         self.skipped = state_dict["skipped"]
         if state_dict["grad_scaler"]:  # empty when the run went on without float16 until now
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 import numpy as np
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator, SemSegEvaluator
+from detectron2.evaluation import SemSegEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
@@ -47,12 +47,13 @@ def sem_seg_metrics(confusion: np.ndarray, class_names: list[str]) -> dict[str, 
     return {name: 100 * float(value) for name, value in metrics.items()}
 
 
-class ConfusionEvaluator(DatasetEvaluator):
-    """A confusion matrix of all pixels of a data set, its metrics, and a table per class in the log.
+class ConfusionEvaluator(SemSegEvaluator):
+    """SemSegEvaluator that keeps a confusion matrix and nothing else, and logs a table per class.
 
-    It stands in the place of Detectron2's `SemSegEvaluator`, whose versions differ in mIoU (0.5 lets classes that the
-    ground truth lacks change it), and all of which keep every prediction in memory and, on main, boundaries too. The
-    label maps are those that the inputs name, so that an evaluation does not list the data set's files once more.
+    Detectron2's versions differ in mIoU (0.5 lets classes that the ground truth lacks change it), and both keep every
+    prediction and, on main, boundaries too. `save_predictions` writes Detectron2's prediction file all the same. The
+    label maps are those that the inputs name, so that an evaluation does not list the data set's files once more;
+    Detectron2's constructor does it once, which is why one evaluator serves all evaluations of a run.
     """
 
     def __init__(
@@ -82,11 +83,8 @@ class ConfusionEvaluator(DatasetEvaluator):
             raise ValueError(
                 f"the metadata of data set '{dataset_name}' has no {' and no '.join(missing)}; wanted both"
             )
-        self._dataset_name, self._distributed, self._output_dir = dataset_name, distributed, output_dir
-        self._class_names, self._ignore_label = list(metadata.stuff_classes), metadata.ignore_label
-        self._num_classes = len(self._class_names)
-        self._encode = SemSegEvaluator(dataset_name).encode_json_sem_seg if save_predictions else None
-        self.reset()
+        super().__init__(dataset_name, distributed=distributed, output_dir=output_dir)
+        self._save_predictions = save_predictions
 
     def reset(self) -> None:
         self._confusion = np.zeros((self._num_classes, self._num_classes), dtype=np.int64)
@@ -97,20 +95,14 @@ class ConfusionEvaluator(DatasetEvaluator):
         Args:
             inputs: The records that the mapper handed on, with `file_name`, `sem_seg_file_name` and, where stored ids
                 are no class ids, `sem_seg_id_map`.
-            outputs: What the model gave for them, with `sem_seg` (K, H, W) scores.
+            outputs: What the model gave for them, with `class_ids` (H, W), or else with `sem_seg` (K, H, W) scores.
 
         Raises:
             ValueError: a prediction and its label map differ in size, or a label is out of range, naming the file; or
                 scores of another number of classes than the data set's; or an input that names no label map.
         """
         for record, output in zip(inputs, outputs, strict=True):
-            if len(output["sem_seg"]) != self._num_classes:
-                raise ValueError(
-                    f"the model gives scores of {len(output['sem_seg'])} classes; "
-                    f"wanted the {self._num_classes} of '{self._dataset_name}'"
-                )
-            # indices of max, not argmax: the same values, and much faster on the CPU
-            prediction = output["sem_seg"].max(dim=0).indices.cpu().numpy()
+            prediction = self._class_ids(output)
             path, label = record["sem_seg_file_name"], read_class_ids(record)
             if label.shape != prediction.shape:
                 raise ValueError(f"label map {path} has size {label.shape}, the prediction {prediction.shape}")
@@ -118,8 +110,23 @@ class ConfusionEvaluator(DatasetEvaluator):
             self._confusion += confusion_matrix(
                 prediction, label, num_classes=self._num_classes, ignore_label=self._ignore_label
             )
-            if self._encode:
-                self._predictions += self._encode(prediction, record["file_name"])
+            if self._save_predictions:
+                self._predictions += self.encode_json_sem_seg(prediction, record["file_name"])
+
+    def _class_ids(self, output: dict) -> np.ndarray:
+        if "class_ids" in output:
+            ids = output["class_ids"].cpu().numpy()
+            if ids.max() >= self._num_classes:
+                raise ValueError(f"the model gives the class id {ids.max()}; {self._wanted}")
+            return ids
+        if len(output["sem_seg"]) != self._num_classes:
+            raise ValueError(f"the model gives scores of {len(output['sem_seg'])} classes; {self._wanted}")
+        # indices of max, not argmax: the same values, and much faster on the CPU
+        return output["sem_seg"].max(dim=0).indices.cpu().numpy()
+
+    @property
+    def _wanted(self) -> str:
+        return f"wanted those of '{self._dataset_name}', 0 to {self._num_classes - 1}"
 
     def evaluate(self) -> OrderedDict | None:
         """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent on the main process, None on others."""
@@ -130,7 +137,7 @@ class ConfusionEvaluator(DatasetEvaluator):
             self._predictions = [p for part in comm.all_gather(self._predictions) for p in part]
             if not comm.is_main_process():
                 return None
-        names = self._class_names
+        names = list(self._class_names)
         metrics = sem_seg_metrics(confusion, names)
         self._log(metrics, confusion, names)
         if self._output_dir:
@@ -158,6 +165,6 @@ class ConfusionEvaluator(DatasetEvaluator):
             for place, name in enumerate(names):
                 pixels = confusion[:, place].sum(), confusion[place].sum()
                 writer.writerow([name, metrics[f"IoU-{name}"], metrics[f"ACC-{name}"], *pixels])
-        if self._encode:
+        if self._save_predictions:
             with open(os.path.join(self._output_dir, "sem_seg_predictions.json"), "w") as file:
                 json.dump(self._predictions, file)

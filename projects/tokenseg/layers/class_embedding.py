@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .precision import at_least_single
+from .single_precision import at_least_single
 
 _GRIDS = (1, 2, 3, 6)
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .precision import at_least_single
+from .single_precision import at_least_single
 
 
 def class_scores(masks: Tensor, class_logits: Tensor, *, size: tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..layers.precision import at_least_single
+from ..layers.single_precision import at_least_single
 from .mask import MaskPrediction, Pairs, check_terms, dice, focal_terms
 from .mask_targets import MaskTargets
 
@@ -46,7 +46,7 @@ class HungarianAssigner:
         costs = torch.stack([self.costs(prediction, found) for prediction in predictions])
         # a cost that is not finite would end the matching without a word on the loss that it comes from
         costs = costs.nan_to_num().cpu()
-        return [match(each, found) for each in costs]
+        return [least_cost_pairs(each, found) for each in costs]
 
     def costs(self, prediction: MaskPrediction, found: MaskTargets) -> Tensor:
         """Cost of every token for every mask of its image.
@@ -105,7 +105,7 @@ def dice_costs(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
     return dice(overlap, inside.sum(dim=-1)[..., :, None] + masks.sum(dim=-1)[..., None, :])
 
 
-def match(costs: Tensor, found: MaskTargets) -> Pairs:
+def least_cost_pairs(costs: Tensor, found: MaskTargets) -> Pairs:
     """The pairs of least cost.
 
     Args:

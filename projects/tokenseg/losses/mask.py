@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..contracts import Counts, Targets
-from ..layers.precision import at_least_single
 from ..layers.resize import resize
+from ..layers.single_precision import at_least_single
 from .counts import divide
 from .mask_targets import MaskTargets, SemanticMasks
 

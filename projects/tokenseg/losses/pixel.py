@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..contracts import Counts, Targets
-from ..layers.precision import at_least_single
 from ..layers.resize import resize
+from ..layers.single_precision import at_least_single
 from .counts import divide
 
 

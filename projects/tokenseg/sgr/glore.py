@@ -6,7 +6,7 @@ Paper: Chen et al.: Graph-Based Global Reasoning Networks (CVPR 2019), section 3
 from torch import Tensor, nn
 
 from ..backbones.norm import convert_batch_norm
-from ..layers.precision import at_least_single
+from ..layers.single_precision import at_least_single
 from .reasoning import GraphConvolution
 
 

@@ -14,7 +14,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.precision import at_least_single
+from ..layers.single_precision import at_least_single
 from .positions import PositionConv, cell_centres, sine_code
 
 # A region without mass has no mean and no centroid.

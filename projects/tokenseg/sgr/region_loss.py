@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..contracts import Counts, Targets
-from ..layers.precision import at_least_single
 from ..layers.resize import resize
+from ..layers.single_precision import at_least_single
 from ..losses.counts import divide
 from ..losses.mask import dice, focal_terms
 from .matching import match, matching_costs

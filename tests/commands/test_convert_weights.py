@@ -30,19 +30,19 @@ def theirs(tmp_path, released_shapes):
 
 
 @pytest.fixture
-def command(load_tool, theirs):
+def convert(command, theirs):
     """The command with other flags than the good ones, and its overrides."""
 
     def run(*overrides, **flags):
         given = {"config-file": CONFIG, "input": theirs, "output": theirs.parent / "ours.pth"} | flags
         words = [word for flag, value in given.items() for word in (f"--{flag}", str(value))]
-        load_tool("convert_weights").main([*words, *TINY, *overrides])
+        command("convert_weights", *words, *TINY, *overrides)
 
     return run
 
 
-def test_the_result_is_a_checkpoint_of_the_config(command, theirs, capsys):
-    command()
+def test_the_result_is_a_checkpoint_of_the_config(convert, theirs, capsys):
+    convert()
     lines = capsys.readouterr().out.splitlines()
     count = len(torch.load(theirs)["state_dict"])
     assert [re.match(r"\d+ weights", line)[0] for line in lines] == [f"{n} weights" for n in (count, count, 0)]
@@ -63,24 +63,24 @@ def test_the_result_is_a_checkpoint_of_the_config(command, theirs, capsys):
         ({"config-file": CONFIGS / "per_pixel_vit_t_ade20k_512_160k.py"}, "no published weights .* for PerPixelHead"),
     ],
 )
-def test_mistakes_are_told(command, flags, message):
+def test_mistakes_are_told(convert, flags, message):
     with pytest.raises(ValueError, match=message):
-        command(**flags)
+        convert(**flags)
 
 
-def test_another_class_count_is_told(command):
+def test_another_class_count_is_told(convert):
     with pytest.raises(ValueError, match=r"decode_head\.kernels \(1, 5, 2, 2\), wanted \(1, 7, 2, 2\)"):
-        command("dataset.num_classes=7")
+        convert("dataset.num_classes=7")
 
 
-def test_the_input_is_not_overwritten(command, theirs):
+def test_the_input_is_not_overwritten(convert, theirs):
     with pytest.raises(ValueError, match="is the --input; wanted a new file"):
-        command(output=theirs)
+        convert(output=theirs)
 
 
-def test_code_is_read_only_where_allowed(command, theirs, load_tool):
+def test_code_is_read_only_where_allowed(convert, theirs):
     torch.save(torch.load(theirs) | {"note": Path("a")}, theirs)
     with pytest.raises(ValueError, match="if you trust where it comes from, say --allow-pickle"):
-        command()
-    command("--allow-pickle")
+        convert()
+    convert("--allow-pickle")
     assert (theirs.parent / "ours.pth").exists()

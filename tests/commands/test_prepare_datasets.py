@@ -1,5 +1,6 @@
-"""tools/prepare_datasets on small archives in exactly the layouts of the official ones."""
+"""prepare_datasets on small archives in exactly the layouts of the official ones."""
 
+import importlib
 import io
 import json
 import logging
@@ -16,7 +17,7 @@ from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from PIL import Image
 from scipy.io import savemat
 
-from tokenseg.archives import main, prepare, rules
+from tokenseg.archives import prepare, rules
 from tokenseg.data.labels import read_label
 from tokenseg.datasets import builtin as datasets
 
@@ -127,16 +128,17 @@ def coco(folder):
 
 ALL = {"ade20k": ade20k, "cityscapes": cityscapes, "coco_stuff_10k": coco_stuff_10k}
 ALL |= {"pascal_context": pascal_context, "coco": coco}
+MODULES = {name: importlib.import_module(f"tokenseg.commands.prepare_datasets.{name}") for name in ALL}
 
 
 @pytest.fixture
-def build(tmp_path, load_tool):
+def build(tmp_path):
     """build(name) makes the small archives of a data set and prepares it under tmp_path/root."""
 
     def run(name, *, places=None, counts=None, **archives):
         (tmp_path / name).mkdir(exist_ok=True)
         small = ALL[name](tmp_path / name, **archives) if places is None else {}
-        preparation = load_tool(f"prepare_datasets/{name}").PREPARATION
+        preparation = MODULES[name].PREPARATION
         return prepare(
             preparation, places=places or [tmp_path / name], root=tmp_path / "root", counts={**small, **(counts or {})}
         )
@@ -180,9 +182,9 @@ def test_cityscapes(build, catalogs, tmp_path):
         assert (records[0]["height"], records[0]["width"]) == (HEIGHT, WIDTH)
 
 
-def test_cityscapes_ids_are_those_of_detectron2(load_tool):
+def test_cityscapes_ids_are_those_of_detectron2():
     known = {kind["id"]: kind["trainId"] for kind in CITYSCAPES_CATEGORIES}
-    ids = load_tool("prepare_datasets/cityscapes").IDS
+    ids = MODULES["cityscapes"].IDS
     assert {number: place for number, place in ids.items() if place != 255} == known
     assert sorted(ids) == list(range(34))
 
@@ -211,8 +213,8 @@ def test_coco(build, tmp_path):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_published_counts_are_asked_for(name, load_tool):
-    published = {split.name: split.count for split in load_tool(f"prepare_datasets/{name}").PREPARATION.splits}
+def test_published_counts_are_asked_for(name):
+    published = {split.name: split.count for split in MODULES[name].PREPARATION.splits}
     expected = {
         "ade20k": {"training": 20210, "validation": 2000},
         "cityscapes": {"train": 2975, "val": 500, "test": 1525},
@@ -340,12 +342,11 @@ def test_a_copy_in_its_place_gets_what_it_lacks_and_loses_nothing(build, tmp_pat
     assert own.read_text() == "mine" and len(files(folder / "images")) == 4
 
 
-def test_command_line(tmp_path, load_tool, caplog):
-    tool = load_tool("prepare_datasets/ade20k")
+def test_command_line(tmp_path, command, caplog):
     ade20k(tmp_path)
-    arguments = ["--archives", str(tmp_path), "--root", str(tmp_path / "root")]
-    assert main(tool.PREPARATION, tool.__doc__, arguments) == 1
-    assert "images/training: 2 files (*.jpg), wanted 20210" in caplog.text
-    assert main(tool.PREPARATION, tool.__doc__, [*arguments, "--any-count"]) == 0
+    words = ["prepare_datasets.ade20k", "--archives", tmp_path, "--root", tmp_path / "root"]
+    with pytest.raises(ValueError, match=r"images/training: 2 files \(\*\.jpg\), wanted 20210"):
+        command(*words)
+    command(*words, "--any-count")
     assert "WARNING: the number of images is not checked" in caplog.text
     assert (tmp_path / "root/ADEChallengeData2016").is_dir()

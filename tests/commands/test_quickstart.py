@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tokenseg.commands import quickstart
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_faster_layout_is_chosen(load_tool, monkeypatch):
-    quickstart = load_tool("quickstart")
+def test_the_faster_layout_is_chosen(monkeypatch):
     times = {(1, 4): 0.5, (4, 1): 0.4}
     monkeypatch.setattr(quickstart, "seconds_per_iteration", lambda processes, threads, _: times[processes, threads])
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})

@@ -9,7 +9,7 @@ HALF = np.repeat([[0, 1]], 8, axis=1).repeat(12, axis=0).astype(np.uint8)  # (12
 
 
 @pytest.fixture
-def check(load_tool, tmp_path, capsys):
+def check(command, tmp_path, capsys):
     """Writes five pairs, image by image from its label map, runs the tool, and gives exit code and output."""
 
     def run(labels, *words, change=None):
@@ -23,7 +23,7 @@ def check(load_tool, tmp_path, capsys):
         if change:
             change(tmp_path)
         folders = [f"dataset.images={tmp_path}/images", f"dataset.labels={tmp_path}/labels"]
-        code = load_tool("check_dataset").main([*folders, *words])
+        code = command("check_dataset", *folders, *words)
         return code, " ".join(capsys.readouterr().out.split())
 
     return run
@@ -148,10 +148,10 @@ def test_a_part_is_looked_at(check):
     assert "classes that never occur in the files looked at" in out
 
 
-def test_registered_data_is_checked_too(load_tool, toy_dataset, capsys):
+def test_registered_data_is_checked_too(command, toy_dataset, capsys):
     words = ["--config-file", CONFIG, "dataset.num_classes=3"]
-    code = load_tool("check_dataset").main([*words, f"dataset.train={toy_dataset}", f"dataset.test={toy_dataset}"])
+    code = command("check_dataset", *words, f"dataset.train={toy_dataset}", f"dataset.test={toy_dataset}")
     out = capsys.readouterr().out
     assert code == 0 and "NOTE: 6 times an image is in training and test, first 0.png (train), 0.png (test)" in out
     with pytest.raises(ValueError, match=r"3 class names; wanted dataset\.num_classes, 4"):
-        load_tool("check_dataset").main([*words[:2], "dataset.num_classes=4", f"dataset.train={toy_dataset}"])
+        command("check_dataset", *words[:2], "dataset.num_classes=4", f"dataset.train={toy_dataset}")

@@ -5,43 +5,48 @@ from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig, instantiate
 from PIL import Image
 
+from tokenseg.commands.visualize_tokens import choose_classes, draw_regions, iou
 from tokenseg.sgr.glore import GloRe
 from tokenseg.sgr.plug import ReasoningBackbone
 
 
-@pytest.fixture
-def tool(load_tool):
-    return load_tool("visualize_tokens")
-
-
 def arguments(paths, toy, *words):
     config, weights = map(str, paths)
-    return ["--config-file", config, "--weights", weights, "--input", f"{toy}/toy/images/1.png", *words]
+    return [
+        "visualize_tokens",
+        "--config-file",
+        config,
+        "--weights",
+        weights,
+        "--input",
+        f"{toy}/toy/images/1.png",
+        *words,
+    ]
 
 
-def test_a_row_for_every_class(tool, toy_predictor, tmp_path):
+def test_a_row_for_every_class(command, toy_predictor, tmp_path):
     label = ["--label", f"{tmp_path}/toy/labels/1.png"]
-    tool.main(arguments(toy_predictor, tmp_path, "--classes", "red,2", *label, "--output", f"{tmp_path}/a/b.png"))
+    command(*arguments(toy_predictor, tmp_path, "--classes", "red,2", *label, "--output", f"{tmp_path}/a/b.png"))
     width, height = Image.open(tmp_path / "a/b.png").size
     # image, logits, mask: 160 wide each; two classes of 24 + 160 * 40 / 48 high
     assert (width, height) == (3 * 160 + 2 * 6, 2 * (24 + 133 + 6))
 
 
-def test_classes_by_name_number_or_size(tool):
+def test_classes_by_name_number_or_size():
     ids = np.array([[2, 2, 2, 0, 0, 255]])
-    assert tool.choose_classes(None, ["a", "b", "c"], ids) == [2, 0]
-    assert tool.choose_classes("b,0", ["a", "b", "c"], ids) == [1, 0]
+    assert choose_classes(None, ["a", "b", "c"], ids) == [2, 0]
+    assert choose_classes("b,0", ["a", "b", "c"], ids) == [1, 0]
     with pytest.raises(ValueError, match="'gras'; did you mean 'grass'"):
-        tool.choose_classes("gras", ["grass", "sky"], ids)
+        choose_classes("gras", ["grass", "sky"], ids)
     with pytest.raises(ValueError, match="'7'; wanted one of a, b"):
-        tool.choose_classes("7", ["a", "b"], ids)
+        choose_classes("7", ["a", "b"], ids)
 
 
-def test_iou_by_hand(tool):
+def test_iou_by_hand():
     prediction, label = np.array([1, 1, 1, 0, 1]), np.array([1, 1, 0, 1, 0])
     ignored = np.array([0, 0, 0, 0, 1])
-    assert tool.iou(*(x.astype(bool) for x in (prediction, label, ignored))) == 0.5
-    assert np.isnan(tool.iou(*np.zeros((3, 4), dtype=bool)))
+    assert iou(*(x.astype(bool) for x in (prediction, label, ignored))) == 0.5
+    assert np.isnan(iou(*np.zeros((3, 4), dtype=bool)))
 
 
 @pytest.mark.parametrize(
@@ -52,13 +57,13 @@ def test_iou_by_hand(tool):
         (["--classes", "blau"], "did you mean 'blue'"),
     ],
 )
-def test_mistakes(tool, toy_predictor, tmp_path, words, message):
+def test_mistakes(command, toy_predictor, tmp_path, words, message):
     with pytest.raises(ValueError, match=message):
-        tool.main(arguments(toy_predictor, tmp_path, "--output", f"{tmp_path}/x.png", *words))
+        command(*arguments(toy_predictor, tmp_path, "--output", f"{tmp_path}/x.png", *words))
     assert not (tmp_path / "x.png").exists()
 
 
-def test_regions_of_a_model(tool, toy_predictor, tmp_path):
+def test_regions_of_a_model(command, toy_predictor, tmp_path):
     config = LazyConfig.load(toy_predictor[0])
     glore = L(GloRe)(channels=3, num_nodes=4, width=2, norm="BN")
     config.model.backbone = L(ReasoningBackbone)(
@@ -67,16 +72,16 @@ def test_regions_of_a_model(tool, toy_predictor, tmp_path):
     LazyConfig.save(config, f"{tmp_path}/regions.yaml")
     torch.save({"model": instantiate(config.model).state_dict()}, f"{tmp_path}/regions.pth")
     paths = (f"{tmp_path}/regions.yaml", f"{tmp_path}/regions.pth")
-    tool.main(arguments(paths, tmp_path, "--regions", "2", "--output", f"{tmp_path}/r.png"))
+    command(*arguments(paths, tmp_path, "--regions", "2", "--output", f"{tmp_path}/r.png"))
     assert Image.open(tmp_path / "r.png").size == (3 * 160 + 2 * 6, 24 + 133 + 6)
     with pytest.raises(ValueError, match="wanted a part whose tokens have regions"):
-        tool.main(arguments(toy_predictor, tmp_path, "--regions", "2", "--output", f"{tmp_path}/s.png"))
+        command(*arguments(toy_predictor, tmp_path, "--regions", "2", "--output", f"{tmp_path}/s.png"))
 
 
-def test_regions_of_the_largest_mass_first(tool):
+def test_regions_of_the_largest_mass_first():
     image, regions = np.full((8, 12, 3), 200, dtype=np.uint8), np.zeros((4, 2, 3), dtype=np.float32)
     regions[1], regions[3, 0, 0] = 0.5, 1.0
-    panels = tool.draw_regions(image, "model", regions, 3)
+    panels = draw_regions(image, "model", regions, 3)
     assert len(panels) == 4
     _, everywhere, corner, nowhere = (panel[24:] for panel in panels)  # below the captions
     assert everywhere.min() == 200
@@ -84,9 +89,9 @@ def test_regions_of_the_largest_mass_first(tool):
     assert nowhere.max() == 30
 
 
-def test_a_model_without_regions(tool, toy_predictor, tmp_path):
+def test_a_model_without_regions(command, toy_predictor, tmp_path):
     words = arguments(toy_predictor, tmp_path, "--output", f"{tmp_path}/x.png", "--regions")
     with pytest.raises(ValueError, match="wanted a part whose tokens have regions"):
-        tool.main([*words, "2"])
+        command(*words, "2")
     with pytest.raises(ValueError, match="--regions is 0"):
-        tool.main([*words, "0"])
+        command(*words, "0")

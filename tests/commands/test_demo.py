@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-
-@pytest.fixture
-def demo(load_tool):
-    return load_tool("demo")
+from tokenseg.commands import demo
 
 
 def touch(folder, *names):
@@ -18,7 +15,7 @@ def touch(folder, *names):
     return [folder / name for name in names]
 
 
-def test_files_folders_and_globs(demo, tmp_path):
+def test_files_folders_and_globs(tmp_path):
     a, b, c = touch(tmp_path, "a.png", "sub/b.JPG", "sub/c.png")
     (tmp_path / "notes.txt").write_text("no image")
     assert demo.find_images([str(tmp_path)]) == [a, b, c]
@@ -30,20 +27,20 @@ def test_files_folders_and_globs(demo, tmp_path):
         demo.find_images([str(tmp_path / "empty")])
 
 
-def test_equal_names_are_kept_apart(demo, tmp_path):
+def test_equal_names_are_kept_apart(tmp_path):
     images = touch(tmp_path, "one/a.png", "two/a.png", "two/b.png", "two/b.jpg")
     names = list(demo.output_names(images).values())
     assert len(set(names)) == 4 and names[0] == "one_a_png"
 
 
-def test_outputs(demo, tmp_path, toy_predictor):
+def test_outputs(command, tmp_path, toy_predictor):
     image = tmp_path / "in" / "a.png"
     touch(tmp_path, "in/a.png")
     (tmp_path / "in" / "broken.png").write_bytes(b"no image")
     words = ["--input", str(tmp_path / "in"), "train.device=cpu", "--output", str(tmp_path / "out")]
     words += ["--config-file", toy_predictor[0], "--weights", toy_predictor[1], "--save", "overlay,ids,palette"]
     with pytest.raises(ValueError, match=r"could not be read:\s+.*broken\.png"):
-        demo.main(words)
+        command("demo", *words)
     out = Path(tmp_path / "out")
     assert sorted(p.name for p in out.iterdir()) == ["a_ids.png", "a_overlay.png", "a_palette.png"]
     ids, palette = Image.open(out / "a_ids.png"), Image.open(out / "a_palette.png")
@@ -52,6 +49,6 @@ def test_outputs(demo, tmp_path, toy_predictor):
     assert np.asarray(ids).shape == (7, 9) == Image.open(image).size[::-1]
 
 
-def test_wrong_kinds_are_refused(demo):
+def test_wrong_kinds_are_refused(command):
     with pytest.raises(ValueError, match="--save has mask"):
-        demo.main(["--config-file", "c", "--weights", "w", "--input", "i", "--output", "o", "--save", "mask"])
+        command("demo", "--config-file", "c", "--weights", "w", "--input", "i", "--output", "o", "--save", "mask")

@@ -4,34 +4,36 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tokenseg.commands.compare import Run
+
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/shape_scenes"
 A, B = str(CONFIGS / "structtoken_pwe.py"), str(CONFIGS / "per_pixel.py")
 
 
 @pytest.fixture
-def compare(load_tool, monkeypatch):
-    """The tool, with runs that end at once: the metric after 5 and 10 iterations is 10 and 20, plus the seed, twice
-    that for the second config."""
-    tool = load_tool("compare")
-    tool.trained = []
+def trained(monkeypatch):
+    """Names of the runs that have been trained. They end at once: the metric after 5 and 10 iterations is 10 and 20,
+    plus the seed, twice that for the second config."""
+    names = []
 
     def train(run, threads):
-        tool.trained.append(run.folder.name)
+        names.append(run.folder.name)
         factor = 2 if run.name == "per_pixel" else 1
         lines = [{"iteration": k - 1, "sem_seg/mIoU": factor * (2 * k + run.seed), "a/S": 0.25} for k in (5, 10)]
-        (run.folder / "metrics.json").write_text("\n".join(map(json.dumps, [{"iteration": 3, "lr": 1}, *lines])))
+        rows = [json.dumps(row) + "\n" for row in ({"iteration": 3, "lr": 1}, *lines)]
+        (run.folder / "metrics.json").write_text("".join(rows))
         (run.folder / "model_final.pth").touch()
 
-    monkeypatch.setattr(tool.Run, "train", train)
-    return tool
+    monkeypatch.setattr(Run, "train", train)
+    return names
 
 
 def cells(line):
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
-def test_table_and_picture(compare, tmp_path, capsys):
-    compare.main(["--config-file", A, B, "--output", str(tmp_path), "--seeds", "0", "4", "--jobs", "2"])
+def test_table_and_picture(command, trained, tmp_path, capsys):
+    command("compare", "--config-file", A, B, "--output", str(tmp_path), "--seeds", "0", "4", "--jobs", "2")
     table = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert table[0] == ["config", "mean", "spread", "seed 0", "seed 4"]
     # standard deviation of two numbers: their distance over the root of two
@@ -41,29 +43,29 @@ def test_table_and_picture(compare, tmp_path, capsys):
     assert Image.open(tmp_path / "curves.png").size[0] > 500
 
 
-def test_complete_runs_are_kept_and_others_refused(compare, tmp_path):
+def test_complete_runs_are_kept_and_others_refused(command, trained, tmp_path):
     words = ["--config-file", A, "--output", str(tmp_path), "--seeds", "0"]
-    compare.main(words)
-    compare.main([*words, "1"])
-    assert compare.trained == ["structtoken_pwe_seed_0", "structtoken_pwe_seed_1"]
+    command("compare", *words)
+    command("compare", *words, "1")
+    assert trained == ["structtoken_pwe_seed_0", "structtoken_pwe_seed_1"]
     with pytest.raises(ValueError, match=r"holds.*wanted.*max_iter=9"):
-        compare.main([*words, "train.max_iter=9"])
+        command("compare", *words, "train.max_iter=9")
 
 
-def test_another_metric_of_the_same_runs(compare, tmp_path, capsys):
+def test_another_metric_of_the_same_runs(command, trained, tmp_path, capsys):
     words = ["--config-file", A, "--output", str(tmp_path), "--seeds", "0"]
-    compare.main(words)
-    compare.main([*words, "--metric", "a/S"])
+    command("compare", *words)
+    command("compare", *words, "--metric", "a/S")
     table = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert len(compare.trained) == 1 and table[-1][:2] == ["structtoken_pwe", "0.250"]
+    assert len(trained) == 1 and table[-1][:2] == ["structtoken_pwe", "0.250"]
     assert (tmp_path / "results.csv").exists() and (tmp_path / "results_S.csv").exists()
     with pytest.raises(ValueError, match="has no a/D; wanted --metric"):
-        compare.main([*words, "--metric", "a/D"])
+        command("compare", *words, "--metric", "a/D")
 
 
-def test_a_key_may_vary(compare, tmp_path, capsys):
+def test_a_key_may_vary(command, trained, tmp_path, capsys):
     key = "model.sem_seg_head.blocks.num_blocks"
-    compare.main(["--config-file", A, "--output", str(tmp_path), "--seeds", "0", "--vary", key, "1", "2"])
+    command("compare", "--config-file", A, "--output", str(tmp_path), "--seeds", "0", "--vary", key, "1", "2")
     table = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert [row[:3] for row in table] == [
         ["config", key, "mean"],
@@ -71,7 +73,7 @@ def test_a_key_may_vary(compare, tmp_path, capsys):
         ["structtoken_pwe", "1", "20.0"],
         ["structtoken_pwe", "2", "20.0"],
     ]
-    assert compare.trained == ["structtoken_pwe_num_blocks_1_seed_0", "structtoken_pwe_num_blocks_2_seed_0"]
+    assert trained == ["structtoken_pwe_num_blocks_1_seed_0", "structtoken_pwe_num_blocks_2_seed_0"]
 
 
 @pytest.mark.parametrize(
@@ -83,13 +85,13 @@ def test_a_key_may_vary(compare, tmp_path, capsys):
         (["--config-file", A, "--vary", "optimizer.l", "1"], "no key 'optimizer.l'"),
     ],
 )
-def test_mistakes_cost_no_run(compare, tmp_path, words, message):
+def test_mistakes_cost_no_run(command, trained, tmp_path, words, message):
     with pytest.raises(ValueError, match=message):
-        compare.main([*words, "--output", str(tmp_path)])
-    assert compare.trained == [] and not list(tmp_path.iterdir())
+        command("compare", *words, "--output", str(tmp_path))
+    assert trained == [] and not list(tmp_path.iterdir())
 
 
-def test_a_failing_run_names_its_output(load_tool, tmp_path):
+def test_a_failing_run_names_its_output(command, tmp_path):
     words = ["--config-file", A, "--output", str(tmp_path), "--seeds", "0", "train.device=nonsense"]
-    with pytest.raises(RuntimeError, match=f"{tmp_path}/structtoken_pwe_seed_0/output.txt"):
-        load_tool("compare").main(words)
+    with pytest.raises(ChildProcessError, match=f"{tmp_path}/structtoken_pwe_seed_0/output.txt"):
+        command("compare", *words)

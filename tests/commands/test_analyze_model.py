@@ -5,12 +5,13 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from tokenseg.commands import analyze_model
 from tokenseg.config.load import load_config
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/structtoken/structtoken_pwe_vit_t_ade20k_512_160k.py")
 
 
-def test_counts_follow_by_hand(load_tool, capsys):
+def test_counts_follow_by_hand(command, capsys):
     # At 16x16 pixels, two blocks of 12 channels, one class: every map is one position, so that multiply-adds of
     # convolutions are their weights, and norms take 5 a number.
     overrides = [
@@ -20,7 +21,7 @@ def test_counts_follow_by_hand(load_tool, capsys):
         "model.inference.stride=16",
         "model.sem_seg_head.blocks.num_blocks=1",
     ]
-    load_tool("analyze_model").main(["--config-file", CONFIG, "--json", *overrides])
+    command("analyze_model", "--config-file", CONFIG, "--json", *overrides)
     got = json.loads(capsys.readouterr().out)
     width, patch = 14, 3 * 16 * 16 * 12
     mapping = 2 * width**2 + 9 * width + 3 * 5 * width
@@ -35,52 +36,50 @@ def test_counts_follow_by_hand(load_tool, capsys):
     assert got["gflops_fvcore"] * 1e9 == pytest.approx(head + vit + attention + resize)
 
 
-def test_numbers_of_the_paper(load_tool, capsys):
-    load_tool("analyze_model").main(["--config-file", CONFIG, "--json"])
+def test_numbers_of_the_paper(command, capsys):
+    command("analyze_model", "--config-file", CONFIG, "--json")
     got = json.loads(capsys.readouterr().out)
     assert got["params_m"] == pytest.approx(12, abs=1) and got["gflops"] == pytest.approx(10, abs=1)
     assert got["size"] == [512, 512]
 
 
-def test_size_must_fit_the_patch(load_tool):
+def test_size_must_fit_the_patch(command):
     with pytest.raises(ValueError, match="multiples of 16"):
-        load_tool("analyze_model").main(["--config-file", CONFIG, "--size", "500", "512"])
+        command("analyze_model", "--config-file", CONFIG, "--size", "500", "512")
 
 
-def test_tolerances_are_shares_or_units(load_tool):
-    within = load_tool("analyze_model").within
+def test_tolerances_are_shares_or_units():
+    within = analyze_model.within
     assert within(102, "100", "2%") and not within(102.1, "100", "2%")
     assert within(7.9, "7", "1.0") and not within(5.9, "7", "1.0")
     assert within(5, "", "")
 
 
-def test_paper_rows_stand_beside_ours(load_tool, monkeypatch, tmp_path, capsys):
-    tool = load_tool("analyze_model")
+def test_paper_rows_stand_beside_ours(command, monkeypatch, tmp_path, capsys):
     header = "table,row,config,overrides,size,params_m,params_m_tolerance,gflops,gflops_tolerance\n"
     (tmp_path / "a.csv").write_text(f"{header}T1,PWE,structtoken/{Path(CONFIG).stem},,,12,1.0,10,1.0\n")
     (tmp_path / "b.csv").write_text(f"{header}T2,off,structtoken/{Path(CONFIG).stem},,,,,10,1%\n")
-    monkeypatch.setattr(tool, "PAPER_ROWS", tmp_path)
-    tool.main(["--paper", "a"])
+    monkeypatch.setattr(analyze_model, "PAPER_ROWS", tmp_path)
+    command("analyze_model", "--paper", "a")
     assert capsys.readouterr().out.splitlines()[-1].split()[:4] == ["T1", "PWE", "12", "12.65"]
     with pytest.raises(ValueError, match="outside their tolerances"):
-        tool.main(["--paper"])
+        command("analyze_model", "--paper")
     assert capsys.readouterr().out.splitlines()[-1].split()[-1] == "gflops"
     with pytest.raises(ValueError, match="names c; wanted some of a, b"):
-        tool.main(["--paper", "c"])
+        command("analyze_model", "--paper", "c")
 
 
-ROWS = sorted(path.stem for path in (Path(CONFIG).parents[2] / "tools/paper_rows").glob("*.csv"))
+ROWS = sorted(path.stem for path in analyze_model.PAPER_ROWS.glob("*.csv"))
 
 
 @pytest.mark.parametrize("method", ROWS)
-def test_published_parameter_counts(load_tool, method):
-    tool = load_tool("analyze_model")
-    rows = tool.read_paper_rows([method])
+def test_published_parameter_counts(method):
+    rows = analyze_model.read_paper_rows([method])
     assert rows
     for row in rows:
         cfg = load_config(str(Path(CONFIG).parents[1] / f"{row['config']}.py"), row["overrides"].split())
         with torch.device("meta"):
             model = instantiate(cfg.model)
         count = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-        assert tool.within(count, row["params_m"], row["params_m_tolerance"]), row
+        assert analyze_model.within(count, row["params_m"], row["params_m_tolerance"]), row
         assert bool(row["gflops"]) == bool(row["gflops_tolerance"])

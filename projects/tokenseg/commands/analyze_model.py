@@ -1,0 +1,167 @@
+"""Counts parameters and operations of models: the body of the command `analyze_model`."""
+
+import argparse
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import timm.layers
+import torch
+from detectron2.config import instantiate
+from fvcore.nn import FlopCountAnalysis
+from omegaconf import DictConfig
+from tabulate import tabulate
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ..config.load import load_config
+from .checkout import CONFIGS
+
+PAPER_ROWS = Path(__file__).resolve().parent / "paper_rows"
+
+# The last resize and the attention modules of the backbone, by meta-architecture, that its paper does not count.
+PAPER_LEAVES_OUT = {"StructToken": ("resize", "attention")}
+
+
+class _Inference(nn.Module):
+    """Backbone, head and the resize of the scores to the input's size, each under a name of its own."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.sem_seg_head, self.resize = model.backbone, model.sem_seg_head, _Resize()
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores, _ = self.sem_seg_head(self.backbone(images), None)
+        return self.resize(scores, images)
+
+
+class _Resize(nn.Module):
+    def forward(self, scores: Tensor, images: Tensor) -> Tensor:
+        return F.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()  # a graph of the operations would take gigabytes
+def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
+    """Count the model of a config.
+
+    Args:
+        cfg: The config of the model.
+        size: The height and width of the input in pixels.
+
+    Returns:
+        `params_m`, `gflops`, `gflops_fvcore`, `size`, `parts` (name -> (millions of parameters, GFLOPs)) and
+        `uncounted` (operation -> number of calls that fvcore counts as nothing).
+    """
+    timm.layers.set_fused_attn(False)
+    model = instantiate(cfg.model).eval()
+    divisor = model.backbone.size_divisibility
+    if divisor and any(side % divisor for side in size):
+        raise ValueError(f"--size is {size[0]} {size[1]}; wanted multiples of {divisor} for this backbone")
+    counted = _Inference(model)
+    analysis = FlopCountAnalysis(counted, torch.zeros(1, 3, *size))
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    flops: Counter = analysis.by_module()
+    left_out = PAPER_LEAVES_OUT.get(type(model).__name__, ())
+    skipped = flops["resize"] if "resize" in left_out else 0
+    if "attention" in left_out:
+        skipped += sum(flops[name] for name, _ in model.named_modules() if _is_backbone_attention(name))
+    return {
+        "params_m": _millions(model),
+        "gflops": (flops[""] - skipped) / 1e9,
+        "gflops_fvcore": flops[""] / 1e9,
+        "size": list(size),
+        "parts": {name: (_millions(part), flops[name] / 1e9) for name, part in counted.named_children()},
+        "uncounted": dict(analysis.unsupported_ops()),
+    }
+
+
+def _is_backbone_attention(name: str) -> bool:
+    return name.startswith("backbone.") and name.endswith(".attn")
+
+
+def _millions(module: nn.Module) -> float:
+    return sum(parameter.numel() for parameter in module.parameters()) / 1e6
+
+
+def read_paper_rows(methods: list[str]) -> list[dict[str, str]]:
+    """Read the published rows of some methods, or of all if none is named.
+
+    Raises:
+        ValueError: A method has no rows.
+    """
+    known = {path.stem: path for path in sorted(PAPER_ROWS.glob("*.csv"))}
+    unknown = set(methods) - set(known)
+    if unknown:
+        raise ValueError(f"--paper names {', '.join(sorted(unknown))}; wanted some of {', '.join(known)}")
+    rows = []
+    for name in methods or known:
+        with known[name].open(newline="") as stream:
+            rows += csv.DictReader(stream)
+    return rows
+
+
+def within(got: float, published: str, tolerance: str) -> bool:
+    """Whether a figure equals the published one within a tolerance: `2%` of it, or `1.0` in its unit."""
+    if not published:
+        return True
+    wanted = float(published)
+    allowed = float(tolerance[:-1]) / 100 * wanted if tolerance.endswith("%") else float(tolerance)
+    return abs(got - wanted) <= allowed
+
+
+def compare_with_papers(rows: list[dict[str, str]]) -> list[dict]:
+    """Add to each published row `ours` (see `analyze`) and `outside`, the figures beyond their tolerance."""
+    compared, counted = [], {}
+    for row in tqdm(rows, unit="row", disable=None):
+        key = row["config"], row["overrides"], row["size"]
+        if key not in counted:
+            cfg = load_config(str(CONFIGS / f"{row['config']}.py"), row["overrides"].split())
+            side = int(row["size"] or cfg.dataset.crop)
+            counted[key] = analyze(cfg, (side, side))
+        ours = counted[key]
+        outside = [n for n in ("params_m", "gflops") if not within(ours[n], row[n], row[f"{n}_tolerance"])]
+        compared.append(row | {"ours": ours, "outside": outside})
+    return compared
+
+
+def print_paper(methods: list[str], *, as_json: bool) -> bool:
+    """Print the papers' figures beside ours, and return whether all lie within their tolerances."""
+    compared = compare_with_papers(read_paper_rows(methods))
+    if as_json:
+        print(json.dumps(compared))
+        return not any(row["outside"] for row in compared)
+    lines = []
+    for row in compared:
+        line = [row["table"], row["row"]]
+        for name in ("params_m", "gflops"):
+            ours, tolerance = row["ours"][name], row[f"{name}_tolerance"]
+            shown = "" if not row[name] else tolerance if tolerance.endswith("%") else f"{float(tolerance):g}"
+            line += [row[name], f"{ours:.2f}", f"{ours / float(row[name]):.3f}" if row[name] else "", shown]
+        lines.append([*line, f"{row['ours']['gflops_fvcore']:.2f}", ", ".join(row["outside"]) or "yes"])
+    figures = ["paper", "ours", "ratio", "+-"]
+    headers = ["table", "row", *[f"M {f}" for f in figures], *[f"G {f}" for f in figures], "G fvcore", "within"]
+    print("M: millions of parameters. G: GFLOPs as the paper counts them; G fvcore: all that fvcore sees.")
+    print(tabulate(lines, headers=headers, disable_numparse=True))
+    return not any(row["outside"] for row in compared)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Print the counts of the model of `args.config_file`, or all published rows beside ours."""
+    if args.paper is not None:
+        if not print_paper(args.paper, as_json=args.json):
+            raise ValueError("rows lie outside their tolerances")
+        return
+    cfg = load_config(args.config_file, args.overrides)
+    size = tuple(args.size) if args.size else (cfg.dataset.crop, cfg.dataset.crop)
+    result = analyze(cfg, size)
+    if args.json:
+        print(json.dumps(result))
+        return
+    rows = [(name, *numbers) for name, numbers in result["parts"].items()]
+    rows.append(("all", result["params_m"], result["gflops_fvcore"]))
+    print(f"Input {size[0]}x{size[1]}, one image, GFLOPs of fvcore (a multiply-add is one)")
+    print(tabulate(rows, headers=["part", "parameters (M)", "GFLOPs"], floatfmt=".3f"))
+    print(f"GFLOPs as the paper counts them: {result['gflops']:.3f}")
+    print("Counted as nothing:", ", ".join(f"{op} ({calls}x)" for op, calls in result["uncounted"].items()) or "-")

@@ -1,0 +1,201 @@
+"""Trains several configs with several seeds and sets their results side by side: the body of the command `compare`."""
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from tqdm import tqdm
+
+from ..config.load import load_config
+from ..engine.metrics_file import read_metrics
+from .checkout import TRAIN_NET
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a config, the value of the key that varies if one does, and a seed."""
+
+    config: str
+    value: str | None
+    seed: int
+    folder: Path
+    overrides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return Path(self.config).stem
+
+    def curve(self, metric: str) -> list[tuple[int, float]]:
+        """The iteration and the metric of every evaluation so far."""
+        lines = read_metrics(self.folder / "metrics.json")
+        return sorted({line["iteration"] + 1: line[metric] for line in lines if metric in line}.items())
+
+    def is_complete(self) -> bool:
+        return (self.folder / "model_final.pth").exists()
+
+    def train(self, threads: int) -> None:
+        """Run train_net.py to the end.
+
+        Raises:
+            ChildProcessError: It failed; names the file of its output.
+        """
+        output = self.folder / "output.txt"
+        command = [
+            sys.executable,
+            str(TRAIN_NET),
+            "--config-file",
+            self.config,
+            "--resume",
+            *self.overrides,
+        ]
+        with output.open("a") as stream:
+            environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+            code = subprocess.run(command, env=environment, stdout=stream, stderr=subprocess.STDOUT).returncode
+        if code:
+            raise ChildProcessError(f"{self.folder.name} failed with exit code {code}; its output is in {output}")
+
+
+def plan(args: argparse.Namespace) -> list[Run]:
+    """List the runs that are asked for, each with its folder.
+
+    Raises:
+        ValueError: A config does not take the overrides.
+    """
+    key, *values = args.vary or [None, None]
+    runs = []
+    for seed in args.seeds:
+        for value in values:
+            for path in args.config_file:
+                name = Path(path).stem if value is None else f"{Path(path).stem}_{key.split('.')[-1]}_{value}"
+                folder = args.output / f"{name}_seed_{seed}"
+                own = [f"train.seed={seed}", f"train.output_dir={folder}"] + ([f"{key}={value}"] if value else [])
+                load_config(path, [*args.overrides, *own])
+                runs.append(Run(path, value, seed, folder, (*args.overrides, *own)))
+    return runs
+
+
+def prepare(run: Run) -> None:
+    """Make the folder of a run, or make sure that it holds the same run.
+
+    Raises:
+        ValueError: The folder holds a run with other overrides.
+    """
+    note = run.folder / "compare.json"
+    wanted = [run.config, *run.overrides]
+    if note.exists() and json.loads(note.read_text()) != wanted:
+        had = " ".join(json.loads(note.read_text()))
+        raise ValueError(
+            f"{run.folder} holds '{had}'; wanted '{' '.join(wanted)}': name another --output, or remove it"
+        )
+    run.folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(wanted))
+
+
+def train_all(runs: list[Run], jobs: int) -> None:
+    """Train the runs that are not complete, `jobs` at a time; if one fails, those under way are still finished."""
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    missing = [run for run in runs if not run.is_complete()]
+    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run") as bar:
+        waiting = [pool.submit(run.train, threads) for run in missing]
+        try:
+            for done in as_completed(waiting):
+                done.result()
+                bar.update()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def summarise(runs: list[Run], metric: str) -> list[dict]:
+    """Sum up each config and value in a row: the metric of the last evaluation by seed, its mean and its spread."""
+    groups = defaultdict(list)
+    for run in runs:
+        curve = run.curve(metric)
+        if not curve:
+            raise ValueError(f"{run.folder / 'metrics.json'} has no {metric}; wanted --metric to be a key of it")
+        groups[run.name, run.value].append((run.seed, curve[-1][1]))
+    return [
+        {
+            "config": name,
+            "value": value,
+            "mean": statistics.mean(last for _, last in group),
+            "spread": statistics.stdev(last for _, last in group) if len(group) > 1 else float("nan"),
+            "by_seed": dict(group),
+        }
+        for (name, value), group in groups.items()
+    ]
+
+
+def report(rows: list[dict], vary: str | None, seeds: list[int]) -> str:
+    """Write the rows as a table in Markdown."""
+    headers = ["config", *([vary] if vary else []), "mean", "spread", *(f"seed {seed}" for seed in seeds)]
+    cells = []
+    for row in rows:
+        numbers = [row["mean"], row["spread"], *row["by_seed"].values()]
+        digits = 1 if row["mean"] >= 10 else 3  # per cent, or nats and variances
+        cells.append(
+            [row["config"], *([row["value"]] if vary else []), *(f"{number:.{digits}f}" for number in numbers)]
+        )
+    return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def draw(runs: list[Run], rows: list[dict], metric: str, vary: str | None, path: Path) -> None:
+    """Draw a line for each config, with the range of the seeds as a band."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    for name in dict.fromkeys(run.name for run in runs):
+        if vary:
+            own = [row for row in rows if row["config"] == name]
+            places, values = [row["value"] for row in own], [list(row["by_seed"].values()) for row in own]
+        else:
+            curves = [dict(run.curve(metric)) for run in runs if run.name == name]
+            places = sorted(set.intersection(*(set(curve) for curve in curves)))
+            values = [[curve[place] for curve in curves] for place in places]
+        (line,) = axes.plot(places, [statistics.mean(each) for each in values], marker="o", label=name)
+        axes.fill_between(
+            places, [min(each) for each in values], [max(each) for each in values], color=line.get_color(), alpha=0.2
+        )
+    axes.set(xlabel=vary or "iterations", ylabel=metric)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Train what is missing of the runs of `args`, and write and print their results."""
+    runs = plan(args)
+    for run in runs:
+        prepare(run)
+    default_jobs = 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    train_all(runs, default_jobs if args.jobs is None else max(1, args.jobs))
+
+    metric = args.metric or load_config(args.config_file[0], args.overrides).train.best_metric
+    rows = summarise(runs, metric)
+    vary = args.vary[0] if args.vary else None
+    suffix = f"_{args.metric.split('/')[-1]}" if args.metric else ""
+    table, picture = args.output / f"results{suffix}.csv", args.output / f"curves{suffix}.png"
+    with table.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["config", "value", "seed", metric])
+        writer.writerows(
+            (row["config"], row["value"], seed, last) for row in rows for seed, last in row["by_seed"].items()
+        )
+    draw(runs, rows, metric, vary, picture)
+    print(f"{metric} after the last iteration, mean and standard deviation of {len(args.seeds)} seeds\n")
+    print(report(rows, vary, args.seeds))
+    print(f"\n{table}\n{picture}")

@@ -1,0 +1,66 @@
+"""Turns a checkpoint of other code into one of ours: the body of the command `convert_weights`."""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from detectron2.config import instantiate
+from torch import nn
+
+from ..backbones.mmseg_vit import mmseg_vit_rules
+from ..backbones.plain_vit import PlainViT
+from ..config.load import load_config
+from ..engine.checkpoint import Checkpointer, read_checkpoint
+from ..segvit.convert import segvit_rules
+from ..segvit.head import SegViTHead
+from ..structtoken.convert import structtoken_rules
+from ..structtoken.head import StructTokenHead
+from ..weight_rules import WeightRule, convert, unwrap
+
+# Rules for a part of the model, by its class.
+RULES = {PlainViT: mmseg_vit_rules, StructTokenHead: structtoken_rules, SegViTHead: segvit_rules}
+
+
+def rules_for(model: nn.Module) -> list[WeightRule]:
+    """Find the rules for the checkpoints of a method's authors.
+
+    Args:
+        model: The model that shall take the weights.
+
+    Raises:
+        ValueError: There are no rules for its backbone or its head.
+    """
+    parts = (model.backbone, model.sem_seg_head)
+    without = [type(part).__name__ for part in parts if type(part) not in RULES]
+    if without:
+        known = ", ".join(kind.__name__ for kind in RULES)
+        raise ValueError(f"no published weights are known for {' and '.join(without)}; wanted a config with {known}")
+    return [rule for part in parts for rule in RULES[type(part)](part)]
+
+
+def check_output(output: Path, source: Path) -> None:
+    """Refuse before any work what could not be written, or would replace the authors' file."""
+    if output.suffix != ".pth":
+        raise ValueError(f"--output is {output}; wanted a file name that ends in .pth")
+    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+        raise ValueError(f"--output {output} cannot be written: {output.parent} is no folder with leave to write in it")
+    if output.is_dir() or (output.exists() and source.exists() and output.samefile(source)):
+        raise ValueError(f"--output {output} is {'a folder' if output.is_dir() else 'the --input'}; wanted a new file")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write the weights of `args.input`, renamed for the model of `args.config_file`, to `args.output`."""
+    check_output(args.output, args.input)
+    cfg = load_config(args.config_file, args.overrides)
+    with torch.device("meta"):
+        model = instantiate(cfg.model)
+    rules = rules_for(model)
+    state = unwrap(read_checkpoint(str(args.input), allow_pickle=args.allow_pickle, permission="--allow-pickle"))
+    numbers = sum(value.numel() for value in state.values())
+    print(f"{len(state)} weights read, {numbers / 1e6:.2f} M numbers, from {args.input}")
+    converted, dropped = convert(state, model.state_dict(), rules)
+    model.load_state_dict(converted, assign=True)
+    Checkpointer(model, str(args.output.parent)).save(args.output.stem, tag=False)
+    print(f"{len(converted)} weights converted, all that the model has; written to {args.output}")
+    print(f"{len(dropped)} weights dropped{': ' if dropped else ''}{', '.join(dropped)}")

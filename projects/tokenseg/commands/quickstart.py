@@ -1,0 +1,90 @@
+"""Trains a small model, evaluates it, and draws what it sees: the body of the command `quickstart`."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import DatasetCatalog
+from detectron2.data import detection_utils as utils
+from PIL import Image
+
+from ..config.load import load_config
+from ..data.labels import read_label
+from ..engine.metrics_file import newest_metrics
+from ..predictor import Predictor
+from ..visualize import colorize, legend, palette, panel_grid
+from .checkout import CONFIGS, TRAIN_NET
+
+CONFIG = CONFIGS / "quickstart.py"
+
+
+def train(processes: int, threads: int, overrides: list[str], *, quiet: bool = False) -> None:
+    """Run train_net.py; its output goes to the terminal or, if `quiet`, is printed only if it fails.
+
+    Raises:
+        ChildProcessError: It failed.
+    """
+    command = [sys.executable, str(TRAIN_NET), "--config-file", str(CONFIG), "--num-gpus", str(processes)]
+    done = subprocess.run(
+        command + overrides,
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.STDOUT if quiet else None,
+        text=True,
+    )
+    if done.returncode:
+        sys.stderr.write(done.stdout or "")
+        raise ChildProcessError(f"the training failed, with exit code {done.returncode}")
+
+
+def seconds_per_iteration(processes: int, threads: int, overrides: list[str]) -> float:
+    """Train a few iterations and return the time that one takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = ["train.max_iter=12", "train.log_period=4", "lr_multiplier.warmup_iter=0", f"train.output_dir={folder}"]
+        train(processes, threads, [*overrides, *trial, "dataloader.evaluator=null"], quiet=True)
+        return newest_metrics(Path(folder, "metrics.json"))["time"]
+
+
+def choose_layout(overrides: list[str]) -> tuple[int, int]:
+    """Measure how many processes, and how many threads of each, train fastest on the cores of this machine."""
+    cores = len(os.sched_getaffinity(0))
+    if cores == 1:
+        return 1, 1
+    layouts = [(1, cores), (min(cores, 8), max(1, cores // 8))]
+    times = {layout: seconds_per_iteration(*layout, overrides) for layout in layouts}
+    for (processes, threads), seconds in times.items():
+        print(f"{processes} process(es) of {threads} thread(s): {seconds:.3f} s an iteration", flush=True)
+    return min(times, key=times.get)
+
+
+def draw(output_dir: Path) -> Path:
+    """Draw some validation images, their labels and their predictions side by side, and return the picture's path."""
+    predictor = Predictor(str(output_dir / "config.yaml"), str(output_dir / "model_final.pth"))
+    colors = palette(predictor.metadata)
+    rows = []
+    for record in DatasetCatalog.get(predictor.metadata.name)[:6]:
+        image = utils.read_image(record["file_name"], format="RGB")
+        label, prediction = read_label(record["sem_seg_file_name"]), predictor(record["file_name"])
+        rows.append([image, colorize(label, colors), colorize(prediction, colors)])
+    grid = panel_grid(rows, titles=["image", "label", "prediction"])
+    names = legend(predictor.metadata.stuff_classes, colors, width=grid.shape[1])
+    path = output_dir / "predictions.png"
+    Image.fromarray(np.concatenate([grid, names])).save(path)
+    return path
+
+
+def main(args: argparse.Namespace) -> None:
+    """Train, evaluate and draw, with what `args.overrides` change in the config."""
+    config = load_config(str(CONFIG), args.overrides)
+    output_dir = Path(config.train.output_dir)
+    DatasetCatalog.get(config.dataset.train)  # generated here once, not by every process
+    processes, threads = choose_layout(args.overrides)
+    train(processes, threads, ["train.overwrite=true", *args.overrides])
+    path = draw(output_dir)
+    print(f"\nClasses, one by one: {output_dir / 'inference' / 'sem_seg_per_class.csv'}")
+    print(f"Images, labels and predictions side by side: {path}")
+    print(f"mIoU: {newest_metrics(output_dir / 'metrics.json')['sem_seg/mIoU']:.1f}")

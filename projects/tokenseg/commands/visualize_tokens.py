@@ -1,0 +1,135 @@
+"""Draws what the tokens of trained models see: the body of the command `visualize_tokens`."""
+
+import argparse
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.data import detection_utils as utils
+from PIL import Image
+
+from ..data.labels import read_label
+from ..predictor import Predictor
+from ..visualize import captioned, draw_outline, heat_map, spotlight, stack_rows
+
+SIDE = 160
+
+
+def choose_classes(words: str | None, names: Sequence[str], ids: np.ndarray) -> list[int]:
+    """Find the ids of the classes that are named, or of the three largest of a label map if `words` is None.
+
+    Raises:
+        ValueError: The data set has no such class.
+    """
+    if words is None:
+        counts = np.bincount(ids[(ids >= 0) & (ids < len(names))].ravel(), minlength=len(names))
+        return [int(k) for k in np.argsort(-counts)[:3] if counts[k]]
+    chosen = []
+    for word in words.split(","):
+        if word in names:
+            chosen.append(names.index(word))
+        elif word.isdigit() and int(word) < len(names):
+            chosen.append(int(word))
+        else:
+            near = difflib.get_close_matches(word, names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"wanted one of {', '.join(names)}"
+            raise ValueError(f"--classes has '{word}'; {hint}")
+    return chosen
+
+
+def iou(prediction: np.ndarray, label: np.ndarray, ignored: np.ndarray) -> float:
+    """Intersection over union of two masks, over the pixels that are not ignored; NaN where both are empty."""
+    union = ((prediction | label) & ~ignored).sum()
+    return (prediction & label & ~ignored).sum() / union if union else float("nan")
+
+
+def draw_row(image: np.ndarray, name: str, maps: dict[str, np.ndarray], masks: tuple, score: str) -> list[np.ndarray]:
+    """Draw the panels of one class of one model.
+
+    Args:
+        image: The image, (h, w, 3) uint8 RGB.
+        name: The caption of the first panel, which names class and model.
+        maps: The maps of the model's stages, (H, W) each, by their titles.
+        masks: What is outlined in the first panel, and what is shown in the last, (h, w) each.
+        score: The caption of the last panel.
+    """
+    known, predicted = masks
+    shown = np.where(predicted[:, :, None], image, image // 5)
+    stages = [captioned(heat_map(values), title, side=SIDE) for title, values in maps.items()]
+    return [captioned(draw_outline(image, known), name, side=SIDE), *stages, captioned(shown, score, side=SIDE)]
+
+
+def draw_regions(image: np.ndarray, name: str, regions: np.ndarray, count: int) -> list[np.ndarray]:
+    """Draw the panels of one model's regions, those with the largest mass first.
+
+    Args:
+        image: The image, (h, w, 3) uint8 RGB.
+        name: The name of the model.
+        regions: The weights of each token's region, (K, H, W), not negative.
+        count: How many regions are drawn.
+    """
+    mass = regions.sum(axis=(1, 2))
+    parts = 100 * mass / max(mass.sum(), 1e-12)
+    chosen = np.argsort(-mass, kind="stable")[:count]
+    lit = [captioned(spotlight(image, regions[k]), f"{k}: {parts[k]:.1f} %", side=SIDE) for k in chosen]
+    return [captioned(image, name, side=SIDE), *lit]
+
+
+def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read the image and, if the arguments name one, its label map.
+
+    Raises:
+        ValueError: A file cannot be read, or the sizes differ.
+    """
+    try:
+        image = utils.read_image(args.input, format="RGB")
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"--input {args.input} cannot be read: {error}") from error
+    if args.label is None:
+        return image, None
+    label = read_label(args.label)
+    if label.shape != image.shape[:2]:
+        raise ValueError(f"--label has {label.shape[0]}x{label.shape[1]} pixels; wanted the image's, {image.shape[:2]}")
+    return image, label
+
+
+def draw_classes(
+    args: argparse.Namespace,
+    image: np.ndarray,
+    label: np.ndarray | None,
+    predictors: Sequence[Predictor],
+) -> list[list[np.ndarray]]:
+    """Draw a row of panels for every class and model; the predictors stand in the order of `args.names`."""
+    predictions = [predictor(image) for predictor in predictors]
+    class_names = list(predictors[0].metadata.stuff_classes)
+    known = predictions[0] if label is None else label
+    classes = choose_classes(args.classes, class_names, known)
+    stages = [predictor.token_maps(image, classes) for predictor in predictors]
+
+    rows = []
+    for place, class_id in enumerate(classes):
+        for name, maps, prediction in zip(args.names, stages, predictions, strict=True):
+            score = "segmented"
+            if label is not None:
+                ignored = label == predictors[0].metadata.ignore_label
+                score = f"IoU {100 * iou(prediction == class_id, label == class_id, ignored):.1f}"
+            own = {title: values[place] for title, values in maps.items()}
+            masks = (known == class_id, prediction == class_id)
+            rows.append(draw_row(image, f"{class_names[class_id]}, {name}", own, masks, score))
+    return rows
+
+
+def main(args: argparse.Namespace) -> None:
+    """Draw rows of panels for the models of `args` and write them to `args.output`."""
+    image, label = read_inputs(args)
+    predictors = [
+        Predictor(*pair, overrides=args.overrides) for pair in zip(args.config_file, args.weights, strict=True)
+    ]
+    if args.regions is None:
+        rows = draw_classes(args, image, label, predictors)
+    else:
+        pairs = zip(args.names, predictors, strict=True)
+        rows = [draw_regions(image, name, predictor.regions(image), args.regions) for name, predictor in pairs]
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(stack_rows(rows)).save(args.output)
+    print(f"{len(rows)} rows drawn in {args.output}")

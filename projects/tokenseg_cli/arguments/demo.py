@@ -1,0 +1,30 @@
+"""Segment any images.
+
+For every image, by the name of its file: `overlay` draws the classes over the image with their names, `ids` is a PNG of
+class ids, `palette` the same with the classes' colours as palette.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..overrides import parse_with_overrides
+
+KINDS = ("overlay", "ids", "palette")
+
+
+def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Read the arguments of the command; `save` becomes a list."""
+    parser.add_argument(
+        "--config-file", required=True, metavar="C", help="config of the model; a run leaves its own as config.yaml"
+    )
+    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint of that model")
+    parser.add_argument("--input", required=True, nargs="+", metavar="IMAGES", help="files, folders or globs")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write to")
+    parser.add_argument("--save", default="overlay", help=f"one or more of {','.join(KINDS)}, joined by commas")
+    args = parse_with_overrides(parser, words)
+    args.save = args.save.split(",")
+    wrong = set(args.save) - set(KINDS)
+    if wrong:
+        raise ValueError(f"--save has {', '.join(sorted(wrong))}; wanted some of {','.join(KINDS)}")
+    return args

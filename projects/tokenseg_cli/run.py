@@ -1,0 +1,66 @@
+"""Runs a command: reads its arguments first, and imports its body, and torch with it, only if they are right."""
+
+import argparse
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+# What a user can cause and cure. Any other exception is a defect of ours and keeps its traceback.
+MISTAKES = (ValueError, OSError, FloatingPointError)
+
+
+def run(command: str, argv: Sequence[str]) -> int | None:
+    """Run a command of TokenSeg.
+
+    Args:
+        command: The dotted name that its arguments have in `tokenseg_cli.arguments` and its body in
+            `tokenseg.commands`.
+        argv: The name by which the user called it, and the words behind that.
+
+    Returns:
+        The exit code, where None is success.
+
+    Raises:
+        SystemExit: The arguments are wrong (exit code 2), or the command could not do its work (exit code 1, with the
+            reason on stderr).
+    """
+    return run_modules(f"tokenseg_cli.arguments.{command}", f"tokenseg.commands.{command}", argv)
+
+
+def run_modules(arguments: str, body: str, argv: Sequence[str]) -> int | None:
+    """Run a command that two modules make up; see `run`.
+
+    Args:
+        arguments: The name of a module with `parse(parser, words)`.
+        body: The name of a module with `main(args)`.
+        argv: The name by which the user called the command, and the words behind that.
+    """
+    try:
+        args = parse(arguments, argv)
+        return importlib.import_module(body).main(args)
+    except MISTAKES as error:
+        sys.exit(f"{_program(argv)}: error: {_without_traceback(error)}")
+
+
+def parse(arguments: str, argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command line, as the module named `arguments` reads them."""
+    module = importlib.import_module(arguments)
+    parser = argparse.ArgumentParser(
+        prog=_program(argv), description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    return module.parse(parser, argv[1:])
+
+
+def _program(argv: Sequence[str]) -> str:
+    return os.path.basename(argv[0])
+
+
+def _without_traceback(error: Exception) -> str:
+    """What went wrong, without the traceback that errors of other processes carry in their text."""
+    text = str(error) or repr(error)
+    if "Traceback" not in text:
+        return text
+    last = [line.strip() for line in text.splitlines() if line.strip()][-1]
+    return re.sub(r"^(\w+\.)*\w+: ", "", last)
