@@ -1,7 +1,7 @@
 """Parameter groups and learning rate schedules, by rules that stand in the config."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import timm.layers
@@ -31,6 +31,14 @@ class HasLayers(Protocol):
         """timm's patterns of parameter names, one set a layer."""
 
 
+@runtime_checkable
+class ExemptsParameters(Protocol):
+    """A module that names parameters without weight decay, by timm's convention."""
+
+    def no_weight_decay(self) -> Iterable[str]:
+        """Names of parameters of the module."""
+
+
 def parameter_groups(
     *,
     model: nn.Module,
@@ -46,19 +54,20 @@ def parameter_groups(
     decay.
 
     Args:
-        model: whose parameters are grouped.
-        lr: base learning rate.
-        weight_decay: of all parameters without another rule.
-        lr_factors: beginning of parameter names -> factor on the base learning rate; the longest match counts.
-        decay_norms: whether weights and biases of norms decay.
+        model: The model whose parameters are grouped.
+        lr: The base learning rate.
+        weight_decay: The weight decay of all parameters without another rule.
+        lr_factors: The factor on the base learning rate for parameters whose names begin with a key; the longest match
+            counts.
+        decay_norms: Whether weights and biases of norms decay.
         layer_decay: The factor on the learning rate from each layer of a timm backbone to the layer before it, by which
             pretrained ViTs such as BEiT and DINOv3 are fine-tuned; multiplied with `lr_factors`. timm says which layers
             there are: first patches and position codes, then a layer per block. With four blocks and a decay of d,
             these are d ** 5 and d ** 4 to d; everything outside the timm model has 1.
 
     Raises:
-        ValueError: a key of `lr_factors` that no parameter's name begins with, or a decay that is not above 0 and at
-            most 1, or for a model without layers.
+        ValueError: No parameter's name begins with a key of `lr_factors`, or `layer_decay` is out of range or given for
+            a model without layers.
     """
     layers = dict(_layer_factors(model, layer_decay))
     lr_factors = dict(lr_factors or {})
@@ -102,7 +111,7 @@ def _without_decay(model: nn.Module, *, decay_norms: bool) -> set[str]:
     names = set()
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
-        if hasattr(module, "no_weight_decay"):
+        if isinstance(module, ExemptsParameters):
             names |= {prefix + name for name in module.no_weight_decay()}
         if isinstance(module, _NORMS) and not decay_norms:
             names |= {prefix + name for name, _ in module.named_parameters(recurse=False)}
@@ -113,13 +122,13 @@ def warmup_poly(*, max_iter: int, warmup_iter: int, power: float, warmup_factor:
     """Factor on the learning rate: linear warm-up from `warmup_factor`, then (1 - iteration / max_iter) ** power.
 
     Args:
-        max_iter: iterations of the training.
-        warmup_iter: iterations of the warm-up.
-        power: of the polynomial.
-        warmup_factor: factor at iteration 0.
+        max_iter: The number of iterations of the training.
+        warmup_iter: The number of iterations of the warm-up.
+        power: The power of the polynomial.
+        warmup_factor: The factor at iteration 0.
 
     Raises:
-        ValueError: a warm-up longer than the training.
+        ValueError: The warm-up is longer than the training.
     """
     poly = PolynomialDecayParamScheduler(base_value=1.0, power=power)
     return _warmed_up(poly, max_iter=max_iter, warmup_iter=warmup_iter, warmup_factor=warmup_factor)
@@ -131,14 +140,14 @@ def warmup_step(
     """Factor on the learning rate: linear warm-up from `warmup_factor`, then 1, times `gamma` from each milestone on.
 
     Args:
-        max_iter: iterations of the training.
+        max_iter: The number of iterations of the training.
         milestones: The iterations at which the rate falls, ascending.
-        warmup_iter: iterations of the warm-up, which ends before the first milestone.
+        warmup_iter: The number of iterations of the warm-up, which ends before the first milestone.
         gamma: The factor at a milestone.
-        warmup_factor: factor at iteration 0.
+        warmup_factor: The factor at iteration 0.
 
     Raises:
-        ValueError: milestones out of order or outside the training, or a warm-up longer than up to the first one.
+        ValueError: The milestones are out of order or outside the training, or the warm-up goes beyond the first.
     """
     steps = list(milestones)
     if steps != sorted(set(steps)) or (steps and not 0 < steps[0] <= steps[-1] < max_iter):
