@@ -39,6 +39,6 @@ setup(
         "tensorboard>=2.15",
         "tqdm>=4.66",
     ],
-    # ruff's formatting changes between its minor versions.
-    extras_require={"dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*"]},
+    # ruff's formatting changes between its minor versions. Some heads are compared with those of transformers.
+    extras_require={"dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*"]},
 )

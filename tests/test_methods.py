@@ -1,10 +1,12 @@
-"""What every method must do, tested once over all of them; and every config builds."""
+"""What every method must do, tested once over all of them."""
 
+import copy
+import functools
 from pathlib import Path
 
 import pytest
 import torch
-from detectron2.config import LazyCall, LazyConfig, instantiate
+from detectron2.config import LazyCall, instantiate
 from torch import nn
 
 from tokenseg.config.load import load_config
@@ -17,10 +19,6 @@ from tokenseg.sgr.glore import GloRe
 from tokenseg.sgr.reasoning import SemanticReasoning
 
 ROOT = Path(__file__).resolve().parents[1]
-# Every experiment; templates are in common/ or called model.py.
-CONFIGS = sorted(
-    path for path in (ROOT / "configs").rglob("*.py") if "common" not in path.parts and path.name != "model.py"
-)
 
 # Backbones made small: crops of 64 pixels, two or four blocks of 48 channels, or stages of 8 channels and more.
 VIT = [
@@ -51,10 +49,18 @@ SEGVIT_STAGES = [
     "model.sem_seg_head.bases.num_groups=4",
 ]
 SHRUNK = [*SEGVIT_LEVELS, "model.backbone.downsample.block=2"]
-RESNET = ["pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}"]
+RESNET = [
+    "pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}",
+    "model.extra_losses.auxiliary.head.width=16",
+]
+FCN = ["model.sem_seg_head.width=128"]
 PLAIN_RESNET = [*RESNET, "model.backbone.timm_args={channels: [8, 16, 32, 64]}"]
 REASONING_RESNET = [*RESNET, "model.backbone.backbone.timm_args={channels: [8, 16, 32, 64]}"]
-SGR = [*REASONING_RESNET, "sgr={num_concepts: 12, num_active: 8}"]
+SGR = [
+    *REASONING_RESNET,
+    "sgr={num_concepts: 12, num_active: 8}",
+    "model.backbone.components.res5.width=32",
+]
 METHODS = {
     "structtoken_cse": ("structtoken/structtoken_cse_vit_t_ade20k_512_160k", VIT),
     "structtoken_sse": ("structtoken/structtoken_sse_vit_t_ade20k_512_160k", VIT),
@@ -75,10 +81,13 @@ METHODS = {
     "segvit_swin": ("segvit/segvit_swin_t_ade20k_512_160k", SEGVIT_STAGES),
     "segvit_naive_shrunk": ("segvit/segvit_naive_shrunk_vit_b_ade20k_512_160k", SHRUNK),
     "segvit_shrunk": ("segvit/segvit_shrunk_vit_b_ade20k_512_160k", SHRUNK),
-    "fcn": ("sgr/fcn_resnet_101_ade20k_512_160k", PLAIN_RESNET),
-    "fcn_glore": ("sgr/fcn_glore_resnet_101_ade20k_512_160k", REASONING_RESNET),
-    "fcn_sgr": ("sgr/fcn_sgr_resnet_101_ade20k_512_160k", SGR),
-    "deeplab_v3_sgr": ("sgr/deeplab_v3_sgr_resnet_101_ade20k_512_160k", SGR),
+    "fcn": ("sgr/fcn_resnet_101_ade20k_512_160k", [*PLAIN_RESNET, *FCN]),
+    "fcn_glore": ("sgr/fcn_glore_resnet_101_ade20k_512_160k", [*REASONING_RESNET, *FCN]),
+    "fcn_sgr": ("sgr/fcn_sgr_resnet_101_ade20k_512_160k", [*SGR, *FCN]),
+    "deeplab_v3_sgr": (
+        "sgr/deeplab_v3_sgr_resnet_101_ade20k_512_160k",
+        [*SGR, "model.sem_seg_head.layers.width=32"],
+    ),
 }
 # Terms that look at no label.
 REGULARISERS = {"loss_diversity"}
@@ -86,6 +95,13 @@ REGULARISERS = {"loss_diversity"}
 
 def tiny_model(name):
     """A method's model from its config, made small: crop 64, 5 classes, in windows that overlap."""
+    model = copy.deepcopy(_built(name))
+    torch.manual_seed(0)
+    return model
+
+
+@functools.cache
+def _built(name):
     config, overrides = METHODS[name]
     cfg = load_config(str(ROOT / f"configs/{config}.py"), ["dataset.crop=64", "dataset.num_classes=5", *overrides])
     cfg.model.inference = LazyCall(SlidingWindow)(window=64, stride=43)
@@ -204,19 +220,3 @@ def test_pictures_have_a_map_of_every_class_at_every_stage(model):
     *_, last = maps.values()
     if not model.sem_seg_head.gives_probabilities:
         torch.testing.assert_close(last, scores)
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_builds_and_survives_saving(path, tmp_path):
-    cfg = load_config(str(path))
-    with torch.device("meta"):
-        model = instantiate(cfg.model)
-    cfg.optimizer.params.model = model
-    groups = instantiate(cfg.optimizer).param_groups
-    assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in model.parameters())
-    instantiate(cfg.lr_multiplier)
-    LazyConfig.save(load_config(str(path)), str(tmp_path / "config.yaml"))
-    with torch.device("meta"):
-        again = instantiate(load_config(str(tmp_path / "config.yaml")).model)
-    shapes = [{name: value.shape for name, value in m.state_dict().items()} for m in (model, again)]
-    assert shapes[0] == shapes[1]

@@ -17,7 +17,10 @@ from . import meta_arch
 from .datasets import builtin, folders
 from .ecenet.head import ECENetHead
 from .hosts.fcn import FCNHead
+from .hosts.mask2former import Mask2FormerHead
+from .hosts.mask_former import MaskFormerHead
 from .hosts.per_pixel import PerPixelHead
+from .hosts.uper_net import UperNetHead
 from .predictor import Predictor
 from .segvit.head import SegViTHead
 from .structtoken.head import StructTokenHead
@@ -25,10 +28,13 @@ from .structtoken.head import StructTokenHead
 __all__ = [
     "ECENetHead",
     "FCNHead",
+    "Mask2FormerHead",
+    "MaskFormerHead",
     "PerPixelHead",
     "Predictor",
     "SegViTHead",
     "StructTokenHead",
+    "UperNetHead",
     "builtin",
     "folders",
     "meta_arch",

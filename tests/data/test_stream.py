@@ -16,7 +16,7 @@ from tokenseg.datasets.records import load_records
 
 def draw(record):
     """A mapper that draws from all three generators."""
-    return record["file_name"], random.random(), np.random.rand(), torch.rand(()).item()
+    return {"drawn": (record["file_name"], random.random(), np.random.rand(), torch.rand(()).item())}
 
 
 def batches(count, *, start=0, **changes):
@@ -43,7 +43,8 @@ def test_the_stream_depends_on_seed_and_position_alone(toy_dataset):
     torch.manual_seed(9)
     assert batches(4) == wanted
     assert batches(4, seed=6) != wanted
-    assert len({sample for batch in wanted for sample in batch}) == 16
+    samples = [sample for batch in wanted for sample in batch]
+    assert len({sample["drawn"] for sample in samples}) == len({sample["seed"] for sample in samples}) == 16
 
 
 def test_workers_change_nothing(toy_dataset):
@@ -64,7 +65,7 @@ def test_resuming_goes_on_where_it_ended(toy_dataset):
 
 
 def test_every_image_once_an_epoch(toy_dataset):
-    names = [sample[0] for batch in batches(6) for sample in batch]
+    names = [sample["drawn"][0] for batch in batches(6) for sample in batch]
     epochs = [names[start : start + 6] for start in range(0, 24, 6)]
     assert all(len(set(epoch)) == 6 for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4  # in another order each time
@@ -161,6 +162,6 @@ def test_evaluation_sees_every_image_once(toy_dataset, processes, world_size):
     for rank in range(world_size):
         processes(rank, world_size)
         loader = build_test_loader(dataset=toy_dataset, mapper=draw, num_workers=0, batch_size=2)
-        seen.update(sample[0] for batch in loader for sample in batch)
+        seen.update(sample["drawn"][0] for batch in loader for sample in batch)
     assert sorted(seen) == sorted(record["file_name"] for record in load_records(toy_dataset))
     assert set(seen.values()) == {1}

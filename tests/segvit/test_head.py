@@ -7,11 +7,12 @@ from torch.nn import functional as F
 from reference import segvit as plain
 from reference.weights import Weights
 from tokenseg.contracts import Targets
+from tokenseg.layers.attention import Attention
 from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater
 from tokenseg.layers.mask_scores import class_scores
 from tokenseg.losses.mask import MaskLoss
 from tokenseg.segvit.bases import ConvBases, LinearBases, Repeated
-from tokenseg.segvit.head import Attention, CombinedCrossEntropy, MaskUpdate, SegViTHead
+from tokenseg.segvit.head import CombinedCrossEntropy, MaskUpdate, SegViTHead
 from tokenseg.segvit.shrunk import QueryUpsample
 
 NAMES = ["block2", "block5", "block7"]

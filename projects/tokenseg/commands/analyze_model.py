@@ -1,9 +1,11 @@
 """Counts parameters and operations of models: the body of the command `analyze_model`."""
 
 import argparse
+import contextlib
 import csv
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import timm.layers
@@ -54,8 +56,8 @@ def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
         `params_m`, `gflops`, `gflops_fvcore`, `size`, `parts` (name -> (millions of parameters, GFLOPs)) and
         `uncounted` (operation -> number of calls that fvcore counts as nothing).
     """
-    timm.layers.set_fused_attn(False)
-    model = instantiate(cfg.model).eval()
+    with _plain_attention():
+        model = instantiate(cfg.model).eval()
     divisor = model.backbone.size_divisibility
     if divisor and any(side % divisor for side in size):
         raise ValueError(f"--size is {size[0]} {size[1]}; wanted multiples of {divisor} for this backbone")
@@ -75,6 +77,17 @@ def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
         "parts": {name: (_millions(part), flops[name] / 1e9) for name, part in counted.named_children()},
         "uncounted": dict(analysis.unsupported_ops()),
     }
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Models that are built in this context have attention as matrix products, whatever torch could do at once."""
+    fused = timm.layers.use_fused_attn()
+    timm.layers.set_fused_attn(False)
+    try:
+        yield
+    finally:
+        timm.layers.set_fused_attn(fused)
 
 
 def _is_backbone_attention(name: str) -> bool:

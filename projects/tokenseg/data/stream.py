@@ -49,7 +49,10 @@ class SampleStream(Dataset):
         if epoch != self._epoch:
             self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.records))
         with _seeded([self.seed, 1, position]):
-            return self.mapper(self.records[self._order[index]])
+            sample = self.mapper(self.records[self._order[index]])
+        # For what a model draws for an image, such as points of its masks, whatever the batch around it.
+        sample["seed"] = int(np.random.SeedSequence([self.seed, 2, position]).generate_state(1)[0])
+        return sample
 
 
 class TrainLoader:

@@ -1,4 +1,4 @@
-"""1x1 convolution."""
+"""1x1 convolutions, and linear layers as such."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,3 +15,30 @@ class PointConv2d(nn.Conv2d):
         # convolutions; 1x1 ones are the same with any dilation.
         dilation = 2 if x.device.type == "cpu" else 1
         return F.conv2d(x, self.weight, self.bias, dilation=dilation, groups=self.groups)
+
+
+class PointLinear(nn.Linear):
+    """A linear layer over many positions: (..., C_in) to (..., C_out)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return point_linear(x, self.weight, self.bias)
+
+
+def point_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear map over many positions.
+
+    Args:
+        x: (..., C_in).
+        weight: (C_out, C_in).
+        bias: (C_out,).
+
+    Returns:
+        (..., C_out).
+    """
+    if x.device.type != "cpu" or not x.numel():
+        return F.linear(x, weight, bias)
+    # oneDNN runs it as a 1x1 convolution of channels that lie side by side, on some CPUs in half the time that the
+    # matrix product takes.
+    rows = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
+    y = F.conv2d(rows, weight[:, :, None, None], bias, dilation=2)
+    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)

@@ -9,10 +9,12 @@ it runs in single precision under autocast. Letters: N images, Q tokens, K class
 and a mask, P pixels.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -83,10 +85,7 @@ class MaskLoss(nn.Module):
 
     def count(self, targets: Targets) -> Counts:
         """`masks` that are learnt, and the sum of the tokens' weights in the class term, `tokens`."""
-        found = self.find_masks(targets)
-        learnt = torch.tensor([min(own, self.num_tokens) for own in found.per_image], device=found.valid.device)
-        tokens = (self.no_object_weight * (self.num_tokens - learnt) + learnt) * found.shown
-        return {"masks": learnt.sum(), "tokens": tokens.sum()}
+        return count_masks(self.find_masks(targets), num_tokens=self.num_tokens, no_object_weight=self.no_object_weight)
 
     def forward(self, predictions: Sequence[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
         """
@@ -102,6 +101,8 @@ class MaskLoss(nn.Module):
             ValueError: no prediction, one of another number of tokens than Q, or a class term and a prediction without
                 class logits.
         """
+        # Where masks are computed when they are asked for, this is done once.
+        predictions = [MaskPrediction(each.masks, each.class_logits) for each in predictions]
         self._check(predictions)
         found = self.find_masks(targets)
         losses = {f"loss_{name}": targets.labels.new_zeros((), dtype=torch.float32) for name in self.weights}
@@ -133,6 +134,32 @@ class MaskLoss(nn.Module):
             )
             terms["class"] = divide(class_loss(prediction.class_logits, labels, weights), counts["tokens"])
         return terms
+
+
+def count_masks(found: MaskTargets, *, num_tokens: int, no_object_weight: float) -> Counts:
+    """The masks that are learnt, and the sum of the tokens' weights in the class term.
+
+    Where an image has more masks than there are tokens, this is said once in the log.
+
+    Args:
+        found: the masks.
+        num_tokens: Q.
+        no_object_weight: weight of a token without a mask, where one with a mask has 1.
+
+    Returns:
+        `masks` and `tokens`.
+    """
+    most = max(found.per_image, default=0)
+    if most > num_tokens:
+        log_first_n(
+            logging.WARNING,
+            f"an image has {most} masks and there are {num_tokens} tokens: the costliest masks go without, in this "
+            "image and in others like it",
+            name=__name__,
+        )
+    learnt = torch.tensor([min(own, num_tokens) for own in found.per_image], device=found.valid.device)
+    tokens = (no_object_weight * (num_tokens - learnt) + learnt) * found.shown
+    return {"masks": learnt.sum(), "tokens": tokens.sum()}
 
 
 def check_terms(weights: Mapping[str, float]) -> None:

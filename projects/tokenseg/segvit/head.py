@@ -12,60 +12,15 @@ from typing import Protocol
 
 import torch
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
-from timm.layers import use_fused_attn
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..contracts import Counts, Targets
 from ..d2_compat import refuse_yacs
+from ..layers.attention import Attention
 from ..layers.mask_scores import class_scores
 from ..layers.resize import resize
 from ..losses.mask import MaskPrediction
 from ..losses.pixel import count_pixels, pixel_cross_entropy
-
-
-class Attention(nn.Module):
-    """Multi-head attention of one set of tokens to another, Eqs. 1 and 2, and its similarity before the softmax."""
-
-    def __init__(self, *, width: int, num_heads: int, dropout: float) -> None:
-        """
-        Args:
-            width: D.
-            num_heads: each with D / num_heads channels.
-            dropout: of the attention weights.
-
-        Raises:
-            ValueError: `num_heads` does not divide `width`.
-        """
-        super().__init__()
-        if width % num_heads:
-            raise ValueError(f"num_heads is {num_heads}; wanted a divisor of the width, {width}")
-        self.num_heads, self.scale, self.dropout = num_heads, (width // num_heads) ** -0.5, dropout
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
-        self.fused = use_fused_attn()
-
-    def forward(self, tokens: Tensor, memory: Tensor, *, with_similarity: bool = False) -> tuple[Tensor, Tensor | None]:
-        """
-        Args:
-            tokens: G (N, K, D), of which the queries are made.
-            memory: F_i (N, L, D), of which keys and values are made.
-            with_similarity: whether S(Q, K) is wanted.
-
-        Returns:
-            Attention(G, F_i) (N, K, D), and the mean of S(Q, K) over the heads (N, K, L) or None.
-        """
-        query, key, value = self.query(tokens), self.key(memory), self.value(memory)
-        heads = [x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value)]
-        similarity = None
-        if self.fused:
-            mixed = F.scaled_dot_product_attention(*heads, dropout_p=self.dropout if self.training else 0.0)
-            if with_similarity:  # the heads lie side by side: their mean is one product over all channels
-                similarity = (query * (self.scale / self.num_heads)) @ key.transpose(1, 2)
-        else:
-            scores = (heads[0] * self.scale) @ heads[1].transpose(2, 3)
-            similarity = scores.mean(dim=1) if with_similarity else None
-            mixed = F.dropout(scores.softmax(dim=-1), self.dropout, self.training) @ heads[2]
-        return self.out(mixed.transpose(1, 2).flatten(2)), similarity
 
 
 class DecoderLayer(nn.Module):

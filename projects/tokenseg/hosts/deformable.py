@@ -1,0 +1,120 @@
+"""Multi-scale deformable attention in plain PyTorch, and the encoder layer around it.
+
+Paper: Zhu et al.: Deformable DETR (ICLR 2021), sections 4.1 and 4.2, as Mask2Former (CVPR 2022) uses it: without padded
+images, every cell asks at its own centre. Letters: N images, S levels, H_i x W_i the size of level i, L cells of all
+levels, C channels, M heads, P points of a head on a level.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..layers.point_conv import PointLinear, point_linear
+from .deformable_sampling import Sizes, sample_by_embedding_bag, sample_by_grid
+from .query_decoder import PostNormFeedForward
+
+SAMPLING = ("embedding_bag", "grid_sample")
+
+
+class DeformableAttention(nn.Module):
+    """Every cell averages values at a few points near its own place on every level; it says where and how much."""
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        num_heads: int = 8,
+        num_levels: int = 3,
+        num_points: int = 4,
+        sampling: str = "embedding_bag",
+    ) -> None:
+        """
+        Args:
+            width: The number of channels C.
+            num_heads: The number of heads M, each with C / M channels.
+            num_levels: The number of levels S.
+            num_points: The number of points P of a head on a level.
+            sampling: How values are read, with equal results: by one weighted sum of rows for all levels
+                (`embedding_bag`), or level by level (`grid_sample`).
+
+        Raises:
+            ValueError: `num_heads` does not divide `width`, or `sampling` is unknown.
+        """
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"num_heads is {num_heads}; wanted a divisor of the width, {width}")
+        if sampling not in SAMPLING:
+            raise ValueError(f"sampling is '{sampling}'; wanted one of {', '.join(SAMPLING)}")
+        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
+        self.sampling = sampling
+        samples = num_heads * num_levels * num_points
+        self.offsets = PointLinear(width, 2 * samples)
+        self.weights = PointLinear(width, samples)
+        self.value, self.out = PointLinear(width, width), PointLinear(width, width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """First weights: all samples count alike, and the points of a head lie on a ray of its own."""
+        for layer in (self.offsets, self.weights):
+            nn.init.zeros_(layer.weight)
+        for layer in (self.value, self.out):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.weights.bias)
+        angles = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
+        rays = torch.stack([angles.cos(), angles.sin()], dim=-1)
+        rays = rays / rays.abs().amax(dim=-1, keepdim=True)
+        steps = torch.arange(1, self.num_points + 1).view(1, 1, -1, 1)
+        with torch.no_grad():
+            offsets = (rays[:, None, None] * steps).expand(-1, self.num_levels, -1, -1)
+            self.offsets.bias.copy_(offsets.flatten())
+
+    def forward(self, queries: Tensor, values: Tensor, sizes: Sizes) -> Tensor:
+        """
+        Args:
+            queries: (N, L, C), which say where to look.
+            values: (N, L, C), what is seen there.
+            sizes: (H_i, W_i) of every level.
+
+        Returns:
+            (N, L, C).
+        """
+        offsets = self._offsets(queries).unflatten(3, (self.num_heads, -1))
+        weights = self.weights(queries).unflatten(2, (self.num_heads, -1)).softmax(dim=-1)
+        values = self.value(values).unflatten(2, (self.num_heads, -1))
+        sample = sample_by_embedding_bag if self.sampling == "embedding_bag" else sample_by_grid
+        return self.out(sample(values, offsets, weights, sizes))
+
+    def _offsets(self, queries: Tensor) -> Tensor:
+        """(N, L, 2, M * S * P) of x, then y, in cells of each level."""
+        # The weights have x and y by turns; of the two halves each lies in one piece.
+        weight, bias = self.offsets.weight.unflatten(0, (-1, 2)), self.offsets.bias.unflatten(0, (-1, 2))
+        return point_linear(queries, weight.transpose(0, 1).flatten(0, 1), bias.T.flatten()).unflatten(2, (2, -1))
+
+
+class DeformableLayer(nn.Module):
+    """A post-norm encoder layer with deformable attention."""
+
+    def __init__(self, *, attention: DeformableAttention, width: int, hidden: int) -> None:
+        """
+        Args:
+            attention: The attention of the layer.
+            width: The number of channels C.
+            hidden: The number of channels within the feed-forward network.
+        """
+        super().__init__()
+        self.attention, self.norm = attention, nn.LayerNorm(width)
+        self.feed_forward = PostNormFeedForward(width=width, hidden=hidden, dropout=0.0)
+
+    def forward(self, cells: Tensor, positions: Tensor, sizes: Sizes) -> Tensor:
+        """
+        Args:
+            cells: (N, L, C).
+            positions: (L, C), added to the queries alone.
+            sizes: (H_i, W_i) of every level.
+
+        Returns:
+            (N, L, C).
+        """
+        return self.feed_forward(self.norm(cells + self.attention(cells + positions, cells, sizes)))

@@ -1,0 +1,237 @@
+"""Reading maps of several levels at points between their cells, in two ways with equal results.
+
+Every cell of every level asks at points near its own centre. A point outside a map reads zeros. Letters: N images, S
+levels, H_i x W_i the size of level i, L cells of all levels, M heads, D channels of a head, P points of a head on a
+level, T = S * P points of a head.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional as F
+
+Sizes = Sequence[tuple[int, int]]
+
+# Empty cells on each side of a map in the table of rows: a point that far outside lies between two of them.
+_BORDER = 2
+
+
+def sample_by_embedding_bag(values: Tensor, offsets: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
+    """Weighted sums over the points of each head, as sums of rows of a table: each point is four cells.
+
+    Args:
+        values: (N, L, M, D).
+        offsets: (N, L, 2, M, T) of x and y, from the cell's own centre, in cells of the level they point at.
+        weights: (N, L, M, T).
+        sizes: (H_i, W_i) of every level.
+
+    Returns:
+        (N, L, M * D).
+    """
+    layout = _Layout.of(sizes, num_points=weights.shape[-1] // len(sizes), device=values.device)
+    # Traces, by which operations are counted, do not see into functions with a backward pass of their own.
+    sums = _BagSampling.apply if torch.is_grad_enabled() else _weighted_sums
+    return sums(values, offsets.float(), weights, layout).flatten(2)
+
+
+def sample_by_grid(values: Tensor, offsets: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
+    """The same level by level; arguments and result as in `sample_by_embedding_bag`."""
+    count, length, heads, depth = values.shape
+    maps = values.permute(0, 2, 3, 1).flatten(0, 1)  # (N * M, D, L)
+    weights = weights.unflatten(3, (len(sizes), -1)).permute(0, 2, 1, 3, 4).flatten(0, 1)[:, None]
+    points = offsets.unflatten(4, (len(sizes), -1)).permute(0, 3, 1, 4, 5, 2).flatten(0, 1)  # (N * M, L, S, P, 2)
+    centres, total, start = centres_on_levels(sizes, values.device), 0, 0
+    for level, (height, width) in enumerate(sizes):
+        scale = torch.tensor([2 / width, 2 / height], device=values.device)
+        grid = (points[:, :, level] + centres[:, None, level] + 0.5) * scale - 1
+        level_map = maps[:, :, start : start + height * width].unflatten(2, (height, width))
+        samples = F.grid_sample(level_map, grid.to(values.dtype), align_corners=False)
+        total = total + (samples * weights[:, :, :, level]).sum(dim=-1)
+        start += height * width
+    return total.view(count, heads * depth, length).transpose(1, 2)
+
+
+def centres_on_levels(sizes: Sizes, device: torch.device) -> Tensor:
+    """Where the centre of every cell of all levels lies on every level.
+
+    Args:
+        sizes: (H_i, W_i) of every level.
+        device: The device of the result.
+
+    Returns:
+        (L, S, 2) of x and y in cells of the level, whose first centre is (0, 0).
+    """
+    centres = []
+    for height, width in sizes:
+        y, x = ((torch.arange(side, device=device) + 0.5) / side for side in (height, width))
+        centres.append(torch.cartesian_prod(y, x).flip(-1))
+    scale = torch.tensor([(width, height) for height, width in sizes], device=device)
+    return torch.cat(centres)[:, None] * scale - 0.5
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where cells lie in a table of rows, which has empty ones around every level.
+
+    cells: (L,) row of every cell.
+    cell_strides: (L,) rows from it to the one below.
+    centres: (L, 2, 1, T) of x and y, of every cell on the level of each point.
+    last: (2, 1, T), the largest x and y that are told apart from further ones.
+    strides: (T,) rows from a cell to the one below, on the level of each point.
+    starts: (T,) row of the place (0, 0) there.
+    num_rows: of the table.
+    """
+
+    cells: Tensor
+    cell_strides: Tensor
+    centres: Tensor
+    last: Tensor
+    strides: Tensor
+    starts: Tensor
+    num_rows: int
+
+    @classmethod
+    def of(cls, sizes: Sizes, *, num_points: int, device: torch.device) -> "_Layout":
+        cells, cell_strides, starts, strides, num_rows = [], [], [], [], 0
+        for height, width in sizes:
+            # The cells left of a row are those right of the one above.
+            stride = width + _BORDER
+            start = num_rows + _BORDER * stride + _BORDER
+            y, x = (torch.arange(side, device=device) for side in (height, width))
+            cells.append((y[:, None] * stride + x + start).flatten())
+            cell_strides.append(torch.full_like(cells[-1], stride))
+            starts.append(start)
+            strides.append(stride)
+            num_rows += (height + 2 * _BORDER) * stride + _BORDER
+        last = torch.tensor([(width, height) for height, width in sizes], device=device, dtype=torch.float32)
+        points = [torch.tensor(each, device=device).repeat_interleave(num_points) for each in (strides, starts)]
+        return cls(
+            cells=torch.cat(cells),
+            cell_strides=torch.cat(cell_strides),
+            centres=centres_on_levels(sizes, device).transpose(1, 2).repeat_interleave(num_points, dim=2)[:, :, None],
+            last=last.T.repeat_interleave(num_points, dim=1)[:, None],
+            strides=points[0].int(),
+            starts=points[1].int(),
+            num_rows=num_rows,
+        )
+
+
+class _BagSampling(torch.autograd.Function):
+    """The weighted sums, with a backward pass of its own, which needs no more than the arguments and is faster.
+
+    The rows of the four cells around a point lie at fixed distances from one another. So the gradient of the values
+    takes one sort, by the upper left cells, and the sums of the table's rows are such sums of bags again.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor, offsets: Tensor, weights: Tensor, layout: _Layout) -> Tensor:
+        """(N, L, M, D), (N, L, 2, M, T), (N, L, M, T) to (N, L, M, D)."""
+        ctx.save_for_backward(values, offsets, weights)
+        ctx.layout = layout
+        return _weighted_sums(values, offsets, weights, layout)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """The gradients of values, offsets and weights."""
+        (values, offsets, weights), layout = ctx.saved_tensors, ctx.layout
+        first, within = _places(offsets, layout)
+        shares = _shares(within, weights)
+        of_values = _gradient_of_values(gradient, first, shares, layout)
+        with torch.enable_grad():
+            sums = _bag_sums(_table(values, layout), _rows(first, layout), shares.requires_grad_())
+        (of_shares,) = torch.autograd.grad(sums, shares, gradient.reshape(sums.shape))
+        return of_values, *_gradient_of_places(of_shares, within, weights), None
+
+
+def _weighted_sums(values: Tensor, offsets: Tensor, weights: Tensor, layout: _Layout) -> Tensor:
+    """Arguments and result as of `_BagSampling.forward`."""
+    first, within = _places(offsets, layout)
+    return _bag_sums(_table(values, layout), _rows(first, layout), _shares(within, weights)).view(values.shape)
+
+
+def _places(offsets: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
+    """Rows of the upper left of the four cells around every point, and where the point lies between them.
+
+    Args:
+        offsets: (N, L, 2, M, T).
+        layout: Where cells lie.
+
+    Returns:
+        (N, L, M, T) of int32, rows of a table (N * num_rows * M), and (N, L, 2, M, T) of 0 to 1.
+    """
+    count, _, _, heads, _ = offsets.shape
+    places = offsets + layout.centres
+    torch.minimum(places.clamp_(min=-_BORDER), layout.last, out=places)
+    low = places.floor()
+    within, low = places.sub_(low), low.int()
+    image = torch.arange(count, dtype=torch.int32, device=low.device).view(-1, 1, 1, 1) * (layout.num_rows * heads)
+    head = torch.arange(heads, dtype=torch.int32, device=low.device).view(-1, 1)
+    first = low[:, :, 1].mul_(layout.strides).add_(low[:, :, 0]).mul_(heads)
+    return first.add_(image + head + layout.starts * heads), within
+
+
+def _rows(first: Tensor, layout: _Layout) -> Tensor:
+    """Rows (N, L, M, 4, T) of all four cells: upper left, upper right, lower left, lower right."""
+    heads = first.shape[2]
+    rows = first.new_empty(*first.shape[:3], 4, first.shape[3])
+    below = layout.strides * heads
+    for corner, step in enumerate((0, heads, below, below + heads)):
+        torch.add(first, step, out=rows[:, :, :, corner])
+    return rows
+
+
+def _shares(within: Tensor, weights: Tensor) -> Tensor:
+    """What each of the four cells gets of a point's weight, (N, L, M, 4, T) in single precision."""
+    x, y = within.unbind(2)
+    shares = torch.empty(*weights.shape[:3], 4, weights.shape[3], device=weights.device)
+    right = weights * x
+    for side, part in enumerate((weights - right, right)):
+        torch.mul(part, y, out=shares[:, :, :, side + 2])
+        torch.sub(part, shares[:, :, :, side + 2], out=shares[:, :, :, side])
+    return shares
+
+
+def _table(values: Tensor, layout: _Layout) -> Tensor:
+    """(N, L, M, D) values as rows (N * num_rows * M, D) with empty ones around every level."""
+    count, _, heads, depth = values.shape
+    return values.new_zeros(count, layout.num_rows, heads, depth).index_copy_(1, layout.cells, values).view(-1, depth)
+
+
+def _bag_sums(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
+    """Sums (N * L * M, D) over the rows of each head's points, weighted by their shares."""
+    rows, shares = (x.view(-1, rows.shape[-2] * rows.shape[-1]) for x in (rows, shares))
+    return F.embedding_bag(rows, table, mode="sum", per_sample_weights=shares.to(table.dtype))
+
+
+def _gradient_of_values(gradient: Tensor, first: Tensor, shares: Tensor, layout: _Layout) -> Tensor:
+    """What each cell has given to all sums, times their gradients (N, L, M, D), in the shape of the values."""
+    count, _, heads, depth = gradient.shape
+    gradient = gradient.reshape(-1, depth)
+    order = first.flatten().sort().indices
+    sizes = torch.bincount(first.flatten(), minlength=count * layout.num_rows * heads)
+    starts, bags = sizes.cumsum(0) - sizes, torch.div(order, first.shape[-1], rounding_mode="floor")
+    total = 0
+    for corner, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        own = shares[:, :, :, corner].reshape(-1).take(order).to(gradient.dtype)
+        sums = F.embedding_bag(bags, gradient, starts, mode="sum", per_sample_weights=own)
+        # Points whose upper left cell is the one above or beside give their lower or right shares.
+        cells = layout.cells - down * layout.cell_strides - right
+        total = total + sums.view(count, layout.num_rows, heads, depth).index_select(1, cells)
+    return total
+
+
+def _gradient_of_places(gradient: Tensor, within: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of offsets and weights, from those of the shares (N, L, M, 4, T)."""
+    x, y = within.unbind(2)
+    upper_left, upper_right, lower_left, lower_right = gradient.unbind(3)
+    upper_slope, lower_slope = upper_right - upper_left, lower_right - lower_left
+    upper, lower = torch.addcmul(upper_left, x, upper_slope), torch.addcmul(lower_left, x, lower_slope)
+    down = lower - upper
+    offsets = torch.empty_like(within)
+    torch.mul(weights, torch.addcmul(upper_slope, y, lower_slope - upper_slope), out=offsets[:, :, 0])
+    torch.mul(weights, down, out=offsets[:, :, 1])
+    return offsets, torch.addcmul(upper, y, down)

@@ -1,0 +1,149 @@
+"""A head whose queries have a class and a mask each: what MaskFormer and Mask2Former have in common.
+
+Paper: Cheng et al.: Per-Pixel Classification is Not All You Need for Semantic Segmentation, "MaskFormer" (NeurIPS
+2021). Letters: N images, Q queries, K classes, H x W the size of the input.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from ..contracts import Counts, Targets
+from ..layers.embedded_masks import EmbeddedMasks
+from ..layers.feature_maps import select_maps
+from ..layers.mask_scores import class_scores
+from ..layers.single_precision import at_least_single
+
+# What the masks of all queries are called beside the scores.
+QUERY_MASKS = "query_masks"
+
+
+class MaskCriterion(Protocol):
+    """The loss of a mask classifier.
+
+    Attributes:
+        ignore_value: The label of pixels that do not count.
+    """
+
+    ignore_value: int
+
+    def count(self, targets: Targets) -> Counts:
+        """What the losses are divided by, of labels alone."""
+
+    def __call__(self, predictions: list[EmbeddedMasks], targets: Targets) -> dict[str, Tensor]:
+        """From the predictions of all stages to scalar losses by name."""
+
+
+class MaskClassifierHead(nn.Module):
+    """A pixel decoder, a decoder of queries, and a loss on the predictions of all its stages."""
+
+    gives_probabilities = True
+
+    def __init__(
+        self,
+        *,
+        in_features: Sequence[str],
+        pixel_decoder: nn.Module,
+        query_decoder: nn.Module,
+        criterion: MaskCriterion,
+        stride: int,
+        score_stride: int,
+    ) -> None:
+        """
+        Args:
+            in_features: The names of the backbone's maps, from the finest to the coarsest.
+            pixel_decoder: From the list of maps to the map of the masks and a list of maps for the queries.
+            query_decoder: From the list of maps for the queries and the map of the masks to the predictions of all
+                stages.
+            criterion: The loss.
+            stride: The stride of the finest map, in pixels.
+            score_stride: The stride of the scores, in pixels; 1 is the method's. Larger strides need less memory and
+                give slightly different results.
+
+        Raises:
+            ValueError: `score_stride` is less than 1.
+        """
+        super().__init__()
+        if score_stride < 1:
+            raise ValueError(f"score_stride is {score_stride}; wanted 1 or more")
+        self.in_features, self.stride, self.score_stride = list(in_features), stride, score_stride
+        self.pixel_decoder, self.query_decoder, self.criterion = pixel_decoder, query_decoder, criterion
+        self.ignore_value = criterion.ignore_value
+
+    def count(self, targets: Targets) -> Counts:
+        """What the criterion's losses are divided by.
+
+        Args:
+            targets: Labels alone.
+        """
+        return self.criterion.count(targets)
+
+    def forward(
+        self, features: Mapping[str, Tensor], targets: Targets | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """
+        Args:
+            features: The maps of the backbone, (N, C_i, H_i, W_i) each.
+            targets: In training, what the criterion learns from.
+
+        Returns:
+            In training None and the criterion's losses; in inference the last stage's scores (N, K, H, W), at the size
+            of the input divided by `score_stride`, and beside them the masks of all queries before the sigmoid (N, Q,
+            H_1, W_1), which `region_weights` takes.
+
+        Raises:
+            ValueError: One of `in_features` is not there.
+        """
+        predictions = self.decode(features)
+        if self.training:
+            return None, self.criterion(predictions, targets)
+        masks, class_logits = predictions[-1].masks, predictions[-1].class_logits
+        height, width = (-(-side * self.stride // self.score_stride) for side in masks.shape[-2:])
+        return class_scores(masks, class_logits, size=(height, width)), {QUERY_MASKS: masks}
+
+    def decode(self, features: Mapping[str, Tensor]) -> list[EmbeddedMasks]:
+        """The predictions of all stages, which compute their masks when they are asked for.
+
+        Args:
+            features: The maps of the backbone.
+        """
+        mask_features, maps = self.pixel_decoder(select_maps(features, self.in_features))
+        return self.query_decoder(maps, mask_features)
+
+    def token_maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Every stage's scores at the size of the masks, for pictures: title -> (N, K, H_1, W_1).
+
+        Args:
+            features: The maps of the backbone.
+        """
+        return {
+            f"scores {place}": class_scores(each.masks, each.class_logits, size=each.features.shape[-2:])
+            for place, each in enumerate(self.decode(features), 1)
+        }
+
+    def region_weights(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Where the queries look: the masks of all of them after the last stage.
+
+        Args:
+            features: The maps of the backbone, and what the head gave beside its scores if it has run on them.
+
+        Returns:
+            (N, Q, H_1, W_1) weights of 0 to 1.
+        """
+        masks = features[QUERY_MASKS] if QUERY_MASKS in features else self.decode(features)[-1].masks
+        return at_least_single(masks).sigmoid()
+
+
+def check_stages(in_features: Sequence[str], channels: Sequence[int], *, least: int) -> None:
+    """Raise a ValueError unless there are enough maps, each with its number of channels.
+
+    Args:
+        in_features: The names of the maps.
+        channels: The number of channels of each map.
+        least: The least number of maps.
+    """
+    if len(in_features) < least or len(in_features) != len(channels):
+        raise ValueError(
+            f"in_features are {list(in_features)}, channels {list(channels)}; wanted {least} or more, as many in each"
+        )

@@ -1,0 +1,227 @@
+"""Mask2Former's loss: masks compared at sampled points, queries matched to the masks of an image.
+
+Paper: Cheng et al.: Masked-attention Mask Transformer for Universal Image Segmentation (CVPR 2022), section 3.3. It
+differs from the authors' in three ways. Ignored pixels and padding count nowhere, where they have background: a
+point beside them counts by the share of it that is valid. Class terms are divided by the weights of the whole step. An
+image without any valid pixel says nothing of classes. All of it runs in single precision under autocast.
+
+Letters: N images, S stages, Q queries, K classes, T masks of an image, P points, C channels, h x w the size of the
+predicted masks, H x W that of the labels.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..contracts import Counts, Targets
+from ..layers.embedded_masks import EmbeddedMasks
+from ..layers.single_precision import at_least_single
+from .counts import divide
+from .mask import class_loss, count_masks, dice
+from .mask_targets import MaskTargets, SemanticMasks
+from .points import PointSampling, at_points, at_shared_points, uniform_points
+
+_TERMS = ("cross_entropy", "dice", "class")
+
+
+class ImageMasks(NamedTuple):
+    """What an image shows, and the source of its random numbers."""
+
+    classes: Tensor  # (T,) ids
+    masks: Tensor  # (T, H, W), 1 inside and 0 outside
+    ignored: Tensor  # (1, H, W), 1 where a pixel does not count, else 0
+    generator: torch.Generator
+
+    def valid_at(self, points: Tensor) -> Tensor:
+        """How much of each point (..., 2) counts, 0 to 1; beyond the edges, as much as at the border."""
+        return 1 - at_shared_points(self.ignored, points, beyond="border")[0]
+
+
+class PointMaskLoss(nn.Module):
+    """Cross entropy and dice of matched masks at points, and cross entropy of all queries' classes."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        num_queries: int,
+        weights: Mapping[str, float],
+        cost_weights: Mapping[str, float] | None = None,
+        sampling: PointSampling | None = None,
+        find_masks: Callable[[Targets], MaskTargets] | None = None,
+        no_object_weight: float = 0.1,
+        ignore_value: int = 255,
+    ) -> None:
+        """
+        Args:
+            num_classes: The number of classes K.
+            num_queries: The number of queries Q.
+            weights: The weights of the terms `cross_entropy`, `dice` and `class`.
+            cost_weights: The weights of the same terms in the matching; those of the loss by default.
+            sampling: Where masks are compared; 12544 points by default.
+            find_masks: Makes the masks of a batch out of its targets; by default one for each class of an image.
+            no_object_weight: The weight of a query without a mask in the class term, where one with a mask has 1.
+            ignore_value: The label of pixels that do not count.
+
+        Raises:
+            ValueError: A term is missing or unknown.
+        """
+        super().__init__()
+        cost_weights = weights if cost_weights is None else cost_weights
+        for each in (weights, cost_weights):
+            if set(each) != set(_TERMS):
+                raise ValueError(f"weights name the terms {', '.join(each)}; wanted {', '.join(_TERMS)}")
+        self.num_classes, self.num_queries, self.ignore_value = num_classes, num_queries, ignore_value
+        self.weights, self.cost_weights = dict(weights), dict(cost_weights)
+        self.sampling = PointSampling() if sampling is None else sampling
+        self.find_masks = self._semantic_masks if find_masks is None else find_masks
+        self.no_object_weight = no_object_weight
+
+    def _semantic_masks(self, targets: Targets) -> MaskTargets:
+        return SemanticMasks.of(targets, num_classes=self.num_classes, ignore_value=self.ignore_value)
+
+    def count(self, targets: Targets) -> Counts:
+        """`masks` that are learnt, and the sum of the queries' weights in the class term, `tokens`."""
+        return count_masks(
+            self.find_masks(targets), num_tokens=self.num_queries, no_object_weight=self.no_object_weight
+        )
+
+    def forward(self, predictions: Sequence[EmbeddedMasks], targets: Targets) -> dict[str, Tensor]:
+        """
+        Args:
+            predictions: Those of every supervised stage, with one map of the masks for all.
+            targets: Labels (N, H, W) and the counts of `count`. A record's `seed`, an integer, says which points are
+                drawn for the image, whatever the batch around it; without it they are drawn anew.
+
+        Returns:
+            `loss_cross_entropy`, `loss_dice` and `loss_class`, weighted, each summed over the stages and divided by the
+            masks or queries of the step; zero, with gradients, where there is no mask.
+
+        Raises:
+            ValueError: There is no prediction, or one of another number of queries.
+        """
+        if not predictions:
+            raise ValueError("there is no prediction; wanted one or more")
+        wrong = {each.embeddings.shape[1] for each in predictions} - {self.num_queries}
+        if wrong:
+            raise ValueError(f"a prediction has {wrong.pop()} queries; wanted num_queries, {self.num_queries}")
+        found = self.find_masks(targets)
+        with torch.autocast(targets.labels.device.type, enabled=False):
+            embeddings = at_least_single(torch.stack([each.embeddings for each in predictions], dim=1))  # (N, S, Q, C)
+            class_logits = at_least_single(torch.stack([each.class_logits for each in predictions], dim=1))
+            features = at_least_single(predictions[0].features)
+            images = _images(found, _generators(targets))
+            matches = self._match(embeddings, class_logits, features, images)
+            parts = zip(embeddings, features, images, matches, strict=True)
+            entropies, dices = zip(*(self._mask_terms(*each) for each in parts), strict=True)
+            terms = {
+                "cross_entropy": divide(sum(entropies), targets.counts["masks"]),
+                "dice": divide(sum(dices), targets.counts["masks"]),
+                "class": divide(self._class_term(class_logits, images, matches, found), targets.counts["tokens"]),
+            }
+        return {f"loss_{name}": self.weights[name] * value for name, value in terms.items()}
+
+    @torch.no_grad()
+    def _match(
+        self, embeddings: Tensor, class_logits: Tensor, features: Tensor, images: Sequence[ImageMasks]
+    ) -> list[Tensor]:
+        """For each image (S, 2, min(Q, T)): queries, and the masks they are to show, in rising order."""
+        costs = [self._costs(*each) for each in zip(embeddings, class_logits, features, images, strict=True)]
+        # A cost that is not finite would end the matching without a word on the loss that it comes from.
+        flat = torch.cat([each.flatten() for each in costs]).nan_to_num().cpu()
+        matches = []
+        for each, own in zip(flat.split([each.numel() for each in costs]), costs, strict=True):
+            pairs = [linear_sum_assignment(stage.T.numpy()) for stage in each.view(own.shape)]
+            found = [torch.stack([torch.as_tensor(queries), torch.as_tensor(masks)]) for masks, queries in pairs]
+            matches.append(torch.stack(found).to(own.device, non_blocking=True))
+        return matches
+
+    def _costs(self, embeddings: Tensor, class_logits: Tensor, features: Tensor, image: ImageMasks) -> Tensor:
+        """Costs (S, Q, T) of an image, at points that all its masks share, drawn anew for each stage."""
+        points = uniform_points((len(embeddings), self.sampling.num_points), image.generator)
+        inside = at_shared_points(image.masks, points)
+        valid = image.valid_at(points)
+        costs = []
+        for stage, place in enumerate(points):
+            masks = (embeddings[stage] @ features.flatten(1)).unflatten(1, features.shape[1:])
+            each = point_costs(at_shared_points(masks, place), inside[:, stage], valid[stage])
+            costs.append(sum(self.cost_weights[name] * value for name, value in each.items()))
+        return torch.stack(costs) - self.cost_weights["class"] * class_logits.softmax(dim=-1)[:, :, image.classes]
+
+    def _mask_terms(
+        self, embeddings: Tensor, features: Tensor, image: ImageMasks, match: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Cross entropy and dice of an image's masks, summed over masks and stages."""
+        queries, wanted = match.unbind(1)
+        stages = torch.arange(len(embeddings), device=match.device)[:, None].expand_as(queries)
+        masks = image.masks
+        if len(masks) == queries.shape[1]:
+            # All masks are learnt, in their order: each is read for all stages at once.
+            queries, stages = queries.T, stages.T
+        else:
+            masks = masks[wanted.flatten()]
+        chosen = embeddings[stages.flatten(), queries.flatten()]
+        logits = (chosen @ features.flatten(1)).unflatten(1, features.shape[1:])
+        points = self.sampling.near_borders(logits.detach(), image.generator)
+        repeats = len(points) // max(len(masks), 1)
+        inside = at_points(masks, points.reshape(len(masks), repeats * points.shape[1], 2)).view(points.shape[:2])
+        valid = image.valid_at(points)
+        return point_losses(at_points(logits, points), inside, valid)
+
+    def _class_term(
+        self, class_logits: Tensor, images: Sequence[ImageMasks], matches: Sequence[Tensor], found: MaskTargets
+    ) -> Tensor:
+        labels = torch.full(class_logits.shape[:3], self.num_classes, device=class_logits.device)
+        for own, image, match in zip(labels, images, matches, strict=True):
+            own.scatter_(1, match[:, 0], image.classes[match[:, 1]])
+        weights = torch.where(labels == self.num_classes, self.no_object_weight, 1.0) * found.shown[:, None, None]
+        return class_loss(class_logits.flatten(0, 1), labels.flatten(0, 1), weights.flatten(0, 1))
+
+
+def _images(found: MaskTargets, generators: Sequence[torch.Generator]) -> list[ImageMasks]:
+    places = torch.arange(len(found.classes), device=found.classes.device).split(list(found.per_image))
+    return [
+        ImageMasks(found.classes[own], found.masks(own).float(), (~valid)[None].float(), generator)
+        for own, valid, generator in zip(places, found.valid, generators, strict=True)
+    ]
+
+
+def _generators(targets: Targets) -> list[torch.Generator]:
+    """A source of random numbers for each image."""
+    device, count = targets.labels.device, len(targets.labels)
+    drawn = torch.randint(2**62, (count,)).tolist()
+    seeds = [record.get("seed", own) for record, own in zip(targets.inputs or [{}] * count, drawn, strict=True)]
+    return [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+
+def point_losses(logits: Tensor, inside: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy averaged over the points of each mask, and its dice loss, both summed over masks.
+
+    Args:
+        logits: (M, P) before the sigmoid.
+        inside: (M, P), how much of a point lies inside the wanted mask, 0 to 1.
+        valid: (M, P), how much of a point counts, no less than what is inside.
+    """
+    counts = valid.sum(dim=1).clamp(min=1e-6)
+    entropy = ((valid * F.softplus(logits) - inside * logits).sum(dim=1) / counts).sum()
+    shown = logits.sigmoid()
+    areas = (shown * valid).sum(dim=1) + inside.sum(dim=1)
+    return entropy, dice((shown * inside).sum(dim=1), areas).sum()
+
+
+def point_costs(logits: Tensor, inside: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    """The terms of `point_losses` of every query for every wanted mask, by name, (Q, T) each.
+
+    Args:
+        logits: (Q, P) before the sigmoid.
+        inside: (T, P), how much of a point lies inside the wanted mask, 0 to 1.
+        valid: (P,), how much of a point counts.
+    """
+    entropy = (F.softplus(logits) @ valid)[:, None] - logits @ inside.T
+    shown = logits.sigmoid()
+    areas = (shown @ valid)[:, None] + inside.sum(dim=1)
+    return {"cross_entropy": entropy / valid.sum().clamp(min=1e-6), "dice": dice(shown @ inside.T, areas)}
