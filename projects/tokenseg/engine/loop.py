@@ -37,8 +37,8 @@ def train(config: DictConfig, *, resume: bool) -> None:
     """Train the model of a config, evaluate it, and leave the files of a run in `train.output_dir`.
 
     Args:
-        config: The config, with `model`, `dataloader`, `optimizer`, `lr_multiplier` and `train`, whose keys are explained
-            in configs/common/train.py.
+        config: The config, with `model`, `dataloader`, `optimizer`, `lr_multiplier` and `train`, whose keys
+            configs/common/train.py explains.
         resume: Whether to continue from the last checkpoint in the output folder, if there is one.
 
     Raises:
