@@ -50,8 +50,8 @@ class Bookkeeping(HookBase):
     """Saves, evaluates and logs after a step, in this order.
 
     The checkpoint comes first, so that a kill during an evaluation costs no step. The row of metrics comes last: it
-    proves that the evaluation was done and the best checkpoint updated. A resumed run therefore begins with whatever was
-    due after the last step of its checkpoint and has no such proof. Doing any of this twice gives the same result.
+    proves that the evaluation was done and the best checkpoint updated. So a resumed run begins with whatever was due
+    after the last step of its checkpoint and has no such proof. Doing any of this twice gives the same result.
     """
 
     def __init__(
