@@ -37,8 +37,8 @@ TOY_SIZES = [(32, 32), (40, 48), (20, 36), (50, 30), (32, 64), (16, 16)]
 TOY_COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 
 
-# Where garbage collection ends the loader of a run that failed, its worker hears nothing of it, and whatever test is
-# under way then would wait so many seconds for the worker.
+# When garbage collection ends the loader of a run that failed, its worker is not told, and whatever test runs then
+# would wait this many seconds for it.
 torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.1
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from tokenseg.config.load import load_config
 from tokenseg.contracts import Head, ShowsStages
 from tokenseg.data.components import ConnectedComponents
+from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
 from tokenseg.inference.policy import SlidingWindow, WholeImage
 from tokenseg.sgr.glore import GloRe
@@ -105,7 +106,7 @@ def _built(name):
     cfg = load_config(str(ROOT / f"configs/{config}.py"), ["dataset.crop=64", "dataset.num_classes=5", *overrides])
     cfg.model.inference = LazyCall(SlidingWindow)(window=64, stride=43)
     torch.manual_seed(0)
-    model = instantiate(cfg.model)
+    model = begin_random(instantiate(cfg.model))
     for module in model.modules():
         # these begin by doing nothing
         if isinstance(module, SemanticReasoning):

@@ -15,6 +15,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
+from runs import left_behind
 from tokenseg.commands import train
 from tokenseg.engine import evaluation
 from tokenseg_cli.run import parse, run
@@ -316,3 +317,18 @@ def test_errors_of_other_processes_are_told_in_one_line(tmp_path):
     done = run_script("dataset.num_classes=3", f"train.output_dir={tmp_path}", processes=2)
     assert done.returncode == 1
     assert "wanted 0 to 2" in done.stderr.splitlines()[-1] and "label file" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow("an evaluation made up by two processes")
+def test_two_processes_make_up_what_was_cut(tmp_path):
+    """As if both were killed in the final evaluation."""
+    shared = ["dataset.num_classes=13", "train.eval_period=0", "model.inference.stride=32"]
+    shared += [f"train.output_dir={tmp_path}"]
+    assert run_script(*shared, processes=2).returncode == 0
+    unbroken = left_behind(tmp_path)
+    (tmp_path / "model_best.pth").unlink()
+    rows = [*unbroken["rows"][:-1], {"iteration": 3, "total_loss": 1.0}, {"iteration": 4}]
+    (tmp_path / "metrics.json").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    done = run_script(*shared, "--resume", processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert left_behind(tmp_path) == unbroken

@@ -55,6 +55,15 @@ def test_costs_are_the_losses_of_single_pairs():
             torch.testing.assert_close((costs["cross_entropy"][query, mask], costs["dice"][query, mask]), wanted)
 
 
+def test_a_query_that_is_sure_of_a_class_learns_its_mask():
+    """All masks are blank, so that the classes alone decide who is matched: queries 2 and 0, at hardly any cost."""
+    labels = torch.zeros(1, 12, 14, dtype=torch.long)
+    labels[:, 6:] = 1
+    sure = 20 * F.one_hot(torch.tensor([[1, 3, 0, 3]]), 4).float()
+    blank = [EmbeddedMasks(torch.zeros(1, 4, 8), torch.zeros(1, 8, 6, 7), sure)]
+    assert values(make_loss(), blank, labels)["loss_class"].item() < 1e-6
+
+
 def test_what_lies_under_ignored_pixels_counts_nowhere():
     labels = torch.zeros(1, 12, 14, dtype=torch.long)
     labels[:, :, 8:] = 255
