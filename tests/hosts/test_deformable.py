@@ -37,6 +37,18 @@ def test_whole_offsets_read_single_cells(sample):
     torch.testing.assert_close(got.flatten(), torch.tensor([2.0, 3, 0, 5, 6, 0]))
 
 
+@pytest.mark.parametrize("sampling", ["embedding_bag", "grid_sample"])
+def test_what_is_not_finite_shows_in_the_output(sampling):
+    attention, cells = (
+        DeformableAttention(width=16, num_levels=len(SIZES), sampling=sampling),
+        torch.randn(1, LENGTH, 16),
+    )
+    cells[0, 3] = float("nan")
+    output = attention(cells.requires_grad_(), cells, SIZES)
+    output.sum().backward()
+    assert output[0, 3].isnan().all() and cells.grad[0, 3].isnan().any()
+
+
 def test_centres_lie_in_the_middle_of_other_levels_cells():
     centres = centres_on_levels([(1, 2), (2, 4)], torch.device("cpu"))
     assert centres.shape == (10, 2, 2)

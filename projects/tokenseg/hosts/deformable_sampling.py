@@ -164,7 +164,8 @@ def _places(offsets: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
         (N, L, M, T) of int32, rows of a table (N * num_rows * M), and (N, L, 2, M, T) of 0 to 1.
     """
     count, _, _, heads, _ = offsets.shape
-    places = offsets + layout.centres
+    # What is not a number has no row; the weights that come with it show that in the sums.
+    places = (offsets + layout.centres).nan_to_num_()
     torch.minimum(places.clamp_(min=-_BORDER), layout.last, out=places)
     low = places.floor()
     within, low = places.sub_(low), low.int()
