@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from reference import hosts as reference
 from tokenseg.contracts import Targets
 from tokenseg.hosts.deformable import SAMPLING, DeformableAttention
+from tokenseg.hosts.deformable_sampling import LevelLayout
 from tokenseg.hosts.mask2former import Mask2FormerHead
 from tokenseg.losses.point_mask import PointMaskLoss
 
@@ -131,14 +132,15 @@ def _attention(args: argparse.Namespace, mode: str) -> Duel:
     ours, rival = (DeformableAttention(width=256, sampling=sampling).to(args.device) for sampling in SAMPLING)
     nn.init.normal_(ours.offsets.weight, std=0.1)
     rival.load_state_dict(ours.state_dict())
+    layout = LevelLayout.of(sizes, num_points=ours.num_points, device=args.device)
     cells = torch.randn(args.batch, sum(height * width for height, width in sizes), 256, device=args.device)
     if mode == "inference":
-        return Duel(*(inference(functools.partial(each, cells, cells, sizes)) for each in (ours, rival)))
+        return Duel(*(inference(functools.partial(each, cells, cells, layout)) for each in (ours, rival)))
     cells.requires_grad_()
     weights = torch.randn_like(cells)
     return Duel(
         *(
-            training_step(lambda part=part: (part(cells, cells, sizes) * weights).sum(), [*part.parameters(), cells])
+            training_step(lambda part=part: (part(cells, cells, layout) * weights).sum(), [*part.parameters(), cells])
             for part in (ours, rival)
         )
     )
