@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 # Generated data goes to a folder of this session; Detectron2 and TokenSeg read the variable when they are imported.
@@ -41,10 +42,33 @@ TOY_COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.1
 
 
+# What the slow tests add, and how many of them do.
+slow_tests = Counter()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if (slow := item.get_closest_marker("slow")) is not None:
+            if not slow.args:
+                raise pytest.UsageError(f'{item.nodeid} is slow; wanted @pytest.mark.slow("what it adds")')
+            slow_tests[slow.args[0]] += 1
+
+
+def pytest_terminal_summary(terminalreporter):
+    if slow_tests:
+        terminalreporter.section("what the slow tests add; -m 'not slow' leaves them out")
+        for what, count in slow_tests.items():
+            terminalreporter.line(f"{what} ({count})")
+
+
 def pytest_collection_finish():
-    """What the imports have made stays: every full collection would walk through it again, for a fifth of a second."""
+    """What the imports have made stays: every full collection would walk through it again, for a fifth of a second.
+
+    Collections are rarer than Python's own, too, for the tests leave little behind.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000)
 
 
 def pytest_unconfigure():

@@ -116,6 +116,12 @@ def _built(name):
     return model
 
 
+def one_of_each(more):
+    """Names for a test that costs much: one a method, and the others as slow tests, which add `more`."""
+    fast = {"structtoken_pwe", "segvit", "ecenet_vit", "fcn_sgr"}
+    return [pytest.param(name, marks=() if name in fast else pytest.mark.slow(more)) for name in METHODS]
+
+
 @pytest.fixture(params=METHODS)
 def model(request):
     return tiny_model(request.param)
@@ -164,7 +170,9 @@ def test_labels_that_are_all_ignored_cost_nothing(model):
     assert sum(value for name, value in losses.items() if name not in REGULARISERS).item() == 0
 
 
-def test_loss_falls(model):
+@pytest.mark.parametrize("name", one_of_each("the loss of the variants of the methods falls"))
+def test_loss_falls(name):
+    model = tiny_model(name)
     samples, optimizer = batch(0, 1, 2, 3), torch.optim.AdamW(model.train().parameters(), lr=1e-3)
     values = []
     for _ in range(12):

@@ -259,6 +259,7 @@ def run_script(*words, processes=1, limit=None):
     )
 
 
+@pytest.mark.slow("train_net.py as a process of its own")
 def test_the_command_ends_in_one_clear_line():
     done = run_script("train.max_itr=3")
     assert done.returncode == 1
@@ -266,7 +267,7 @@ def test_the_command_ends_in_one_clear_line():
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow("two processes train as one")
 def test_two_processes_equal_one(tmp_path):
     """Crops, flips, padding and ignored borders are drawn alike, and the ranks' losses weigh by their valid pixels."""
     shared = ["dataset.num_classes=13", "model.backbone.drop_path_rate=0", "model.sem_seg_head.blocks.drop_path=0"]
@@ -282,7 +283,7 @@ def test_two_processes_equal_one(tmp_path):
     assert double == pytest.approx(single, abs=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("compiled training")
 def test_compiled_training_runs(tmp_path):
     done = run_script("dataset.num_classes=13", "train.compile=true", f"train.output_dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -290,7 +291,7 @@ def test_compiled_training_runs(tmp_path):
     assert not any("_orig_mod" in key for key in weights(tmp_path / "run/model_final.pth"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow("training on a full disk")
 def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path):
     shared = [
         "dataset.num_classes=13",
@@ -311,14 +312,14 @@ def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path):
     assert torch.load(tmp_path / "model_final.pth")["iteration"] == 3
 
 
-@pytest.mark.slow
+@pytest.mark.slow("errors of one of two processes")
 def test_errors_of_other_processes_are_told_in_one_line(tmp_path):
     done = run_script("dataset.num_classes=3", f"train.output_dir={tmp_path}", processes=2)
     assert done.returncode == 1
     assert "wanted 0 to 2" in done.stderr.splitlines()[-1] and "label file" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("an evaluation made up by two processes")
 def test_two_processes_make_up_what_was_cut(tmp_path):
     """As if both were killed in the final evaluation."""
     shared = ["dataset.num_classes=13", "train.eval_period=0", "model.inference.stride=32"]

@@ -72,6 +72,7 @@ def test_paper_rows_stand_beside_ours(command, monkeypatch, tmp_path, capsys):
 ROWS = sorted(path.stem for path in analyze_model.PAPER_ROWS.glob("*.csv"))
 
 
+@pytest.mark.slow("parameters of every row of the papers' tables")
 @pytest.mark.parametrize("method", ROWS)
 def test_published_parameter_counts(method):
     rows = analyze_model.read_paper_rows([method])

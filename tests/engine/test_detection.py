@@ -115,7 +115,7 @@ def test_the_backbone_inside_an_fpn_begins_from_its_weights(config, tmp_path, ca
         assert torch.equal(trained[f"backbone.bottom_up.{name}"], weight), name
 
 
-@pytest.mark.slow
+@pytest.mark.slow("Mask R-CNN in the loop")
 def test_a_run_killed_equals_the_unbroken(config, tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.INFO, "tokenseg"):
         loop.train(config("unbroken"), resume=False)
@@ -128,7 +128,7 @@ def test_a_run_killed_equals_the_unbroken(config, tmp_path, monkeypatch, caplog)
     assert left_behind(tmp_path / "broken") == left_behind(tmp_path / "unbroken")
 
 
-@pytest.mark.slow
+@pytest.mark.slow("Mask R-CNN in the loop")
 @pytest.mark.parametrize(
     "change", [{"accumulate": 2}, {"compile": True}, {"amp": {"enabled": True, "dtype": "bfloat16"}}]
 )

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("the benchmark of the hosts")
 
 
 def test_every_case_runs_with_equal_outputs(load_tool, capsys):
