@@ -76,8 +76,9 @@ def test_a_run_killed_anywhere_equals_the_unbroken(config, tmp_path, unbroken, m
     if not unbroken:
         loop.train(config("unbroken"), resume=False)
         unbroken |= left_behind(tmp_path / "unbroken")
-    assert killed(config("broken"), MOMENTS[moment]) == 9
-    loop.train(config("broken"), resume=True)
+    broken = config("broken")
+    assert killed(broken, MOMENTS[moment]) == 9
+    loop.train(broken, resume=True)
     assert left_behind(tmp_path / "broken") == unbroken
 
 

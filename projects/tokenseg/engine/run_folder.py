@@ -72,11 +72,13 @@ def environment() -> str:
     return collect_env_info()
 
 
+@functools.cache
 def _packages() -> str:
     found = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()}
     return "\n".join(sorted(found, key=str.lower))
 
 
+@functools.cache
 def _git_commit() -> str:
     """Commit of the checkout that the package lies in, with a mark for uncommitted changes."""
     command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty", "--abbrev=40"]
