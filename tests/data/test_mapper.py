@@ -52,14 +52,6 @@ def test_further_targets_are_made_of_the_augmented_label(record):
     assert "area" not in mapper(is_train=False, **changes)(record())
 
 
-def test_a_seed_for_losses_follows_torchs_generator(record):
-    source, seeds = record(), []
-    for state in (3, 3, 4):
-        torch.manual_seed(state)
-        seeds.append(mapper()(source)["seed"])
-    assert seeds[0] == seeds[1] != seeds[2] and "seed" not in mapper(is_train=False)(source)
-
-
 def test_testing_input_has_the_files_size_and_no_label(record):
     source = record()
     Path(source.pop("sem_seg_file_name")).unlink()

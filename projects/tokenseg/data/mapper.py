@@ -52,8 +52,7 @@ class SemSegMapper(DatasetMapper):
 
         Returns:
             The record with `image` (3, H, W) uint8, `height` and `width` of the file in pixels, and in training
-            `sem_seg` (H, W) int64, what `label_targets` make of it, and `seed`, an integer drawn for losses with random
-            numbers of their own, so that these depend neither on the batch around a sample nor on the process.
+            `sem_seg` (H, W) int64 and what `label_targets` make of it.
 
         Raises:
             ValueError: One of the kinds in `errors.py`: an unreadable image or label map, a label map of colours or
@@ -69,7 +68,6 @@ class SemSegMapper(DatasetMapper):
         if label is not None:
             record["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg)).long()
             record |= {key: make(record["sem_seg"].numpy()) for key, make in self.label_targets.items()}
-            record["seed"] = int(torch.randint(2**31, ()))
         return record
 
     def _read_image(self, path: str) -> np.ndarray:
