@@ -15,6 +15,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
+from runs import left_behind
 from tokenseg.commands import train
 from tokenseg.engine import evaluation
 from tokenseg_cli.run import parse, run
@@ -278,6 +279,7 @@ def run_script(*words, processes=1, limit=None):
     )
 
 
+@pytest.mark.slow("train_net.py as a process of its own")
 def test_the_command_ends_in_one_clear_line():
     done = run_script("train.max_itr=3")
     assert done.returncode == 1
@@ -285,7 +287,7 @@ def test_the_command_ends_in_one_clear_line():
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow("two processes train as one")
 def test_two_processes_equal_one(tmp_path):
     """Crops, flips, padding and ignored borders are drawn alike, and the ranks' losses weigh by their valid pixels."""
     shared = ["dataset.num_classes=13", "model.backbone.drop_path_rate=0", "model.sem_seg_head.blocks.drop_path=0"]
@@ -301,7 +303,7 @@ def test_two_processes_equal_one(tmp_path):
     assert double == pytest.approx(single, abs=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("compiled training")
 def test_compiled_training_runs(tmp_path):
     done = run_script("dataset.num_classes=13", "train.compile=true", f"train.output_dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -309,7 +311,7 @@ def test_compiled_training_runs(tmp_path):
     assert not any("_orig_mod" in key for key in weights(tmp_path / "run/model_final.pth"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow("training on a full disk")
 def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path):
     shared = [
         "dataset.num_classes=13",
@@ -330,8 +332,23 @@ def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path):
     assert torch.load(tmp_path / "model_final.pth")["iteration"] == 3
 
 
-@pytest.mark.slow
+@pytest.mark.slow("errors of one of two processes")
 def test_errors_of_other_processes_are_told_in_one_line(tmp_path):
     done = run_script("dataset.num_classes=3", f"train.output_dir={tmp_path}", processes=2)
     assert done.returncode == 1
     assert "wanted 0 to 2" in done.stderr.splitlines()[-1] and "label file" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow("an evaluation made up by two processes")
+def test_two_processes_make_up_what_was_cut(tmp_path):
+    """As if both were killed in the final evaluation."""
+    shared = ["dataset.num_classes=13", "train.eval_period=0", "model.inference.stride=32"]
+    shared += [f"train.output_dir={tmp_path}"]
+    assert run_script(*shared, processes=2).returncode == 0
+    unbroken = left_behind(tmp_path)
+    (tmp_path / "model_best.pth").unlink()
+    rows = [*unbroken["rows"][:-1], {"iteration": 3, "total_loss": 1.0}, {"iteration": 4}]
+    (tmp_path / "metrics.json").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    done = run_script(*shared, "--resume", processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert left_behind(tmp_path) == unbroken

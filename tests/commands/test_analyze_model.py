@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from detectron2.config import instantiate
 
+from shapes import shapes_only
 from tokenseg.commands import analyze_model
 from tokenseg.config.load import load_config
 
@@ -92,13 +92,14 @@ def test_paper_rows_stand_beside_ours(command, monkeypatch, tmp_path, capsys):
 ROWS = sorted(path.stem for path in analyze_model.PAPER_ROWS.glob("*.csv"))
 
 
+@pytest.mark.slow("parameters of every row of the papers' tables")
 @pytest.mark.parametrize("method", ROWS)
 def test_published_parameter_counts(method):
     rows = analyze_model.read_paper_rows([method])
     assert rows
     for row in rows:
         cfg = load_config(str(Path(CONFIG).parents[1] / f"{row['config']}.py"), row["overrides"].split())
-        with torch.device("meta"):
+        with shapes_only():
             model = instantiate(cfg.model)
         count = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         assert analyze_model.within(count, row["params_m"], row["params_m_tolerance"]), row

@@ -8,6 +8,7 @@ import torch
 from detectron2.config import instantiate
 
 from test_methods import METHODS, batch, tiny_config
+from tokenseg.engine.build import begin_random
 from tokenseg.meta_arch import SGR
 
 CALLS = runpy.run_path(str(Path(__file__).resolve().parents[2] / "configs/common/sgr.py"))
@@ -32,7 +33,7 @@ def test_a_step_of_every_method(name, component):
     cfg = tiny_config(name)
     feature = last_map(cfg)
     add(component, cfg, feature=feature)
-    model = instantiate(cfg.model).train()
+    model = begin_random(instantiate(cfg.model)).train()
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     before = [p.detach().clone() for p in model.backbone.components.parameters()]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from shapes import shapes_only
 from tokenseg.config.load import load_config
 from tokenseg.inspection import RegionSegmentor
 from tokenseg.sgr.plug import ReasoningBackbone
@@ -23,7 +24,7 @@ HOSTS = {name: host for name in NAMES for host in ADAMW if name.startswith(host)
 def build(name):
     """The config, its model on `meta`, and the groups of its parameters in the optimiser by their names."""
     cfg = load_config(str(ROOT / f"configs/sgr/{name}.py"))
-    with torch.device("meta"):
+    with shapes_only():
         model = instantiate(cfg.model)
     cfg.optimizer.params.model = model
     homes = {id(p): group for group in instantiate(cfg.optimizer).param_groups for p in group["params"]}
@@ -121,7 +122,7 @@ def test_ablations_build_and_are_in_the_readme(words):
     assert f"`{words}`" in (ROOT / "projects/tokenseg/sgr/README.md").read_text()
     config = ROOT / "configs/sgr/fcn_sgr_resnet_101_coco_stuff_10k_512_60k.py"
     cfg = load_config(str(config), words.split())
-    with torch.device("meta"):
+    with shapes_only():
         model = instantiate(cfg.model)
     part = model.backbone.components["res5"]
     loss = dict(model.extra_losses.items()).get("regions")

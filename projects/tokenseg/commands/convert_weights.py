@@ -14,9 +14,9 @@ from ..backbones.plain_vit import PlainViT
 from ..backbones.pyramid import TimmPyramid
 from ..config.load import load_config
 from ..engine.checkpoint import Checkpointer, read_checkpoint
-from ..hosts.convert import mask2former_rules, mask_former_rules
 from ..hosts.mask2former import Mask2FormerHead
 from ..hosts.mask_former import MaskFormerHead
+from ..hosts.official_heads import mask2former_rules, mask_former_rules
 from ..segvit.convert import segvit_rules
 from ..segvit.head import SegViTHead
 from ..structtoken.convert import structtoken_rules

@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from shapes import shapes_only
 from tokenseg.commands.convert_weights import rules_for
 from tokenseg.config.load import load_config
 from tokenseg.weight_rules import convert
@@ -48,7 +49,7 @@ def released(released_shapes):
         config, (file, variant, sizes), (kind, maps) = RELEASED[name]
         shapes = released_shapes(file, variant, **sizes)
         shapes |= released_shapes("hosts/released_heads.txt", kind, **HEAD, **maps)
-        with torch.device("meta"):
+        with shapes_only():
             model = instantiate(load_config(str(CONFIGS / f"{config}.py"), ["dataset.num_classes=150"]).model)
         return model, {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
 
