@@ -65,7 +65,7 @@ SGR = [
 UPER_NET = [
     *SWIN,
     "model.backbone.drop_path_rate=0.0",
-    "model.sem_seg_head.width=16",
+    "model.sem_seg_head.width=96",
     "model.extra_losses.auxiliary.head.width=16",
 ]
 # Their group norms have 32 groups, which need two channels each where a map is one cell.
