@@ -1,4 +1,7 @@
-"""The weights of MaskFormer's and Mask2Former's checkpoints have their places, name by name and shape by shape."""
+"""MaskFormer's and Mask2Former's checkpoints fit, and give the scores that their code gives with the same weights.
+
+The scores come from the authors' code, run once on weights and an image that are given here in closed form.
+"""
 
 from pathlib import Path
 
@@ -6,13 +9,14 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from closed_form import closed_form, wave
 from shapes import shapes_only
 from tokenseg.commands.convert_weights import rules_for
 from tokenseg.config.load import load_config
 from tokenseg.weight_rules import convert
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/sgr"
-HEAD = dict(W=256, K=150, Q=100, E=6)
+HEAD = dict(W=256, K=150, Q=100, E=6, F=1024)
 SWIN_T = dict(C=96, H=3, W=7, A=2, B=2, D=6, E=2)
 R101 = dict(C=64, A=3, B=4, D=23, E=3)
 RESNET_MAPS = dict(R2=256, R3=512, R4=1024, R5=2048)
@@ -99,3 +103,52 @@ def test_another_checkpoint_is_told(released):
     model, _ = released("mask2former_r101")
     with pytest.raises(ValueError, match=r"127 that no rule knows: .*adapter_2"):
         convert(state, model.state_dict(), rules_for(model))
+
+
+# Heads of 32 channels with 5 queries and 4 classes. No window of the Swin divides a map of 64 x 96 pixels.
+TINY_HEAD = dict(W=32, K=4, Q=5, E=1, F=1024)
+TINY_OVERRIDES = [
+    "dataset.num_classes=4",
+    *(f"model.sem_seg_head.{part}" for part in ("width=32", "num_queries=5", "hidden=256")),
+]
+TINY = {
+    "mask2former_swin_t": (
+        [
+            "pyramid={model_name: swin_tiny_patch4_window7_224, channels: [8, 16, 32, 64]}",
+            "model.backbone.timm_args={embed_dim: 8, depths: [2, 2, 2, 2], num_heads: [1, 2, 4, 8], window_size: 5}",
+            "model.sem_seg_head.num_encoder_layers=1",
+            "model.sem_seg_head.num_layers=3",
+        ],
+        dict(C=8, H=1, W=5, A=2, B=2, D=2, E=2),
+        dict(R2=8, R3=16, R4=32, R5=64, L=3),
+        [[0.8725988, 0.1040825, 0.9127161, 2.3200884], [0.8875414, 0.105863, 0.9285044, 2.359755]],
+    ),
+    "mask_former_r101c": (
+        [
+            "pyramid={model_name: resnet50, channels: [16, 32, 64, 128]}",
+            "model.backbone.timm_args={channels: [4, 8, 16, 32], stem_type: deep, stem_width: 16}",
+            "model.sem_seg_head.num_layers=2",
+        ],
+        dict(S=32, C=4, A=3, B=4, D=6, E=3),
+        dict(R2=16, R3=32, R4=64, R5=128, L=2),
+        [[1.4893992, 1.906606, 0.0924908, 0.3989365], [1.2914888, 1.6531607, 0.0801974, 0.3459404]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_scores_equal_those_of_the_authors_code(name, released_shapes):
+    config, (file, variant, _), (kind, _) = RELEASED[name]
+    overrides, sizes, maps, wanted = TINY[name]
+    shapes = released_shapes(file, variant, **sizes) | released_shapes(
+        "hosts/released_heads.txt", kind, **TINY_HEAD, **maps
+    )
+    constant = {key for key in shapes if key.endswith(("relative_position_index", "empty_weight"))}
+    state = {key: torch.zeros(shapes[key]) for key in constant}
+    state |= {key: closed_form(key, shapes[key], n) for n, key in enumerate(sorted(set(shapes) - constant), 1)}
+    model = instantiate(load_config(str(CONFIGS / f"{config}.py"), [*TINY_OVERRIDES, *overrides]).model).eval()
+    model.load_state_dict(convert(state, model.state_dict(), rules_for(model))[0])
+    with torch.no_grad():
+        scores = model([{"image": 128 + 100 * wave((3, 64, 96), 3).float()}])[0]["sem_seg"]
+    for (y, x), values in zip([(20, 37), (60, 90)], wanted, strict=True):
+        assert scores[:, y, x].tolist() == pytest.approx(values, abs=1e-4)

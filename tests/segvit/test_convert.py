@@ -3,13 +3,13 @@
 The scores come from the authors' code, run once on weights and inputs that are given here in closed form.
 """
 
-import math
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.config import instantiate
 
+from closed_form import closed_form, wave
 from shapes import shapes_only
 from tokenseg.backbones.mmseg_vit import mmseg_vit_rules
 from tokenseg.config.load import load_config
@@ -63,19 +63,6 @@ def convert_for(model, state):
 
 def on_meta(shapes):
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-
-
-def wave(shape, step):
-    """Of rising frequency, which looks like noise."""
-    places = torch.arange(math.prod(shape), dtype=torch.float64)
-    return torch.sin(step + math.sqrt(step) * places + 0.6 * places**2).view(shape)
-
-
-def closed_form(name, shape, place):
-    """A weight that varies along every dimension; norms near 1 and all else near 0."""
-    if len(shape) > 1:
-        return wave(shape, place) * math.sqrt(2 * shape[0] / math.prod(shape))
-    return 0.3 * wave(shape, place) + (name.endswith(".weight"))
 
 
 @pytest.mark.parametrize("variant", FILES)
