@@ -9,9 +9,9 @@ The recipes are those of the SGR paper, and the authors' where it is silent. Wha
 | COCO-Stuff-10K: batch, crop | - | 32, 640 | - |
 | mixed precision | float16 | - | - |
 
-The mask classifiers' authors also crop without a limit on the share of one class, and MaskFormer's test COCO-Stuff-10K at
-a short side of 640. So these configs are other settings than those behind the results that the paper quotes from them.
-For Mask2Former with Swin-T on COCO-Stuff-10K there is neither a recipe nor weights of the authors.
+The authors of the mask classifiers also crop without a limit on the share of one class, and MaskFormer is tested on
+COCO-Stuff-10K at a short side of 640. So these configs are other settings than those behind the results that the paper
+quotes from them. For Mask2Former with Swin-T on COCO-Stuff-10K there is neither a recipe nor weights of the authors.
 """
 
 from detectron2.config import LazyCall as L
