@@ -93,7 +93,7 @@ def test_a_run_leaves_all_it_should(arguments, tmp_path):
         ),
         (
             "hosts_mask_former",
-            "model.sem_seg_head={width: 32, hidden: 32, num_queries: 4}",
+            "model.sem_seg_head={width: 64, hidden: 32, num_queries: 4}",
             {"loss_focal", "loss_dice", "loss_class"},
         ),
     ],

@@ -86,7 +86,7 @@ def test_regions_of_a_model(command, toy_predictor, tmp_path):
 def test_queries_stand_beside_regions_of_sgr(command, toy_dataset, tmp_path):
     words = [f"dataset.test={toy_dataset}", "dataset={short_side: 32, long_side: 64, num_classes: 3}"]
     words += ["train.device=cpu", "pyramid.channels=[8,8,16,16]"]
-    words += ["model.sem_seg_head={width: 32, hidden: 32, num_queries: 4, num_layers: 1}"]
+    words += ["model.sem_seg_head={width: 64, hidden: 32, num_queries: 4, num_layers: 1}"]
     configs = [f"{SHAPE_SCENES}/hosts_mask_former.py", f"{SHAPE_SCENES}/hosts_mask_former_sgr.py"]
     weights = [f"{tmp_path}/queries.pth", f"{tmp_path}/sgr.pth"]
     for config, path in zip(configs, weights, strict=True):
