@@ -27,7 +27,7 @@ ROOMS = {
     "contracts.py": set(),
     "d2_compat.py": set(),
     "data": {"datasets.records"},
-    "datasets": {"data.errors", "data.labels", "data.mapper", "visualize"},
+    "datasets": {"data.errors", "data.images", "data.labels", "data.mapper", "visualize"},
     "engine": {"d2_compat", "data.stream", "inference"},
     "evaluation": {"data.labels"},
     "hosts": METHOD,
@@ -36,7 +36,7 @@ ROOMS = {
     "layers": set(),
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
-    "predictor.py": {"config", "engine", "inspection"},
+    "predictor.py": {"config", "data.images", "engine", "inspection"},
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
     "solver.py": set(),
     "visualize.py": set(),

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
-from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.data.catalog import Metadata
 from omegaconf import DictConfig
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from .config.load import load_config
 from .config.overrides import apply_overrides
+from .data.images import read_image
 from .engine.build import build_model
 from .engine.checkpoint import Checkpointer
 from .engine.devices import resolve_device
@@ -117,10 +117,7 @@ class Predictor:
 
     def _pixels(self, image: str | PathLike | np.ndarray) -> np.ndarray:
         if not isinstance(image, np.ndarray):
-            try:
-                return utils.read_image(str(image), format=self._image_format)
-            except (OSError, SyntaxError) as error:
-                raise ValueError(f"image file {image} cannot be read: {error}") from error
+            return read_image(str(image), image_format=self._image_format)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"the image has shape {image.shape} and type {image.dtype}; wanted (H, W, 3) uint8")
         return image if self._image_format == "RGB" else image[:, :, ::-1]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils as utils
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from tqdm import tqdm
 
+from ..data.images import read_image
 from ..predictor import Predictor
 from ..visualize import palette
 
@@ -40,7 +40,7 @@ def find_images(inputs: list[str]) -> list[Path]:
                 raise ValueError(f"--input '{name}' is no file, no folder, and matches nothing as a glob")
             found += matches
     if not found:
-        raise ValueError(f"no images in {', '.join(inputs)}; wanted files ending in one of {', '.join(SUFFIXES)}")
+        raise ValueError(f"no images in {', '.join(inputs)}; wanted files that end in .jpg, .png, .tif or the like")
     return list(dict.fromkeys(found))
 
 
@@ -84,9 +84,9 @@ def main(args: argparse.Namespace) -> None:
     failed = []
     for path, name in tqdm(output_names(images).items(), unit="image"):
         try:
-            image = utils.read_image(str(path), format="RGB")
-        except (OSError, SyntaxError) as error:
-            failed.append(f"{path}: {error}")
+            image = read_image(str(path))
+        except ValueError as error:
+            failed.append(str(error))
             continue
         ids = predictor(image)
         for kind in args.save:

@@ -5,9 +5,9 @@ import difflib
 from collections.abc import Sequence
 
 import numpy as np
-from detectron2.data import detection_utils as utils
 from PIL import Image
 
+from ..data.images import read_image
 from ..data.labels import read_label
 from ..predictor import Predictor
 from ..visualize import captioned, draw_outline, heat_map, spotlight, stack_rows
@@ -81,10 +81,7 @@ def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None
     Raises:
         ValueError: A file cannot be read, or the sizes differ.
     """
-    try:
-        image = utils.read_image(args.input, format="RGB")
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"--input {args.input} cannot be read: {error}") from error
+    image = read_image(args.input)
     if args.label is None:
         return image, None
     label = read_label(args.label)
