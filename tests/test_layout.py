@@ -21,14 +21,15 @@ METHOD = {"backbones.norm", "d2_compat", "layers", "losses", "weight_rules"}
 ROOMS = {
     "__init__.py": ANYTHING,  # what `import tokenseg` registers
     "archives": {"data.labels"},
-    "backbones": {"layers", "weight_rules"},
+    "backbones": {"checkpoint_file", "layers", "weight_rules"},
+    "checkpoint_file.py": set(),
     "commands": ANYTHING,
     "config": set(),
     "contracts.py": set(),
     "d2_compat.py": set(),
     "data": {"datasets.records"},
     "datasets": {"data.errors", "data.images", "data.labels", "data.mapper", "visualize"},
-    "engine": {"d2_compat", "data.stream", "inference"},
+    "engine": {"checkpoint_file", "d2_compat", "data.stream", "inference"},
     "evaluation": {"data.labels"},
     "hosts": METHOD,
     "inference": {"layers"},

@@ -13,6 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import get_session
 from torch import Tensor, nn
 
+from ..checkpoint_file import DamagedFile, check_sums
 from .timm_models import weightless
 
 logger = logging.getLogger(__name__)
@@ -44,9 +45,12 @@ def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weig
         if path.endswith(".npz"):
             _load_npz(model, path)
             return
+        check_sums(path)
         state = timm.models.load_state_dict(path)
         whole = weightless(**timm_args)
         state = _convert(state, whole)
+    except DamagedFile:
+        raise
     except Exception as error:  # whatever timm's rules stumble over in a foreign file
         raise ValueError(f"'{path}' cannot be read as weights of {name}: {error}") from error
     _load(model, state, whole, source=f"'{path}', read as weights of {name},")

@@ -10,8 +10,9 @@ from torch import nn
 
 from ..backbones.mmseg_vit import mmseg_vit_rules
 from ..backbones.plain_vit import PlainViT
+from ..checkpoint_file import read_checkpoint
 from ..config.load import load_config
-from ..engine.checkpoint import Checkpointer, read_checkpoint
+from ..engine.checkpoint import Checkpointer
 from ..segvit.convert import segvit_rules
 from ..segvit.head import SegViTHead
 from ..structtoken.convert import structtoken_rules

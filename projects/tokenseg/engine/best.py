@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from detectron2.utils import comm
 
-from .checkpoint import Checkpointer, read_checkpoint
+from ..checkpoint_file import read_checkpoint
+from .checkpoint import Checkpointer
 
 logger = logging.getLogger(__name__)
 
