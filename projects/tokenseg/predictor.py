@@ -33,19 +33,26 @@ class Predictor:
     """
 
     def __init__(
-        self, config: str | PathLike | DictConfig, weights: str | PathLike, *, overrides: Sequence[str] = ()
+        self,
+        config: str | PathLike | DictConfig,
+        weights: str | PathLike,
+        *,
+        overrides: Sequence[str] = (),
+        trust_config: bool = False,
     ) -> None:
         """
         Args:
             config: a config file, or a loaded config; a run leaves its own as config.yaml.
             weights: checkpoint of that model; every key must fit.
             overrides: `key=value` each, for instance `train.device=cpu`.
+            trust_config: whether a config.yaml may call anything, such as classes of your own, and thereby
+                run any code.
 
         Raises:
             ValueError: a config or weights that do not exist, or weights of another model.
         """
         if not isinstance(config, DictConfig):
-            config = load_config(str(config))
+            config = load_config(str(config), trust_config=trust_config)
         config = apply_overrides(config.copy(), overrides)
         device = resolve_device(config.train.device)
         self._amp_dtype = amp_dtype(config.train.amp, device)

@@ -166,7 +166,7 @@ def main(args: argparse.Namespace) -> None:
         if not print_paper(args.paper, as_json=args.json):
             raise ValueError("rows lie outside their tolerances")
         return
-    cfg = load_config(args.config_file, args.overrides)
+    cfg = load_config(args.config_file, args.overrides, trust_config=args.trust_config)
     size = tuple(args.size) if args.size else (cfg.dataset.crop, cfg.dataset.crop)
     result = analyze(cfg, size)
     if args.json:

@@ -75,7 +75,8 @@ def read_split(cfg: DictConfig, name: str, limit: int | None) -> SurveyedSplit:
 
 def main(args: argparse.Namespace) -> int:
     """Print what the splits of `args` hold and what is wrong with it; 1 if a training could not run on it."""
-    cfg = load_config(args.config_file or str(CONFIGS / "own_data.py"), args.overrides)
+    path = args.config_file or str(CONFIGS / "own_data.py")
+    cfg = load_config(path, args.overrides, trust_config=args.trust_config)
     splits = [read_split(cfg, name, args.limit) for name in ([args.split] if args.split else ("train", "test"))]
     errors = 0
     for split in splits:

@@ -72,15 +72,15 @@ def plan(args: argparse.Namespace) -> list[Run]:
         ValueError: A config does not take the overrides.
     """
     key, *values = args.vary or [None, None]
-    runs = []
+    trust, runs = ["--trust-config"] * args.trust_config, []
     for seed in args.seeds:
         for value in values:
             for path in args.config_file:
                 name = Path(path).stem if value is None else f"{Path(path).stem}_{key.split('.')[-1]}_{value}"
                 folder = args.output / f"{name}_seed_{seed}"
                 own = [f"train.seed={seed}", f"train.output_dir={folder}"] + ([f"{key}={value}"] if value else [])
-                load_config(path, [*args.overrides, *own])
-                runs.append(Run(path, value, seed, folder, (*args.overrides, *own)))
+                load_config(path, [*args.overrides, *own], trust_config=args.trust_config)
+                runs.append(Run(path, value, seed, folder, (*args.overrides, *own, *trust)))
     return runs
 
 
@@ -184,7 +184,8 @@ def main(args: argparse.Namespace) -> None:
     default_jobs = 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
     train_all(runs, default_jobs if args.jobs is None else max(1, args.jobs))
 
-    metric = args.metric or load_config(args.config_file[0], args.overrides).train.best_metric
+    first = load_config(args.config_file[0], args.overrides, trust_config=args.trust_config)
+    metric = args.metric or first.train.best_metric
     rows = summarise(runs, metric)
     vary = args.vary[0] if args.vary else None
     suffix = f"_{args.metric.split('/')[-1]}" if args.metric else ""

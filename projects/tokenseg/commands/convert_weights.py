@@ -53,7 +53,7 @@ def check_output(output: Path, source: Path) -> None:
 def main(args: argparse.Namespace) -> None:
     """Write the weights of `args.input`, renamed for the model of `args.config_file`, to `args.output`."""
     check_output(args.output, args.input)
-    cfg = load_config(args.config_file, args.overrides)
+    cfg = load_config(args.config_file, args.overrides, trust_config=args.trust_config)
     with torch.device("meta"):
         model = instantiate(cfg.model)
     rules = rules_for(model)

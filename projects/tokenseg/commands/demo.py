@@ -79,7 +79,7 @@ def save(kind: str, path: Path, image: np.ndarray, ids: np.ndarray, predictor: P
 def main(args: argparse.Namespace) -> None:
     """Write what `args.save` lists for every image of `args.input`."""
     images = find_images(args.input)
-    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides)
+    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
     args.output.mkdir(parents=True, exist_ok=True)
     failed = []
     for path, name in tqdm(output_names(images).items(), unit="image"):

@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> None:
         ChildProcessError: One of several processes failed; the text has its traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(args.config_file, args.opts)
+    config = load_config(args.config_file, args.opts, trust_config=args.trust_config)
     if check(config, args) == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2 would choose its backend by the GPUs it sees
     try:

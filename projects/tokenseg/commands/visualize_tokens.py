@@ -120,7 +120,8 @@ def main(args: argparse.Namespace) -> None:
     """Draw rows of panels for the models of `args` and write them to `args.output`."""
     image, label = read_inputs(args)
     predictors = [
-        Predictor(*pair, overrides=args.overrides) for pair in zip(args.config_file, args.weights, strict=True)
+        Predictor(*pair, overrides=args.overrides, trust_config=args.trust_config)
+        for pair in zip(args.config_file, args.weights, strict=True)
     ]
     if args.regions is None:
         rows = draw_classes(args, image, label, predictors)
