@@ -29,7 +29,7 @@ ROOMS = {
     "d2_compat.py": set(),
     "data": {"datasets.records"},
     "datasets": {"data.errors", "data.images", "data.labels", "data.mapper", "visualize"},
-    "engine": {"checkpoint_file", "d2_compat", "data.stream", "inference"},
+    "engine": {"checkpoint_file", "config.instantiate", "d2_compat", "data.stream", "inference"},
     "evaluation": {"data.labels"},
     "hosts": METHOD,
     "inference": {"layers"},

@@ -5,13 +5,13 @@ from os import PathLike
 
 import numpy as np
 import torch
-from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.data.catalog import Metadata
 from omegaconf import DictConfig
 from torch import Tensor
 
+from .config.instantiate import instantiate
 from .config.load import load_config
 from .config.overrides import apply_overrides
 from .data.images import read_image

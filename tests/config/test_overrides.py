@@ -123,6 +123,24 @@ def test_broken_grammar_is_told():
         load_config(CONFIG, ["optimizer.betas=[0.9"])
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dataset.classes=a,b", r"wanted a list, such as '\[a,b\]' or @FILE"),
+        ("dataset.classes=a", r"gives 'a' for a list; wanted a list"),
+        ("dataset.train=coins", "gives 'coins' for a mapping; wanted a mapping"),
+        ("dataset.classes=@{tmp_path}", "cannot be applied: .*Is a directory"),
+        ("dataset.classes=@{tmp_path}/latin.txt", r"line 2 of .*latin\.txt is no text in UTF-8; wanted"),
+        ("dataset.classes=@{tmp_path}/none.txt", "cannot be applied: .*No such file"),
+    ],
+)
+def test_lists_and_mappings_that_are_none(tmp_path, override, message):
+    (tmp_path / "latin.txt").write_bytes("the\ncaf\xe9".encode("latin-1"))
+    with pytest.raises(ValueError, match=message) as told:
+        load_config(str(ROOT / "configs/own_data.py"), [override.replace("{tmp_path}", str(tmp_path))])
+    assert "\n" not in str(told.value)
+
+
 def test_missing_file():
     with pytest.raises(ValueError, match=r"config file 'nonesuch\.py' does not exist"):
         load_config("nonesuch.py")

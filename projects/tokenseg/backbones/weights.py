@@ -38,6 +38,8 @@ def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weig
     """
     name = timm_args["model_name"]
     path = weights_file or _file_off_hub(model.pretrained_cfg, name)
+    if os.path.isdir(path):
+        raise ValueError(f"weights_file '{path}' is a folder; wanted a file in it")
     if not os.path.isfile(path):
         raise ValueError(f"weights_file '{path}' does not exist (looked in {os.getcwd()})")
     logger.info("Reading pretrained weights of %s from %s", name, path)

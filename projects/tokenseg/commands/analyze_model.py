@@ -10,7 +10,6 @@ from pathlib import Path
 
 import timm.layers
 import torch
-from detectron2.config import instantiate
 from fvcore.nn import FlopCountAnalysis
 from omegaconf import DictConfig
 from tabulate import tabulate
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ..config.instantiate import instantiate
 from ..config.load import load_config
 from .checkout import CONFIGS
 

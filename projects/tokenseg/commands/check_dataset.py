@@ -4,12 +4,12 @@ import argparse
 import statistics
 from collections import Counter
 
-from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
 from omegaconf import DictConfig
 from tabulate import tabulate
 from tqdm import tqdm
 
+from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..data.mapper import SemSegMapper
 from ..datasets.findings import copies, image_findings, label_findings, stops

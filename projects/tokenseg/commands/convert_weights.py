@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 
 import torch
-from detectron2.config import instantiate
 from torch import nn
 
 from ..backbones.mmseg_vit import mmseg_vit_rules
 from ..backbones.plain_vit import PlainViT
 from ..checkpoint_file import read_checkpoint
+from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..engine.checkpoint import Checkpointer
 from ..segvit.convert import segvit_rules

@@ -93,4 +93,5 @@ def main(args: argparse.Namespace) -> None:
             save(kind, args.output / name, image, ids, predictor)
     print(f"{len(images) - len(failed)} images segmented; {', '.join(args.save)} written to {args.output}")
     if failed:
-        raise ValueError("these images could not be read:\n  " + "\n  ".join(failed))
+        more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
+        raise ValueError(f"{len(failed)} of {len(images)} images could not be read: {'; '.join(failed[:3])}{more}")

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .overrides import apply_overrides
 from .safe_yaml import load_yaml
+from .settings import check_settings
 
 # A class count follows from the class names, after overrides too.
 OmegaConf.register_new_resolver("count", len, replace=True)
@@ -30,8 +31,8 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
         trust_config: Whether a .yaml may call anything, such as classes of the user's own, and thereby run any code.
 
     Raises:
-        ValueError: no such file, one that is no config or would call what it may not, or an override that does not fit;
-            says what would.
+        ValueError: no such file, one that is no config or would call what it may not, an override that does not fit, or
+            a setting that is not what it may be; says what would.
     """
     if os.path.isdir(path):
         raise ValueError(f"config file '{path}' is a folder; wanted a file, such as the config.yaml in it")
@@ -48,7 +49,9 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
     missing = [key for key in wanted if not isinstance(config, DictConfig) or key not in config]
     if missing:
         raise ValueError(f"'{path}' has no {' and no '.join(missing)}; a config has model, dataloader and train")
-    return apply_overrides(config, overrides)
+    config = apply_overrides(config, overrides)
+    check_settings(config)
+    return config
 
 
 def _file(error: Exception) -> str:

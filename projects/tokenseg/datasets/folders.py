@@ -102,6 +102,8 @@ def register_folders(
 
 
 def _checked_map(id_map: Mapping, *, num_classes: int, ignore_label: int) -> dict[int, int]:
+    if not isinstance(id_map, Mapping):
+        raise ValueError(f"dataset.id_map is {id_map}; wanted a mapping 'stored id: class id', or null for no map")
     checked = {}
     for stored, wanted in id_map.items():
         wanted = ignore_label if wanted == "ignore" else wanted
@@ -171,6 +173,8 @@ def pair_files(images: str | PathLike, labels: str | PathLike) -> dict[str, tupl
 
 def _files(folder: str | PathLike, suffixes: tuple[str, ...], *, kind: str) -> dict[str, str]:
     """Files by their path in `folder` without suffix, in order."""
+    if os.path.isfile(folder):
+        raise ValueError(f"dataset.{kind} is '{folder}', which is a file; wanted the folder of {kind}")
     if not os.path.isdir(folder):
         raise ValueError(f"the folder of {kind}, '{folder}', does not exist (looked in {os.getcwd()})")
     found: dict[str, str] = {}

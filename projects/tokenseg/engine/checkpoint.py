@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 from collections.abc import Mapping
 
 import numpy as np
@@ -159,8 +160,10 @@ class Checkpointer(DetectionCheckpointer):
             with replacing(path) as unfinished:
                 torch.save(data | extra, unfinished)
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+            free, reason = shutil.disk_usage(self.save_dir).free / 1e6, " ".join(str(error).split())
             raise OSError(
-                f"checkpoint {path} cannot be written: {error}; the checkpoints before it are whole"
+                f"checkpoint {path} cannot be written ({free:.1f} MB are free there): {reason}; the checkpoints "
+                "before it are whole"
             ) from error
         if tag:
             self.tag_last_checkpoint(os.path.basename(path))
