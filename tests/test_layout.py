@@ -185,6 +185,13 @@ def test_functions_and_classes_have_names_of_their_own():
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
+def test_progress_bars_are_for_terminals():
+    """In a log they would be a line for every step; `disable=None` tells tqdm to draw them on terminals alone."""
+    nodes = [(path, node) for path in FILES for node in ast.walk(ast.parse(path.read_text()))]
+    calls = [(path, node) for path, node in nodes if isinstance(node, ast.Call) and "tqdm" in ast.unparse(node.func)]
+    assert calls and [str(path) for path, call in calls if "disable=None" not in ast.unparse(call)] == []
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_and_functions_are_short_and_silent(path):
     text = path.read_text()

@@ -42,7 +42,8 @@ def parameter_groups(
         decay_norms: whether weights and biases of norms decay.
 
     Raises:
-        ValueError: a key of `lr_factors` that no parameter's name begins with.
+        ValueError: a key of `lr_factors` that no parameter's name begins with, unless it is that of a part without
+            parameters, such as extra losses that were left out.
     """
     lr_factors = dict(lr_factors or {})
     exempt = _without_decay(model, decay_norms=decay_norms)
@@ -54,6 +55,7 @@ def parameter_groups(
             continue
         factor = lr_factors[max(prefixes, key=len)] if prefixes else 1.0
         groups[lr * factor, 0.0 if name in exempt else weight_decay].append(parameter)
+    unused = {prefix for prefix in unused if not _is_left_out(model, prefix)}
     if unused:
         parts = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
         raise ValueError(
@@ -61,6 +63,14 @@ def parameter_groups(
             f"names begin with {', '.join(parts)}"
         )
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def _is_left_out(model: nn.Module, prefix: str) -> bool:
+    """Whether a prefix is the name of a module that has no parameters, or lies in one."""
+    modules = dict(model.named_modules())
+    while prefix and prefix not in modules:
+        prefix = prefix.rpartition(".")[0]
+    return bool(prefix) and not any(True for _ in modules[prefix].parameters())
 
 
 def _without_decay(model: nn.Module, *, decay_norms: bool) -> set[str]:

@@ -38,7 +38,7 @@ def apply_rules(entries: Sequence[Entry], rules: Sequence[FileRule], folder: Pat
         ValueError: a conversion refuses a file, or a name in the archive leads out of the folder.
     """
     compiled = [(re.compile(rule.pattern), rule) for rule in rules]
-    for entry in tqdm(entries, desc=desc, unit="file"):
+    for entry in tqdm(entries, desc=desc, unit="file", disable=None):
         for pattern, rule in compiled:
             match = pattern.fullmatch(entry.name)
             target = rule.target(match) if match else None

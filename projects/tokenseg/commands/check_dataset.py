@@ -68,7 +68,7 @@ def read_split(cfg: DictConfig, name: str, limit: int | None) -> SurveyedSplit:
         classes=classes,
         ignore_label=wanted.ignore_label,
         id_map=records[0].get("sem_seg_id_map"),
-        seen=[look(record, mapper) for record in tqdm(chosen, desc=name, unit="image")],
+        seen=[look(record, mapper) for record in tqdm(chosen, desc=name, unit="image", disable=None)],
         limited=len(chosen) < len(records),
     )
 

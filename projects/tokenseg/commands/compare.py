@@ -105,7 +105,10 @@ def train_all(runs: list[Run], jobs: int) -> None:
     """Train the runs that are not complete, `jobs` at a time; if one fails, those under way are still finished."""
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     missing = [run for run in runs if not run.is_complete()]
-    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run") as bar:
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", disable=None) as bar,
+    ):
         waiting = [pool.submit(run.train, threads) for run in missing]
         try:
             for done in as_completed(waiting):

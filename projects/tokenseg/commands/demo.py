@@ -82,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
     predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
     args.output.mkdir(parents=True, exist_ok=True)
     failed = []
-    for path, name in tqdm(output_names(images).items(), unit="image"):
+    for path, name in tqdm(output_names(images).items(), unit="image", disable=None):
         try:
             image = read_image(str(path))
         except ValueError as error:
