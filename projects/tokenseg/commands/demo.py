@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from detectron2.data.catalog import Metadata
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from tqdm import tqdm
 
 from ..data.images import read_image
+from ..plain_text import plot_text
 from ..predictor import Predictor
 from ..visualize import palette
 
@@ -68,6 +70,8 @@ def save(kind: str, path: Path, image: np.ndarray, ids: np.ndarray, predictor: P
     """
     if kind == "overlay":
         metadata = predictor.metadata
+        names = [plot_text(name) for name in metadata.stuff_classes]
+        metadata = Metadata(**metadata.as_dict() | {"stuff_classes": names})
         Visualizer(image, metadata).draw_sem_seg(torch.from_numpy(ids)).save(f"{path}_overlay.png")
         return
     picture = Image.fromarray(ids.astype(np.uint8 if ids.max() < 256 else np.uint16))
