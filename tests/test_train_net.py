@@ -1,6 +1,7 @@
 """train_net.py as a user calls it, on a toy data set and a toy model."""
 
 import json
+import logging
 import os
 import re
 import resource
@@ -115,6 +116,17 @@ def test_resumed_equals_unbroken(arguments, tmp_path):
     for part in (lambda c: c["model"], lambda c: flat_state(c["trainer"]["optimizer"])):
         assert part(wanted).keys() == part(got).keys()
         assert [key for key, value in part(wanted).items() if not torch.equal(value, part(got)[key])] == []
+
+
+def test_a_resume_with_other_settings(arguments, tmp_path, caplog):
+    invoke([*arguments, "train.max_iter=2"])
+    before = (tmp_path / "run/config.yaml").read_bytes()
+    line = error_line([*arguments, "--resume", "optimizer.lr=1", "train.seed=3"])
+    assert "optimizer.lr is 1 and was" in line and "dataloader.train.seed is 3 and was 0" in line
+    assert (tmp_path / "run/config.yaml").read_bytes() == before
+    logging.getLogger("tokenseg").propagate = True
+    invoke([*arguments, "--resume"])
+    assert "Changed settings take effect: train.max_iter is 4 and was 2" in caplog.text
 
 
 def groups(checkpoint):

@@ -9,6 +9,7 @@ from detectron2.engine import launch
 from omegaconf import DictConfig
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
+from ..config.changes import check_changes
 from ..config.load import load_config
 from ..config.settings import check_training
 from ..engine.checkpoint import last_checkpoint
@@ -62,6 +63,9 @@ def check(config: DictConfig, args: argparse.Namespace) -> str:
     resumable = args.resume and last_checkpoint(settings.output_dir)
     if args.eval_only and not settings.init_checkpoint and not resumable:
         raise ValueError("--eval-only wants weights: train.init_checkpoint=FILE, or --resume for the last checkpoint")
+    before = os.path.join(settings.output_dir, "config.yaml")
+    if resumable and not args.eval_only and os.path.exists(before):
+        check_changes(config, before)
     make_output_dir(settings.output_dir, resume=args.resume, training=not args.eval_only, overwrite=settings.overwrite)
     return device
 

@@ -43,6 +43,23 @@ for _kind in ("object", "object/new"):  # a tuple in some versions, a class in o
     _PlainLoader.add_constructor(f"{_PYTHON}/{_kind}:{_SHAPE}", _PlainLoader.construct_shape)
 
 
+def read_plain(path: str) -> dict:
+    """Read the values of a config.yaml, without a look at what they would call.
+
+    Args:
+        path: The path of the file.
+
+    Raises:
+        ValueError: The file holds no mapping.
+        yaml.YAMLError: The file is no YAML, or holds more than plain values, tuples, and what Detectron2's configs do.
+    """
+    with open(path, encoding="utf-8") as file:
+        content = yaml.load(file, Loader=_PlainLoader)
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}; wanted a mapping of model, dataloader and train")
+    return content
+
+
 def load_yaml(path: str) -> DictConfig:
     """Load a config.yaml of which nothing can run code, now or when it is instantiated.
 
@@ -54,10 +71,7 @@ def load_yaml(path: str) -> DictConfig:
             none of Detectron2's for detection has, or makes values by OmegaConf's resolvers.
         yaml.YAMLError: The file is no YAML.
     """
-    with open(path, encoding="utf-8") as file:
-        content = yaml.load(file, Loader=_PlainLoader)
-    if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__}; wanted a mapping of model, dataloader and train")
+    content = read_plain(path)
     if not isinstance(content.get("train", {}), dict):
         raise ValueError(f"train is a {type(content['train']).__name__}; wanted a mapping")
     for key, value in _leaves(content):
