@@ -31,11 +31,11 @@ quickstart: $(ENVIRONMENT) ## Train, evaluate and draw a small model on generate
 # One thread: on shared cores more make the tests 10 to 40 times slower. PYTHONPATH: a PYTHON of yours may lack tokenseg.
 TEST = PYTHONPATH=$(CURDIR)/projects OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests
 .PHONY: test
-test: $(ENVIRONMENT) ## Run all tests
+test: $(ENVIRONMENT) ## Run all tests; in the end they say what the slow ones add
 	$(TEST)
 
 .PHONY: test-fast
-test-fast: $(ENVIRONMENT) ## Run the tests that take milliseconds
+test-fast: $(ENVIRONMENT) ## Run the tests that are not slow: two minutes of one core
 	$(TEST) -m "not slow"
 
 .PHONY: lint

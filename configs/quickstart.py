@@ -15,7 +15,7 @@ model.inference.stride = 64
 model.backbone.drop_path_rate = model.sem_seg_head.blocks.drop_path = 0.0
 train.clip_grad_norm = 1.0
 
-train.update(output_dir="./output/quickstart", max_iter=1800, eval_period=600, log_period=20)
+train.update(output_dir="./output/quickstart", max_iter=2500, eval_period=500, log_period=20)
 train.checkpointer.period = 200
 optimizer.update(lr=1e-3, weight_decay=0.05)
 lr_multiplier.warmup_iter = 100

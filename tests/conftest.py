@@ -1,5 +1,6 @@
 """Fixtures for all tests: a tiny data set, a tiny trained-looking model, and fixed seeds."""
 
+import gc
 import itertools
 import logging
 import os
@@ -7,6 +8,7 @@ import random
 import re
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 # Generated data goes to a folder of this session; Detectron2 and TokenSeg read the variable when they are imported.
@@ -35,7 +37,42 @@ TOY_SIZES = [(32, 32), (40, 48), (20, 36), (50, 30), (32, 64), (16, 16)]
 TOY_COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 
 
+# When garbage collection ends the loader of a run that failed, its worker is not told, and whatever test runs then
+# would wait this many seconds for it.
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.1
+
+
+# What the slow tests add, and how many of them do.
+slow_tests = Counter()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if (slow := item.get_closest_marker("slow")) is not None:
+            if not slow.args:
+                raise pytest.UsageError(f'{item.nodeid} is slow; wanted @pytest.mark.slow("what it adds")')
+            slow_tests[slow.args[0]] += 1
+
+
+def pytest_terminal_summary(terminalreporter):
+    if slow_tests:
+        terminalreporter.section("what the slow tests add; -m 'not slow' leaves them out")
+        for what, count in slow_tests.items():
+            terminalreporter.line(f"{what} ({count})")
+
+
+def pytest_collection_finish():
+    """What the imports have made stays: every full collection would walk through it again, for a fifth of a second.
+
+    Collections are rarer than Python's own, too, for the tests leave little behind.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
+
+
 def pytest_unconfigure():
+    gc.unfreeze()  # else some packages report a leak
     shutil.rmtree(os.environ["DETECTRON2_DATASETS"])
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from runs import left_behind
 
 ROOT = Path(__file__).resolve().parents[1]
-ITERATIONS = 500
-EVAL_PERIOD = 50
+ITERATIONS = 200
+EVAL_PERIOD = 8
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen:

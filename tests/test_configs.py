@@ -1,17 +1,22 @@
-"""Every experiment: its name says what it trains on and for how long."""
+"""Every experiment builds, survives saving, and trains on what its name says, for as long as it says."""
 
+import copy
 import functools
 import re
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig
+from detectron2.config import LazyConfig, instantiate
+from detectron2.utils.registry import locate
+from omegaconf import DictConfig, OmegaConf
 
+from shapes import shapes_only
 from tokenseg.config.load import load_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
-# Templates are in common/ or called model.py.
-CONFIGS = sorted(path for path in FOLDER.rglob("*.py") if "common" not in path.parts and path.name != "model.py")
+# Every experiment; templates are in common/ or called model.py and hosts.py.
+TEMPLATES = {"model.py", "hosts.py"}
+CONFIGS = sorted(path for path in FOLDER.rglob("*.py") if "common" not in path.parts and path.name not in TEMPLATES)
 # Those of no published schedule have names of their own.
 NAMED = [path for path in CONFIGS if path.parent not in (FOLDER, FOLDER / "shape_scenes")]
 DATA = "ade20k|cityscapes|coco_stuff_10k|pascal_context_59|pascal_context_60"
@@ -21,6 +26,32 @@ DATA = "ade20k|cityscapes|coco_stuff_10k|pascal_context_59|pascal_context_60"
 def load(path: Path) -> DictConfig:
     """A config for all tests to read; who changes it loads its own."""
     return load_config(str(path))
+
+
+def located(node: object) -> object:
+    """A config in plain containers, with the calls themselves where a saved one has their names."""
+    if isinstance(node, list):
+        return [located(child) for child in node]
+    if isinstance(node, dict):
+        return {key: located(child) for key, child in node.items()} | (
+            {"_target_": locate(node["_target_"])} if isinstance(node.get("_target_"), str) else {}
+        )
+    return node
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds_and_survives_saving(path, tmp_path):
+    cfg = load(path)
+    LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
+    saved = load_config(str(tmp_path / "config.yaml"))
+    assert located(OmegaConf.to_container(saved)) == located(OmegaConf.to_container(cfg))
+    with shapes_only():
+        model = instantiate(cfg.model)
+    optimizer = copy.deepcopy(cfg.optimizer)
+    optimizer.params.model = model
+    groups = instantiate(optimizer).param_groups
+    assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in model.parameters())
+    instantiate(cfg.lr_multiplier)
 
 
 @pytest.mark.parametrize("path", NAMED, ids=lambda path: path.stem)

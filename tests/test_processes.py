@@ -11,7 +11,7 @@ import torch
 from timm.layers import DropPath
 from torch import nn
 
-from test_methods import METHODS, batch, tiny_model
+from test_methods import METHODS, batch, one_of_each, tiny_model
 
 TESTS = Path(__file__).resolve().parent
 
@@ -54,18 +54,12 @@ def gradients(model, images, parts):
 
 def differences(found, wanted):
     """Parameters whose gradients differ by more than 1e-5 of their norm."""
-    apart = {
-        name: float((found[name] - value).norm() / value.norm().clamp(min=1e-12)) for name, value in wanted.items()
-    }
+    # Biases of keys, which shift all of a softmax, have no gradient but that of rounding.
+    apart = {name: float((found[name] - value).norm() / value.norm().clamp(min=1e-9)) for name, value in wanted.items()}
     return {name: value for name, value in apart.items() if value > 1e-5}
 
 
-# The slow ones add the rest of the methods: double-precision convolutions are slow on the CPU.
-FAST = {"structtoken_pwe", "segvit", "ecenet_vit", "fcn_sgr"}
-ALL = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in METHODS]
-
-
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", one_of_each("counts of the whole step, for the variants of the methods"))
 def test_parts_are_one_batch(name):
     model, images = still(name), samples()
     wanted = gradients(model, images, 1)
@@ -85,7 +79,7 @@ def run_one_of_two(rank, address, path):
         torch.save(found, path)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("two processes of two parts are one batch")
 def test_two_processes_of_two_parts_are_one(tmp_path):
     path = os.pathsep.join([str(TESTS.parent / "projects"), str(TESTS)])
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

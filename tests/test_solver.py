@@ -1,8 +1,11 @@
 import pytest
+import timm
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 
-from tokenseg.solver import parameter_groups, warmup_poly
+from tokenseg.backbones.plain_vit import PlainViT
+from tokenseg.solver import parameter_groups, warmup_poly, warmup_step
 
 
 class Backbone(nn.Module):
@@ -107,3 +110,79 @@ def test_schedules_of_nothing_but_warmup():
 def test_warmup_must_fit(warmup_iter):
     with pytest.raises(ValueError, match=f"warmup_iter is {warmup_iter}; wanted 0 to train.max_iter, 100"):
         warmup_poly(max_iter=100, warmup_iter=warmup_iter, power=1.0)
+
+
+@pytest.mark.parametrize(
+    ("iteration", "factor"),
+    [(0, 0.01), (5, 0.505), (9, 0.901), (10, 1), (59, 1), (60, 0.1), (79, 0.1), (80, 0.01), (99, 0.01)],
+)
+def test_steps_by_hand(iteration, factor):
+    schedule = warmup_step(max_iter=100, milestones=[60, 80], gamma=0.1, warmup_iter=10, warmup_factor=0.01)
+    assert schedule(iteration / 100) == pytest.approx(factor)
+
+
+def test_a_schedule_without_steps():
+    schedule = warmup_step(max_iter=100, milestones=[], warmup_iter=0)
+    assert [schedule(iteration / 100) for iteration in (0, 50, 99)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("milestones", [[80, 60], [60, 60], [0, 60], [60, 100]])
+def test_milestones_must_fit(milestones):
+    with pytest.raises(ValueError, match=r"milestones are \[\d+, \d+\]; wanted them ascending, .* 100$"):
+        warmup_step(max_iter=100, milestones=milestones, warmup_iter=0)
+
+
+def test_the_warmup_ends_before_the_first_step():
+    with pytest.raises(ValueError, match="warmup_iter is 70; wanted at most the first milestone, 60"):
+        warmup_step(max_iter=100, milestones=[60], warmup_iter=70)
+
+
+FAMILIES = {
+    "vit": "vit_tiny_patch16_224",
+    "dinov3": "vit_small_patch16_dinov3",
+    "beit": "beit_base_patch16_224",
+    "eva02": "eva02_tiny_patch14_224",
+}
+
+
+def four_blocks(family):
+    """A backbone of four blocks beside a head, as it stands in a model."""
+    args = dict(depth=4, embed_dim=48, num_heads=3)
+    backbone = PlainViT(model_name=FAMILIES[family], img_size=112, out_blocks=[1, 3], pretrained=False, timm_args=args)
+    return nn.ModuleDict({"backbone": backbone, "head": nn.Linear(2, 2)})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layer_decay_by_hand(family):
+    rates = {name: rate for name, (rate, _) in rules(four_blocks(family), layer_decay=0.5).items()}
+    wanted = {"head.": 1.0, "backbone.vit.": 1 / 32}
+    wanted |= {f"backbone.vit.blocks.{block}.": factor for block, factor in enumerate([1 / 16, 1 / 8, 1 / 4, 1 / 2])}
+    for name, rate in rates.items():
+        assert rate == wanted[max((prefix for prefix in wanted if name.startswith(prefix)), key=len)], name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layer_decay_is_timms(family):
+    """On a whole model, with a head of its own."""
+    whole = timm.create_model(FAMILIES[family], depth=4, embed_dim=48, num_heads=3, num_classes=3)
+    names = {id(parameter): name for name, parameter in whole.named_parameters()}
+    theirs = {
+        names[id(p)]: group["lr_scale"]
+        for group in param_groups_layer_decay(whole, layer_decay=0.7)
+        for p in group["params"]
+    }
+    ours = {name: rate for name, (rate, _) in rules(four_blocks(family), layer_decay=0.7).items()}
+    prefix = "backbone.vit."
+    compared = {name: rate for name, rate in ours.items() if name.startswith(prefix)}
+    assert compared == pytest.approx({name: theirs[name.removeprefix(prefix)] for name in compared})
+
+
+def test_layer_decay_and_prefixes_multiply():
+    got = rules(four_blocks("vit"), layer_decay=0.5, lr_factors={"backbone": 0.1})
+    assert got["backbone.vit.blocks.3.mlp.fc1.weight"] == (0.05, 0.1) and got["head.weight"] == (1.0, 0.1)
+
+
+@pytest.mark.parametrize(("decay", "message"), [(0.0, "is 0.0; wanted above 0"), (1.5, "is 1.5"), (0.5, "has no timm")])
+def test_layer_decay_must_fit(model, decay, message):
+    with pytest.raises(ValueError, match=message):
+        rules(model, layer_decay=decay)

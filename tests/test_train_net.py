@@ -16,6 +16,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
+from runs import left_behind
 from tokenseg.commands import train
 from tokenseg.data.mapper import SemSegMapper
 from tokenseg.engine import evaluation
@@ -84,14 +85,30 @@ def test_a_run_leaves_all_it_should(arguments, tmp_path):
     assert (run / "inference/sem_seg_per_class.csv").read_text() != single
 
 
-def test_metrics_of_tokens_stand_beside_miou(toy_dataset, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("config", "change", "losses"),
+    [
+        (
+            "sgr_sgr",
+            "model.backbone.components.res5.width=8",
+            {"loss_sem_seg", "loss_aux_sem_seg", "loss_region_focal", "loss_region_cosine"},
+        ),
+        (
+            "hosts_mask_former",
+            "model.sem_seg_head={width: 32, hidden: 32, num_queries: 4}",
+            {"loss_focal", "loss_dice", "loss_class"},
+        ),
+    ],
+    ids=["sgr", "mask_former"],
+)
+def test_metrics_of_tokens_stand_beside_miou(config, change, losses, toy_dataset, tmp_path, monkeypatch):
     words = [word for word in TINY[2:] if not word.startswith(("vit", "model"))]
-    words += ["pyramid.channels=[8,8,16,16]", "model.backbone.components.res5.width=8", "train.max_iter=2"]
+    words += ["pyramid.channels=[8,8,16,16]", "train.max_iter=2", change]
     words += [f"dataset.{split}={toy_dataset}" for split in ("train", "test")]
-    config = ["--config-file", str(ROOT / "configs/shape_scenes/sgr_sgr.py")]
+    config = ["--config-file", str(ROOT / f"configs/shape_scenes/{config}.py")]
     invoke([*config, *words, f"train.output_dir={tmp_path}/run"])
     first, *_, last = metrics(tmp_path / "run")
-    assert {"loss_sem_seg", "loss_aux_sem_seg", "loss_region_focal", "loss_region_cosine"} <= set(first)
+    assert losses <= set(first)
     assert {"sem_seg/mIoU", "tokens_class/S_C", "tokens_class/D_C"} <= set(last)
     assert 0 <= last["tokens_class/S_C_of_max"] <= 1 and last["tokens_class/images"] == 6
     weights = f"train.init_checkpoint={tmp_path}/run/model_final.pth"
@@ -100,6 +117,10 @@ def test_metrics_of_tokens_stand_beside_miou(toy_dataset, tmp_path, monkeypatch)
     invoke([*config, *words, "--eval-only", weights, f"train.output_dir={tmp_path}/eval"])
     assert results["tokens_class"]["S_C"] == pytest.approx(last["tokens_class/S_C"])
     assert results["sem_seg"]["mIoU"] == pytest.approx(last["sem_seg/mIoU"])
+    several = ["train.tta.enabled=true", "train.tta.scales=[0.5,1.0]"]
+    invoke([*config, *words, *several, "--eval-only", weights, f"train.output_dir={tmp_path}/several"])
+    # regions are those of the whole image at one scale
+    assert results["tokens_class"]["S_C"] == pytest.approx(last["tokens_class/S_C"], rel=1e-4)
 
 
 def test_resumed_equals_unbroken(arguments, tmp_path):
@@ -279,6 +300,7 @@ def run_script(*words, processes=1, limit=None):
     )
 
 
+@pytest.mark.slow("train_net.py as a process of its own")
 def test_the_command_ends_in_one_clear_line():
     done = run_script("train.max_itr=3")
     assert done.returncode == 1
@@ -286,7 +308,7 @@ def test_the_command_ends_in_one_clear_line():
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow("two processes train as one")
 def test_two_processes_equal_one(tmp_path):
     """Crops, flips, padding and ignored borders are drawn alike, and the ranks' losses weigh by their valid pixels."""
     shared = ["dataset.num_classes=13", "model.backbone.drop_path_rate=0", "model.sem_seg_head.blocks.drop_path=0"]
@@ -302,7 +324,7 @@ def test_two_processes_equal_one(tmp_path):
     assert double == pytest.approx(single, abs=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("compiled training")
 def test_compiled_training_runs(tmp_path):
     done = run_script("dataset.num_classes=13", "train.compile=true", f"train.output_dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -310,7 +332,7 @@ def test_compiled_training_runs(tmp_path):
     assert not any("_orig_mod" in key for key in weights(tmp_path / "run/model_final.pth"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow("training on a full disk")
 def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path):
     shared = [
         "dataset.num_classes=13",
@@ -331,8 +353,23 @@ def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path):
     assert torch.load(tmp_path / "model_final.pth")["iteration"] == 3
 
 
-@pytest.mark.slow
+@pytest.mark.slow("errors of one of two processes")
 def test_errors_of_other_processes_are_told_in_one_line(tmp_path):
     done = run_script("dataset.num_classes=3", f"train.output_dir={tmp_path}", processes=2)
     assert done.returncode == 1
     assert "wanted 0 to 2" in done.stderr.splitlines()[-1] and "label file" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow("an evaluation made up by two processes")
+def test_two_processes_make_up_what_was_cut(tmp_path):
+    """As if both were killed in the final evaluation."""
+    shared = ["dataset.num_classes=13", "train.eval_period=0", "model.inference.stride=32"]
+    shared += [f"train.output_dir={tmp_path}"]
+    assert run_script(*shared, processes=2).returncode == 0
+    unbroken = left_behind(tmp_path)
+    (tmp_path / "model_best.pth").unlink()
+    rows = [*unbroken["rows"][:-1], {"iteration": 3, "total_loss": 1.0}, {"iteration": 4}]
+    (tmp_path / "metrics.json").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    done = run_script(*shared, "--resume", processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert left_behind(tmp_path) == unbroken

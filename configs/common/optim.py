@@ -3,7 +3,7 @@
 from detectron2.config import LazyCall as L
 from torch.optim import SGD, AdamW
 
-from tokenseg.solver import parameter_groups, warmup_poly
+from tokenseg.solver import parameter_groups, warmup_poly, warmup_step
 
 
 def _groups():
@@ -13,6 +13,8 @@ def _groups():
         lr="${optimizer.lr}",
         weight_decay="${optimizer.weight_decay}",
         lr_factors={},
+        # below 1: the deeper a layer of a timm backbone, the lower its rate
+        layer_decay=1.0,
     )
 
 
@@ -21,3 +23,5 @@ adamw = L(AdamW)(params=_groups(), lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0
 sgd = L(SGD)(params=_groups(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
 poly = L(warmup_poly)(max_iter="${train.max_iter}", warmup_iter=1500, power=1.0)
+
+step = L(warmup_step)(max_iter="${train.max_iter}", milestones=[], gamma=0.1, warmup_iter=1000, warmup_factor=1e-3)

@@ -1,3 +1,4 @@
+from ..common.sgr import add_sgr
 from .deeplab_v3_resnet_101_cityscapes_768_80k import (
     dataloader,
     dataset,
@@ -7,6 +8,5 @@ from .deeplab_v3_resnet_101_cityscapes_768_80k import (
     pyramid,
     train,
 )
-from .model import add_sgr
 
 sgr = add_sgr(model, dataloader, optimizer)

@@ -1,4 +1,4 @@
+from ..common.sgr import add_glore
 from .fcn_resnet_101_ade20k_512_160k import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
-from .model import add_glore
 
 add_glore(model, dataloader, optimizer)

@@ -1,9 +1,6 @@
 """S_I and D_I on COCO val2017 of a model trained on COCO-Stuff-10K, for --eval-only (Tables 2 and 4)."""
 
-from detectron2.config import LazyCall as L
-
-from tokenseg.evaluation.token_metrics import InstanceMasks, TokenMetrics
-
+from ..common.sgr import measure_instances
 from .fcn_sgr_resnet_101_coco_stuff_10k_512_60k import (
     dataloader,
     dataset,
@@ -15,5 +12,4 @@ from .fcn_sgr_resnet_101_coco_stuff_10k_512_60k import (
     train,
 )
 
-dataset.test = "coco_2017_val"
-dataloader.evaluator = L(TokenMetrics)(masks=L(InstanceMasks)())
+measure_instances(dataset, dataloader)

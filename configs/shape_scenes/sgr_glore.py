@@ -1,6 +1,6 @@
 """The same FCN with GloRe."""
 
-from ..sgr.model import add_glore
+from ..common.sgr import add_glore
 from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
 
 add_glore(model, dataloader, optimizer)

@@ -1,10 +1,17 @@
 """The same FCN with SGR: 64 regions, of which 16 are active."""
 
-from ..sgr.model import add_sgr
+from ..common.sgr import add_sgr
 from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
 
-sgr = add_sgr(model, dataloader, optimizer)
-sgr.update(num_concepts=64, num_active=16)
-model.extra_losses.regions.weight = 2.0  # of 1, 2, 4 and 8 the best
-model.extra_losses.regions.cosine_weight = 0.25  # of 0.1, 0.25 and 1 the best
+
+def add_small_sgr(model, dataloader, optimizer):
+    """SGR as small as the models here, into any of them."""
+    sgr = add_sgr(model, dataloader, optimizer)
+    sgr.update(num_concepts=64, num_active=16)
+    model.extra_losses.regions.weight = 2.0  # of 1, 2, 4 and 8 the best
+    model.extra_losses.regions.cosine_weight = 0.25  # of 0.1, 0.25 and 1 the best
+    return sgr
+
+
+sgr = add_small_sgr(model, dataloader, optimizer)
 train.output_dir = "./output/shape_scenes_sgr_sgr"

@@ -19,7 +19,7 @@ class DamagedFile(ValueError):
 def read_checkpoint(
     path: str, *, allow_pickle: bool = False, permission: str = "train.allow_pickle=true", mmap: bool = False
 ) -> dict:
-    """Read the dict in a file that torch wrote, on the CPU.
+    """Read the dict in a file that torch wrote, on the CPU, or in a pickle of arrays (.pkl).
 
     Args:
         path: The path of the file.
@@ -33,9 +33,14 @@ def read_checkpoint(
         ValueError: The file does not exist, cannot be read, would have to run code, or holds no dict.
     """
     check_exists(path)
+    if path.endswith(".pkl") and not allow_pickle:
+        raise ValueError(needs_pickle(path, permission))
     check_sums(path, plain_alone=mmap)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=mmap)
+        if path.endswith(".pkl"):
+            loaded = _unpickled(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=mmap)
     except pickle.UnpicklingError as error:
         if allow_pickle:
             raise ValueError(f"weights '{path}' cannot be read: {_one_line(error)}") from error
@@ -47,6 +52,11 @@ def read_checkpoint(
     if not isinstance(loaded, Mapping):
         raise ValueError(f"weights '{path}' hold a {type(loaded).__name__}; wanted a dict of tensors by their names")
     return loaded
+
+
+def _unpickled(path: str) -> object:
+    with open(path, "rb") as stream:
+        return pickle.load(stream, encoding="latin1")  # Python 2 wrote some of Detectron2's
 
 
 def check_exists(path: str) -> None:

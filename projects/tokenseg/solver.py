@@ -1,11 +1,13 @@
 """Parameter groups and learning rate schedules, by rules that stand in the config."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import timm.layers
 from detectron2.solver.lr_scheduler import WarmupParamScheduler
-from fvcore.common.param_scheduler import ParamScheduler, PolynomialDecayParamScheduler
+from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamScheduler, PolynomialDecayParamScheduler
+from timm.models import group_parameters
 from torch import nn
 
 _NORMS = (
@@ -21,6 +23,22 @@ _NORMS = (
 )
 
 
+@runtime_checkable
+class HasLayers(Protocol):
+    """A timm model, which knows to which of its layers a parameter belongs."""
+
+    def group_matcher(self, coarse: bool = False) -> Mapping[str, object]:
+        """timm's patterns of parameter names, one set a layer."""
+
+
+@runtime_checkable
+class ExemptsParameters(Protocol):
+    """A module that names parameters without weight decay, by timm's convention."""
+
+    def no_weight_decay(self) -> Iterable[str]:
+        """Names of parameters of the module."""
+
+
 def parameter_groups(
     *,
     model: nn.Module,
@@ -28,6 +46,7 @@ def parameter_groups(
     weight_decay: float,
     lr_factors: Mapping[str, float] | None = None,
     decay_norms: bool = False,
+    layer_decay: float = 1.0,
 ) -> list[dict]:
     """Optimiser groups of the trainable parameters, one per pair of learning rate and weight decay.
 
@@ -35,16 +54,23 @@ def parameter_groups(
     decay.
 
     Args:
-        model: whose parameters are grouped.
-        lr: base learning rate.
-        weight_decay: of all parameters without another rule.
-        lr_factors: beginning of parameter names -> factor on the base learning rate; the longest match counts.
-        decay_norms: whether weights and biases of norms decay.
+        model: The model whose parameters are grouped.
+        lr: The base learning rate.
+        weight_decay: The weight decay of all parameters without another rule.
+        lr_factors: The factor on the base learning rate for parameters whose names begin with a key; the longest match
+            counts.
+        decay_norms: Whether weights and biases of norms decay.
+        layer_decay: The factor on the learning rate from each layer of a timm backbone to the layer before it, by which
+            pretrained ViTs such as BEiT and DINOv3 are fine-tuned; multiplied with `lr_factors`. timm says which layers
+            there are: first patches and position codes, then a layer per block. With four blocks and a decay of d,
+            these are d ** 5 and d ** 4 to d; everything outside the timm model has 1.
 
     Raises:
-        ValueError: a key of `lr_factors` that no parameter's name begins with, unless it is that of a part without
-            parameters, such as extra losses that were left out.
+        ValueError: No parameter's name begins with a key of `lr_factors`, unless that names a part without parameters,
+            such as extra losses that were left out; or `layer_decay` is out of range or given for a model without
+            layers.
     """
+    layers = dict(_layer_factors(model, layer_decay))
     lr_factors = dict(lr_factors or {})
     exempt = _without_decay(model, decay_norms=decay_norms)
     groups, unused = defaultdict(list), set(lr_factors)
@@ -53,7 +79,7 @@ def parameter_groups(
         unused -= set(prefixes)
         if not parameter.requires_grad:
             continue
-        factor = lr_factors[max(prefixes, key=len)] if prefixes else 1.0
+        factor = (lr_factors[max(prefixes, key=len)] if prefixes else 1.0) * layers.get(name, 1.0)
         groups[lr * factor, 0.0 if name in exempt else weight_decay].append(parameter)
     unused = {prefix for prefix in unused if not _is_left_out(model, prefix)}
     if unused:
@@ -73,11 +99,29 @@ def _is_left_out(model: nn.Module, prefix: str) -> bool:
     return bool(prefix) and not any(True for _ in modules[prefix].parameters())
 
 
+def _layer_factors(model: nn.Module, decay: float) -> Iterator[tuple[str, float]]:
+    """Names of the parameters in layers of timm models, and the factors on their learning rates."""
+    if not 0 < decay <= 1:
+        raise ValueError(f"layer_decay is {decay}; wanted above 0, and at most 1, which is none")
+    if decay == 1:
+        return
+    found: list[str] = []
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        if isinstance(module, HasLayers) and not any(prefix.startswith(outer) for outer in found):
+            found.append(prefix)
+            places = group_parameters(module, module.group_matcher(coarse=False), reverse=True)
+            above = max(places.values()) + 1
+            yield from ((prefix + name, decay ** (above - place)) for name, place in places.items())
+    if not found:
+        raise ValueError(f"layer_decay is {decay}, but {type(model).__name__} has no timm model, which has layers")
+
+
 def _without_decay(model: nn.Module, *, decay_norms: bool) -> set[str]:
     names = set()
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
-        if hasattr(module, "no_weight_decay"):
+        if isinstance(module, ExemptsParameters):
             names |= {prefix + name for name in module.no_weight_decay()}
         if isinstance(module, _NORMS) and not decay_norms:
             names |= {prefix + name for name, _ in module.named_parameters(recurse=False)}
@@ -88,20 +132,53 @@ def warmup_poly(*, max_iter: int, warmup_iter: int, power: float, warmup_factor:
     """Factor on the learning rate: linear warm-up from `warmup_factor`, then (1 - iteration / max_iter) ** power.
 
     Args:
-        max_iter: iterations of the training.
-        warmup_iter: iterations of the warm-up.
-        power: of the polynomial.
-        warmup_factor: factor at iteration 0.
+        max_iter: The number of iterations of the training.
+        warmup_iter: The number of iterations of the warm-up.
+        power: The power of the polynomial.
+        warmup_factor: The factor at iteration 0.
 
     Raises:
-        ValueError: a warm-up longer than the training.
+        ValueError: The warm-up is longer than the training.
     """
+    poly = PolynomialDecayParamScheduler(base_value=1.0, power=power)
+    return _warmed_up(poly, max_iter=max_iter, warmup_iter=warmup_iter, warmup_factor=warmup_factor)
+
+
+def warmup_step(
+    *, max_iter: int, milestones: Sequence[int], warmup_iter: int, gamma: float = 0.1, warmup_factor: float = 1e-3
+) -> ParamScheduler:
+    """Factor on the learning rate: linear warm-up from `warmup_factor`, then 1, times `gamma` from each milestone on.
+
+    Args:
+        max_iter: The number of iterations of the training.
+        milestones: The iterations at which the rate falls, ascending.
+        warmup_iter: The number of iterations of the warm-up, which ends before the first milestone.
+        gamma: The factor at a milestone.
+        warmup_factor: The factor at iteration 0.
+
+    Raises:
+        ValueError: The milestones are out of order or outside the training, or the warm-up goes beyond the first.
+    """
+    steps = list(milestones)
+    if steps != sorted(set(steps)) or (steps and not 0 < steps[0] <= steps[-1] < max_iter):
+        raise ValueError(
+            f"lr_multiplier.milestones are {steps}; wanted them ascending, above 0 and below train.max_iter, {max_iter}"
+        )
+    if steps and warmup_iter > steps[0]:
+        raise ValueError(f"lr_multiplier.warmup_iter is {warmup_iter}; wanted at most the first milestone, {steps[0]}")
+    falling = MultiStepParamScheduler(
+        [gamma**place for place in range(len(steps) + 1)], num_updates=max_iter, milestones=steps
+    )
+    return _warmed_up(falling, max_iter=max_iter, warmup_iter=warmup_iter, warmup_factor=warmup_factor)
+
+
+def _warmed_up(scheduler: ParamScheduler, *, max_iter: int, warmup_iter: int, warmup_factor: float) -> ParamScheduler:
+    """A schedule that rises linearly to where it is at `warmup_iter`."""
     if not 0 <= warmup_iter <= max_iter:
         raise ValueError(
             f"lr_multiplier.warmup_iter is {warmup_iter}; wanted 0 to train.max_iter, {max_iter} "
             "(give lr_multiplier.warmup_iter=0 for a short trial)"
         )
-    poly = PolynomialDecayParamScheduler(base_value=1.0, power=power)
     if warmup_iter == 0:
-        return poly
-    return WarmupParamScheduler(poly, warmup_factor=warmup_factor, warmup_length=warmup_iter / max_iter)
+        return scheduler
+    return WarmupParamScheduler(scheduler, warmup_factor=warmup_factor, warmup_length=warmup_iter / max_iter)

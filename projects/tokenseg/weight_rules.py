@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
@@ -53,18 +55,21 @@ def layer_rules(source: str, target: str, layers: Mapping[str, str]) -> list[Wei
 def unwrap(checkpoint: object) -> dict[str, Tensor]:
     """The weights of a checkpoint that was read: out of what wraps them, their names without the prefix `module.`.
 
+    Arrays, as Detectron2 publishes them, become tensors.
+
     Raises:
         ValueError: it holds no weights.
     """
     state = checkpoint
     while isinstance(state, Mapping) and (wrapper := next((key for key in WRAPPERS if key in state), None)):
         state = state[wrapper]
+    if isinstance(state, Mapping):
+        state = {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in state.items()}
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         found = ", ".join(map(str, list(state)[:5])) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(
             f"the checkpoint holds {found or 'nothing'}; wanted weights by name, alone or as {' or '.join(WRAPPERS)}"
         )
-    state = dict(state)
     consume_prefix_in_state_dict_if_present(state, "module.")
     return state
 

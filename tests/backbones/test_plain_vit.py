@@ -29,12 +29,13 @@ def patch_of(family):
     return 14 if "patch14" in FAMILIES[family] else 16
 
 
-def toy_vit(family, *, side=4, out_blocks=(0, 1), timm_args=None, **args):
+def toy_vit(family, *, side=4, out_blocks=(0, 1), timm_args=None, pretrained=False, **args):
     """Two blocks of 48 channels, made for `side` x `side` patches."""
     return PlainViT(
         model_name=FAMILIES[family],
         img_size=side * patch_of(family),
         out_blocks=out_blocks,
+        pretrained=pretrained,
         timm_args=TOY | (timm_args or {}),
         **args,
     )

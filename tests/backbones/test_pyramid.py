@@ -30,7 +30,7 @@ DILATED = [family for family in FAMILIES if family != "swin"]
 
 def toy_pyramid(family, **args):
     name, timm_args, _ = FAMILIES[family]
-    return TimmPyramid(model_name=name, timm_args=timm_args, **args)
+    return TimmPyramid(**{"model_name": name, "timm_args": timm_args, "pretrained": False, **args})
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -108,7 +108,8 @@ def test_swin_equals_a_model_made_for_that_size(size):
 
 
 def test_swin_takes_images_smaller_than_its_windows():
-    backbone = TimmPyramid(model_name="swin_tiny_patch4_window7_224", timm_args=SWIN | dict(window_size=7))
+    timm_args = SWIN | dict(window_size=7)
+    backbone = TimmPyramid(model_name="swin_tiny_patch4_window7_224", timm_args=timm_args, pretrained=False)
     assert backbone(torch.randn(1, 3, 32, 32))["res5"].isfinite().all()
 
 

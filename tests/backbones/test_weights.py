@@ -1,5 +1,6 @@
 """Pretrained weights: files as timm and the models' authors publish them, and the hub with and without network."""
 
+import copy
 import logging
 import socket
 import time
@@ -246,3 +247,31 @@ def test_models_that_nobody_pretrained():
     backbone = PlainViT(model_name="vit_base_patch16_plus_240", img_size=32, out_blocks=[0], timm_args=VIT)
     with pytest.raises(ValueError, match=r"timm knows no weights of vit_base_patch16_plus_240.*none at all"):
         backbone.load_pretrained()
+
+
+def trained_step(backbone):
+    backbone.train()(torch.zeros(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("family", ["vit", "resnet"])
+def test_training_from_random_weights_by_accident_is_told(family, tmp_path):
+    """But not in evaluation, without gradients, or where it is meant."""
+    backbone = backbone_for(family)
+    with pytest.raises(ValueError, match=r"is to begin from pretrained weights.*model\.backbone\.pretrained=false"):
+        trained_step(backbone)
+    with torch.no_grad():
+        trained_step(backbone)
+    backbone.eval()(torch.zeros(1, 3, 64, 64))
+    backbone.pretrained = False
+    trained_step(backbone)
+
+
+@pytest.mark.parametrize("family", ["vit", "resnet"])
+def test_weights_of_a_checkpoint_count_if_they_are_the_backbones(family):
+    model = torch.nn.ModuleDict({"backbone": copy.deepcopy(backbone_for(family)), "head": torch.nn.Linear(1, 1)})
+    head = {key: value for key, value in model.state_dict().items() if key.startswith("head")}
+    model.load_state_dict(head, strict=False)
+    with pytest.raises(ValueError, match="nothing was loaded"):
+        trained_step(model["backbone"])
+    model.load_state_dict(model.state_dict())
+    trained_step(model["backbone"])

@@ -153,7 +153,7 @@ def rules_to_transformers():
     return rules
 
 
-@pytest.mark.slow
+@pytest.mark.slow("Swin's maps beside those of transformers")
 @pytest.mark.parametrize("size", [(224, 224), (512, 512), (160, 256)])
 def test_maps_equal_those_of_transformers(size):
     from transformers import SwinBackbone, SwinConfig  # seconds, which only this test pays

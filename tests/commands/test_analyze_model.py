@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from detectron2.config import instantiate
 
+from shapes import shapes_only
 from tokenseg.commands import analyze_model
 from tokenseg.config.load import load_config
 
@@ -55,6 +55,26 @@ def test_tolerances_are_shares_or_units():
     assert within(5, "", "")
 
 
+def test_mask_classifiers_count_the_masks_of_all_stages():
+    # two of the three stages of MaskFormer with 4 queries of 32 channels, on a map of 8 x 16
+    config = str(Path(CONFIG).parents[1] / "sgr/mask_former_resnet_101_cityscapes_768_80k.py")
+    overrides = [
+        "pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}",
+        "model.backbone.timm_args={channels: [8, 16, 32, 64]}",
+        *(f"model.sem_seg_head.{part}" for part in ("width=32", "num_queries=4", "num_layers=3", "hidden=8")),
+    ]
+    got = analyze_model.analyze(load_config(config, overrides), (32, 64))
+    assert (got["gflops"] - got["gflops_fvcore"]) * 1e9 == pytest.approx(2 * 4 * 32 * 8 * 16)
+
+
+def test_inputs_may_be_oblong():
+    assert analyze_model.input_size("512x2048", crop=640) == (512, 2048)
+    assert analyze_model.input_size("480", crop=640) == (480, 480) and analyze_model.input_size("", crop=640) == (
+        640,
+        640,
+    )
+
+
 def test_paper_rows_stand_beside_ours(command, monkeypatch, tmp_path, capsys):
     header = "table,row,config,overrides,size,params_m,params_m_tolerance,gflops,gflops_tolerance\n"
     (tmp_path / "a.csv").write_text(f"{header}T1,PWE,structtoken/{Path(CONFIG).stem},,,12,1.0,10,1.0\n")
@@ -72,13 +92,14 @@ def test_paper_rows_stand_beside_ours(command, monkeypatch, tmp_path, capsys):
 ROWS = sorted(path.stem for path in analyze_model.PAPER_ROWS.glob("*.csv"))
 
 
+@pytest.mark.slow("parameters of every row of the papers' tables")
 @pytest.mark.parametrize("method", ROWS)
 def test_published_parameter_counts(method):
     rows = analyze_model.read_paper_rows([method])
     assert rows
     for row in rows:
         cfg = load_config(str(Path(CONFIG).parents[1] / f"{row['config']}.py"), row["overrides"].split())
-        with torch.device("meta"):
+        with shapes_only():
             model = instantiate(cfg.model)
         count = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         assert analyze_model.within(count, row["params_m"], row["params_m_tolerance"]), row

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tokenseg.commands import compare
 from tokenseg.commands.compare import Run
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/shape_scenes"
@@ -91,7 +92,12 @@ def test_mistakes_cost_no_run(command, trained, tmp_path, words, message):
     assert trained == [] and not list(tmp_path.iterdir())
 
 
-def test_a_failing_run_names_its_output(command, tmp_path):
+def test_a_failing_run_names_its_output(command, tmp_path, monkeypatch):
+    script = tmp_path / "train_net.py"
+    script.write_text("import sys; sys.exit(' '.join(sys.argv))")
+    monkeypatch.setattr(compare, "TRAIN_NET", script)
     words = ["--config-file", A, "--output", str(tmp_path), "--seeds", "0", "train.device=nonsense"]
-    with pytest.raises(ChildProcessError, match=f"{tmp_path}/structtoken_pwe_seed_0/output.txt"):
+    output = tmp_path / "structtoken_pwe_seed_0/output.txt"
+    with pytest.raises(ChildProcessError, match=str(output)):
         command("compare", *words)
+    assert f"--config-file {A}" in output.read_text() and "train.device=nonsense" in output.read_text()

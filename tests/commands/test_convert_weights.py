@@ -1,3 +1,4 @@
+import pickle
 import re
 from pathlib import Path
 
@@ -76,6 +77,23 @@ def test_another_class_count_is_told(convert):
 def test_the_input_is_not_overwritten(convert, theirs):
     with pytest.raises(ValueError, match="is the --input; wanted a new file"):
         convert(output=theirs)
+
+
+def test_pickles_of_arrays_are_read_where_allowed(convert, theirs):
+    state = {name: value.numpy() for name, value in torch.load(theirs)["state_dict"].items()}
+    arrays = theirs.with_suffix(".pkl")
+    arrays.write_bytes(pickle.dumps({"model": state, "__author__": "someone"}))
+    with pytest.raises(ValueError, match="if you trust where it comes from, say --allow-pickle"):
+        convert(input=arrays)
+    convert("--allow-pickle", input=arrays)
+    from_arrays = torch.load(theirs.parent / "ours.pth")["model"]
+    (theirs.parent / "ours.pth").unlink()
+    convert()
+    wanted = torch.load(theirs.parent / "ours.pth")["model"]
+    assert all(torch.equal(from_arrays[name], value) for name, value in wanted.items())
+    arrays.write_bytes(b"no pickle")
+    with pytest.raises(ValueError, match=r"theirs\.pkl' cannot be read"):
+        convert("--allow-pickle", input=arrays)
 
 
 def test_code_is_read_only_where_allowed(convert, theirs):

@@ -22,7 +22,7 @@ def test_the_faster_layout_is_chosen(monkeypatch):
     assert quickstart.choose_layout([]) == (1, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("the quickstart as a user starts it")
 def test_it_ends_with_a_table_a_number_and_a_picture(tmp_path):
     words = [f"train.output_dir={tmp_path}/run", "train.max_iter=2", "lr_multiplier.warmup_iter=0"]
     command = [sys.executable, "-W", "ignore", str(ROOT / "tools/quickstart.py"), *words]

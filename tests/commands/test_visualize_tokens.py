@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +8,11 @@ from detectron2.config import LazyConfig, instantiate
 from PIL import Image
 
 from tokenseg.commands.visualize_tokens import choose_classes, draw_regions, iou
+from tokenseg.config.load import load_config
 from tokenseg.sgr.glore import GloRe
 from tokenseg.sgr.plug import ReasoningBackbone
+
+SHAPE_SCENES = Path(__file__).resolve().parents[2] / "configs/shape_scenes"
 
 
 def arguments(paths, toy, *words):
@@ -76,6 +81,24 @@ def test_regions_of_a_model(command, toy_predictor, tmp_path):
     assert Image.open(tmp_path / "r.png").size == (3 * 160 + 2 * 6, 24 + 133 + 6)
     with pytest.raises(ValueError, match="wanted a part whose tokens have regions"):
         command(*arguments(toy_predictor, tmp_path, "--regions", "2", "--output", f"{tmp_path}/s.png"))
+
+
+def test_queries_stand_beside_regions_of_sgr(command, toy_dataset, tmp_path):
+    words = [f"dataset.test={toy_dataset}", "dataset={short_side: 32, long_side: 64, num_classes: 3}"]
+    words += ["train.device=cpu", "pyramid.channels=[8,8,16,16]"]
+    words += ["model.sem_seg_head={width: 32, hidden: 32, num_queries: 4, num_layers: 1}"]
+    configs = [f"{SHAPE_SCENES}/hosts_mask_former.py", f"{SHAPE_SCENES}/hosts_mask_former_sgr.py"]
+    weights = [f"{tmp_path}/queries.pth", f"{tmp_path}/sgr.pth"]
+    for config, path in zip(configs, weights, strict=True):
+        torch.save({"model": instantiate(load_config(config, words).model).state_dict()}, path)
+    command(
+        *("visualize_tokens", "--config-file", *configs, "--weights", *weights, "--names", "MaskFormer", "SGR"),
+        *("--input", f"{tmp_path}/toy/images/1.png", "--regions", "4", "--output", f"{tmp_path}/r.png", *words),
+    )
+    picture = np.asarray(Image.open(tmp_path / "r.png"))
+    assert picture.shape == (2 * (24 + 133 + 6), 5 * 160 + 4 * 6, 3)
+    queries, regions = np.split(picture, 2)
+    assert not np.array_equal(queries[24:, 166:], regions[24:, 166:])
 
 
 def test_regions_of_the_largest_mass_first():

@@ -1,4 +1,4 @@
-import glob
+import contextlib
 from pathlib import Path
 
 import detectron2
@@ -35,18 +35,17 @@ def as_saved(config, path):
     return yaml.unsafe_load(path.read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.slow("every config, as a run saves it")
 def test_a_yaml_may_call_what_the_configs_call(tmp_path):
     """The list, and nothing that no config has any more; and every config is read from its yaml as it was."""
-    found = set()
-    for path in glob.glob(str(ROOT / "configs/**/*.py"), recursive=True):
-        if "common" in path or (path.endswith("model.py") and "shape_scenes" not in path):
-            continue
-        config = load_config(path)
-        plain = as_saved(config, tmp_path / "config.yaml")
-        found |= {*targets(plain)}
-        assert load_config(str(tmp_path / "config.yaml")) == OmegaConf.create(plain)
-    assert sorted(found) == OURS
+    paths = [path for path in (ROOT / "configs").rglob("*.py") if "common" not in path.parts]
+    saved = {}
+    for path in paths:
+        with contextlib.suppress(ValueError):  # a part of configs
+            saved[path] = as_saved(load_config(str(path)), tmp_path / f"{len(saved)}.yaml")
+    assert len(saved) > 70 and sorted({name for plain in saved.values() for name in targets(plain)}) == OURS
+    for place, plain in enumerate(saved.values()):
+        assert load_config(str(tmp_path / f"{place}.yaml")) == OmegaConf.create(plain)
 
 
 def test_a_yaml_may_call_what_detectron2s_configs_call(tmp_path):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import detectron2
 import pytest
+import torch
 from detectron2.config import LazyCall as L
-from detectron2.config import LazyConfig
+from detectron2.config import LazyConfig, instantiate
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.evaluation import COCOEvaluator
@@ -100,7 +101,21 @@ def config(instances, tmp_path):
     return build
 
 
-@pytest.mark.slow
+def test_the_backbone_inside_an_fpn_begins_from_its_weights(config, tmp_path, caplog):
+    run = config("run", max_iter=1, eval_period=0)
+    bottom_up = instantiate(run.model.backbone.bottom_up)
+    torch.save(bottom_up.trunk.state_dict(), tmp_path / "trunk.pth")
+    run.model.backbone.bottom_up.weights_file = str(tmp_path / "trunk.pth")
+    run.optimizer.lr, run.dataloader.evaluator = 0.0, None
+    with caplog.at_level(logging.INFO, "tokenseg"):
+        loop.train(run, resume=False)
+    assert "backbone.bottom_up (TimmPyramid) begins from its pretrained weights" in caplog.text
+    trained = torch.load(tmp_path / "run/model_final.pth")["model"]
+    for name, weight in bottom_up.named_parameters():
+        assert torch.equal(trained[f"backbone.bottom_up.{name}"], weight), name
+
+
+@pytest.mark.slow("Mask R-CNN in the loop")
 def test_a_run_killed_equals_the_unbroken(config, tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.INFO, "tokenseg"):
         loop.train(config("unbroken"), resume=False)
@@ -113,7 +128,7 @@ def test_a_run_killed_equals_the_unbroken(config, tmp_path, monkeypatch, caplog)
     assert left_behind(tmp_path / "broken") == left_behind(tmp_path / "unbroken")
 
 
-@pytest.mark.slow
+@pytest.mark.slow("Mask R-CNN in the loop")
 @pytest.mark.parametrize(
     "change", [{"accumulate": 2}, {"compile": True}, {"amp": {"enabled": True, "dtype": "bfloat16"}}]
 )

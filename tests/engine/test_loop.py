@@ -76,9 +76,16 @@ def test_a_run_killed_anywhere_equals_the_unbroken(config, tmp_path, unbroken, m
     if not unbroken:
         loop.train(config("unbroken"), resume=False)
         unbroken |= left_behind(tmp_path / "unbroken")
-    assert killed(config("broken"), MOMENTS[moment]) == 9
-    loop.train(config("broken"), resume=True)
+    broken = config("broken")
+    assert killed(broken, MOMENTS[moment]) == 9
+    loop.train(broken, resume=True)
     assert left_behind(tmp_path / "broken") == unbroken
+
+
+@pytest.mark.parametrize(("number", "checkpoint"), [(1, "model_0000001.pth"), (3, "model_final.pth")])
+def test_a_checkpoint_is_saved_before_the_evaluation(config, tmp_path, number, checkpoint):
+    assert killed(config("run"), at_call(Evaluation, "__call__", number)) == 9
+    assert (tmp_path / "run/last_checkpoint").read_text() == checkpoint
 
 
 def miou(folder):

@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from tokenseg.hosts.deformable import DeformableAttention
-from tokenseg.hosts.deformable_sampling import centres_on_levels, sample_by_embedding_bag, sample_by_grid
+from tokenseg.hosts.deformable_sampling import LevelLayout, centres_on_levels, sample_by_embedding_bag, sample_by_grid
 
 SIZES = [(2, 2), (3, 5), (7, 4)]
 LENGTH = sum(height * width for height, width in SIZES)
+
+
+def layout_of(sizes, num_points):
+    return LevelLayout.of(sizes, num_points=num_points, device=torch.device("cpu"))
 
 
 def arguments(scale, count=2, heads=2, depth=5, points=3):
@@ -21,7 +25,7 @@ def arguments(scale, count=2, heads=2, depth=5, points=3):
 @pytest.mark.parametrize("scale", [0.3, 3.0, 1e4])
 def test_both_ways_are_equal_with_their_gradients(scale):
     leaves = arguments(scale)
-    outputs = [sample(*leaves, SIZES) for sample in (sample_by_embedding_bag, sample_by_grid)]
+    outputs = [sample(*leaves, layout_of(SIZES, 3)) for sample in (sample_by_embedding_bag, sample_by_grid)]
     torch.testing.assert_close(*outputs)
     wanted = torch.randn_like(outputs[0])
     for ours, theirs in zip(*(torch.autograd.grad(x, leaves, wanted) for x in outputs), strict=True):
@@ -33,8 +37,20 @@ def test_whole_offsets_read_single_cells(sample):
     """On one level, one step to the right is the next value, and zero in the last column."""
     values = torch.arange(1.0, 7).view(1, 6, 1, 1)
     offsets = torch.tensor([1.0, 0]).view(1, 1, 2, 1, 1).expand(1, 6, 2, 1, 1)
-    got = sample(values, offsets, torch.ones(1, 6, 1, 1), [(2, 3)])
+    got = sample(values, offsets, torch.ones(1, 6, 1, 1), layout_of([(2, 3)], 1))
     torch.testing.assert_close(got.flatten(), torch.tensor([2.0, 3, 0, 5, 6, 0]))
+
+
+@pytest.mark.parametrize("sampling", ["embedding_bag", "grid_sample"])
+def test_what_is_not_finite_shows_in_the_output(sampling):
+    attention, cells = (
+        DeformableAttention(width=16, num_levels=len(SIZES), sampling=sampling),
+        torch.randn(1, LENGTH, 16),
+    )
+    cells[0, 3] = float("nan")
+    output = attention(cells.requires_grad_(), cells, layout_of(SIZES, 4))
+    output.sum().backward()
+    assert output[0, 3].isnan().all() and cells.grad[0, 3].isnan().any()
 
 
 def test_centres_lie_in_the_middle_of_other_levels_cells():

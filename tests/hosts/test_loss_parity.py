@@ -10,7 +10,7 @@ from tokenseg.losses.mask import MaskLoss
 from tokenseg.losses.point_mask import PointMaskLoss
 from tokenseg.losses.points import PointSampling
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("losses of mask classifiers beside those of transformers")
 
 
 def make_leaves(num_queries):

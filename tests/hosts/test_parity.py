@@ -10,7 +10,10 @@ from tokenseg.hosts.mask_former import MaskFormerHead
 from tokenseg.hosts.uper_net import UperNetHead
 from tokenseg.losses.mask import MaskLoss
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("transformers")]
+pytestmark = [
+    pytest.mark.slow("heads of mask classifiers beside those of transformers"),
+    pytest.mark.usefixtures("transformers"),
+]
 
 CHANNELS = [8, 16, 32, 64]
 NAMES = ["res2", "res3", "res4", "res5"]

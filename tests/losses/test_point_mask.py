@@ -55,6 +55,27 @@ def test_costs_are_the_losses_of_single_pairs():
             torch.testing.assert_close((costs["cross_entropy"][query, mask], costs["dice"][query, mask]), wanted)
 
 
+def test_a_query_that_is_sure_of_a_class_learns_its_mask():
+    """All masks are blank, so that the classes alone decide who is matched: queries 2 and 0, at hardly any cost."""
+    labels = torch.zeros(1, 12, 14, dtype=torch.long)
+    labels[:, 6:] = 1
+    sure = 20 * F.one_hot(torch.tensor([[1, 3, 0, 3]]), 4).float()
+    blank = [EmbeddedMasks(torch.zeros(1, 4, 8), torch.zeros(1, 8, 6, 7), sure)]
+    assert values(make_loss(), blank, labels)["loss_class"].item() < 1e-6
+
+
+@pytest.mark.parametrize(("by_class", "lower"), [(0.0, "loss_cross_entropy"), (100.0, "loss_class")])
+def test_the_matching_may_have_weights_of_its_own(by_class, lower):
+    """Query 0 draws the one mask of the image and denies its class, query 1 the reverse."""
+    features = torch.full((1, 1, 6, 7), 5.0)
+    logits = 5 * F.one_hot(torch.tensor([[3, 2]]), 4).float()
+    found, labels = [EmbeddedMasks(torch.tensor([[[1.0], [-1.0]]]), features, logits)], torch.full((1, 12, 14), 2)
+    costs = {"cross_entropy": 1.0, "dice": 1.0, "class": by_class}
+    got = values(make_loss(num_queries=2, cost_weights=costs), found, labels)
+    higher = {"loss_cross_entropy", "loss_class"} - {lower}
+    assert 3 * got[lower] < got[higher.pop()]
+
+
 def test_what_lies_under_ignored_pixels_counts_nowhere():
     labels = torch.zeros(1, 12, 14, dtype=torch.long)
     labels[:, :, 8:] = 255

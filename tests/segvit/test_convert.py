@@ -10,6 +10,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from shapes import shapes_only
 from tokenseg.backbones.mmseg_vit import mmseg_vit_rules
 from tokenseg.config.load import load_config
 from tokenseg.segvit.convert import segvit_rules
@@ -79,7 +80,7 @@ def closed_form(name, shape, place):
 
 @pytest.mark.parametrize("variant", FILES)
 def test_every_weight_has_its_place(variant, released):
-    with torch.device("meta"):
+    with shapes_only():
         model = build(variant)
     shapes = released(variant, **VIT_L)
     converted, dropped = convert_for(model, on_meta(shapes))
@@ -90,11 +91,11 @@ def test_every_weight_has_its_place(variant, released):
 
 
 def test_another_experiment_is_told(released):
-    with torch.device("meta"):
+    with shapes_only():
         model = build("plain")
     with pytest.raises(ValueError, match=r"that no rule knows: .*; 1 of another shape: decode_head\.q\.weight"):
         convert_for(model, on_meta(released("shrunk", **VIT_L)))
-    with torch.device("meta"):
+    with shapes_only():
         model = build("shrunk", "dataset.crop=512", "model.inference.stride=341")
     with pytest.raises(
         ValueError, match=r"of another shape: backbone\.pos_embed .*decode_head\.q\.weight \(1600, 512\)"
@@ -103,7 +104,7 @@ def test_another_experiment_is_told(released):
 
 
 def test_bases_of_ones_own_are_told():
-    with torch.device("meta"):
+    with shapes_only():
         head = build("plain").sem_seg_head
     head.bases = torch.nn.Identity()
     with pytest.raises(ValueError, match="bases are Identity; wanted those of SegViT on a ViT"):

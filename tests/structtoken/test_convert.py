@@ -10,6 +10,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from shapes import shapes_only
 from tokenseg.backbones.mmseg_vit import mmseg_vit_rules
 from tokenseg.config.load import load_config
 from tokenseg.structtoken.convert import structtoken_rules
@@ -68,7 +69,7 @@ def closed_form(name, shape, place):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_weight_has_its_place(variant, released):
-    with torch.device("meta"):
+    with shapes_only():
         model = build(variant)
     shapes = released(variant, **VIT_T)
     converted, dropped = convert_for(model, on_meta(shapes))
@@ -88,14 +89,14 @@ def test_every_weight_has_its_place(variant, released):
     ],
 )
 def test_another_experiment_is_told(variant, override, message, released):
-    with torch.device("meta"):
+    with shapes_only():
         model = build(variant, override)
     with pytest.raises(ValueError, match=message):
         convert_for(model, on_meta(released("pwe", **VIT_T)))
 
 
 def test_blocks_of_ones_own_are_told():
-    with torch.device("meta"):
+    with shapes_only():
         model = build("pwe")
     model.sem_seg_head.blocks[0] = torch.nn.Identity()
     with pytest.raises(ValueError, match="blocks are Identity; wanted those of CSE, SSE or PWE"):

@@ -164,7 +164,7 @@ def test_mistakes_are_named(benchmark, words, message):
         benchmark(*words)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("memory of the benchmarks")
 def test_memory_is_that_of_each_side_alone(benchmark, capsys):
     hog = torch.ones(2**27)  # half a GiB of the parent, which no side may inherit
     benchmark("structtoken", "--only", "pwe head inference", "--pairs", "1", "--json", "--memory", *TINY)

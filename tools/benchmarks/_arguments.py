@@ -47,6 +47,12 @@ def _ecenet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=1, help="images (default 1)")
 
 
+def _hosts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
+    parser.add_argument("--size", type=int, default=512, help="side of an image, a multiple of 32 (default 512)")
+    parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
+
+
 def _segvit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
     parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
@@ -78,6 +84,7 @@ def _throughput(parser: argparse.ArgumentParser) -> None:
 # Adds the own options of a benchmark, by its name; one that has none is left out.
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "ecenet": _ecenet,
+    "hosts": _hosts,
     "segvit": _segvit,
     "sgr": _sgr,
     "structtoken": _structtoken,

@@ -20,6 +20,7 @@ from reference import ecenet as plain
 from reference.weights import Weights
 from tokenseg.config.load import load_config
 from tokenseg.contracts import Targets
+from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
 
 from ._duel import Duel
@@ -76,7 +77,10 @@ def _head(args: argparse.Namespace, mode: str) -> Duel:
 
 def _profile(args: argparse.Namespace, dtype: torch.dtype | None) -> Profile:
     cfg = _config(args)
-    backbone, head = (instantiate(cfg.model[part]).to(args.device).train() for part in ("backbone", "sem_seg_head"))
+    backbone, head = (
+        begin_random(instantiate(cfg.model[part])).to(args.device) for part in ("backbone", "sem_seg_head")
+    )
+    backbone.train(), head.train()
     labels = _labels(args, cfg)
     images = torch.randn(args.batch, 3, cfg.dataset.crop, cfg.dataset.crop, device=args.device)
 

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from reference import hosts as reference
 from tokenseg.contracts import Targets
 from tokenseg.hosts.deformable import SAMPLING, DeformableAttention
+from tokenseg.hosts.deformable_sampling import LevelLayout
 from tokenseg.hosts.mask2former import Mask2FormerHead
 from tokenseg.losses.point_mask import PointMaskLoss
 
-from . import Duel, inference, training_step
+from ._duel import Duel
+from ._runs import inference, training_step
 
 CHANNELS = {"res2": 96, "res3": 192, "res4": 384, "res5": 768}
 NUM_CLASSES, NUM_QUERIES = 150, 100
@@ -29,14 +31,6 @@ WEIGHTS = {"cross_entropy": 5.0, "dice": 5.0, "class": 2.0}
 THEIR_TERMS = {"cross_entropy": "loss_mask", "dice": "loss_dice", "class": "loss_cross_entropy"}
 # A cell at the border of a mask falls to one side or the other by rounding, and with it what a query attends to.
 TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
-    parser.add_argument(
-        "--size", type=int, default=512, help="side of an image in pixels, a multiple of 32 (default 512)"
-    )
-    parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], Duel]]:
@@ -138,14 +132,15 @@ def _attention(args: argparse.Namespace, mode: str) -> Duel:
     ours, rival = (DeformableAttention(width=256, sampling=sampling).to(args.device) for sampling in SAMPLING)
     nn.init.normal_(ours.offsets.weight, std=0.1)
     rival.load_state_dict(ours.state_dict())
+    layout = LevelLayout.of(sizes, num_points=ours.num_points, device=args.device)
     cells = torch.randn(args.batch, sum(height * width for height, width in sizes), 256, device=args.device)
     if mode == "inference":
-        return Duel(*(inference(functools.partial(each, cells, cells, sizes)) for each in (ours, rival)))
+        return Duel(*(inference(functools.partial(each, cells, cells, layout)) for each in (ours, rival)))
     cells.requires_grad_()
     weights = torch.randn_like(cells)
     return Duel(
         *(
-            training_step(lambda part=part: (part(cells, cells, sizes) * weights).sum(), [*part.parameters(), cells])
+            training_step(lambda part=part: (part(cells, cells, layout) * weights).sum(), [*part.parameters(), cells])
             for part in (ours, rival)
         )
     )

@@ -21,6 +21,7 @@ from reference.backbone import with_plain_attention
 from reference.weights import Weights
 from tokenseg.config.load import load_config
 from tokenseg.contracts import Targets
+from tokenseg.engine.build import begin_random
 
 from ._duel import Duel
 from ._runs import inference, training_step
@@ -79,7 +80,7 @@ def _levels(features: dict[str, Tensor], head: nn.Module, cfg: DictConfig) -> li
 
 def _duel(args: argparse.Namespace, variant: str, part: str, mode: str) -> Duel:
     cfg = _config(args, variant)
-    model = instantiate(cfg.model).to(args.device)
+    model = begin_random(instantiate(cfg.model)).to(args.device)
     head, labels, crop = model.sem_seg_head, _labels(args, cfg), cfg.dataset.crop
     if part == "head":
         inputs = _features(args, cfg, model.backbone)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from reference import sgr as plain
 from tokenseg.config.load import load_config
+from tokenseg.engine.build import begin_random
 from tokenseg.sgr import region_loss
 
 from ._duel import Duel
@@ -42,7 +43,7 @@ def _labels(args: argparse.Namespace, side: int) -> torch.Tensor:
 
 def _profile(args: argparse.Namespace, *, training: bool) -> Profile:
     cfg = load_config(str(CONFIG), args.overrides)
-    model = instantiate(cfg.model).to(args.device).train(training)
+    model = begin_random(instantiate(cfg.model)).to(args.device).train(training)
     side, component = cfg.dataset.crop, model.backbone.components["res5"]
     workers = SimpleNamespace(targets=instantiate(cfg.dataloader.train.mapper.label_targets)["components"])
     labels = _labels(args, side)

@@ -22,6 +22,7 @@ from reference.backbone import with_plain_attention
 from reference.weights import Weights
 from tokenseg.config.load import load_config
 from tokenseg.contracts import Targets
+from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
 
 from ._duel import Duel
@@ -72,7 +73,7 @@ def _head(args: argparse.Namespace, variant: str, mode: str) -> Duel:
 
 def _model(args: argparse.Namespace, variant: str, mode: str) -> Duel:
     cfg = _config(args, variant)
-    model = instantiate(cfg.model).to(args.device)
+    model = begin_random(instantiate(cfg.model)).to(args.device)
     backbone = with_plain_attention(model.backbone)
     head, weights = model.sem_seg_head, Weights.of(model.sem_seg_head)
     labels = _labels(args, cfg)

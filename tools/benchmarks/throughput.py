@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from tokenseg.config.load import load_config
+from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
 
 from ._runs import Clock
@@ -71,7 +72,7 @@ class Throughput:
 
 def _throughput(args: argparse.Namespace, *, training: bool) -> Throughput:
     cfg = load_config(args.config_file, args.overrides)
-    model = instantiate(cfg.model).to(args.device)
+    model = begin_random(instantiate(cfg.model)).to(args.device)
     height, width = args.size or (cfg.dataset.crop, cfg.dataset.crop)
     targets = instantiate(cfg.dataloader.train.mapper.get("label_targets")) or {}
     inputs = [_sample(cfg.dataset.num_classes, height, width, targets) for _ in range(args.batch)]

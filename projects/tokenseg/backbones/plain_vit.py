@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .timm_models import check_sides, create, plain, takes, weightless
-from .weights import load_timm_weights
+from .weights import StartingWeights, note_checkpoint
 
 
 class PlainViT(Backbone):
@@ -76,7 +76,9 @@ class PlainViT(Backbone):
         if takes(whole, "dynamic_img_size"):
             args["dynamic_img_size"], self._fixed_size = True, None
         self.pretrained = pretrained or bool(weights_file)
-        self._weights_file, self._timm_args = weights_file, args
+        self.starting_weights = StartingWeights(timm_args=args, weights_file=weights_file)
+        self.register_load_state_dict_pre_hook(note_checkpoint)
+        self._timm_args = args
 
         self._out_blocks = sorted(out_blocks)
         self.vit = create(**args, drop_path_rate=drop_path_rate)
@@ -134,7 +136,7 @@ class PlainViT(Backbone):
         Raises:
             ValueError: see `load_timm_weights`.
         """
-        load_timm_weights(self.vit, self._timm_args, weights_file=self._weights_file)
+        self.starting_weights.load(self.vit)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
@@ -145,8 +147,10 @@ class PlainViT(Backbone):
             `block<i>`: (N, C, H / stride_i, W / stride_i), rounded up from `downsample` on.
 
         Raises:
-            ValueError: images of another size.
+            ValueError: images of another size, or a training step from random weights where pretrained ones are wanted.
         """
+        if self.pretrained and self.training and torch.is_grad_enabled():
+            self.starting_weights.check()
         if self._fixed_size and images.shape[-2:] != (self._fixed_size, self._fixed_size):
             height, width = images.shape[-2:]
             raise ValueError(

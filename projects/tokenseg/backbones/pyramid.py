@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from detectron2.modeling import Backbone
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
 from .timm_models import check_sides, create, plain, takes, weightless
-from .weights import load_timm_weights
+from .weights import StartingWeights, note_checkpoint
 from .window_padding import WindowPadding, arrange_window_padding
 
 _STAGES = ("res2", "res3", "res4", "res5")
@@ -82,9 +83,10 @@ class TimmPyramid(Backbone):
             raise ValueError(f"out_features are {list(out_features)}; wanted some of {', '.join(_STAGES)}")
         self._out_features = [name for name in _STAGES if name in out_features]
         self.pretrained = pretrained or bool(weights_file)
-        self._weights_file = weights_file
         args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
         self._timm_args = _complete(args, output_stride, drop_path_rate)
+        self.starting_weights = StartingWeights(timm_args=self._timm_args, weights_file=weights_file)
+        self.register_load_state_dict_pre_hook(note_checkpoint)
 
         trunk = create(**self._timm_args)
         self._indices = self._publish(trunk, output_stride)
@@ -129,7 +131,7 @@ class TimmPyramid(Backbone):
         Raises:
             ValueError: see `load_timm_weights`.
         """
-        load_timm_weights(self.trunk, self._timm_args, weights_file=self._weights_file)
+        self.starting_weights.load(self.trunk)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
@@ -140,8 +142,10 @@ class TimmPyramid(Backbone):
             `res<i>`: (N, C_i, H / stride_i, W / stride_i).
 
         Raises:
-            ValueError: images of another size.
+            ValueError: images of another size, or a training step from random weights where pretrained ones are wanted.
         """
+        if self.pretrained and self.training and torch.is_grad_enabled():
+            self.starting_weights.check()
         check_sides(images, self.size_divisibility)
         maps = self.trunk.forward_intermediates(images, indices=self._indices, intermediates_only=True)
         features = dict(zip(self._out_features, maps, strict=True))

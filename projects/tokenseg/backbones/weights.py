@@ -22,6 +22,45 @@ logger = logging.getLogger(__name__)
 PATIENCE = 8.0
 
 
+class StartingWeights:
+    """Where the weights of a timm model in a backbone come from, and whether any have come yet.
+
+    A backbone that should begin from pretrained weights and trains from random ones costs days and raises nothing by
+    itself. So the backbone's first training step does: in `train_net.py` this cannot happen, in a loop that does not
+    call `load_pretrained` it would. A checkpoint counts as well, if it holds weights of the backbone.
+
+    Attributes:
+        came: Whether weights were loaded, pretrained ones or a checkpoint's.
+    """
+
+    def __init__(self, *, timm_args: Mapping[str, object], weights_file: str) -> None:
+        """
+        Args:
+            timm_args: The name, as `model_name`, and the further arguments that made the timm model.
+            weights_file: The file to begin from; empty for timm's own weights off the hub.
+        """
+        self._timm_args, self._weights_file, self.came = timm_args, weights_file, False
+
+    def load(self, model: nn.Module) -> None:
+        """Load pretrained weights into the timm model; see `load_timm_weights`."""
+        load_timm_weights(model, self._timm_args, weights_file=self._weights_file)
+        self.came = True
+
+    def check(self) -> None:
+        """Raise a ValueError unless weights have come."""
+        if not self.came:
+            raise ValueError(
+                f"the backbone {self._timm_args['model_name']} is to begin from pretrained weights, but trains from "
+                "random ones: nothing was loaded. Call tokenseg.engine.build.load_pretrained(model) before the first "
+                "step, or load a checkpoint; to begin from random weights, give model.backbone.pretrained=false"
+            )
+
+
+def note_checkpoint(backbone: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
+    """Pre-hook of `load_state_dict` on a backbone with `starting_weights`: notes that a state holds weights of it."""
+    backbone.starting_weights.came |= any(prefix + name in state for name, _ in backbone.named_parameters())
+
+
 def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weights_file: str = "") -> None:
     """Load pretrained weights into a timm model whose head, norm or last blocks may be gone.
 

@@ -8,11 +8,16 @@ import torch
 from torch import nn
 
 from ..backbones.mmseg_vit import mmseg_vit_rules
+from ..backbones.official_pyramids import official_pyramid_rules
 from ..backbones.plain_vit import PlainViT
+from ..backbones.pyramid import TimmPyramid
 from ..checkpoint_file import read_checkpoint
 from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..engine.checkpoint import Checkpointer
+from ..hosts.mask2former import Mask2FormerHead
+from ..hosts.mask_former import MaskFormerHead
+from ..hosts.official_heads import mask2former_rules, mask_former_rules
 from ..segvit.convert import segvit_rules
 from ..segvit.head import SegViTHead
 from ..structtoken.convert import structtoken_rules
@@ -20,7 +25,14 @@ from ..structtoken.head import StructTokenHead
 from ..weight_rules import WeightRule, convert, unwrap
 
 # Rules for a part of the model, by its class.
-RULES = {PlainViT: mmseg_vit_rules, StructTokenHead: structtoken_rules, SegViTHead: segvit_rules}
+RULES = {
+    PlainViT: mmseg_vit_rules,
+    TimmPyramid: official_pyramid_rules,
+    StructTokenHead: structtoken_rules,
+    SegViTHead: segvit_rules,
+    MaskFormerHead: mask_former_rules,
+    Mask2FormerHead: mask2former_rules,
+}
 
 
 def rules_for(model: nn.Module) -> list[WeightRule]:

@@ -13,21 +13,21 @@ from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
 logger = logging.getLogger(__name__)
 
-# Name of a data set -> the function that was registered for it, and its records: a process reads each data set once.
+# The name of a data set -> the function that was registered for it, and its records: each is read once per process.
 _known: dict[str, tuple[Callable[[], list[dict]], DatasetFromList]] = {}
 
 
 class Records(Sequence[dict]):
     """Records as Detectron2 packs them for its workers: in one block of bytes, which forked processes share.
 
-    A list of dicts would be copied by every worker, page after page, as it counts references to what it reads. Each
-    access unpacks a record of its own, which may be changed.
+    Every worker would copy a list of dicts, page after page, since reading an object changes its reference count. Each
+    access unpacks a new record, which the caller may change.
     """
 
     def __init__(self, parts: Sequence[DatasetFromList]) -> None:
         """
         Args:
-            parts: packed lists, which are joined.
+            parts: The packed lists, which are joined.
         """
         self._parts = list(parts)
         self._ends = list(accumulate(len(part) for part in self._parts))
@@ -53,7 +53,7 @@ def load_records(names: str | Sequence[str]) -> Records:
     """The records of one or several registered data sets, joined.
 
     Raises:
-        ValueError: a name that nobody registered, or a data set whose files are not there.
+        ValueError: A name is not registered, or the files of a data set are not there.
     """
     names = [names] if isinstance(names, str) else names
     if not names:

@@ -22,24 +22,24 @@ class BestCheckpoint:
     which a kill could lose the best weights, or leave a value that is not theirs.
 
     Attributes:
-        best: highest value until now.
-        iteration: of that value; -1 before the first evaluation.
+        best: The highest value so far; minus infinity before the first evaluation.
+        iteration: The iteration after which it was measured; -1 before the first evaluation.
     """
 
     def __init__(self, *, metric: str, checkpointer: Checkpointer) -> None:
         """
         Args:
-            metric: `<task>/<name>` in the evaluator's results; higher is better.
-            checkpointer: saves the current model.
+            metric: The name `<task>/<name>` of the metric in the evaluator's results; higher values are better.
+            checkpointer: The checkpointer that saves the current model.
         """
         self.metric, self.best, self.iteration = metric, -math.inf, -1
         self._checkpointer = checkpointer
 
     def resume(self) -> None:
-        """Go on from the file that the run has left, if there is one.
+        """Continue from the file that the run has left, if there is one.
 
         Raises:
-            ValueError: a file that cannot be read, or the best checkpoint by another metric.
+            ValueError: The file cannot be read, or holds the best checkpoint by another metric.
         """
         path = os.path.join(self._checkpointer.save_dir, f"{NAME}.pth")
         if not os.path.exists(path):
@@ -57,11 +57,11 @@ class BestCheckpoint:
         """Save the model if it is better than all before. To be called in all processes after every evaluation.
 
         Args:
-            results: `{task: {name: value}}` on the main process; whatever on others.
-            iteration: the one that just ended.
+            results: The results `{task: {name: value}}` on the main process; other processes may pass anything.
+            iteration: The iteration that has just ended.
 
         Raises:
-            ValueError: the results lack the metric.
+            ValueError: The results lack the metric.
         """
         value = comm.all_gather(self._value(results) if comm.is_main_process() else None)[0]
         if value > self.best:

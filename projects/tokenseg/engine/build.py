@@ -17,7 +17,7 @@ def build_model(config: DictConfig) -> nn.Module:
     """The model of a config on its device, averaging over scales and flips in inference if `train.tta` says so.
 
     Raises:
-        ValueError: `train.tta` for a model that does not cut images into views.
+        ValueError: `train.tta` is enabled for a model without an inference policy.
     """
     model = instantiate(config.model).to(resolve_device(config.train.device))
     tta = config.train.tta
@@ -35,10 +35,12 @@ def build_model(config: DictConfig) -> nn.Module:
 
 
 def load_pretrained(model: nn.Module) -> None:
-    """Load pretrained weights into every part of a model that begins from such, at any depth, and log which those are.
+    """Load pretrained weights into every part of a model that begins from them, at any depth, and log which parts do.
+
+    A part that loads them for the parts inside it, as a wrapper may, loads them once.
 
     Raises:
-        ValueError: weights that are not to be had.
+        ValueError: Weights are not available.
     """
     loaded: list[str] = []
     for name, part in model.named_modules():
@@ -49,13 +51,25 @@ def load_pretrained(model: nn.Module) -> None:
         logger.info("%s (%s) begins from its pretrained weights", name or "The model", type(part).__name__)
         loaded.append(name)
     if not loaded:
-        logger.info("No part of the model begins from pretrained weights: all of it is random")
+        logger.info("No part of the model begins from pretrained weights: all of it begins from random ones")
+
+
+def begin_random(model: nn.Module) -> nn.Module:
+    """The model itself, told that all its parts begin from random weights on purpose, as in a benchmark.
+
+    Otherwise a backbone that is to begin from pretrained weights refuses to train without them.
+    """
+    for part in model.modules():
+        if isinstance(part, BeginsPretrained):
+            part.pretrained = False
+    return model
 
 
 def compile_parts(model: nn.Module) -> None:
     """Compile the parts of a model that are called with tensors of one size in training: its backbone and its head.
 
-    Proposals and regions of interest differ in number from image to image, and would be compiled anew for each.
+    The number of proposals and regions of interest differs from image to image, so their parts would be compiled again
+    and again.
     """
     parts = dict(model.named_children())
     compiled = [name for name in ("backbone", "sem_seg_head", "head") if name in parts]

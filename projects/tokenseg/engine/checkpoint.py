@@ -31,12 +31,12 @@ class Checkpointer(DetectionCheckpointer):
     ) -> None:
         """
         Args:
-            model: whose weights are saved and loaded.
-            save_dir: output folder.
-            strict: whether keys that are missing or unexpected are errors, or just listed.
-            skip_mismatched: whether weights of another shape, such as those of another class count, are left out.
-            allow_pickle: whether files may be read that can run code, such as .pkl.
-            checkpointables: further objects with `state_dict`, such as the trainer.
+            model: The model whose weights are saved and loaded.
+            save_dir: The output folder.
+            strict: Whether keys that are missing or unexpected are errors; else they are only listed.
+            skip_mismatched: Whether weights of another shape, such as those of another class count, are left out.
+            allow_pickle: Whether files may be read that can run code, such as .pkl.
+            checkpointables: Further objects with a `state_dict`, such as the trainer.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.strict, self.skip_mismatched, self.allow_pickle = strict, skip_mismatched, allow_pickle
@@ -47,15 +47,15 @@ class Checkpointer(DetectionCheckpointer):
         return bool(self.get_checkpoint_file())
 
     def get_checkpoint_file(self) -> str:
-        """Path of the checkpoint from which a run goes on, see `last_checkpoint`; empty if there is none."""
+        """The path of the checkpoint from which a run resumes, see `last_checkpoint`; empty if there is none."""
         return last_checkpoint(self.save_dir)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
         """Load a file into the model and the objects named.
 
         Raises:
-            ValueError: a file that does not exist, cannot be read or would have to run code, or weights that are not
-                the model's. A damaged checkpoint from which a run was to go on names the one before it.
+            ValueError: The file does not exist, cannot be read or could run code, or the weights are not those of the
+                model. A damaged checkpoint from which a run was to resume names the one before it.
         """
         if path and "://" not in path:
             check_exists(path)
@@ -118,9 +118,9 @@ class Checkpointer(DetectionCheckpointer):
         """Refuse a file that held nothing for the model, or nothing for its backbone, and log how much it held.
 
         Args:
-            misshapen: names of the weights that have another shape in the file.
-            unexpected: names in the file that the model does not have.
-            report: what is wrong with the file, if anything.
+            misshapen: The names of the weights that have another shape in the file.
+            unexpected: The names in the file that the model does not have.
+            report: A description of what is wrong with the file; may be empty.
         """
         names = [key for key in self.model.state_dict() if not key.endswith("num_batches_tracked")]
         loaded = {key for key in names if key in self._held and key not in misshapen}
@@ -137,16 +137,16 @@ class Checkpointer(DetectionCheckpointer):
         logger.info("%d of the model's %d weights are in the checkpoint", len(loaded), len(names))
 
     def save(self, name: str, *, tag: bool = True, **extra: object) -> None:
-        """Write `<name>.pth` beside its place, then move it there. To be called in all processes; the main one writes.
+        """Write `<name>.pth` beside its place, then move it there. All processes must call it; the main one writes.
 
         Args:
-            name: file name without suffix.
-            tag: whether `last_checkpoint` shall name this file, from which `--resume` continues.
-            extra: plain values stored along.
+            name: The file name without suffix.
+            tag: Whether `last_checkpoint` is to name this file, so that `--resume` continues from it.
+            extra: Plain values that are stored along with the weights.
 
         Raises:
-            FloatingPointError: weights that are not finite; what was there before stays.
-            OSError: it cannot be written, for want of space say; what was there before stays.
+            FloatingPointError: The weights are not finite; the file that was there before stays.
+            OSError: The file cannot be written, for lack of space for example; the one that was there before stays.
         """
         weights = self.model.state_dict()
         check_finite(weights)
@@ -206,9 +206,9 @@ def _before(path: str) -> str:
 
 
 def last_checkpoint(folder: str) -> str:
-    """Path of the checkpoint in an output folder from which a run goes on; empty if there is none.
+    """The path of the checkpoint in an output folder from which a run resumes; empty if there is none.
 
-    That is the one which `last_checkpoint` names or, where a run was cut before it could write that file, the newest.
+    That is the one which the file `last_checkpoint` names or, if a run was cut before it wrote that file, the newest.
     """
     try:
         with open(os.path.join(folder, "last_checkpoint")) as file:
@@ -220,22 +220,23 @@ def last_checkpoint(folder: str) -> str:
 
 
 def numbered_checkpoints(folder: str) -> dict[int, str]:
-    """Iteration -> name of the checkpoints in a folder that `model_<iteration>.pth` names, in order."""
+    """The checkpoints `model_<iteration>.pth` in a folder: iteration -> file name, in ascending order."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
     found = [re.fullmatch(r"model_(\d{7,})\.pth", name) for name in names]
     return dict(sorted((int(match[1]), match[0]) for match in found if match))
 
 
 def check_finite(weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not finite: the norm of every tensor has to be.
+    """Refuse weights that are not finite, by the norm of every tensor.
 
-    A NaN makes it so, an infinity, and also a weight so large that its square overflows, after which no loss is finite.
+    The norm also catches weights that are still finite but so large that their squares overflow, after which no loss is
+    finite.
 
     Args:
-        weights: of a model, by name.
+        weights: The weights of a model, by name.
 
     Raises:
-        FloatingPointError: as said.
+        FloatingPointError: The norm of a tensor is not finite.
     """
     values = {key: value for key, value in weights.items() if value.is_floating_point() and value.numel()}
     norms = {key: torch.linalg.vector_norm(value.detach().float()) for key, value in values.items()}

@@ -29,10 +29,10 @@ class Evaluation:
     ) -> None:
         """
         Args:
-            loader: batches of this process, with a length.
-            evaluator: one, or several as a list.
-            amp_dtype: type of mixed precision; None is off.
-            eager: whether compiled parts run uncompiled here, since every new image size would compile them anew.
+            loader: The batches of this process; the loader has a length.
+            evaluator: The evaluator, or a list of several.
+            amp_dtype: The type of mixed precision; None is off.
+            eager: Whether compiled parts run uncompiled here, because each new image size would compile them again.
         """
         self._loader, self._evaluator = loader, evaluator
         self._amp_dtype, self._stance = amp_dtype, "force_eager" if eager else "default"
@@ -69,7 +69,7 @@ def build_evaluation(config: DictConfig) -> Evaluation | None:
     """The evaluation of a config on `dataloader.test`; None without `dataloader.evaluator`.
 
     Raises:
-        ValueError: among others, a test set that is not there.
+        ValueError: The test set cannot be read, or a setting does not fit.
     """
     if config.dataloader.evaluator is None:
         return None

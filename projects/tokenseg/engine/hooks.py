@@ -13,13 +13,13 @@ from .saving import PeriodicSaver
 
 
 class ScalarHistory(HookBase):
-    """Carries scalars over a resume: what is logged is a median over iterations, some of which lie before the cut."""
+    """Carries scalars over a resume: losses are logged as medians over iterations, some of which lie before the cut."""
 
     def __init__(self) -> None:
         self._state: dict[str, dict[str, list]] = {}
 
     def before_train(self) -> None:
-        """Put the values of the run before back at their iterations."""
+        """Store the values from before the cut again, each at its iteration."""
         storage: EventStorage = self.trainer.storage
         start = storage.iter
         for kind, histories in self._state.items():
@@ -49,9 +49,9 @@ def _plain(values: Sequence[tuple[float, int]]) -> list[list]:
 class Bookkeeping(HookBase):
     """Saves, evaluates and logs after a step, in this order.
 
-    The checkpoint comes first, so that a kill in an evaluation costs no step; the row of metrics comes last, so that it
-    proves that the evaluation was done and the best checkpoint updated. A resumed run begins by doing whatever was due
-    after the last step of its checkpoint and is not proven so. All of it gives the same result if it is done twice.
+    The checkpoint comes first, so that a kill during an evaluation costs no step. The row of metrics comes last: it
+    proves that the evaluation was done and the best checkpoint updated. So a resumed run begins with whatever was due
+    after the last step of its checkpoint and has no such proof. Doing any of this twice gives the same result.
     """
 
     def __init__(
@@ -69,19 +69,20 @@ class Bookkeeping(HookBase):
     ) -> None:
         """
         Args:
-            max_iter: iterations of the training.
-            begin: called on the main process after the first step, when nothing has gone wrong: what an earlier run
-                has left in the folder is touched only then.
-            save: saves the checkpoints that are due.
-            evaluate: returns `{task: {name: value}}` on the main process; None: there is nothing to evaluate with.
-            eval_period: iterations between evaluations; 0: only after the last iteration.
-            best: keeps the best checkpoint.
-            metrics: the rows that prove what was done; one of the writers.
-            writers: of the main process, called after every evaluation and every `log_period`.
-            log_period: iterations between lines of the log.
+            max_iter: The number of iterations of the training.
+            begin: A function that is called on the main process once the first step has gone well, before anything is
+                saved; only it may change what an earlier run has left in the folder.
+            save: The saver of the checkpoints that are due.
+            evaluate: A function that returns `{task: {name: value}}` on the main process, or None if the config has
+                nothing to evaluate with.
+            eval_period: The number of iterations between evaluations; 0 evaluates only after the last iteration.
+            best: The keeper of the best checkpoint.
+            metrics: The file whose rows prove what was done; it is one of the writers.
+            writers: The writers of the main process, which run after every evaluation and every `log_period`.
+            log_period: The number of iterations between lines of the log.
 
         Raises:
-            ValueError: periods out of range.
+            ValueError: A period is out of range.
         """
         if eval_period < 0 or log_period < 1:
             raise ValueError(
@@ -92,7 +93,7 @@ class Bookkeeping(HookBase):
         self._metrics, self._writers, self._log_period = metrics, writers if comm.is_main_process() else (), log_period
 
     def before_train(self) -> None:
-        """Make up for what was due after the last step of the checkpoint that is resumed."""
+        """Make up for what was due after the last step of the resumed checkpoint."""
         start = self.trainer.start_iter
         if start == 0:
             return
@@ -126,7 +127,7 @@ class Bookkeeping(HookBase):
         return (period > 0 and (iteration + 1) % period == 0) or iteration == self._max_iter - 1
 
     def _is_complete(self, iteration: int) -> bool:
-        """Whether the row of an iteration proves all that was due after it; rows after it are forgotten."""
+        """Whether the row of an iteration proves that all due after it was done; later rows are discarded."""
         evaluates, logs = self._evaluates(iteration), self._logs(iteration)
         done = None
         if comm.is_main_process():
@@ -136,7 +137,7 @@ class Bookkeeping(HookBase):
         return comm.all_gather(done)[0] or not (evaluates or logs)
 
     def _report(self, iteration: int) -> None:
-        """Evaluate, if that is due, and write the row."""
+        """Evaluate if that is due, then write the row."""
         if self._evaluates(iteration):
             results = self._evaluate()
             self._best(results, iteration)

@@ -43,8 +43,8 @@ def start_logs(config: DictConfig, *, arguments: object) -> None:
     """Start the loggers of this process, and say what it runs on.
 
     Args:
-        config: of the run.
-        arguments: of the command, for the log.
+        config: The config of the run.
+        arguments: The arguments of the command, for the log.
     """
     output_dir, rank = config.train.output_dir, comm.get_rank()
     for name in _LOGGERS:

@@ -37,13 +37,14 @@ def train(config: DictConfig, *, resume: bool) -> None:
     """Train the model of a config, evaluate it, and leave the files of a run in `train.output_dir`.
 
     Args:
-        config: `model`, `dataloader`, `optimizer`, `lr_multiplier` and `train`; configs/common/train.py tells its keys.
-        resume: whether to go on from the last checkpoint in the output folder, if there is one.
+        config: The config, with `model`, `dataloader`, `optimizer`, `lr_multiplier` and `train`, whose keys
+            configs/common/train.py explains.
+        resume: Whether to continue from the last checkpoint in the output folder, if there is one.
 
     Raises:
-        ValueError: settings, data or weights that do not fit.
-        FloatingPointError: losses or weights that are not finite; nothing is saved over good ones.
-        OSError: a checkpoint that cannot be written.
+        ValueError: Settings, data or weights do not fit.
+        FloatingPointError: Losses, gradients or weights are not finite; nothing is saved over good weights.
+        OSError: A checkpoint cannot be written.
     """
     settings = config.train
     seed_all_rng(settings.seed + comm.get_rank())
@@ -87,7 +88,7 @@ def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
         `{task: {name: value}}` on the main process; empty on others.
 
     Raises:
-        ValueError: no evaluator, or a test set or weights that do not fit.
+        ValueError: There is no evaluator, or the test set or the weights do not fit.
     """
     evaluation = build_evaluation(config)
     if evaluation is None:

@@ -14,7 +14,7 @@ WINDOW = 20
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:
-    """The rows of a metrics.json, without what a kill has left of a row; none if there is no file."""
+    """The rows of a metrics.json, without one that a kill has cut short; none if there is no file."""
     try:
         with open(path) as file:
             lines = file.read().splitlines(keepends=True)
@@ -36,27 +36,27 @@ def _line(row: dict[str, float]) -> str:
 
 
 class MetricsFile(EventWriter):
-    """Detectron2's JSONWriter with rows that can be looked up, and forgotten where a run goes on before them."""
+    """Detectron2's JSONWriter with rows that can be looked up, and discarded when a run resumes from before them."""
 
     def __init__(self, path: str) -> None:
         """
         Args:
-            path: of the file; rows are appended to it.
+            path: The path of the file, to which rows are appended.
         """
         self.path, self._written = path, -1
 
     def clear(self) -> None:
-        """Forget the rows of an earlier run."""
+        """Discard the rows of an earlier run."""
         if os.path.exists(self.path):
             os.remove(self.path)
         self._written = -1
 
     def rewind(self, iteration: int, *, complete: Callable[[dict[str, float]], bool]) -> bool:
-        """Forget the rows after an iteration, which will be written anew, and that iteration's unless it is complete.
+        """Discard the rows after an iteration, which will be written again, and its own row unless that is complete.
 
         Args:
-            iteration: the last one that counts.
-            complete: whether nothing is missing in the row of that iteration.
+            iteration: The last iteration whose row may stay.
+            complete: A function that tells whether nothing is missing in the row of that iteration.
 
         Returns:
             Whether there is a row of that iteration now.
@@ -71,7 +71,7 @@ class MetricsFile(EventWriter):
         return bool(last)
 
     def write(self) -> None:
-        """Append what was stored since the last row."""
+        """Append the scalars that were stored since the last row."""
         rows: dict[int, dict[str, float]] = defaultdict(dict)
         for name, (value, iteration) in get_event_storage().latest_with_smoothing_hint(WINDOW).items():
             if iteration > self._written:

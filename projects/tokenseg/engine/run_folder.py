@@ -14,10 +14,16 @@ from .checkpoint import numbered_checkpoints, replacing
 
 
 def make_output_dir(path: str, *, resume: bool, training: bool, overwrite: bool) -> None:
-    """Make the output folder. Nothing in it changes: that is left to `begin_run`.
+    """Make the output folder. Nothing in it changes yet: `begin_run` does that.
+
+    Args:
+        path: The path of the folder.
+        resume: Whether the run continues an earlier one.
+        training: Whether the run trains, and does not only evaluate.
+        overwrite: Whether a fresh training may overwrite the checkpoints of an earlier one.
 
     Raises:
-        ValueError: it cannot be written, or a fresh training would overwrite the checkpoints of an earlier one.
+        ValueError: The folder cannot be written, or a fresh training would overwrite the checkpoints of an earlier one.
     """
     try:
         os.makedirs(path, exist_ok=True)
@@ -35,20 +41,20 @@ def make_output_dir(path: str, *, resume: bool, training: bool, overwrite: bool)
 
 
 def _earlier_checkpoints(folder: str) -> list[Path]:
-    """The file that says where to resume, which has to go first if they go, and all checkpoints."""
+    """All checkpoints, and before them the file that says where to resume: it has to be deleted first."""
     names = ["last_checkpoint", "model_final.pth", "model_best.pth", *numbered_checkpoints(folder).values()]
     return [path for path in (Path(folder, name) for name in names) if path.exists()]
 
 
 def begin_run(config: DictConfig, *, fresh: bool) -> None:
-    """Make the output folder this run's, once it has started well.
+    """Take over the output folder, once the run has started well.
 
-    Left behind are `config.yaml` and `environment.txt`. What a kill has left of an unfinished file is removed and,
-    where a fresh training may overwrite an earlier one, that one's checkpoints are.
+    This writes `config.yaml` and `environment.txt`, and removes unfinished files that a kill has left. A fresh training
+    also removes the checkpoints of an earlier one, which `make_output_dir` has allowed.
 
     Args:
-        config: of the run.
-        fresh: whether the run starts afresh, and does not go on with what is there.
+        config: The config of the run.
+        fresh: Whether the run starts afresh, and does not continue an earlier one.
     """
     folder = config.train.output_dir
     stale = [*Path(folder).glob("*.unfinished"), *(_earlier_checkpoints(folder) if fresh else ())]
@@ -66,11 +72,13 @@ def environment() -> str:
     return collect_env_info()
 
 
+@functools.cache
 def _packages() -> str:
     found = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()}
     return "\n".join(sorted(found, key=str.lower))
 
 
+@functools.cache
 def _git_commit() -> str:
     """Commit of the checkout that the package lies in, with a mark for uncommitted changes."""
     command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty", "--abbrev=40"]

@@ -1,4 +1,4 @@
-"""When a run saves its checkpoints, and which of them stay."""
+"""When a run saves its checkpoints, and which of them it keeps."""
 
 import os
 
@@ -10,10 +10,10 @@ FINAL = "model_final"
 
 
 class PeriodicSaver:
-    """Saves `model_<iteration>.pth` every so often and `model_final.pth` at the end, and deletes the oldest.
+    """Saves `model_<iteration>.pth` periodically and `model_final.pth` at the end, and deletes the oldest.
 
-    What is deleted follows from the names in the folder, so that a resumed run counts those of the run before. All
-    processes call it, as `Checkpointer.save` asks for.
+    The names in the folder decide what is deleted, so that a resumed run also counts the checkpoints from before the
+    cut. It must be called in all processes, as `Checkpointer.save` must.
     """
 
     def __init__(
@@ -21,13 +21,13 @@ class PeriodicSaver:
     ) -> None:
         """
         Args:
-            checkpointer: saves.
-            max_iter: iterations of the training, after the last of which the final checkpoint is saved.
-            period: iterations between checkpoints.
-            max_to_keep: how many numbered checkpoints stay; None keeps all.
+            checkpointer: The checkpointer that writes the files.
+            max_iter: The number of iterations of the training; the final checkpoint is saved after the last one.
+            period: The number of iterations between checkpoints.
+            max_to_keep: The number of numbered checkpoints that are kept; None keeps all.
 
         Raises:
-            ValueError: numbers below 1.
+            ValueError: The period or the number to keep is below 1.
         """
         for name, value in (("period", period), ("max_to_keep", max_to_keep)):
             if value is not None and value < 1:
@@ -36,7 +36,7 @@ class PeriodicSaver:
         self._period, self._max_to_keep = period, max_to_keep
 
     def __call__(self, iteration: int) -> None:
-        """Save what is due after an iteration."""
+        """Save the checkpoints that are due after an iteration."""
         if (iteration + 1) % self._period == 0:
             self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
             self._prune(iteration)
@@ -44,7 +44,7 @@ class PeriodicSaver:
             self._checkpointer.save(FINAL, iteration=iteration)
 
     def make_up(self, iteration: int) -> None:
-        """Do what a kill right after the checkpoint of an iteration has prevented."""
+        """Do what a kill right after the checkpoint of an iteration may have prevented."""
         self._prune(iteration)
         name = os.path.basename(self._checkpointer.get_checkpoint_file())
         if self._is_last(iteration) and name != f"{FINAL}.pth":
@@ -54,7 +54,7 @@ class PeriodicSaver:
         return iteration == self._max_iter - 1
 
     def _prune(self, iteration: int) -> None:
-        """Delete the oldest; checkpoints of later iterations, of a run that was rewound, neither count nor go."""
+        """Delete the oldest checkpoints; those of later iterations, left from before a run was set back, are kept."""
         if self._max_to_keep is None or not comm.is_main_process():
             return
         folder = self._checkpointer.save_dir

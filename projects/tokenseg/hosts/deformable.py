@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.point_conv import PointLinear, point_linear
-from .deformable_sampling import Sizes, sample_by_embedding_bag, sample_by_grid
+from .deformable_sampling import LevelLayout, sample_by_embedding_bag, sample_by_grid
 from .query_decoder import PostNormFeedForward
 
 SAMPLING = ("embedding_bag", "grid_sample")
@@ -70,12 +70,12 @@ class DeformableAttention(nn.Module):
             offsets = (rays[:, None, None] * steps).expand(-1, self.num_levels, -1, -1)
             self.offsets.bias.copy_(offsets.flatten())
 
-    def forward(self, queries: Tensor, values: Tensor, sizes: Sizes) -> Tensor:
+    def forward(self, queries: Tensor, values: Tensor, layout: LevelLayout) -> Tensor:
         """
         Args:
             queries: (N, L, C), which say where to look.
             values: (N, L, C), what is seen there.
-            sizes: (H_i, W_i) of every level.
+            layout: The levels.
 
         Returns:
             (N, L, C).
@@ -84,7 +84,7 @@ class DeformableAttention(nn.Module):
         weights = self.weights(queries).unflatten(2, (self.num_heads, -1)).softmax(dim=-1)
         values = self.value(values).unflatten(2, (self.num_heads, -1))
         sample = sample_by_embedding_bag if self.sampling == "embedding_bag" else sample_by_grid
-        return self.out(sample(values, offsets, weights, sizes))
+        return self.out(sample(values, offsets, weights, layout))
 
     def _offsets(self, queries: Tensor) -> Tensor:
         """(N, L, 2, M * S * P) of x, then y, in cells of each level."""
@@ -107,14 +107,14 @@ class DeformableLayer(nn.Module):
         self.attention, self.norm = attention, nn.LayerNorm(width)
         self.feed_forward = PostNormFeedForward(width=width, hidden=hidden, dropout=0.0)
 
-    def forward(self, cells: Tensor, positions: Tensor, sizes: Sizes) -> Tensor:
+    def forward(self, cells: Tensor, positions: Tensor, layout: LevelLayout) -> Tensor:
         """
         Args:
             cells: (N, L, C).
             positions: (L, C), added to the queries alone.
-            sizes: (H_i, W_i) of every level.
+            layout: The levels.
 
         Returns:
             (N, L, C).
         """
-        return self.feed_forward(self.norm(cells + self.attention(cells + positions, cells, sizes)))
+        return self.feed_forward(self.norm(cells + self.attention(cells + positions, cells, layout)))

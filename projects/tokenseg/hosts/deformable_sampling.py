@@ -19,31 +19,32 @@ Sizes = Sequence[tuple[int, int]]
 _BORDER = 2
 
 
-def sample_by_embedding_bag(values: Tensor, offsets: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
+def sample_by_embedding_bag(values: Tensor, offsets: Tensor, weights: Tensor, layout: "LevelLayout") -> Tensor:
     """Weighted sums over the points of each head, as sums of rows of a table: each point is four cells.
 
     Args:
         values: (N, L, M, D).
         offsets: (N, L, 2, M, T) of x and y, from the cell's own centre, in cells of the level they point at.
         weights: (N, L, M, T).
-        sizes: (H_i, W_i) of every level.
+        layout: The levels.
 
     Returns:
         (N, L, M * D).
     """
-    layout = _Layout.of(sizes, num_points=weights.shape[-1] // len(sizes), device=values.device)
     # Traces, by which operations are counted, do not see into functions with a backward pass of their own.
     sums = _BagSampling.apply if torch.is_grad_enabled() else _weighted_sums
     return sums(values, offsets.float(), weights, layout).flatten(2)
 
 
-def sample_by_grid(values: Tensor, offsets: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
+def sample_by_grid(values: Tensor, offsets: Tensor, weights: Tensor, layout: "LevelLayout") -> Tensor:
     """The same level by level; arguments and result as in `sample_by_embedding_bag`."""
     count, length, heads, depth = values.shape
     maps = values.permute(0, 2, 3, 1).flatten(0, 1)  # (N * M, D, L)
+    sizes = layout.sizes
     weights = weights.unflatten(3, (len(sizes), -1)).permute(0, 2, 1, 3, 4).flatten(0, 1)[:, None]
     points = offsets.unflatten(4, (len(sizes), -1)).permute(0, 3, 1, 4, 5, 2).flatten(0, 1)  # (N * M, L, S, P, 2)
-    centres, total, start = centres_on_levels(sizes, values.device), 0, 0
+    centres = layout.centres[:, :, 0].unflatten(2, (len(sizes), -1))[..., 0].transpose(1, 2)  # (L, S, 2)
+    total, start = 0, 0
     for level, (height, width) in enumerate(sizes):
         scale = torch.tensor([2 / width, 2 / height], device=values.device)
         grid = (points[:, :, level] + centres[:, None, level] + 0.5) * scale - 1
@@ -73,9 +74,12 @@ def centres_on_levels(sizes: Sizes, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where cells lie in a table of rows, which has empty ones around every level.
+class LevelLayout:
+    """Where cells lie on one another's levels, and in a table of rows, which has empty ones around every level.
 
+    Made once for all layers, since making it takes many small steps.
+
+    sizes: (H_i, W_i) of every level.
     cells: (L,) row of every cell.
     cell_strides: (L,) rows from it to the one below.
     centres: (L, 2, 1, T) of x and y, of every cell on the level of each point.
@@ -85,6 +89,7 @@ class _Layout:
     num_rows: of the table.
     """
 
+    sizes: Sizes
     cells: Tensor
     cell_strides: Tensor
     centres: Tensor
@@ -94,7 +99,14 @@ class _Layout:
     num_rows: int
 
     @classmethod
-    def of(cls, sizes: Sizes, *, num_points: int, device: torch.device) -> "_Layout":
+    def of(cls, sizes: Sizes, *, num_points: int, device: torch.device) -> "LevelLayout":
+        """The layout of levels.
+
+        Args:
+            sizes: (H_i, W_i) of every level.
+            num_points: The number of points P of a head on a level.
+            device: The device of the maps.
+        """
         cells, cell_strides, starts, strides, num_rows = [], [], [], [], 0
         for height, width in sizes:
             # The cells left of a row are those right of the one above.
@@ -109,6 +121,7 @@ class _Layout:
         last = torch.tensor([(width, height) for height, width in sizes], device=device, dtype=torch.float32)
         points = [torch.tensor(each, device=device).repeat_interleave(num_points) for each in (strides, starts)]
         return cls(
+            sizes=sizes,
             cells=torch.cat(cells),
             cell_strides=torch.cat(cell_strides),
             centres=centres_on_levels(sizes, device).transpose(1, 2).repeat_interleave(num_points, dim=2)[:, :, None],
@@ -127,7 +140,7 @@ class _BagSampling(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, values: Tensor, offsets: Tensor, weights: Tensor, layout: _Layout) -> Tensor:
+    def forward(ctx: FunctionCtx, values: Tensor, offsets: Tensor, weights: Tensor, layout: LevelLayout) -> Tensor:
         """(N, L, M, D), (N, L, 2, M, T), (N, L, M, T) to (N, L, M, D)."""
         ctx.save_for_backward(values, offsets, weights)
         ctx.layout = layout
@@ -141,19 +154,20 @@ class _BagSampling(torch.autograd.Function):
         first, within = _places(offsets, layout)
         shares = _shares(within, weights)
         of_values = _gradient_of_values(gradient, first, shares, layout)
+        table, rows = _table(values, layout), _rows(first, layout)
         with torch.enable_grad():
-            sums = _bag_sums(_table(values, layout), _rows(first, layout), shares.requires_grad_())
+            sums = _bag_sums(table, rows, shares.requires_grad_())
         (of_shares,) = torch.autograd.grad(sums, shares, gradient.reshape(sums.shape))
         return of_values, *_gradient_of_places(of_shares, within, weights), None
 
 
-def _weighted_sums(values: Tensor, offsets: Tensor, weights: Tensor, layout: _Layout) -> Tensor:
+def _weighted_sums(values: Tensor, offsets: Tensor, weights: Tensor, layout: LevelLayout) -> Tensor:
     """Arguments and result as of `_BagSampling.forward`."""
     first, within = _places(offsets, layout)
     return _bag_sums(_table(values, layout), _rows(first, layout), _shares(within, weights)).view(values.shape)
 
 
-def _places(offsets: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
+def _places(offsets: Tensor, layout: LevelLayout) -> tuple[Tensor, Tensor]:
     """Rows of the upper left of the four cells around every point, and where the point lies between them.
 
     Args:
@@ -164,7 +178,8 @@ def _places(offsets: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
         (N, L, M, T) of int32, rows of a table (N * num_rows * M), and (N, L, 2, M, T) of 0 to 1.
     """
     count, _, _, heads, _ = offsets.shape
-    places = offsets + layout.centres
+    # What is not a number has no row; the weights that come with it show that in the sums.
+    places = (offsets + layout.centres).nan_to_num_()
     torch.minimum(places.clamp_(min=-_BORDER), layout.last, out=places)
     low = places.floor()
     within, low = places.sub_(low), low.int()
@@ -174,7 +189,7 @@ def _places(offsets: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
     return first.add_(image + head + layout.starts * heads), within
 
 
-def _rows(first: Tensor, layout: _Layout) -> Tensor:
+def _rows(first: Tensor, layout: LevelLayout) -> Tensor:
     """Rows (N, L, M, 4, T) of all four cells: upper left, upper right, lower left, lower right."""
     heads = first.shape[2]
     rows = first.new_empty(*first.shape[:3], 4, first.shape[3])
@@ -195,7 +210,7 @@ def _shares(within: Tensor, weights: Tensor) -> Tensor:
     return shares
 
 
-def _table(values: Tensor, layout: _Layout) -> Tensor:
+def _table(values: Tensor, layout: LevelLayout) -> Tensor:
     """(N, L, M, D) values as rows (N * num_rows * M, D) with empty ones around every level."""
     count, _, heads, depth = values.shape
     return values.new_zeros(count, layout.num_rows, heads, depth).index_copy_(1, layout.cells, values).view(-1, depth)
@@ -207,7 +222,7 @@ def _bag_sums(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
     return F.embedding_bag(rows, table, mode="sum", per_sample_weights=shares.to(table.dtype))
 
 
-def _gradient_of_values(gradient: Tensor, first: Tensor, shares: Tensor, layout: _Layout) -> Tensor:
+def _gradient_of_values(gradient: Tensor, first: Tensor, shares: Tensor, layout: LevelLayout) -> Tensor:
     """What each cell has given to all sums, times their gradients (N, L, M, D), in the shape of the values."""
     count, _, heads, depth = gradient.shape
     gradient = gradient.reshape(-1, depth)

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from ..layers.point_conv import PointConv2d
 from ..layers.resize import resize
+from ..layers.single_precision import at_least_single
 from .deformable import DeformableAttention, DeformableLayer
+from .deformable_sampling import LevelLayout
 from .query_decoder import sine_positions
 
 _GROUPS = 32
@@ -80,6 +82,7 @@ class DeformablePixelDecoder(nn.Module):
         """
         super().__init__()
         finest, *coarser = channels
+        self.num_points = num_points
         self.projections = nn.ModuleList(_projection(count, width) for count in coarser[::-1])
         self.level_embeddings = nn.Parameter(torch.randn(len(coarser), width))
         self.layers = nn.ModuleList(
@@ -110,7 +113,7 @@ class DeformablePixelDecoder(nn.Module):
             finest, from the coarsest on.
         """
         with torch.autocast(maps[0].device.type, enabled=False):
-            finest, *coarser = (x.float() for x in maps)
+            finest, *coarser = (at_least_single(x) for x in maps)
             levels = self._encode(coarser[::-1])
             upsampled = resize(levels[-1], finest.shape[-2:])
             return self.mask_features(self.output(self.lateral(finest) + upsampled)), levels
@@ -124,8 +127,9 @@ class DeformablePixelDecoder(nn.Module):
         ]
         projected = [project(x).flatten(2) for project, x in zip(self.projections, maps, strict=True)]
         cells, positions = torch.cat(projected, dim=2).transpose(1, 2).contiguous(), torch.cat(places)
+        layout = LevelLayout.of(sizes, num_points=self.num_points, device=cells.device)
         for layer in self.layers:
-            cells = layer(cells, positions, sizes)
+            cells = layer(cells, positions, layout)
         levels = cells.split([height * width for height, width in sizes], dim=1)
         return [x.unflatten(1, size).permute(0, 3, 1, 2) for x, size in zip(levels, sizes, strict=True)]
 

@@ -1,5 +1,6 @@
 """1x1 convolutions, and linear layers as such."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,10 +36,11 @@ def point_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (..., C_out).
     """
-    if x.device.type != "cpu" or not x.numel():
+    single = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if x.device.type != "cpu" or not single or not x.numel():
         return F.linear(x, weight, bias)
-    # oneDNN runs it as a 1x1 convolution of channels that lie side by side, on some CPUs in half the time that the
-    # matrix product takes.
+    # In single precision oneDNN runs it as a 1x1 convolution of channels that lie side by side, on some CPUs in half
+    # the time that the matrix product takes.
     rows = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
     y = F.conv2d(rows, weight[:, :, None, None], bias, dilation=2)
     return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)

@@ -10,7 +10,7 @@ predicted masks, H x W that of the labels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -28,17 +28,29 @@ from .points import PointSampling, at_points, at_shared_points, uniform_points
 _TERMS = ("cross_entropy", "dice", "class")
 
 
-class ImageMasks(NamedTuple):
-    """What an image shows, and the source of its random numbers."""
+@dataclass(frozen=True)
+class ImageMasks:
+    """What an image shows, and its source of random numbers. Masks are made when they are asked for, image by image."""
 
-    classes: Tensor  # (T,) ids
-    masks: Tensor  # (T, H, W), 1 inside and 0 outside
-    ignored: Tensor  # (1, H, W), 1 where a pixel does not count, else 0
+    found: MaskTargets
+    image: int
+    places: Tensor  # (T,) of its masks among those of the batch
     generator: torch.Generator
+    dtype: torch.dtype  # of the masks
+
+    @property
+    def classes(self) -> Tensor:
+        """(T,) ids."""
+        return self.found.classes[self.places]
+
+    def masks(self) -> Tensor:
+        """(T, H, W), 1 inside and 0 outside."""
+        return self.found.masks(self.places).to(self.dtype)
 
     def valid_at(self, points: Tensor) -> Tensor:
         """How much of each point (..., 2) counts, 0 to 1; beyond the edges, as much as at the border."""
-        return 1 - at_shared_points(self.ignored, points, beyond="border")[0]
+        ignored = (~self.found.valid[self.image])[None].to(self.dtype)
+        return 1 - at_shared_points(ignored, points, beyond="border")[0]
 
 
 class PointMaskLoss(nn.Module):
@@ -114,7 +126,7 @@ class PointMaskLoss(nn.Module):
             embeddings = at_least_single(torch.stack([each.embeddings for each in predictions], dim=1))  # (N, S, Q, C)
             class_logits = at_least_single(torch.stack([each.class_logits for each in predictions], dim=1))
             features = at_least_single(predictions[0].features)
-            images = _images(found, _generators(targets))
+            images = _images(found, _generators(targets), features.dtype)
             matches = self._match(embeddings, class_logits, features, images)
             parts = zip(embeddings, features, images, matches, strict=True)
             entropies, dices = zip(*(self._mask_terms(*each) for each in parts), strict=True)
@@ -143,7 +155,7 @@ class PointMaskLoss(nn.Module):
     def _costs(self, embeddings: Tensor, class_logits: Tensor, features: Tensor, image: ImageMasks) -> Tensor:
         """Costs (S, Q, T) of an image, at points that all its masks share, drawn anew for each stage."""
         points = uniform_points((len(embeddings), self.sampling.num_points), image.generator)
-        inside = at_shared_points(image.masks, points)
+        inside = at_shared_points(image.masks(), points)
         valid = image.valid_at(points)
         costs = []
         for stage, place in enumerate(points):
@@ -158,7 +170,7 @@ class PointMaskLoss(nn.Module):
         """Cross entropy and dice of an image's masks, summed over masks and stages."""
         queries, wanted = match.unbind(1)
         stages = torch.arange(len(embeddings), device=match.device)[:, None].expand_as(queries)
-        masks = image.masks
+        masks = image.masks()
         if len(masks) == queries.shape[1]:
             # All masks are learnt, in their order: each is read for all stages at once.
             queries, stages = queries.T, stages.T
@@ -182,12 +194,10 @@ class PointMaskLoss(nn.Module):
         return class_loss(class_logits.flatten(0, 1), labels.flatten(0, 1), weights.flatten(0, 1))
 
 
-def _images(found: MaskTargets, generators: Sequence[torch.Generator]) -> list[ImageMasks]:
+def _images(found: MaskTargets, generators: Sequence[torch.Generator], dtype: torch.dtype) -> list[ImageMasks]:
     places = torch.arange(len(found.classes), device=found.classes.device).split(list(found.per_image))
-    return [
-        ImageMasks(found.classes[own], found.masks(own).float(), (~valid)[None].float(), generator)
-        for own, valid, generator in zip(places, found.valid, generators, strict=True)
-    ]
+    pairs = zip(places, generators, strict=True)
+    return [ImageMasks(found, image, own, generator, dtype) for image, (own, generator) in enumerate(pairs)]
 
 
 def _generators(targets: Targets) -> list[torch.Generator]:

@@ -3,7 +3,9 @@
 GFLOPs are those of fvcore, one multiply-add each, for one image in evaluation mode with attention written out as matrix
 products (fvcore sees no fused attention). `gflops` follows the method's paper, so that it can be set beside the
 published figure; `gflops_fvcore` is the plain count with the last resize of the scores to the input's size, the honest
-cost. They differ for StructToken: its paper leaves out the attention of the backbone and that resize.
+cost. They differ for StructToken, whose paper leaves out the attention of the backbone and that resize, and for
+MaskFormer and Mask2Former, whose authors' code makes the masks of all stages in inference too, where ours makes the
+last ones alone.
 
 --paper sets each published row beside ours, and exits with 1 if one lies outside its tolerance. The rows and their
 tolerances are those of tokenseg/commands/paper_rows/METHOD.csv. It takes minutes.

@@ -3,6 +3,11 @@
 C is the config of the same experiment here. Every weight of the file must find its place in the model of C and fill it;
 what a rule leaves out is listed. `train_net.py --config-file C --eval-only train.init_checkpoint=FILE.pth` evaluates
 the result.
+
+Rules are known for StructToken and SegViT on ViTs of mmsegmentation, MaskFormer and Mask2Former on Swin or ResNet. The
+released weights of MaskFormer and Mask2Former are under CC-BY-NC 4.0: no commercial use of them, nor of what is
+converted from them. They are pickles of arrays (.pkl), so that they need --allow-pickle; overrides such as
+`dataset.num_classes=150` fit the config to the data set that they are of.
 """
 
 import argparse

@@ -1,0 +1,118 @@
+"""UperNet, MaskFormer and Mask2Former, for experiments to change, and their recipes; `common/sgr.py` adds SGR to them.
+
+The recipes are those of the SGR paper, and the authors' where it is silent. What the authors do otherwise:
+
+| | Mask2Former | MaskFormer on a ResNet | UperNet on Swin |
+|---|---|---|---|
+| learning rate | the same (1e-4, the backbone's a tenth) | the same | 6e-5 for all parts |
+| Cityscapes: batch, crop, iterations | 16, 512 x 1024, 90k | 16, 512 x 1024, 90k | - |
+| COCO-Stuff-10K: batch, crop | - | 32, 640 | - |
+| mixed precision | float16 | - | - |
+
+They also crop without a limit on the share of one class, and test COCO-Stuff-10K at a short side of 640. So these
+configs are other settings than those behind the results that the paper quotes from them. For Mask2Former with Swin-T on
+COCO-Stuff-10K there is neither a recipe nor weights of the authors.
+"""
+
+from detectron2.config import LazyCall as L
+
+from tokenseg.backbones.pyramid import TimmPyramid
+from tokenseg.hosts.mask2former import Mask2FormerHead
+from tokenseg.hosts.mask_former import MaskFormerHead
+from tokenseg.hosts.uper_net import UperNetHead
+from tokenseg.inference.policy import WholeImage
+from tokenseg.inspection import RegionSegmentor
+from tokenseg.losses.hungarian import HungarianAssigner
+from tokenseg.losses.mask import MaskLoss
+from tokenseg.losses.point_mask import PointMaskLoss
+from tokenseg.segmentor import Segmentor
+
+from ..common.pixels import IMAGENET
+from .model import auxiliary_fcn
+
+
+def swin():
+    """A Swin whose maps are normed, as these heads take them; order of padding and shift as the authors have it."""
+    return L(TimmPyramid)(model_name="${pyramid.model_name}", out_norm=True, drop_path_rate=0.3)
+
+
+def resnet(norm):
+    """A ResNet with a kind of batch norm."""
+    return L(TimmPyramid)(model_name="${pyramid.model_name}", norm=norm)
+
+
+def _head(kind, **changes):
+    return L(kind)(channels="${pyramid.channels}", num_classes="${dataset.num_classes}", **changes)
+
+
+def _criterion(kind, **changes):
+    return L(kind)(num_classes="${dataset.num_classes}", ignore_value="${dataset.ignore_label}", **changes)
+
+
+uper_net = L(Segmentor)(
+    backbone=swin(),
+    sem_seg_head=_head(UperNetHead, ignore_value="${dataset.ignore_label}"),
+    extra_losses=auxiliary_fcn(),
+    inference=L(WholeImage)(),
+    **IMAGENET,
+)
+
+mask_former = L(RegionSegmentor)(
+    backbone=resnet("FrozenBN"),
+    sem_seg_head=_head(
+        MaskFormerHead,
+        num_queries=100,
+        criterion=_criterion(
+            MaskLoss,
+            num_tokens="${model.sem_seg_head.num_queries}",
+            weights={"focal": 20.0, "dice": 1.0, "class": 1.0},
+            assign=L(HungarianAssigner)(weights="${model.sem_seg_head.criterion.weights}"),
+        ),
+    ),
+    inference=L(WholeImage)(),
+    **IMAGENET,
+)
+
+mask2former = L(RegionSegmentor)(
+    backbone=swin(),
+    sem_seg_head=_head(
+        Mask2FormerHead,
+        num_queries=100,
+        criterion=_criterion(
+            PointMaskLoss,
+            num_queries="${model.sem_seg_head.num_queries}",
+            weights={"cross_entropy": 5.0, "dice": 5.0, "class": 2.0},
+            # By name, since OmegaConf takes a dataclass for a mapping.
+            sampling=L("tokenseg.losses.points.PointSampling")(),
+        ),
+    ),
+    inference=L(WholeImage)(),
+    **IMAGENET,
+)
+
+
+def _train_by_adamw(optimizer, *, weight_decay, lr_factors):
+    """What is not pretrained learns ten times as fast; norms and embeddings do not decay."""
+    optimizer.update(lr=1e-5, weight_decay=weight_decay)
+    optimizer.params.lr_factors = lr_factors
+
+
+def train_uper_net(optimizer):
+    """The recipe of UperNet on Swin; 1500 iterations of warm-up and a power of 1 are the schedule's defaults."""
+    _train_by_adamw(optimizer, weight_decay=0.01, lr_factors={"sem_seg_head": 10.0, "extra_losses": 10.0})
+
+
+def _train_mask_classifier(optimizer, lr_multiplier, train, *, weight_decay):
+    _train_by_adamw(optimizer, weight_decay=weight_decay, lr_factors={"sem_seg_head": 10.0})
+    lr_multiplier.update(power=0.9, warmup_iter=0)
+    train.clip_grad_norm = 0.01
+
+
+def train_mask_former(optimizer, lr_multiplier, train):
+    """The recipe of MaskFormer on a ResNet."""
+    _train_mask_classifier(optimizer, lr_multiplier, train, weight_decay=1e-4)
+
+
+def train_mask2former(optimizer, lr_multiplier, train):
+    """The recipe of Mask2Former."""
+    _train_mask_classifier(optimizer, lr_multiplier, train, weight_decay=0.05)

@@ -1,0 +1,4 @@
+from ..common.sgr import add_sgr
+from .uper_net_swin_t_coco_stuff_10k_512_60k import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
+
+sgr = add_sgr(model, dataloader, optimizer)

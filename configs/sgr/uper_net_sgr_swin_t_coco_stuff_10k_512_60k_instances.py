@@ -1,0 +1,15 @@
+"""S_I and D_I on COCO val2017 of a model trained on COCO-Stuff-10K, for --eval-only (Table 2)."""
+
+from ..common.sgr import measure_instances
+from .uper_net_sgr_swin_t_coco_stuff_10k_512_60k import (
+    dataloader,
+    dataset,
+    lr_multiplier,
+    model,
+    optimizer,
+    pyramid,
+    sgr,
+    train,
+)
+
+measure_instances(dataset, dataloader)

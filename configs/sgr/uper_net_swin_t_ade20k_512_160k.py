@@ -1,0 +1,11 @@
+from ..common.backbones.pyramid import swin_t as pyramid
+from ..common.data.ade20k import dataloader, dataset
+from ..common.optim import adamw as optimizer
+from ..common.optim import poly as lr_multiplier
+from ..common.schedules import train_for_160k
+from ..common.train import train
+from .hosts import train_uper_net
+from .hosts import uper_net as model
+
+train_for_160k(train)
+train_uper_net(optimizer)

@@ -1,0 +1,6 @@
+"""The per-pixel counterpart of the hosts: SGR's FCN, on the same small ResNet, whose res5 keeps its stride of 32."""
+
+from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
+
+model.backbone.output_stride = 32
+train.output_dir = "./output/shape_scenes_hosts_fcn"
