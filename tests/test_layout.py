@@ -21,22 +21,24 @@ METHOD = {"backbones.norm", "d2_compat", "layers", "losses", "weight_rules"}
 ROOMS = {
     "__init__.py": ANYTHING,  # what `import tokenseg` registers
     "archives": {"data.labels"},
-    "backbones": {"layers", "weight_rules"},
+    "backbones": {"checkpoint_file", "layers", "weight_rules"},
+    "checkpoint_file.py": set(),
     "commands": ANYTHING,
     "config": set(),
     "contracts.py": set(),
     "d2_compat.py": set(),
     "data": {"datasets.records"},
-    "datasets": {"data.errors", "data.labels", "data.mapper", "visualize"},
-    "engine": {"d2_compat", "data.stream", "inference"},
-    "evaluation": {"data.labels"},
+    "datasets": {"data.errors", "data.images", "data.labels", "data.mapper", "plain_text", "visualize"},
+    "engine": {"checkpoint_file", "config.instantiate", "d2_compat", "data.stream", "inference"},
+    "evaluation": {"data.labels", "plain_text"},
     "hosts": METHOD,
     "inference": {"layers"},
     "inspection.py": {"d2_compat", "layers", "segmentor"},
     "layers": set(),
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
-    "predictor.py": {"config", "engine", "inspection"},
+    "plain_text.py": set(),
+    "predictor.py": {"config", "data.images", "engine", "inspection"},
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
     "solver.py": set(),
     "visualize.py": set(),
@@ -182,6 +184,13 @@ def test_functions_and_classes_have_names_of_their_own():
                 if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
                     places[node.name].append(str(path.relative_to(PACKAGE)))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def test_progress_bars_are_for_terminals():
+    """In a log they would be a line for every step; `disable=None` tells tqdm to draw them on terminals alone."""
+    nodes = [(path, node) for path in FILES for node in ast.walk(ast.parse(path.read_text()))]
+    calls = [(path, node) for path, node in nodes if isinstance(node, ast.Call) and "tqdm" in ast.unparse(node.func)]
+    assert calls and [str(path) for path, call in calls if "disable=None" not in ast.unparse(call)] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -75,6 +75,12 @@ def test_groups_are_as_few_as_the_rules(model):
     assert len(parameter_groups(model=model, lr=1.0, weight_decay=0.1, lr_factors={"head": 2.0})) == 4
 
 
+def test_parts_that_were_left_out_want_no_rate(model):
+    model["extra_losses"] = nn.ModuleDict()
+    rates = {"extra_losses": 10.0, "extra_losses.auxiliary": 5.0, "head": 2.0}
+    assert len(parameter_groups(model=model, lr=1.0, weight_decay=0.1, lr_factors=rates)) == 4
+
+
 def test_unused_prefixes_are_told(model):
     with pytest.raises(ValueError, match=r"begins with 'decode_head', 'head\.cnv' .*; names begin with backbone, head"):
         rules(model, lr_factors={"decode_head": 10.0, "head.cnv": 2.0, "head": 1.0})

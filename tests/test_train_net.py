@@ -1,6 +1,7 @@
 """train_net.py as a user calls it, on a toy data set and a toy model."""
 
 import json
+import logging
 import os
 import re
 import resource
@@ -17,6 +18,7 @@ from PIL import Image
 
 from runs import left_behind
 from tokenseg.commands import train
+from tokenseg.data.mapper import SemSegMapper
 from tokenseg.engine import evaluation
 from tokenseg_cli.run import parse, run
 
@@ -137,6 +139,17 @@ def test_resumed_equals_unbroken(arguments, tmp_path):
         assert [key for key, value in part(wanted).items() if not torch.equal(value, part(got)[key])] == []
 
 
+def test_a_resume_with_other_settings(arguments, tmp_path, caplog):
+    invoke([*arguments, "train.max_iter=2"])
+    before = (tmp_path / "run/config.yaml").read_bytes()
+    line = error_line([*arguments, "--resume", "optimizer.lr=1", "train.seed=3"])
+    assert "optimizer.lr is 1 and was" in line and "dataloader.train.seed is 3 and was 0" in line
+    assert (tmp_path / "run/config.yaml").read_bytes() == before
+    logging.getLogger("tokenseg").propagate = True
+    invoke([*arguments, "--resume"])
+    assert "Changed settings take effect: train.max_iter is 4 and was 2" in caplog.text
+
+
 def groups(checkpoint):
     return checkpoint["trainer"]["optimizer"]["param_groups"]
 
@@ -225,6 +238,14 @@ def test_bad_data_is_told(arguments, toy_dataset, spoil, message, workers):
     spoil(images, images.parent / "labels")
     extra = [f"dataloader.train.num_workers={workers}", f"dataloader.test.num_workers={workers}"]
     assert re.search(message, error_line([*arguments, *extra]))
+    log = next(word.partition("=")[2] for word in arguments if word.startswith("train.output_dir=")) + "/log.txt"
+    assert "Traceback" not in Path(log).read_text()
+
+
+def test_a_worker_that_is_killed_is_told(arguments, monkeypatch):
+    monkeypatch.setattr(SemSegMapper, "__call__", lambda *_: os._exit(9))  # in the forked worker
+    line = error_line([*arguments, "dataloader.train.num_workers=1"])
+    assert "most likely for want of memory" in line and "dataloader.train.num_workers" in line
 
 
 def test_a_loss_that_is_not_finite_is_told(arguments, tmp_path):
@@ -324,7 +345,7 @@ def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path):
     limit = (tmp_path / saved).stat().st_size // 2
     full = run_script(*shared, "--resume", limit=limit)
     assert full.returncode == 1
-    assert "cannot be written" in full.stderr.splitlines()[-1]
+    assert "cannot be written" in full.stderr.splitlines()[-1] and "Traceback" not in full.stderr
     assert (tmp_path / "last_checkpoint").read_text() == saved and weights(tmp_path / saved)
     assert not list(tmp_path.glob("*.unfinished"))
     done = run_script(*shared, "--resume")

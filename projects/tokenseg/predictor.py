@@ -5,16 +5,16 @@ from os import PathLike
 
 import numpy as np
 import torch
-from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
-from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.data.catalog import Metadata
 from omegaconf import DictConfig
 from torch import Tensor
 
+from .config.instantiate import instantiate
 from .config.load import load_config
 from .config.overrides import apply_overrides
+from .data.images import read_image
 from .engine.build import build_model
 from .engine.checkpoint import Checkpointer
 from .engine.devices import resolve_device
@@ -33,19 +33,26 @@ class Predictor:
     """
 
     def __init__(
-        self, config: str | PathLike | DictConfig, weights: str | PathLike, *, overrides: Sequence[str] = ()
+        self,
+        config: str | PathLike | DictConfig,
+        weights: str | PathLike,
+        *,
+        overrides: Sequence[str] = (),
+        trust_config: bool = False,
     ) -> None:
         """
         Args:
             config: a config file, or a loaded config; a run leaves its own as config.yaml.
             weights: checkpoint of that model; every key must fit.
             overrides: `key=value` each, for instance `train.device=cpu`.
+            trust_config: whether a config.yaml may call anything, such as classes of your own, and thereby
+                run any code.
 
         Raises:
             ValueError: a config or weights that do not exist, or weights of another model.
         """
         if not isinstance(config, DictConfig):
-            config = load_config(str(config))
+            config = load_config(str(config), trust_config=trust_config)
         config = apply_overrides(config.copy(), overrides)
         device = resolve_device(config.train.device)
         self._amp_dtype = amp_dtype(config.train.amp, device)
@@ -117,10 +124,7 @@ class Predictor:
 
     def _pixels(self, image: str | PathLike | np.ndarray) -> np.ndarray:
         if not isinstance(image, np.ndarray):
-            try:
-                return utils.read_image(str(image), format=self._image_format)
-            except (OSError, SyntaxError) as error:
-                raise ValueError(f"image file {image} cannot be read: {error}") from error
+            return read_image(str(image), image_format=self._image_format)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"the image has shape {image.shape} and type {image.dtype}; wanted (H, W, 3) uint8")
         return image if self._image_format == "RGB" else image[:, :, ::-1]

@@ -66,8 +66,9 @@ def parameter_groups(
             these are d ** 5 and d ** 4 to d; everything outside the timm model has 1.
 
     Raises:
-        ValueError: No parameter's name begins with a key of `lr_factors`, or `layer_decay` is out of range or given for
-            a model without layers.
+        ValueError: No parameter's name begins with a key of `lr_factors`, unless that names a part without parameters,
+            such as extra losses that were left out; or `layer_decay` is out of range or given for a model without
+            layers.
     """
     layers = dict(_layer_factors(model, layer_decay))
     lr_factors = dict(lr_factors or {})
@@ -80,6 +81,7 @@ def parameter_groups(
             continue
         factor = (lr_factors[max(prefixes, key=len)] if prefixes else 1.0) * layers.get(name, 1.0)
         groups[lr * factor, 0.0 if name in exempt else weight_decay].append(parameter)
+    unused = {prefix for prefix in unused if not _is_left_out(model, prefix)}
     if unused:
         parts = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
         raise ValueError(
@@ -87,6 +89,14 @@ def parameter_groups(
             f"names begin with {', '.join(parts)}"
         )
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def _is_left_out(model: nn.Module, prefix: str) -> bool:
+    """Whether a prefix is the name of a module that has no parameters, or lies in one."""
+    modules = dict(model.named_modules())
+    while prefix and prefix not in modules:
+        prefix = prefix.rpartition(".")[0]
+    return bool(prefix) and not any(True for _ in modules[prefix].parameters())
 
 
 def _layer_factors(model: nn.Module, decay: float) -> Iterator[tuple[str, float]]:

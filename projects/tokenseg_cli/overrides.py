@@ -23,8 +23,18 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     )
 
 
+def add_trust_config(parser: argparse.ArgumentParser) -> None:
+    """Add the flag by which a config.yaml may call more than the configs of the checkout do."""
+    parser.add_argument(
+        "--trust-config",
+        action="store_true",
+        help="let a config.yaml call anything, such as classes of your own; it can run any code then",
+    )
+
+
 def parse_with_overrides(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Parse a command line in which overrides may stand anywhere; the result has them as `overrides`."""
+    add_trust_config(parser)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="change the config; these may stand anywhere")
     others, overrides = split_overrides(words)
     args = parser.parse_args(others)

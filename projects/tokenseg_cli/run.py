@@ -41,7 +41,7 @@ def run_modules(arguments: str, body: str, argv: Sequence[str]) -> int | None:
         args = parse(arguments, argv)
         return importlib.import_module(body).main(args)
     except MISTAKES as error:
-        sys.exit(f"{_program(argv)}: error: {_without_traceback(error)}")
+        sys.exit(f"{_program(argv)}: error: {_without_traceback(error).translate(_CONTROLS)}")
 
 
 def parse(arguments: str, argv: Sequence[str]) -> argparse.Namespace:
@@ -55,6 +55,10 @@ def parse(arguments: str, argv: Sequence[str]) -> argparse.Namespace:
 
 def _program(argv: Sequence[str]) -> str:
     return os.path.basename(argv[0])
+
+
+# Files may have names that a terminal would obey.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), *range(127, 160))}
 
 
 def _without_traceback(error: Exception) -> str:

@@ -53,6 +53,7 @@ def test_help_and_wrong_flags_name_the_program(toy, capsys):
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
         (ChildProcessError(WORKER), "label file 'a.png' holds: 7"),
         (FloatingPointError(), "FloatingPointError()"),
+        (ValueError("no image '\x1b[2J.png'"), r"no image '\x1b[2J.png'"),
     ],
 )
 def test_mistakes_end_without_traceback(toy, error, told):

@@ -114,14 +114,13 @@ def test_orientation(check, tag, code, told):
 def test_notes_on_images_and_copies(check):
     def change(folder):
         Image.fromarray(np.full((12, 16), 70, dtype=np.uint8)).save(folder / "images/0.png")
-        Image.fromarray(np.full((12, 16), 7000, dtype=np.uint16)).save(folder / "images/1.png")
         Image.new("RGBA", (16, 12)).save(folder / "images/2.png")
         for place in (3, 4):
             Image.new("CMYK", (16, 12)).save(folder / f"images/{place}.png", format="TIFF")
 
     code, out = check(HALF, "dataset.held_out=0.5", change=change)
     assert code == 0
-    for what in ("is grey", "has more than 8 bits", "has transparency", "is in CMYK"):
+    for what in ("is grey", "has transparency", "is in CMYK"):
         assert f"the image {what}" in out
     assert "times an image is" in out
 

@@ -123,6 +123,24 @@ def test_broken_grammar_is_told():
         load_config(CONFIG, ["optimizer.betas=[0.9"])
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dataset.classes=a,b", r"wanted a list, such as '\[a,b\]' or @FILE"),
+        ("dataset.classes=a", r"gives 'a' for a list; wanted a list"),
+        ("dataset.train=coins", "gives 'coins' for a mapping; wanted a mapping"),
+        ("dataset.classes=@{tmp_path}", "cannot be applied: .*Is a directory"),
+        ("dataset.classes=@{tmp_path}/latin.txt", r"line 2 of .*latin\.txt is no text in UTF-8; wanted"),
+        ("dataset.classes=@{tmp_path}/none.txt", "cannot be applied: .*No such file"),
+    ],
+)
+def test_lists_and_mappings_that_are_none(tmp_path, override, message):
+    (tmp_path / "latin.txt").write_bytes("the\ncaf\xe9".encode("latin-1"))
+    with pytest.raises(ValueError, match=message) as told:
+        load_config(str(ROOT / "configs/own_data.py"), [override.replace("{tmp_path}", str(tmp_path))])
+    assert "\n" not in str(told.value)
+
+
 def test_missing_file():
     with pytest.raises(ValueError, match=r"config file 'nonesuch\.py' does not exist"):
         load_config("nonesuch.py")
@@ -133,19 +151,29 @@ def test_missing_file():
     [
         ("a.py", "x = 1", "has no model and no dataloader and no train"),
         ("a.py", "train = dict()\nmodel = dict()", "has no dataloader;"),
-        ("a.py", "def", "cannot be loaded: .*syntax error"),
-        ("a.py", "import nonesuch", "cannot be loaded: No module named 'nonesuch'"),
-        ("a.py", "from .other import train", "cannot be loaded: Cannot import name other"),
-        ("a.yaml", "", "has no model"),
-        ("a.yaml", "[1, 2]", "has no model"),
+        ("a.py", "def", r"cannot be loaded: .*syntax in line 1 of .*a\.py"),
+        ("a.py", "x = 1\nx = [1", r"cannot be loaded: .* in line 2 of .*a\.py"),
+        ("a.py", "x = 1\ny = z", r"cannot be loaded: NameError: name 'z' is not defined in line 2 of .*a\.py"),
+        ("a.py", "x = '\xe9'".encode("latin-1"), r"cannot be loaded: .*byte 0xe9"),
+        ("a.py", "import nonesuch", "cannot be loaded: .*No module named 'nonesuch'"),
+        ("a.py", "from .other import train", "cannot be loaded: .*Cannot import name other"),
+        ("a.yaml", "", "holds a NoneType; wanted a mapping"),
+        ("a.yaml", "[1, 2]", "holds a list; wanted a mapping"),
+        ("a.yaml", "[" * 9000, "cannot be loaded"),
         ("a.yaml", "model: [1", "cannot be loaded"),
-        ("a.txt", "", "python or yaml file"),
+        ("a.txt", "", r"no known kind; wanted a name that ends in \.py or \.yaml"),
     ],
 )
 def test_files_that_are_no_config(tmp_path, name, text, message):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=message):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=message) as told:
         load_config(str(tmp_path / name))
+    assert "\n" not in str(told.value)
+
+
+def test_a_folder_is_no_config(tmp_path):
+    with pytest.raises(ValueError, match="is a folder; wanted a file"):
+        load_config(str(tmp_path))
 
 
 def test_saved_configs_load_again_and_give_the_same_model(tmp_path):

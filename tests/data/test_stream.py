@@ -132,6 +132,8 @@ def test_no_data_set(names):
 def test_unknown_data_sets_are_told():
     with pytest.raises(ValueError, match=r"'nonesuch' is not registered; registered are .*shapes_sem_seg_train"):
         load_records("nonesuch")
+    with pytest.raises(ValueError, match=r"registered are .*; nearest: shapes_sem_seg_train"):
+        load_records("shape_sem_seg_train")
 
 
 def test_missing_folders_are_told(toy_dataset, tmp_path):

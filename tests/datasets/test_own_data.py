@@ -81,6 +81,12 @@ def test_empty_folders_and_equal_names(pair, tmp_path):
         pair_files(**folders)
 
 
+def test_one_folder_for_both(pair):
+    folder = pair(["a"])["images"]
+    with pytest.raises(ValueError, match=r"images and label maps are both in '.*images'; wanted a folder for each"):
+        pair_files(folder, f"{folder}/../images")
+
+
 def test_an_id_map_counts_in_training_and_in_evaluation(pair):
     name = register_folders(**pair(["a"]), classes=["background", "thing"], id_map={0: 0, 255: 1})
     record = DatasetCatalog.get(name)[0]
@@ -122,6 +128,7 @@ def test_palette_label_maps(pair, tmp_path):
     [
         ({"classes": []}, "dataset.classes has no names"),
         ({"classes": ["a", "b", "a"]}, r"\['a'\] twice"),
+        ({"classes": ["a", "\x1b[2J", "b\nc", " "]}, r"has '\\x1b\[2J', 'b\\nc', ' '; wanted names without control"),
         ({"id_map": {0: 2}}, r"has 0: 2; .* 0 to 1, or the word ignore"),
         ({"id_map": {"0": 1}}, "wanted 'stored id: class id'"),
         ({"id_map": {}}, "names no id"),

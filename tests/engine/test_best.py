@@ -34,9 +34,9 @@ def test_the_best_is_kept(best, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model_best.pth"]
 
 
-def test_no_number_is_no_best(best, tmp_path):
+def test_no_number_is_no_best(best, tmp_path, caplog):
     best()({"sem_seg": {"mIoU": float("nan")}}, 0)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [] and "No best checkpoint: sem_seg/mIoU is nan" in caplog.text
 
 
 def test_a_missing_metric_is_told(best):

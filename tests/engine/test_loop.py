@@ -182,7 +182,7 @@ def test_the_metric_of_the_best_stays(config):
     [
         ("train.checkpointer.period=0", r"train\.checkpointer\.period is 0"),
         ("train.checkpointer.max_to_keep=0", r"train\.checkpointer\.max_to_keep is 0"),
-        ("train.log_period=0", r"train\.log_period 0"),
+        ("train.log_period=0", r"train\.log_period is 0"),
         ("train.eval_period=-3", r"train\.eval_period is -3"),
     ],
 )

@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 import math
 import warnings
 from pathlib import Path
@@ -117,6 +118,25 @@ def test_ids_are_as_good_as_scores(toy_dataset):
     assert evaluate(evaluator, records, [{"class_ids": one} for one in ids]) == wanted
     with pytest.raises(ValueError, match="the class id 7; wanted those of 'toy_sem_seg', 0 to 2"):
         evaluate(evaluator, records[:1], [{"class_ids": torch.full_like(ids[0], 7)}])
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        ([0, 255], "mIoU: 100.0, of one class alone, red: the label maps hold no other, so that this says nothing"),
+        ([255], "mIoU: none, since every pixel of the label maps is ignored"),
+        ([0, 1], "mIoU: 100.0 (mean over 2 classes)"),
+    ],
+)
+def test_a_mean_over_one_class_is_told(toy_dataset, tmp_path, caplog, ids, told):
+    label = np.resize(np.uint8(ids), (4, 6))
+    Image.fromarray(label).save(tmp_path / "label.png")
+    output = {"class_ids": torch.from_numpy(np.where(label == 255, 0, label).astype(np.int64))}
+    with caplog.at_level(logging.INFO, "tokenseg"):
+        evaluate(
+            ConfusionEvaluator(dataset_name=toy_dataset), [{"sem_seg_file_name": str(tmp_path / "label.png")}], [output]
+        )
+    assert told in caplog.text
 
 
 def test_metadata_must_name_the_classes(toy_dataset, monkeypatch):

@@ -35,14 +35,18 @@ def apply_rules(entries: Sequence[Entry], rules: Sequence[FileRule], folder: Pat
     """Write into `folder` what the rules say, with a progress bar; every rule that fits an entry applies.
 
     Raises:
-        ValueError: a conversion refuses a file.
+        ValueError: a conversion refuses a file, or a name in the archive leads out of the folder.
     """
     compiled = [(re.compile(rule.pattern), rule) for rule in rules]
-    for entry in tqdm(entries, desc=desc, unit="file"):
+    for entry in tqdm(entries, desc=desc, unit="file", disable=None):
         for pattern, rule in compiled:
             match = pattern.fullmatch(entry.name)
             target = rule.target(match) if match else None
             if target is not None:
+                if Path(target).is_absolute() or ".." in Path(target).parts:
+                    raise ValueError(
+                        f"the archive's {entry.name} would be written outside of {folder}; wanted it inside"
+                    )
                 path = folder / target
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _write(entry, rule.convert, path)

@@ -13,6 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import get_session
 from torch import Tensor, nn
 
+from ..checkpoint_file import DamagedFile, check_sums
 from .timm_models import weightless
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weig
     """
     name = timm_args["model_name"]
     path = weights_file or _file_off_hub(model.pretrained_cfg, name)
+    if os.path.isdir(path):
+        raise ValueError(f"weights_file '{path}' is a folder; wanted a file in it")
     if not os.path.isfile(path):
         raise ValueError(f"weights_file '{path}' does not exist (looked in {os.getcwd()})")
     logger.info("Reading pretrained weights of %s from %s", name, path)
@@ -83,9 +86,12 @@ def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weig
         if path.endswith(".npz"):
             _load_npz(model, path)
             return
+        check_sums(path)
         state = timm.models.load_state_dict(path)
         whole = weightless(**timm_args)
         state = _convert(state, whole)
+    except DamagedFile:
+        raise
     except Exception as error:  # whatever timm's rules stumble over in a foreign file
         raise ValueError(f"'{path}' cannot be read as weights of {name}: {error}") from error
     _load(model, state, whole, source=f"'{path}', read as weights of {name},")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import timm.layers
 import torch
-from detectron2.config import instantiate
 from fvcore.nn import FlopCountAnalysis
 from omegaconf import DictConfig
 from tabulate import tabulate
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..hosts.mask_classifier import MaskClassifierHead
 from .checkout import CONFIGS
@@ -182,7 +182,7 @@ def main(args: argparse.Namespace) -> None:
         if not print_paper(args.paper, as_json=args.json):
             raise ValueError("rows lie outside their tolerances")
         return
-    cfg = load_config(args.config_file, args.overrides)
+    cfg = load_config(args.config_file, args.overrides, trust_config=args.trust_config)
     size = tuple(args.size) if args.size else (cfg.dataset.crop, cfg.dataset.crop)
     result = analyze(cfg, size)
     if args.json:

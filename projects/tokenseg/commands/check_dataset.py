@@ -4,12 +4,12 @@ import argparse
 import statistics
 from collections import Counter
 
-from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
 from omegaconf import DictConfig
 from tabulate import tabulate
 from tqdm import tqdm
 
+from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..data.mapper import SemSegMapper
 from ..datasets.findings import copies, image_findings, label_findings, stops
@@ -68,14 +68,15 @@ def read_split(cfg: DictConfig, name: str, limit: int | None) -> SurveyedSplit:
         classes=classes,
         ignore_label=wanted.ignore_label,
         id_map=records[0].get("sem_seg_id_map"),
-        seen=[look(record, mapper) for record in tqdm(chosen, desc=name, unit="image")],
+        seen=[look(record, mapper) for record in tqdm(chosen, desc=name, unit="image", disable=None)],
         limited=len(chosen) < len(records),
     )
 
 
 def main(args: argparse.Namespace) -> int:
     """Print what the splits of `args` hold and what is wrong with it; 1 if a training could not run on it."""
-    cfg = load_config(args.config_file or str(CONFIGS / "own_data.py"), args.overrides)
+    path = args.config_file or str(CONFIGS / "own_data.py")
+    cfg = load_config(path, args.overrides, trust_config=args.trust_config)
     splits = [read_split(cfg, name, args.limit) for name in ([args.split] if args.split else ("train", "test"))]
     errors = 0
     for split in splits:

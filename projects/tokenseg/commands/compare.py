@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..config.load import load_config
 from ..engine.metrics_file import read_metrics
+from ..plain_text import csv_text, plot_text
 from .checkout import TRAIN_NET
 
 
@@ -72,15 +73,15 @@ def plan(args: argparse.Namespace) -> list[Run]:
         ValueError: A config does not take the overrides.
     """
     key, *values = args.vary or [None, None]
-    runs = []
+    trust, runs = ["--trust-config"] * args.trust_config, []
     for seed in args.seeds:
         for value in values:
             for path in args.config_file:
                 name = Path(path).stem if value is None else f"{Path(path).stem}_{key.split('.')[-1]}_{value}"
                 folder = args.output / f"{name}_seed_{seed}"
                 own = [f"train.seed={seed}", f"train.output_dir={folder}"] + ([f"{key}={value}"] if value else [])
-                load_config(path, [*args.overrides, *own])
-                runs.append(Run(path, value, seed, folder, (*args.overrides, *own)))
+                load_config(path, [*args.overrides, *own], trust_config=args.trust_config)
+                runs.append(Run(path, value, seed, folder, (*args.overrides, *own, *trust)))
     return runs
 
 
@@ -105,7 +106,8 @@ def train_all(runs: list[Run], jobs: int) -> None:
     """Train the runs that are not complete, `jobs` at a time; if one fails, those under way are still finished."""
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     missing = [run for run in runs if not run.is_complete()]
-    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run") as bar:
+    bar = tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", disable=None)
+    with ThreadPoolExecutor(jobs) as pool, bar:
         waiting = [pool.submit(run.train, threads) for run in missing]
         try:
             for done in as_completed(waiting):
@@ -160,16 +162,16 @@ def draw(runs: list[Run], rows: list[dict], metric: str, vary: str | None, path:
     for name in dict.fromkeys(run.name for run in runs):
         if vary:
             own = [row for row in rows if row["config"] == name]
-            places, values = [row["value"] for row in own], [list(row["by_seed"].values()) for row in own]
+            places, values = [plot_text(row["value"]) for row in own], [list(row["by_seed"].values()) for row in own]
         else:
             curves = [dict(run.curve(metric)) for run in runs if run.name == name]
             places = sorted(set.intersection(*(set(curve) for curve in curves)))
             values = [[curve[place] for curve in curves] for place in places]
-        (line,) = axes.plot(places, [statistics.mean(each) for each in values], marker="o", label=name)
+        (line,) = axes.plot(places, [statistics.mean(each) for each in values], marker="o", label=plot_text(name))
         axes.fill_between(
             places, [min(each) for each in values], [max(each) for each in values], color=line.get_color(), alpha=0.2
         )
-    axes.set(xlabel=vary or "iterations", ylabel=metric)
+    axes.set(xlabel=plot_text(vary or "iterations"), ylabel=plot_text(metric))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.tight_layout()
@@ -184,7 +186,8 @@ def main(args: argparse.Namespace) -> None:
     default_jobs = 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
     train_all(runs, default_jobs if args.jobs is None else max(1, args.jobs))
 
-    metric = args.metric or load_config(args.config_file[0], args.overrides).train.best_metric
+    first = load_config(args.config_file[0], args.overrides, trust_config=args.trust_config)
+    metric = args.metric or first.train.best_metric
     rows = summarise(runs, metric)
     vary = args.vary[0] if args.vary else None
     suffix = f"_{args.metric.split('/')[-1]}" if args.metric else ""
@@ -193,7 +196,9 @@ def main(args: argparse.Namespace) -> None:
         writer = csv.writer(stream)
         writer.writerow(["config", "value", "seed", metric])
         writer.writerows(
-            (row["config"], row["value"], seed, last) for row in rows for seed, last in row["by_seed"].items()
+            (csv_text(row["config"]), csv_text(row["value"] or ""), seed, last)
+            for row in rows
+            for seed, last in row["by_seed"].items()
         )
     draw(runs, rows, metric, vary, picture)
     print(f"{metric} after the last iteration, mean and standard deviation of {len(args.seeds)} seeds\n")

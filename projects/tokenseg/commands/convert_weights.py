@@ -5,15 +5,16 @@ import os
 from pathlib import Path
 
 import torch
-from detectron2.config import instantiate
 from torch import nn
 
 from ..backbones.mmseg_vit import mmseg_vit_rules
 from ..backbones.official_pyramids import official_pyramid_rules
 from ..backbones.plain_vit import PlainViT
 from ..backbones.pyramid import TimmPyramid
+from ..checkpoint_file import read_checkpoint
+from ..config.instantiate import instantiate
 from ..config.load import load_config
-from ..engine.checkpoint import Checkpointer, read_checkpoint
+from ..engine.checkpoint import Checkpointer
 from ..hosts.mask2former import Mask2FormerHead
 from ..hosts.mask_former import MaskFormerHead
 from ..hosts.official_heads import mask2former_rules, mask_former_rules
@@ -64,7 +65,7 @@ def check_output(output: Path, source: Path) -> None:
 def main(args: argparse.Namespace) -> None:
     """Write the weights of `args.input`, renamed for the model of `args.config_file`, to `args.output`."""
     check_output(args.output, args.input)
-    cfg = load_config(args.config_file, args.overrides)
+    cfg = load_config(args.config_file, args.overrides, trust_config=args.trust_config)
     with torch.device("meta"):
         model = instantiate(cfg.model)
     rules = rules_for(model)

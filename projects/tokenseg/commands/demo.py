@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils as utils
+from detectron2.data.catalog import Metadata
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from tqdm import tqdm
 
+from ..data.images import read_image
+from ..plain_text import plot_text
 from ..predictor import Predictor
 from ..visualize import palette
 
@@ -40,7 +42,7 @@ def find_images(inputs: list[str]) -> list[Path]:
                 raise ValueError(f"--input '{name}' is no file, no folder, and matches nothing as a glob")
             found += matches
     if not found:
-        raise ValueError(f"no images in {', '.join(inputs)}; wanted files ending in one of {', '.join(SUFFIXES)}")
+        raise ValueError(f"no images in {', '.join(inputs)}; wanted files that end in .jpg, .png, .tif or the like")
     return list(dict.fromkeys(found))
 
 
@@ -68,6 +70,8 @@ def save(kind: str, path: Path, image: np.ndarray, ids: np.ndarray, predictor: P
     """
     if kind == "overlay":
         metadata = predictor.metadata
+        names = [plot_text(name) for name in metadata.stuff_classes]
+        metadata = Metadata(**metadata.as_dict() | {"stuff_classes": names})
         Visualizer(image, metadata).draw_sem_seg(torch.from_numpy(ids)).save(f"{path}_overlay.png")
         return
     picture = Image.fromarray(ids.astype(np.uint8 if ids.max() < 256 else np.uint16))
@@ -79,18 +83,19 @@ def save(kind: str, path: Path, image: np.ndarray, ids: np.ndarray, predictor: P
 def main(args: argparse.Namespace) -> None:
     """Write what `args.save` lists for every image of `args.input`."""
     images = find_images(args.input)
-    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides)
+    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
     args.output.mkdir(parents=True, exist_ok=True)
     failed = []
-    for path, name in tqdm(output_names(images).items(), unit="image"):
+    for path, name in tqdm(output_names(images).items(), unit="image", disable=None):
         try:
-            image = utils.read_image(str(path), format="RGB")
-        except (OSError, SyntaxError) as error:
-            failed.append(f"{path}: {error}")
+            image = read_image(str(path))
+        except ValueError as error:
+            failed.append(str(error))
             continue
         ids = predictor(image)
         for kind in args.save:
             save(kind, args.output / name, image, ids, predictor)
     print(f"{len(images) - len(failed)} images segmented; {', '.join(args.save)} written to {args.output}")
     if failed:
-        raise ValueError("these images could not be read:\n  " + "\n  ".join(failed))
+        more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
+        raise ValueError(f"{len(failed)} of {len(images)} images could not be read: {'; '.join(failed[:3])}{more}")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.data import DatasetCatalog
-from detectron2.data import detection_utils as utils
 from PIL import Image
 
 from ..config.load import load_config
+from ..data.images import read_image
 from ..data.labels import read_label
 from ..engine.metrics_file import newest_metrics
 from ..predictor import Predictor
@@ -67,7 +67,7 @@ def draw(output_dir: Path) -> Path:
     colors = palette(predictor.metadata)
     rows = []
     for record in DatasetCatalog.get(predictor.metadata.name)[:6]:
-        image = utils.read_image(record["file_name"], format="RGB")
+        image = read_image(record["file_name"])
         label, prediction = read_label(record["sem_seg_file_name"]), predictor(record["file_name"])
         rows.append([image, colorize(label, colors), colorize(prediction, colors)])
     grid = panel_grid(rows, titles=["image", "label", "prediction"])

@@ -9,7 +9,9 @@ from detectron2.engine import launch
 from omegaconf import DictConfig
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
+from ..config.changes import check_changes
 from ..config.load import load_config
+from ..config.settings import check_training
 from ..engine.checkpoint import last_checkpoint
 from ..engine.devices import resolve_device, share_threads
 from ..engine.logs import start_logs
@@ -27,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
         ChildProcessError: One of several processes failed; the text has its traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(args.config_file, args.opts)
+    config = load_config(args.config_file, args.opts, trust_config=args.trust_config)
     if check(config, args) == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2 would choose its backend by the GPUs it sees
     try:
@@ -50,6 +52,8 @@ def check(config: DictConfig, args: argparse.Namespace) -> str:
         ValueError: The device, the number of processes, the weights or the output folder cannot be what they are.
     """
     settings = config.train
+    if not args.eval_only:
+        check_training(config)
     device = resolve_device(settings.device)
     if settings.device == "auto":
         logger.info("train.device=auto: using %s", device)
@@ -59,16 +63,30 @@ def check(config: DictConfig, args: argparse.Namespace) -> str:
     resumable = args.resume and last_checkpoint(settings.output_dir)
     if args.eval_only and not settings.init_checkpoint and not resumable:
         raise ValueError("--eval-only wants weights: train.init_checkpoint=FILE, or --resume for the last checkpoint")
-    if not args.eval_only and settings.max_iter < 1:
-        raise ValueError(f"train.max_iter is {settings.max_iter}; wanted 1 or more")
+    before = os.path.join(settings.output_dir, "config.yaml")
+    if resumable and not args.eval_only and os.path.exists(before):
+        check_changes(config, before)
     make_output_dir(settings.output_dir, resume=args.resume, training=not args.eval_only, overwrite=settings.overwrite)
     return device
 
 
 def work(config: DictConfig, args: argparse.Namespace) -> None:
-    """Do the work of one process."""
+    """Do the work of one process.
+
+    Raises:
+        ChildProcessError: A worker that loads images was killed.
+    """
     if resolve_device(config.train.device) == "cpu":
         share_threads(args.num_gpus)
     start_logs(config, arguments=args)
     run = evaluate if args.eval_only else train
-    run(config, resume=args.resume)
+    try:
+        run(config, resume=args.resume)
+    except RuntimeError as error:  # torch has no type of its own for a worker that is gone
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        reason = " ".join(str(error).split())
+        raise ChildProcessError(
+            f"a process that loads images was ended, most likely for want of memory ({reason}); wanted "
+            "fewer dataloader.train.num_workers and dataloader.test.num_workers, smaller images, or more memory"
+        ) from error

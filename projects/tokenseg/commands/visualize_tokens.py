@@ -5,9 +5,9 @@ import difflib
 from collections.abc import Sequence
 
 import numpy as np
-from detectron2.data import detection_utils as utils
 from PIL import Image
 
+from ..data.images import read_image
 from ..data.labels import read_label
 from ..predictor import Predictor
 from ..visualize import captioned, draw_outline, heat_map, spotlight, stack_rows
@@ -81,10 +81,7 @@ def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None
     Raises:
         ValueError: A file cannot be read, or the sizes differ.
     """
-    try:
-        image = utils.read_image(args.input, format="RGB")
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"--input {args.input} cannot be read: {error}") from error
+    image = read_image(args.input)
     if args.label is None:
         return image, None
     label = read_label(args.label)
@@ -123,7 +120,8 @@ def main(args: argparse.Namespace) -> None:
     """Draw rows of panels for the models of `args` and write them to `args.output`."""
     image, label = read_inputs(args)
     predictors = [
-        Predictor(*pair, overrides=args.overrides) for pair in zip(args.config_file, args.weights, strict=True)
+        Predictor(*pair, overrides=args.overrides, trust_config=args.trust_config)
+        for pair in zip(args.config_file, args.weights, strict=True)
     ]
     if args.regions is None:
         rows = draw_classes(args, image, label, predictors)

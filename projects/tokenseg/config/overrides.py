@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from detectron2.config import LazyConfig
@@ -22,6 +23,9 @@ YACS_KEYS = {
 }
 
 
+_LIST = "a list, such as '[a,b]' or @FILE"
+
+
 def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Apply `key=value` overrides to a config, in place, each checked first; see `load_config`."""
     for override in overrides:
@@ -39,7 +43,8 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             else:
                 LazyConfig.apply_overrides(config, [override])
         except Exception as error:  # Hydra's and OmegaConf's share no base class
-            raise ValueError(f"override '{override}' cannot be applied: {str(error).strip()}") from error
+            reason = f"wanted {_LIST}" if isinstance(old, ListConfig) and _is_sweep(value) else _one_line(error)
+            raise ValueError(f"override '{override}' cannot be applied: {reason}") from error
         new = OmegaConf.select(config, key)
         _check_type(override, old, new)
         if isinstance(old, DictConfig) and isinstance(new, DictConfig):
@@ -57,8 +62,22 @@ def _emptied(mapping: DictConfig) -> dict:
 
 def _lines(path: str) -> list[str]:
     """The lines of a text file that are not empty."""
-    with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
-        return [line.strip() for line in file if line.strip()]
+    with open(os.path.expanduser(path), "rb") as file:
+        content = file.read()
+    try:
+        return [line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {number} of {path} is no text in UTF-8; wanted the file saved as UTF-8") from error
+
+
+def _is_sweep(value: str) -> bool:
+    """Whether a value has commas outside of brackets, which Hydra takes for several values to try."""
+    return "," in re.sub(r"\[.*\]|\{.*\}|\(.*\)|'.*'", "", value)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _no_equals(override: str) -> str:
@@ -142,8 +161,9 @@ def _check_type(override: str, old: object, new: object) -> None:
         fits, wanted = new is None or (isinstance(new, (int, float)) and not isinstance(new, bool)), "a number"
     elif isinstance(old, (DictConfig, ListConfig)):
         fits = not isinstance(new, (str, int, float))
-        wanted = "a list, such as '[a,b]' or @FILE" if isinstance(old, ListConfig) else "a mapping"
+        wanted = _LIST if isinstance(old, ListConfig) else "a mapping"
     else:
         return
     if not fits:
-        raise ValueError(f"override '{override}' gives {new!r} for {old!r}; wanted {wanted}")
+        what = {DictConfig: "a mapping", ListConfig: "a list"}.get(type(old), repr(old))
+        raise ValueError(f"override '{override}' gives {new!r} for {what}; wanted {wanted}")

@@ -9,6 +9,10 @@ class UnreadableImage(ValueError):
     """The image file is missing, damaged, or no image."""
 
 
+class UnsupportedImage(ValueError):
+    """The image has more than 8 bits a channel, more than three bands or several pages, and would be misread."""
+
+
 class UnreadableLabel(ValueError):
     """The label file is missing, damaged, or no image."""
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
-from PIL import Image
 
-from .errors import IdsOutOfRange, LabelHasColours, UnreadableLabel
+from .errors import IdsOutOfRange, LabelHasColours, UnreadableLabel, UnsupportedImage
+from .images import count_pages, opened_image
 
 
 def read_label(path: str) -> np.ndarray:
@@ -17,14 +16,17 @@ def read_label(path: str) -> np.ndarray:
 
     Raises:
         UnreadableLabel: The file is no readable image.
+        UnsupportedImage: The file has several pages, or floating-point values.
         LabelHasColours: The file has colour channels instead of one id a pixel.
     """
-    try:
-        with PathManager.open(path, "rb") as file, Image.open(file) as image:
-            mode = image.mode
-            label = np.asarray(image)
-    except (OSError, SyntaxError) as error:
-        raise UnreadableLabel(f"label file {path} cannot be read as an image: {error}") from error
+    with opened_image(path, kind="label", unreadable=UnreadableLabel) as image:
+        mode, label = image.mode, np.asarray(image)
+        pages = count_pages(image)
+    if pages > 1 or mode == "F":
+        raise UnsupportedImage(
+            f"label file {path} has {f'{pages} pages' if pages > 1 else 'floating-point values'} (mode {mode}); wanted "
+            "one page of whole numbers"
+        )
     if label.ndim != 2:
         raise LabelHasColours(f"label file {path} has mode {mode}, wanted one id a pixel (a grey or palette image)")
     return label.astype(np.int64)

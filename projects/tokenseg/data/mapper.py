@@ -9,7 +9,8 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from .errors import SizesDiffer, UnreadableImage
+from .errors import SizesDiffer
+from .images import read_image
 from .labels import check_label_range, read_class_ids
 
 
@@ -55,11 +56,11 @@ class SemSegMapper(DatasetMapper):
             `sem_seg` (H, W) int64 and what `label_targets` make of it.
 
         Raises:
-            ValueError: One of the kinds in `errors.py`: an unreadable image or label map, a label map of colours or
-                with ids out of range, or sizes that differ; names the files.
+            ValueError: One of the kinds in `errors.py`: an image or label map that is unreadable or would be misread, a
+                label map of colours or with ids out of range, or sizes that differ; names the files.
         """
         record = copy.deepcopy(dataset_dict)
-        image = self._read_image(record["file_name"])
+        image = read_image(record["file_name"], image_format=self.image_format)
         utils.check_image_size(record, image)
         label = self._read_label(record, image.shape[:2]) if self.is_train else None
         inputs = T.AugInput(image, sem_seg=label)
@@ -69,12 +70,6 @@ class SemSegMapper(DatasetMapper):
             record["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg)).long()
             record |= {key: make(record["sem_seg"].numpy()) for key, make in self.label_targets.items()}
         return record
-
-    def _read_image(self, path: str) -> np.ndarray:
-        try:
-            return utils.read_image(path, format=self.image_format)
-        except (OSError, SyntaxError) as error:
-            raise UnreadableImage(f"image file {path} cannot be read: {error}") from error
 
     def _read_label(self, record: dict, size: tuple[int, int]) -> np.ndarray:
         path = record["sem_seg_file_name"]

@@ -18,6 +18,8 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.records import load_records
+from .glance import warn_of_one_class
+from .mapper import SemSegMapper
 
 
 @contextlib.contextmanager
@@ -86,7 +88,10 @@ class TrainLoader:
             )
         if seed < 0:
             raise ValueError(f"the seed of the training stream is {seed}; wanted 0 or more (train.seed)")
-        self.stream = SampleStream(records=load_records(dataset), mapper=mapper, seed=seed)
+        records = load_records(dataset)
+        if isinstance(mapper, SemSegMapper):
+            warn_of_one_class(dataset, records, ignore_label=mapper.ignore_label)
+        self.stream = SampleStream(records=records, mapper=mapper, seed=seed)
         self.total_batch_size, self.num_workers = total_batch_size, num_workers
         self.local_batch_size = total_batch_size // world_size
         self.start_iter = 0
@@ -138,6 +143,8 @@ def build_test_loader(
         batch_size: images a batch in this process; whole images of different size are padded to the largest.
     """
     records = load_records(dataset)
+    if isinstance(mapper, SemSegMapper):
+        warn_of_one_class(dataset, records, ignore_label=mapper.ignore_label)
     return DataLoader(
         _Mapped(records, mapper),
         sampler=InferenceSampler(len(records)),

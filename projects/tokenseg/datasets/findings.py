@@ -12,6 +12,7 @@ PAGE = "projects/tokenseg/datasets/README.md"
 CURES = {
     "empty": ("a file has no bytes", "copy it again, or move image and label map away"),
     "image": ("the image cannot be read", "copy or convert it again, or move image and label map away"),
+    "unsupported": ("it would be misread", "convert it: one page, three bands of 8 bits, or ids in whole numbers"),
     "label": ("the label map cannot be read", "copy or convert it again, or move image and label map away"),
     "colours": ("the label map holds colours, not ids", f"turn colours into ids, see 'Labels in colours' in {PAGE}"),
     "turned": (
@@ -51,7 +52,7 @@ def stops(split: SurveyedSplit) -> list[Finding]:
             wrong = [stored for stored in sorted(split.ids()) if split.class_of(stored) is None]
             what += f": {_listed(wrong)}"
             cure = id_cure(split, wrong)
-        if kind in ("image", "label", "other"):
+        if kind in ("image", "unsupported", "label", "other"):
             what += f": {hit[0].message}"
         findings.append(Finding("ERROR", f"{_where(hit, split)}{what}. Cure: {cure}"))
     return findings
@@ -138,11 +139,6 @@ def image_findings(split: SurveyedSplit) -> list[Finding]:
             "its EXIF orientation turns the image when it is read, and not the label map",
             "none if the labels were drawn on the turned image; else remove the tag (exiftool -Orientation= FILES)",
             lambda seen: seen.orientation not in (0, 1),
-        ),
-        *note(
-            "the image has more than 8 bits a channel, and all above 255 is read as white",
-            "scale it to 8 bits",
-            lambda seen: seen.mode.startswith(("I", "F")),
         ),
         *note(
             "the image has transparency, which is dropped",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..plain_text import unprintable
 from ..visualize import spread_colors
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -84,6 +85,9 @@ def register_folders(
     if not classes or len(set(classes)) < len(classes):
         twice = sorted({name for name in classes if classes.count(name) > 1})
         raise ValueError(f"dataset.classes has {f'{twice} twice' if twice else 'no names'}; wanted different names")
+    wrong = unprintable(classes)
+    if wrong:
+        raise ValueError(f"dataset.classes has {', '.join(wrong[:5])}; wanted names without control characters")
     id_map = None if id_map is None else _checked_map(id_map, num_classes=len(classes), ignore_label=ignore_label)
     images, labels = (os.path.abspath(os.path.expanduser(str(folder))) for folder in (images, labels))
     settings = [images, labels, classes, ignore_label, id_map, list(part)]
@@ -102,6 +106,8 @@ def register_folders(
 
 
 def _checked_map(id_map: Mapping, *, num_classes: int, ignore_label: int) -> dict[int, int]:
+    if not isinstance(id_map, Mapping):
+        raise ValueError(f"dataset.id_map is {id_map}; wanted a mapping 'stored id: class id', or null for no map")
     checked = {}
     for stored, wanted in id_map.items():
         wanted = ignore_label if wanted == "ignore" else wanted
@@ -146,8 +152,11 @@ def pair_files(images: str | PathLike, labels: str | PathLike) -> dict[str, tupl
         Path in the folder without suffix -> (image file, label file).
 
     Raises:
-        ValueError: a folder that is missing or empty, two files of one name, or a file without its partner.
+        ValueError: one folder for both, a folder that is missing or empty, two files of one name, or a file without its
+            partner.
     """
+    if os.path.isdir(images) and os.path.isdir(labels) and os.path.samefile(images, labels):
+        raise ValueError(f"images and label maps are both in '{images}'; wanted a folder for each, with equal names")
     image_files = _files(images, IMAGE_SUFFIXES, kind="images")
     label_files = _files(labels, LABEL_SUFFIXES, kind="labels")
     if not image_files.keys() & label_files.keys():
@@ -171,6 +180,8 @@ def pair_files(images: str | PathLike, labels: str | PathLike) -> dict[str, tupl
 
 def _files(folder: str | PathLike, suffixes: tuple[str, ...], *, kind: str) -> dict[str, str]:
     """Files by their path in `folder` without suffix, in order."""
+    if os.path.isfile(folder):
+        raise ValueError(f"dataset.{kind} is '{folder}', which is a file; wanted the folder of {kind}")
     if not os.path.isdir(folder):
         raise ValueError(f"the folder of {kind}, '{folder}', does not exist (looked in {os.getcwd()})")
     found: dict[str, str] = {}

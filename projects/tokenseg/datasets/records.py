@@ -1,6 +1,7 @@
 """The records of registered data sets, packed so that worker processes share them, with clear errors where there are
 none."""
 
+import difflib
 import logging
 import os
 from bisect import bisect_right
@@ -62,7 +63,10 @@ def load_records(names: str | Sequence[str]) -> Records:
 
 def _load(name: str) -> DatasetFromList:
     if name not in DatasetCatalog.list():
-        raise ValueError(f"data set '{name}' is not registered; registered are {', '.join(DatasetCatalog.list())}")
+        names = DatasetCatalog.list()
+        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise ValueError(f"data set '{name}' is not registered; registered are {', '.join(names)}{hint}")
     function = DatasetCatalog[name]
     if name in _known and _known[name][0] is function:
         return _known[name][1]

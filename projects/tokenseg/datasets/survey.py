@@ -7,9 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
-from ..data.errors import IdsOutOfRange, LabelHasColours, SizesDiffer, UnreadableImage, UnreadableLabel
+from ..data.errors import (
+    IdsOutOfRange,
+    LabelHasColours,
+    SizesDiffer,
+    UnreadableImage,
+    UnreadableLabel,
+    UnsupportedImage,
+)
+from ..data.images import opened_image
 from ..data.labels import read_label
 from ..data.mapper import SemSegMapper
 
@@ -17,6 +24,7 @@ _ORIENTATION = 274  # the EXIF tag
 # Kinds of what the mapper refuses. A file of no bytes, and an image that its EXIF tag turns, have kinds of their own.
 _KINDS = {
     UnreadableImage: "image",
+    UnsupportedImage: "unsupported",
     UnreadableLabel: "label",
     LabelHasColours: "colours",
     SizesDiffer: "size",
@@ -82,17 +90,17 @@ def look(record: dict, mapper: SemSegMapper) -> Seen:
     try:
         with open(image, "rb") as file:
             seen.digest = hashlib.file_digest(file, "sha256").hexdigest()
-        with Image.open(image) as header:
+        with opened_image(image) as header:
             seen.mode, seen.size = header.mode, header.size[::-1]
             seen.orientation = header.getexif().get(_ORIENTATION, 1)
-    except (OSError, SyntaxError):
+    except (ValueError, OSError):
         pass  # the mapper says what is wrong with it
     try:
-        with Image.open(label) as header:
+        with opened_image(label) as header:
             seen.label_mode = header.mode
         ids, pixels = np.unique(read_label(label), return_counts=True)
         seen.ids = Counter(dict(zip(ids.tolist(), pixels.tolist(), strict=True)))
-    except (ValueError, OSError, SyntaxError):
+    except ValueError:
         pass
     try:
         mapper(record)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from detectron2.utils import comm
 
-from .checkpoint import Checkpointer, read_checkpoint
+from ..checkpoint_file import read_checkpoint
+from .checkpoint import Checkpointer
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,9 @@ class BestCheckpoint:
         if value > self.best:
             self._checkpointer.save(NAME, tag=False, iteration=iteration, best_value=value, best_metric=self.metric)
             self.best, self.iteration = value, iteration
+        if self.iteration < 0:
+            logger.warning("No best checkpoint: %s is %s", self.metric, value)
+            return
         logger.info("Best %s: %.2f, at iteration %d", self.metric, self.best, self.iteration)
 
     def _value(self, results: Mapping[str, Mapping[str, float]]) -> float:

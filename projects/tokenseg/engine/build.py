@@ -2,10 +2,10 @@
 
 import logging
 
-from detectron2.config import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from ..config.instantiate import instantiate
 from ..contracts import BeginsPretrained
 from ..inference.policy import Model, MultiScale
 from .devices import resolve_device
@@ -27,7 +27,10 @@ def build_model(config: DictConfig) -> nn.Module:
             "scales; wanted train.tta.enabled=false"
         )
     if tta.enabled:
-        model.inference = MultiScale(policy=model.inference, scales=tta.scales, flip=tta.flip)
+        try:
+            model.inference = MultiScale(policy=model.inference, scales=tta.scales, flip=tta.flip)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"train.tta: {error}") from error
     return model
 
 

@@ -2,13 +2,16 @@
 
 import logging
 import os
-import pickle
 import re
+import shutil
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor
+
+from ..checkpoint_file import DamagedFile, check_exists, check_sums, needs_pickle, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ class Checkpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, **checkpointables)
         self.strict, self.skip_mismatched, self.allow_pickle = strict, skip_mismatched, allow_pickle
         self._held: Mapping[str, object] = {}
+        self._wanted: list[str] = []
 
     def has_checkpoint(self) -> bool:
         return bool(self.get_checkpoint_file())
@@ -51,19 +55,33 @@ class Checkpointer(DetectionCheckpointer):
 
         Raises:
             ValueError: The file does not exist, cannot be read or could run code, or the weights are not those of the
-                model.
+                model. A damaged checkpoint from which a run was to resume names the one before it.
         """
         if path and "://" not in path:
-            _check_exists(path)
-        return super().load(path, checkpointables)
+            check_exists(path)
+        self._wanted = [*(self.checkpointables if checkpointables is None else checkpointables)]
+        try:
+            return super().load(path, checkpointables)
+        except DamagedFile as error:
+            if not self.save_dir or path != self.get_checkpoint_file():
+                raise
+            raise DamagedFile(f"{error}; {_before(path)}") from error
 
     def _load_file(self, filename: str) -> dict:
         if filename.endswith(".pkl"):
             if not self.allow_pickle:
-                raise ValueError(_needs_pickle(filename, "train.allow_pickle=true"))
+                raise ValueError(needs_pickle(filename, "train.allow_pickle=true"))
             return super()._load_file(filename)
         loaded = read_checkpoint(filename, allow_pickle=self.allow_pickle)
-        return loaded if "model" in loaded else {"model": loaded}
+        found = loaded if "model" in loaded else {"model": loaded}
+        _check_weights(filename, found["model"])
+        lacking = [key for key in self._wanted if key not in found]
+        if lacking:
+            raise ValueError(
+                f"'{filename}' holds weights without the state of the {' and the '.join(lacking)}; wanted a checkpoint "
+                "that a run saved, or these weights as train.init_checkpoint"
+            )
+        return found
 
     def _convert_ndarray_to_tensor(self, state_dict: dict) -> None:
         # Called with the weights under the model's names right before they are loaded: what the file itself held is
@@ -142,8 +160,10 @@ class Checkpointer(DetectionCheckpointer):
             with replacing(path) as unfinished:
                 torch.save(data | extra, unfinished)
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+            free, reason = shutil.disk_usage(self.save_dir).free / 1e6, " ".join(str(error).split())
             raise OSError(
-                f"checkpoint {path} cannot be written: {error}; the checkpoints before it are whole"
+                f"checkpoint {path} cannot be written ({free:.1f} MB are free there): {reason}; the checkpoints "
+                "before it are whole"
             ) from error
         if tag:
             self.tag_last_checkpoint(os.path.basename(path))
@@ -154,6 +174,35 @@ class Checkpointer(DetectionCheckpointer):
             open(unfinished, "w") as file,
         ):
             file.write(last_filename_basename)
+
+
+def _check_weights(path: str, weights: object) -> None:
+    """Refuse what is no state of a model before Detectron2 takes it for one."""
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"weights '{path}' hold a {type(weights).__name__}; wanted a dict of tensors by their names")
+    others = {
+        key: type(value).__name__ for key, value in weights.items() if not isinstance(value, (Tensor, np.ndarray))
+    }
+    if others:
+        shown = ", ".join(f"{key} ({kind})" for key, kind in [*others.items()][:5])
+        raise ValueError(
+            f"weights '{path}' hold {len(others)} values that are no tensors: {shown}; wanted a dict of tensors by "
+            "their names, by itself or under the key model"
+        )
+
+
+def _before(path: str) -> str:
+    """What to do about a damaged checkpoint: the newest one before it that is whole."""
+    folder, name = os.path.split(path)
+    names = [*numbered_checkpoints(folder).values()]
+    for candidate in reversed(names[: names.index(name)] if name in names else names):
+        try:
+            check_sums(os.path.join(folder, candidate))
+        except DamagedFile:
+            continue
+        tag = os.path.join(folder, "last_checkpoint")
+        return f"the one before it, {candidate}, is whole: to go on from there, write its name into {tag}"
+    return "no checkpoint before it is whole"
 
 
 def last_checkpoint(folder: str) -> str:
@@ -197,48 +246,6 @@ def check_finite(weights: Mapping[str, Tensor]) -> None:
     raise FloatingPointError(
         f"{len(wrong)} of the model's {len(weights)} weights are not finite, such as {wrong[0]}. They are not saved, "
         "and all earlier checkpoints stay; a lower learning rate, warm-up or clipping (train.clip_grad_norm) may help"
-    )
-
-
-def read_checkpoint(
-    path: str, *, allow_pickle: bool = False, permission: str = "train.allow_pickle=true", mmap: bool = False
-) -> object:
-    """What a file that torch wrote holds, on the CPU, or a pickle of arrays (.pkl).
-
-    Args:
-        path: The path of the file.
-        allow_pickle: Whether a file may be read that can run code.
-        permission: The words with which the user allows that, for the message.
-        mmap: Whether tensors stay in the file until they are used; enough to read the plain values beside them.
-
-    Raises:
-        ValueError: The file does not exist, cannot be read or could run code.
-    """
-    _check_exists(path)
-    if path.endswith(".pkl") and not allow_pickle:
-        raise ValueError(_needs_pickle(path, permission))
-    try:
-        if path.endswith(".pkl"):
-            with open(path, "rb") as stream:
-                return pickle.load(stream, encoding="latin1")  # Python 2 wrote some of Detectron2's
-        return torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        if allow_pickle:
-            raise ValueError(f"weights '{path}' cannot be read: {error}") from error
-        raise ValueError(_needs_pickle(path, permission)) from error
-    except (AttributeError, EOFError, ImportError, OSError, RuntimeError) as error:  # a pickle's classes may be absent
-        raise ValueError(f"weights '{path}' cannot be read: {error}") from error
-
-
-def _check_exists(path: str) -> None:
-    if not os.path.isfile(path):
-        raise ValueError(f"weights '{path}' do not exist (looked in {os.getcwd()})")
-
-
-def _needs_pickle(path: str, permission: str) -> str:
-    return (
-        f"weights '{path}' are no weights, or hold more than tensors and plain values: a pickle, which can run any "
-        f"code when it is read; if you trust where it comes from, say {permission}"
     )
 
 

@@ -4,12 +4,12 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 import torch
-from detectron2.config import instantiate
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from ..config.instantiate import instantiate
 from ..contracts import GivesIds
 from ..d2_compat import undistributed
 from .devices import resolve_device

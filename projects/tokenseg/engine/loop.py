@@ -7,7 +7,6 @@ import logging
 import os
 from collections import OrderedDict
 
-from detectron2.config import instantiate
 from detectron2.engine import hooks
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
@@ -15,6 +14,7 @@ from detectron2.utils.events import CommonMetricPrinter, TensorboardXWriter
 from omegaconf import DictConfig
 from torch import nn
 
+from ..config.instantiate import instantiate
 from ..contracts import CountsSteps
 from ..d2_compat import distribute
 from ..data.stream import TrainLoader

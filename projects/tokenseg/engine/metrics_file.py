@@ -78,9 +78,12 @@ class MetricsFile(EventWriter):
                 rows[iteration][name] = value
         if not rows:
             return
-        with open(self.path, "a") as file:
-            for iteration in sorted(rows):
-                file.write(_line({"iteration": iteration, **rows[iteration]}))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(self.path, "a") as file:
+                for iteration in sorted(rows):
+                    file.write(_line({"iteration": iteration, **rows[iteration]}))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be written: {error}") from error
         self._written = max(rows)

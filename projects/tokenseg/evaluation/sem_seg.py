@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from tabulate import tabulate
 
 from ..data.labels import check_label_range, read_class_ids
+from ..plain_text import csv_text
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +156,13 @@ class ConfusionEvaluator(SemSegEvaluator):
         absent = [name for name, count in zip(names, confusion.sum(axis=0), strict=True) if not count]
         if absent:
             logger.info("Not in the ground truth, and in no mean: %s", ", ".join(absent))
-        logger.info("mIoU: %.1f (mean over %d classes)", metrics["mIoU"], len(rows))
+        if len(rows) > 1:
+            logger.info("mIoU: %.1f (mean over %d classes)", metrics["mIoU"], len(rows))
+        elif rows:
+            told = "of one class alone, %s: the label maps hold no other, so that this says nothing"
+            logger.warning(f"mIoU: %.1f, {told}", metrics["mIoU"], rows[0][0])
+        else:
+            logger.warning("mIoU: none, since every pixel of the label maps is ignored")
 
     def _write(self, metrics: dict[str, float], confusion: np.ndarray, names: list[str]) -> None:
         os.makedirs(self._output_dir, exist_ok=True)
@@ -164,7 +171,7 @@ class ConfusionEvaluator(SemSegEvaluator):
             writer.writerow(["class", "IoU", "accuracy", "labelled_pixels", "predicted_pixels"])
             for place, name in enumerate(names):
                 pixels = confusion[:, place].sum(), confusion[place].sum()
-                writer.writerow([name, metrics[f"IoU-{name}"], metrics[f"ACC-{name}"], *pixels])
+                writer.writerow([csv_text(name), metrics[f"IoU-{name}"], metrics[f"ACC-{name}"], *pixels])
         if self._save_predictions:
             with open(os.path.join(self._output_dir, "sem_seg_predictions.json"), "w") as file:
                 json.dump(self._predictions, file)

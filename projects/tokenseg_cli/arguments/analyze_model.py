@@ -14,6 +14,8 @@ tolerances are those of tokenseg/commands/paper_rows/METHOD.csv. It takes minute
 import argparse
 from collections.abc import Sequence
 
+from ..overrides import add_trust_config
+
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of the command."""
@@ -22,5 +24,6 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     what.add_argument("--paper", nargs="*", metavar="METHOD", help="all published rows of these methods, or of all")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels; default the crop")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
+    add_trust_config(parser)
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="change the config")
     return parser.parse_args(words)

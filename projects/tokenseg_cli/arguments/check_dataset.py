@@ -8,12 +8,15 @@ is 1. NOTE: worth a look.
 import argparse
 from collections.abc import Sequence
 
+from ..overrides import add_trust_config
+
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of the command."""
     parser.add_argument("--config-file", metavar="C", help="default: configs/own_data.py")
     parser.add_argument("--split", choices=("train", "test"), help="default: both")
     parser.add_argument("--limit", type=int, metavar="N", help="look at so many images of a split only")
+    add_trust_config(parser)
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="as for train_net.py")
     args = parser.parse_intermixed_args(words)
     if args.limit is not None and args.limit < 1:

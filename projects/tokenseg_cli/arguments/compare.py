@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..overrides import parse_with_overrides
+from ..paths import check_folder
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
@@ -25,6 +26,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
         "--jobs", type=int, metavar="J", help="runs at a time; default as many as cores, or 1 where there is a GPU"
     )
     args = parse_with_overrides(parser, words)
+    check_folder("--output", args.output)
     stems = [Path(path).stem for path in args.config_file]
     if len(set(stems)) < len(stems):
         raise ValueError(f"--config-file names {', '.join(stems)}; wanted different names, since folders have them")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..overrides import parse_with_overrides
+from ..paths import check_folder
 
 KINDS = ("overlay", "ids", "palette")
 
@@ -23,6 +24,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write to")
     parser.add_argument("--save", default="overlay", help=f"one or more of {','.join(KINDS)}, joined by commas")
     args = parse_with_overrides(parser, words)
+    check_folder("--output", args.output)
     args.save = args.save.split(",")
     wrong = set(args.save) - set(KINDS)
     if wrong:

@@ -7,10 +7,13 @@ last are explained in configs/common/train.py. Flags and key=value may stand in 
 import argparse
 from collections.abc import Sequence
 
+from ..overrides import add_trust_config
+
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of the command; `opts` has the overrides."""
     add_flags(parser)
+    add_trust_config(parser)
     args = parser.parse_args(words)
     overrides = []
     while flags := [place for place, word in enumerate(args.opts) if word.startswith("--")]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..overrides import parse_with_overrides
+from ..paths import check_file
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
@@ -32,6 +33,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--regions", type=int, metavar="N", help="draw regions of tokens instead of classes")
     parser.add_argument("--output", required=True, type=Path, metavar="PNG", help="picture to write")
     args = parse_with_overrides(parser, words)
+    check_file("--output", args.output)
     args.names = args.names or [Path(weights).resolve().parent.name for weights in args.weights]
     if not len(args.config_file) == len(args.weights) == len(args.names):
         raise ValueError(

@@ -95,7 +95,7 @@ def _write_split(folder: Path, *, split: str, count: int, seed: int, size: int) 
     label_folder.mkdir(parents=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for index in tqdm(range(count), desc=f"ShapeScenes {split}", unit="image"):
+    for index in tqdm(range(count), desc=f"ShapeScenes {split}", unit="image", disable=None):
         scene = draw_scene(seed=seed, split=split, index=index, size=size)
         name = f"{index:06d}.png"
         _write_png(image_folder / name, scene.image[..., ::-1])

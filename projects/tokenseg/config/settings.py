@@ -1,0 +1,140 @@
+"""What the numbers and switches of a config may be, whoever reads them."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a setting may be: in words, and as a test."""
+
+    words: str
+    fits: Callable[[object], bool]
+
+    def or_null(self) -> "Kind":
+        """The same, or nothing."""
+        return Kind(f"{self.words}, or null", lambda value: value is None or self.fits(value))
+
+
+def _whole(low: int, high: float = math.inf) -> Kind:
+    words = f"a whole number from {low} to {high}" if high < math.inf else f"a whole number, {low} or more"
+    return Kind(words, lambda value: type(value) is int and low <= value <= high)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+_POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
+_NOT_NEGATIVE = Kind("a number, 0 or more", lambda value: _is_number(value) and value >= 0)
+_SWITCH = Kind("true or false", lambda value: isinstance(value, bool))
+_TEXT = Kind("a text", _is_text)
+_MAPPING = Kind("a mapping", lambda value: isinstance(value, DictConfig))
+_CHANNELS = Kind(
+    "three numbers", lambda value: isinstance(value, ListConfig) and len(value) == 3 and all(map(_is_number, value))
+)
+_SPREAD = Kind("three numbers above 0", lambda value: _CHANNELS.fits(value) and min(value) > 0)
+_NAMES = Kind(
+    "a list of names, such as '[a,b]' or @FILE",
+    lambda value: (
+        isinstance(value, ListConfig) and len(value) > 0 and all(isinstance(n, (str, int, float)) for n in value)
+    ),
+)
+
+# Key -> what it may be. A config may lack any of them.
+KINDS = {
+    "train": _MAPPING,
+    "train.output_dir": _TEXT,
+    "train.overwrite": _SWITCH,
+    "train.skip_mismatched": _SWITCH,
+    "train.allow_pickle": _SWITCH,
+    "train.max_iter": _whole(1),
+    "train.seed": _whole(0, 2**31),
+    "train.device": _TEXT,
+    "train.amp": _MAPPING,
+    "train.amp.enabled": _SWITCH,
+    "train.accumulate": _whole(1),
+    "train.clip_grad_norm": _POSITIVE.or_null(),
+    "train.tta": _MAPPING,
+    "train.tta.enabled": _SWITCH,
+    "train.tta.flip": _SWITCH,
+    "train.compile": _SWITCH,
+    "train.ddp": _MAPPING,
+    "train.checkpointer": _MAPPING,
+    "train.checkpointer.period": _whole(1),
+    "train.checkpointer.max_to_keep": _whole(1).or_null(),
+    "train.eval_period": _whole(0),
+    "train.best_metric": _TEXT,
+    "train.log_period": _whole(1),
+    "model": _MAPPING,
+    "model.pixel_mean": _CHANNELS,
+    "model.pixel_std": _SPREAD,
+    "dataloader": _MAPPING,
+    "dataloader.train.total_batch_size": _whole(1),
+    "dataloader.train.num_workers": _whole(0),
+    "dataloader.test.num_workers": _whole(0),
+    "dataloader.test.batch_size": _whole(1),
+    "optimizer.lr": _POSITIVE,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
+    "lr_multiplier.warmup_iter": _whole(0),
+    "dataset.ignore_label": _whole(0),
+    "dataset.short_side": _whole(1),
+    "dataset.long_side": _whole(1),
+    "dataset.crop": _whole(1),
+    "dataset.classes": _NAMES,
+    "dataset.num_classes": _whole(1),
+    "dataset.id_map": _MAPPING.or_null(),
+}
+
+
+def check_settings(config: DictConfig) -> None:
+    """Refuse a config with a setting that is not what it may be.
+
+    Args:
+        config: The config, with all overrides.
+
+    Raises:
+        ValueError: The first such setting, by its key.
+    """
+    for key, kind in KINDS.items():
+        for value in _value(config, key):
+            if not kind.fits(value):
+                raise ValueError(f"{key} is {_shown(value)}; wanted {kind.words}")
+
+
+def check_training(config: DictConfig) -> None:
+    """Refuse a config that lacks something to train with.
+
+    Raises:
+        ValueError: The first part that is missing, by its key.
+    """
+    evaluates = OmegaConf.select(config, "dataloader.evaluator") is not None
+    for key in ("dataloader.train", "optimizer", "lr_multiplier", *(["dataloader.test"] if evaluates else [])):
+        if OmegaConf.select(config, key) is None:
+            raise ValueError(f"{key} is null; wanted what the training needs of it")
+
+
+def _value(config: DictConfig, key: str) -> Iterator[object]:
+    """The value of a key, if the config has it."""
+    parent_key, _, name = key.rpartition(".")
+    try:
+        parent = OmegaConf.select(config, parent_key) if parent_key else config
+        if isinstance(parent, DictConfig) and name in parent:
+            yield parent[name]
+    except (OmegaConfBaseException, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{key} cannot be told: {reason}") from error
+
+
+def _shown(value: object) -> str:
+    """A value as the command line has it, not longer than a line."""
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return (text if len(text) <= 60 else f"{text[:60]}...") or "empty"

@@ -1,0 +1,25 @@
+"""Names that others have chosen, in places where some characters mean something."""
+
+import contextlib
+from collections.abc import Iterable
+
+# With one of these at the start a spreadsheet takes a cell for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_text(text: str) -> str:
+    """A name for a cell of a CSV: with an apostrophe before it where a spreadsheet would take it for a formula."""
+    with contextlib.suppress(ValueError):
+        float(text)
+        return text
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def plot_text(text: str) -> str:
+    """A name for matplotlib, which would read what stands between two dollar signs as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def unprintable(names: Iterable[str]) -> list[str]:
+    """The names that are empty or hold control characters, which a terminal would obey, as they would be typed."""
+    return [ascii(name) for name in names if not name.strip() or not name.isprintable()]

@@ -1,0 +1,21 @@
+import pytest
+
+from tokenseg_cli.run import parse
+
+
+@pytest.mark.parametrize(
+    ("command", "output", "told"),
+    [
+        ("demo", "file", "--output is .*file, but .*file is a file; wanted a folder"),
+        ("demo", "file/in", "--output is .*in, but .*file is a file; wanted a folder"),
+        ("compare", "file", "wanted a folder"),
+        ("visualize_tokens", "", "--output is .*, which is a folder; wanted a file"),
+        ("visualize_tokens", "file/a.png", "the folder of --output is .*file, but"),
+    ],
+)
+def test_outputs_of_the_wrong_kind(tmp_path, command, output, told):
+    (tmp_path / "file").touch()
+    words = ["--config-file", "c.py", "--output", str(tmp_path / output)]
+    words += ["--weights", "w", "--input", "i"] if command != "compare" else []
+    with pytest.raises(ValueError, match=told):
+        parse(f"tokenseg_cli.arguments.{command}", [command, *words])

@@ -1,0 +1,58 @@
+import collections
+import operator
+
+import detectron2.config
+import pytest
+from detectron2.config import LazyCall as L
+from omegaconf import DictConfig, ListConfig
+
+from tokenseg.config.instantiate import UnfitSetting, instantiate
+
+
+def positive(*, size):
+    if size < 1:
+        raise ValueError(f"size is {size};\nwanted 1 or more")
+    return size
+
+
+def gathered(**parts):
+    return parts
+
+
+def config(**keys):
+    return DictConfig(keys, flags={"allow_objects": True})
+
+
+def test_it_builds_what_detectron2_builds():
+    node = L(gathered)(
+        a=L(positive)(size="${side}"),
+        b=[L(collections.Counter)(x=3), 4],
+        c={"plain": {"d": 1}},
+        e=L(gathered)(f="${side}"),
+    )
+    root = config(side=5, node=node)
+    built, wanted = instantiate(root.node), detectron2.config.instantiate(root.node)
+    assert built == wanted and built["a"] == 5 and built["e"] == {"f": 5}
+    assert [type(built[key]) for key in "abc"] == [type(wanted[key]) for key in "abc"] == [int, ListConfig, DictConfig]
+    assert instantiate("text") == "text" and instantiate([L(positive)(size=2)]) == [2]
+
+
+@pytest.mark.parametrize(
+    ("node", "told"),
+    [
+        (L(gathered)(b=[3, L(positive)(size=0)]), r"^model\.b\.1: size is 0; wanted 1 or more$"),
+        (
+            L(gathered)(b=L(positive)(size="${side}")),
+            r"^model\.b: size is -3; wanted 1 or more \(size is \$\{side\}\)$",
+        ),
+        (L(positive)(size=None), r"^model: TypeError: '<' not supported"),
+        (L(positive)(sise=1), r"^model: TypeError: .*unexpected keyword argument 'sise'"),
+        (L(operator.truediv)(), r"^model: TypeError: "),
+        ({"_target_": "no.such.thing"}, r"^model calls no\.such\.thing, which "),
+        ({"_target_": "math.pi"}, r"^model calls .*, which is nothing that can be called"),
+    ],
+)
+def test_errors_name_the_key(node, told):
+    with pytest.raises(UnfitSetting, match=told) as error:
+        instantiate(config(side=-3, model=node).model)
+    assert "\n" not in str(error.value)

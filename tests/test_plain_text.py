@@ -1,0 +1,57 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from PIL import Image
+
+from tokenseg.plain_text import csv_text, plot_text, unprintable
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("=1+2", "'=1+2"),
+        ("+car", "'+car"),
+        ("-x", "'-x"),
+        ("@sum", "'@sum"),
+        ("-0.5", "-0.5"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_formulas_in_cells(name, cell):
+    assert csv_text(name) == cell
+
+
+def test_dollars_and_control_characters():
+    assert plot_text("US$ and $x") == r"US\$ and \$x"
+    assert unprintable(["car", "véhicule", "a b", "", "\x1b[31m", "a\u202eb"]) == ["''", r"'\x1b[31m'", r"'a\u202eb'"]
+
+
+@pytest.fixture
+def strange_names(toy_dataset):
+    metadata = MetadataCatalog.get(toy_dataset)
+    names = metadata.as_dict()["stuff_classes"]
+    saved, names[:] = [*names], ["=1+2", "a$x$b", r"$\frac$"]
+    yield toy_dataset
+    names[:] = saved
+
+
+def test_pictures_and_tables_of_strange_names(strange_names, tmp_path, toy_predictor):
+    from tokenseg import Predictor
+    from tokenseg.commands import demo
+    from tokenseg.evaluation.sem_seg import ConfusionEvaluator
+
+    ids = np.arange(3).repeat(3000).reshape(90, 100)
+    demo.save("overlay", tmp_path / "a", np.zeros((90, 100, 3), np.uint8), ids, Predictor(*toy_predictor))
+    assert Image.open(tmp_path / "a_overlay.png").size == (100, 90)
+    label = {"file_name": "a", "sem_seg_file_name": str(tmp_path / "label.png")}
+    Image.fromarray(ids.astype(np.uint8)).save(tmp_path / "label.png")
+    evaluator = ConfusionEvaluator(dataset_name=strange_names, output_dir=str(tmp_path), distributed=False)
+    evaluator.reset()
+    evaluator.process([label], [{"class_ids": torch.from_numpy(ids)}])
+    evaluator.evaluate()
+    with open(tmp_path / "sem_seg_per_class.csv", newline="") as file:
+        assert [row["class"] for row in csv.DictReader(file)] == ["'=1+2", "a$x$b", r"$\frac$"]
