@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -23,8 +24,8 @@ def run(command: str, argv: Sequence[str]) -> int | None:
         The exit code, where None is success.
 
     Raises:
-        SystemExit: The arguments are wrong (exit code 2), or the command could not do its work (exit code 1, with the
-            reason on stderr).
+        SystemExit: The arguments are wrong (exit code 2), the command could not do its work (exit code 1, with the
+            reason on stderr), or it was stopped by Ctrl-C (130) or SIGTERM (143).
     """
     return run_modules(f"tokenseg_cli.arguments.{command}", f"tokenseg.commands.{command}", argv)
 
@@ -37,11 +38,28 @@ def run_modules(arguments: str, body: str, argv: Sequence[str]) -> int | None:
         body: The name of a module with `main(args)`.
         argv: The name by which the user called the command, and the words behind that.
     """
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         args = parse(arguments, argv)
         return importlib.import_module(body).main(args)
     except MISTAKES as error:
         sys.exit(f"{_program(argv)}: error: {_without_traceback(error)}")
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{_program(argv)}: stopped by Ctrl-C\n")
+        sys.exit(128 + signal.SIGINT)
+    except _Terminated:
+        sys.stderr.write(f"{_program(argv)}: stopped by SIGTERM\n")
+        sys.exit(128 + signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Terminated(BaseException):
+    """What SIGTERM raises, as Ctrl-C raises KeyboardInterrupt."""
+
+
+def _end(_signum: int, _frame: object) -> None:
+    raise _Terminated
 
 
 def parse(arguments: str, argv: Sequence[str]) -> argparse.Namespace:

@@ -1,7 +1,7 @@
 """The evaluation of a run: its loader and its evaluator, built once and used every time."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import torch
 from detectron2.config import instantiate
@@ -9,11 +9,13 @@ from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ..contracts import GivesIds
 from ..d2_compat import undistributed
 from .devices import resolve_device
 from .precision import amp_dtype, autocast
+from .stopping import StopRequest
 
 
 class Evaluation:
@@ -22,10 +24,11 @@ class Evaluation:
     def __init__(
         self,
         *,
-        loader: Iterable[list[dict]],
+        loader: DataLoader,
         evaluator: DatasetEvaluator | list[DatasetEvaluator],
         amp_dtype: torch.dtype | None = None,
         eager: bool = False,
+        stop: StopRequest | None = None,
     ) -> None:
         """
         Args:
@@ -33,18 +36,36 @@ class Evaluation:
             evaluator: The evaluator, or a list of several.
             amp_dtype: The type of mixed precision; None is off.
             eager: Whether compiled parts run uncompiled here, because each new image size would compile them again.
+            stop: What ends an evaluation between two images; None lets it run on.
         """
-        self._loader, self._evaluator = loader, evaluator
+        self._loader, self._evaluator = _Stoppable(loader, stop or StopRequest()), evaluator
         self._amp_dtype, self._stance = amp_dtype, "force_eager" if eager else "default"
 
     def __call__(self, model: nn.Module) -> OrderedDict:
-        """`{task: {name: value}}` on the main process, where it is logged too; empty on others."""
+        """`{task: {name: value}}` on the main process, where it is logged too; empty on others.
+
+        Raises:
+            Stopped: A process of the run has been asked to stop.
+        """
         device = next(model.parameters()).device
         with autocast(device, self._amp_dtype), torch.compiler.set_stance(self._stance):
             results = inference_on_dataset(_asked_for_ids(model), self._loader, self._evaluator)
         if comm.is_main_process():
             print_csv_format(results)
         return results
+
+
+class _Stoppable:
+    """A loader whose iteration ends by `Stopped` if the run has been asked to stop."""
+
+    def __init__(self, loader: DataLoader, stop: StopRequest) -> None:
+        self._loader, self._stop = loader, stop
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        return self._stop.evaluating(self._loader)
 
 
 class _Ids(nn.Module):
@@ -65,7 +86,7 @@ def _asked_for_ids(model: nn.Module) -> nn.Module:
     return _Ids(whole) if isinstance(whole, GivesIds) else model
 
 
-def build_evaluation(config: DictConfig) -> Evaluation | None:
+def build_evaluation(config: DictConfig, *, stop: StopRequest | None = None) -> Evaluation | None:
     """The evaluation of a config on `dataloader.test`; None without `dataloader.evaluator`.
 
     Raises:
@@ -78,4 +99,5 @@ def build_evaluation(config: DictConfig) -> Evaluation | None:
         evaluator=instantiate(config.dataloader.evaluator),
         amp_dtype=amp_dtype(config.train.amp, resolve_device(config.train.device)),
         eager=config.train.compile,
+        stop=stop,
     )
