@@ -88,6 +88,15 @@ def test_a_checkpoint_is_saved_before_the_evaluation(config, tmp_path, number, c
     assert (tmp_path / "run/last_checkpoint").read_text() == checkpoint
 
 
+def test_a_checkpoint_between_rows_adds_none(config, tmp_path):
+    """What the timer has measured last, some steps before it begins anew, would be a row of its own."""
+    periods = ["train.max_iter=8", "train.log_period=8", "train.checkpointer.period=5", "train.eval_period=8"]
+    loop.train(config("unbroken", *periods), resume=False)
+    assert killed(config("broken", *periods), at_call(Trainer, "run_step", 6)) == 9
+    loop.train(config("broken", *periods), resume=True)
+    assert left_behind(tmp_path / "broken") == left_behind(tmp_path / "unbroken")
+
+
 def miou(folder):
     """Iteration -> mIoU of the rows that have one."""
     rows = read_metrics(folder / "metrics.json")

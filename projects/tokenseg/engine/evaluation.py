@@ -48,11 +48,26 @@ class Evaluation:
             Stopped: A process of the run has been asked to stop.
         """
         device = next(model.parameters()).device
+        _share_statistics(model)
         with autocast(device, self._amp_dtype), torch.compiler.set_stance(self._stance):
             results = inference_on_dataset(_asked_for_ids(model), self._loader, self._evaluator)
         if comm.is_main_process():
             print_csv_format(results)
         return results
+
+
+def _share_statistics(model: nn.Module) -> None:
+    """Give all processes the main one's running statistics of batch norms, which each has counted for itself.
+
+    These are the ones that a checkpoint holds; with others the metrics would not be those of the saved weights.
+    """
+    if comm.get_world_size() == 1:
+        return
+    whole = undistributed(model)
+    learnt = {name for name, _ in whole.named_parameters()}
+    for name, value in whole.state_dict().items():
+        if name not in learnt:
+            torch.distributed.broadcast(value, src=0)
 
 
 class _Stoppable:

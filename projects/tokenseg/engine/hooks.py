@@ -139,7 +139,9 @@ class Bookkeeping(HookBase):
         done = None
         if comm.is_main_process():
             done = self._metrics.rewind(
-                iteration, complete=lambda row: self._best.metric in row or (logs and not evaluates)
+                iteration,
+                due=evaluates or logs,
+                complete=lambda row: self._best.metric in row or (logs and not evaluates),
             )
         return comm.all_gather(done)[0] or not (evaluates or logs)
 
