@@ -5,17 +5,19 @@ from collections.abc import Iterator
 
 import torch
 from detectron2.config import instantiate
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..contracts import GivesIds
+from ..contracts import GivesIds, NamesMetrics
 from ..d2_compat import undistributed
 from .devices import resolve_device
 from .precision import amp_dtype, autocast
 from .stopping import StopRequest
+
+_COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # what Detectron2's evaluator gives, and AP-<class>
 
 
 class Evaluation:
@@ -41,6 +43,24 @@ class Evaluation:
         self._loader, self._evaluator = _Stoppable(loader, stop or StopRequest()), evaluator
         self._amp_dtype, self._stance = amp_dtype, "force_eager" if eager else "default"
 
+    def check_metric(self, metric: str) -> None:
+        """Refuse a metric that the results will not hold, as far as that is known before the first evaluation.
+
+        Args:
+            metric: The value of `train.best_metric`, `<task>/<name>`.
+
+        Raises:
+            ValueError: The evaluators give other metrics.
+        """
+        evaluators = self._evaluator if isinstance(self._evaluator, list) else [self._evaluator]
+        names = [_metric_names(evaluator) for evaluator in evaluators]
+        if None in names:
+            return
+        known = [name for some in names for name in some]
+        if metric not in known and metric.partition("-")[0] not in known:
+            total = [name for name in known if "-" not in name]
+            raise ValueError(f"train.best_metric is '{metric}'; wanted one that is evaluated: {', '.join(total)}")
+
     def __call__(self, model: nn.Module) -> OrderedDict:
         """`{task: {name: value}}` on the main process, where it is logged too; empty on others.
 
@@ -54,6 +74,13 @@ class Evaluation:
         if comm.is_main_process():
             print_csv_format(results)
         return results
+
+
+def _metric_names(evaluator: DatasetEvaluator) -> list[str] | None:
+    """The names `<task>/<name>` of an evaluator's metrics; None if they are not known before an evaluation."""
+    if isinstance(evaluator, COCOEvaluator):
+        return [f"{task}/{name}" for task in ("bbox", "segm", "keypoints") for name in _COCO]
+    return evaluator.metric_names() if isinstance(evaluator, NamesMetrics) else None
 
 
 def _share_statistics(model: nn.Module) -> None:

@@ -54,6 +54,8 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     stop = stop or StopRequest()
     seed_all_rng(settings.seed + comm.get_rank())
     evaluation = build_evaluation(config, stop=stop)
+    if evaluation is not None:
+        evaluation.check_metric(settings.best_metric)
     trainer = build_trainer(config, stop=stop)
     checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer)
     metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
