@@ -248,12 +248,12 @@ class Series:
             pids = training.pids if draw.random() < 0.6 else [draw.choice(training.pids)]
             phase, seconds = training.end(self.signum, pids)
             self.hits[phase] += 1
-            self._check(training, phase, seconds, everyone=pids == training.pids)
+            self._check(training, broken, phase, seconds, everyone=pids == training.pids)
         Training(self.method, broken, self.processes).finish(broken)
         wanted, got = _comparable(wanted, self.signum), _comparable(left_behind(broken), self.signum)
         self.wrong += [f"{name} differ" for name in wanted if wanted[name] != got[name]]
 
-    def _check(self, training: Training, phase: int, seconds: float, *, everyone: bool) -> None:
+    def _check(self, training: Training, broken: Path, phase: int, seconds: float, *, everyone: bool) -> None:
         """After SIGTERM all have to end with 143, or 0 if nothing was left to do; in a start the others may fail."""
         if self.signum != signal.SIGTERM:
             return
@@ -261,7 +261,11 @@ class Series:
         allowed = {0, 143} if phase in (END, AFTER_END) else {143}
         allowed |= set() if everyone or phase != START else {1, -signal.SIGTERM}
         if not set(training.codes.values()) <= allowed:
-            self.wrong.append(f"exit codes {sorted(training.codes.values())} in {PHASES[phase]}")
+            codes = [training.codes[pid] for pid in training.pids]
+            self.wrong.append(f"exit codes {codes} in {PHASES[phase]}")
+            for rank, code in enumerate(codes):
+                if code not in allowed:
+                    print(f"process {rank}:\n{Path(f'{broken}.{rank}.txt').read_text()[-2000:]}", flush=True)
 
 
 def _comparable(left: dict, signum: int) -> dict:

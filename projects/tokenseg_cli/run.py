@@ -38,28 +38,41 @@ def run_modules(arguments: str, body: str, argv: Sequence[str]) -> int | None:
         body: The name of a module with `main(args)`.
         argv: The name by which the user called the command, and the words behind that.
     """
-    before = signal.signal(signal.SIGTERM, _end)
+    signals = _Signals()
     try:
         args = parse(arguments, argv)
         return importlib.import_module(body).main(args)
-    except MISTAKES as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if signals.seen:
+            sys.stderr.write(f"{_program(argv)}: stopped by {_SIGNALS[signals.seen]}\n")
+            sys.exit(128 + signals.seen)
+        if not isinstance(error, MISTAKES):
+            raise
         sys.exit(f"{_program(argv)}: error: {_without_traceback(error)}")
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{_program(argv)}: stopped by Ctrl-C\n")
-        sys.exit(128 + signal.SIGINT)
-    except _Terminated:
-        sys.stderr.write(f"{_program(argv)}: stopped by SIGTERM\n")
-        sys.exit(128 + signal.SIGTERM)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signals.leave()
 
 
-class _Terminated(BaseException):
-    """What SIGTERM raises, as Ctrl-C raises KeyboardInterrupt."""
+_SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
-def _end(_signum: int, _frame: object) -> None:
-    raise _Terminated
+class _Signals:
+    """What has been asked to stop a command; any error after that, which libraries may make of it, is no error."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        handlers = {signum: signal.getsignal(signum) for signum in _SIGNALS}
+        self._before = {signum: handler for signum, handler in handlers.items() if handler != signal.SIG_IGN}
+        for signum in self._before:
+            signal.signal(signum, self._end)
+
+    def _end(self, signum: int, _frame: object) -> None:
+        self.seen = signum
+        raise KeyboardInterrupt
+
+    def leave(self) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
 
 
 def parse(arguments: str, argv: Sequence[str]) -> argparse.Namespace:

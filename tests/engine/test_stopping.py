@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -42,6 +43,22 @@ def test_a_signal_that_is_ignored_stays_so():
             assert not stop()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_what_a_library_makes_of_it_is_no_error():
+    with pytest.raises(Stopped), StopRequest():
+        try:
+            send()
+        except Stopped:
+            raise KeyError from None
+    with pytest.raises(Stopped), StopRequest() as stop:
+        with contextlib.suppress(Stopped):
+            send()
+        with stop.deferred():
+            pytest.fail("trains")
+    with pytest.raises(OSError, match="full"), StopRequest() as stop, stop.deferred():
+        send()
+        raise OSError("the disk is full")
 
 
 def test_an_evaluation_ends_between_batches():

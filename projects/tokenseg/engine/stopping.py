@@ -48,7 +48,7 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self._signum, self._first, self._deferred = 0, 0.0, False
+        self._signum, self._first, self._deferred, self._began = 0, 0.0, False, False
         self._store: dist.Store | None = None
         self._evaluations, self._looked = 0, 0.0
         self._before: dict[int, object] = {}
@@ -63,9 +63,12 @@ class StopRequest:
                 self._before[signum] = signal.signal(signum, self._handle)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: type | None, error: BaseException | None, _traceback: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+        if self._signum and not self._began and isinstance(error, Exception):
+            # Libraries turn what a handler raises into errors of theirs, and other processes end their connections.
+            raise self.stopped() from error
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         now, again = time.monotonic(), bool(self._signum)
@@ -76,8 +79,14 @@ class StopRequest:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside the block a signal is only noted."""
-        self._deferred = True
+        """Inside the block a signal is only noted.
+
+        Raises:
+            Stopped: One had arrived before.
+        """
+        if self._signum:
+            raise self.stopped()
+        self._deferred = self._began = True
         try:
             yield
         finally:
