@@ -254,12 +254,14 @@ class Series:
         self.wrong += [f"{name} differ" for name in wanted if wanted[name] != got[name]]
 
     def _check(self, training: Training, broken: Path, phase: int, seconds: float, *, everyone: bool) -> None:
-        """After SIGTERM all have to end with 143, or 0 if nothing was left to do; in a start the others may fail."""
+        """After SIGTERM all have to end with 143, or 0 if nothing was left to do; in a start also by the signal itself,
+        where they find one another, and those that have not got it may fail."""
         if self.signum != signal.SIGTERM:
             return
         self.slowest = max(self.slowest, seconds)
         allowed = {0, 143} if phase in (END, AFTER_END) else {143}
-        allowed |= set() if everyone or phase != START else {1, -signal.SIGTERM}
+        allowed |= {-signal.SIGTERM} if phase == START else set()
+        allowed |= {1} if phase == START and not everyone else set()
         if not set(training.codes.values()) <= allowed:
             codes = [training.codes[pid] for pid in training.pids]
             self.wrong.append(f"exit codes {codes} in {PHASES[phase]}")

@@ -50,15 +50,16 @@ def group(place: Place, *, device: str, stop: StopRequest) -> Iterator[None]:
     """
     if device == "cuda":
         torch.cuda.set_device(_gpu(place))
-    store, _, _ = next(dist.rendezvous(place.meeting, place.rank, place.world_size))
-    dist.init_process_group(
-        "nccl" if device == "cuda" else "gloo",
-        store=dist.PrefixStore("group", store),
-        rank=place.rank,
-        world_size=place.world_size,
-        timeout=_TIMEOUT,
-    )
-    comm.synchronize()  # else the first collective could time out while others are still starting
+    with stop.at_once():
+        store, _, _ = next(dist.rendezvous(place.meeting, place.rank, place.world_size))
+        dist.init_process_group(
+            "nccl" if device == "cuda" else "gloo",
+            store=dist.PrefixStore("group", store),
+            rank=place.rank,
+            world_size=place.world_size,
+            timeout=_TIMEOUT,
+        )
+        comm.synchronize()  # else the first collective could time out while others are still starting
     make_local_groups(place.local_size)
     stop.share(dist.PrefixStore("stop", store))
     yield

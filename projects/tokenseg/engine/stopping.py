@@ -78,6 +78,17 @@ class StopRequest:
             raise Stopped(self._signum)
 
     @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside the block the kernel ends this process: torch waits there for minutes, and no handler would run."""
+        for signum in self._before:
+            signal.signal(signum, signal.SIG_DFL)
+        try:
+            yield
+        finally:
+            for signum in self._before:
+                signal.signal(signum, self._handle)
+
+    @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Inside the block a signal is only noted.
 
