@@ -10,7 +10,7 @@ from tokenseg.engine import loop
 from tokenseg.engine.metrics_file import read_metrics
 
 # What depends on clocks, among the scalars of a row.
-CLOCKS = {"time", "data_time", "eta_seconds"}
+CLOCKS = {"time", "data_time", "rank_data_time", "eta_seconds"}
 
 
 def left_behind(folder):

@@ -1,13 +1,16 @@
 """train_net.py as a user calls it, on a toy data set and a toy model."""
 
+import functools
 import json
 import logging
 import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from runs import left_behind
 from tokenseg.commands import train
 from tokenseg.data.mapper import SemSegMapper
 from tokenseg.engine import evaluation
+from tokenseg.engine.processes import free_meeting
 from tokenseg_cli.run import parse, run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -285,6 +289,109 @@ def test_an_earlier_run_is_not_overwritten(arguments, tmp_path):
     (tmp_path / "run/last_checkpoint").write_text("model_final.pth")
     with pytest.raises(ValueError, match="wanted --resume"):
         invoke(arguments)
+
+
+def script(*words):
+    return [sys.executable, "-W", "ignore", str(ROOT / "train_net.py"), *TINY, "dataset.num_classes=13", *words]
+
+
+@pytest.mark.parametrize(
+    ("environment", "extra", "message"),
+    [
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, [], "OMPI_COMM_WORLD_SIZE is 2: Open MPI's mpirun has started several"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, [], "but not LOCAL_RANK"),
+        (dict.fromkeys(("RANK", "LOCAL_RANK"), "0"), ["--num-gpus", "2"], "but not WORLD_SIZE"),
+    ],
+)
+def test_launchers_that_cannot_be(arguments, monkeypatch, environment, extra, message):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert message in error_line([*arguments, *extra])
+
+
+def test_two_launchers_at_once_are_refused(arguments, monkeypatch):
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
+    line = error_line([*arguments, "--num-gpus", "2"])
+    assert "--num-gpus is 2 and --num-machines 1, while a launcher has started 2 process(es)" in line
+
+
+def started(folder, *words):
+    """A run in a process of its own, once it has taken some steps."""
+    shared = ["train.max_iter=100000", "train.checkpointer.period=5", "train.eval_period=0"]
+    run = subprocess.Popen(
+        script(*shared, f"train.output_dir={folder}", *words),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    while run.poll() is None and not (folder / "last_checkpoint").exists():
+        time.sleep(0.05)
+    return run
+
+
+@pytest.mark.slow("runs that are stopped by a signal")
+@pytest.mark.parametrize(
+    ("signum", "code", "name", "processes"),
+    [(signal.SIGTERM, 143, "SIGTERM", 2), (signal.SIGINT, 130, "Ctrl-C", 2), (signal.SIGINT, 130, "Ctrl-C", 1)],
+)
+def test_signals_end_a_run_in_one_line(tmp_path, signum, code, name, processes):
+    run = started(tmp_path, "--num-gpus", str(processes), "dataloader.train.num_workers=1")
+    begin = time.monotonic()
+    run.send_signal(signum)
+    line = run.communicate(timeout=60)[1].splitlines()[-1]
+    last = tmp_path / (tmp_path / "last_checkpoint").read_text()
+    assert (run.returncode, line) == (code, f"train_net.py: stopped by {name}; --resume goes on from {last}")
+    assert time.monotonic() - begin < 20 and torch.load(last)["iteration"] > 4
+
+
+def processes_of(group):
+    """The numbers of processes of a process group that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, number = path.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        found += [path.parent.name] if int(number) == group and state != "Z" else []
+    return found
+
+
+@pytest.mark.slow("runs that are stopped by a signal")
+def test_processes_end_with_a_parent_that_is_killed_where_ctrl_c_is_ignored(tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    monkeypatch.setattr(subprocess, "Popen", functools.partial(subprocess.Popen, start_new_session=True))
+    try:
+        run = started(tmp_path, "--num-gpus", "2")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(processes_of(run.pid)) >= 3
+    run.kill()
+    run.wait()
+    time.sleep(1)
+    assert processes_of(run.pid) == []
+
+
+@pytest.mark.slow("two processes train as one")
+def test_torchrun_trains_one_model(tmp_path):
+    """Its metrics are those of the saved weights, with statistics of batch norms, as a single process finds them."""
+    words = ["--config-file", str(ROOT / "configs/shape_scenes/sgr_sgr.py"), *TINY[2:11]]
+    words += ["pyramid.channels=[8,8,16,16]", "model.backbone.components.res5.width=8", f"train.output_dir={tmp_path}"]
+    words += ["dataset.crop=64"]
+    torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
+    port = free_meeting().split(":")[-1]
+    done = subprocess.run(
+        [*torchrun, port, str(ROOT / "train_net.py"), *words], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "log.txt.rank1").exists() and [row["iteration"] for row in metrics(tmp_path)] == [0, 1, 2, 3]
+    last = metrics(tmp_path)[-1]["sem_seg/mIoU"]
+    weights = f"train.init_checkpoint={tmp_path}/model_final.pth"
+    alone = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py"), *words, "--eval-only", weights]
+    done = subprocess.run(alone, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0 and f"{last:.4f}" in done.stdout
 
 
 def run_script(*words, processes=1, limit=None):

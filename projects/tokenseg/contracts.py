@@ -129,6 +129,14 @@ class CountsSteps(Protocol):
 
 
 @runtime_checkable
+class NamesMetrics(Protocol):
+    """An evaluator that may know before the first evaluation what its results will hold."""
+
+    def metric_names(self) -> list[str] | None:
+        """The metrics `<task>/<name>` of every evaluation, those of single classes too; None if they are not known."""
+
+
+@runtime_checkable
 class GivesIds(Protocol):
     """A model that can be asked for class ids alone, which need not cost the memory of the scores."""
 

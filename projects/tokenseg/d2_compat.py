@@ -15,7 +15,8 @@ from detectron2.config import CfgNode
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.modeling import Backbone
 from detectron2.structures import ImageList
-from torch import Tensor, nn
+from detectron2.utils import comm
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -57,11 +58,30 @@ def refuse_yacs(init: Callable[..., None]) -> Callable[..., None]:
 def distribute(model: nn.Module, **ddp_options: object) -> nn.Module:
     """The model as DistributedDataParallel where there are several processes.
 
-    Both versions pass the local rank as device, which torch refuses for a model on the CPU.
+    Both versions pass the local rank as device, which torch refuses for a model on the CPU, and which is wrong where
+    each process sees its own GPU alone.
     """
-    if next(model.parameters()).device.type == "cpu":
-        ddp_options["device_ids"] = None
+    device = next(model.parameters()).device
+    ddp_options["device_ids"] = None if device.type == "cpu" else [device]
     return create_ddp_model(model, **ddp_options)
+
+
+def make_local_groups(size: int) -> None:
+    """Group the processes of each machine, as Detectron2's `launch` does for those that it has started itself.
+
+    Main has a function for that; in 0.5 only `launch` does it, and sets the variable.
+
+    Args:
+        size: The number of processes of each machine.
+    """
+    if hasattr(comm, "create_local_process_group"):
+        comm.create_local_process_group(size)
+        return
+    for first in range(0, comm.get_world_size(), size):
+        ranks = range(first, first + size)
+        group = distributed.new_group(list(ranks))
+        if comm.get_rank() in ranks:
+            comm._LOCAL_PROCESS_GROUP = group
 
 
 def undistributed(model: nn.Module) -> nn.Module:

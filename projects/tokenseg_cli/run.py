@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -23,8 +24,8 @@ def run(command: str, argv: Sequence[str]) -> int | None:
         The exit code, where None is success.
 
     Raises:
-        SystemExit: The arguments are wrong (exit code 2), or the command could not do its work (exit code 1, with the
-            reason on stderr).
+        SystemExit: The arguments are wrong (exit code 2), the command could not do its work (exit code 1, with the
+            reason on stderr), or it was stopped by Ctrl-C (130) or SIGTERM (143).
     """
     return run_modules(f"tokenseg_cli.arguments.{command}", f"tokenseg.commands.{command}", argv)
 
@@ -37,11 +38,41 @@ def run_modules(arguments: str, body: str, argv: Sequence[str]) -> int | None:
         body: The name of a module with `main(args)`.
         argv: The name by which the user called the command, and the words behind that.
     """
+    signals = _Signals()
     try:
         args = parse(arguments, argv)
         return importlib.import_module(body).main(args)
-    except MISTAKES as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if signals.seen:
+            sys.stderr.write(f"{_program(argv)}: stopped by {_SIGNALS[signals.seen]}\n")
+            sys.exit(128 + signals.seen)
+        if not isinstance(error, MISTAKES):
+            raise
         sys.exit(f"{_program(argv)}: error: {_without_traceback(error).translate(_CONTROLS)}")
+    finally:
+        signals.leave()
+
+
+_SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+
+
+class _Signals:
+    """What has been asked to stop a command; any error after that, which libraries may make of it, is no error."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        handlers = {signum: signal.getsignal(signum) for signum in _SIGNALS}
+        self._before = {signum: handler for signum, handler in handlers.items() if handler != signal.SIG_IGN}
+        for signum in self._before:
+            signal.signal(signum, self._end)
+
+    def _end(self, signum: int, _frame: object) -> None:
+        self.seen = signum
+        raise KeyboardInterrupt
+
+    def leave(self) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
 
 
 def parse(arguments: str, argv: Sequence[str]) -> argparse.Namespace:

@@ -1,3 +1,5 @@
+import os
+import signal
 import sys
 from types import ModuleType
 
@@ -68,6 +70,19 @@ def test_mistakes_end_without_traceback(toy, error, told):
 def test_defects_keep_their_traceback(toy):
     with pytest.raises(ZeroDivisionError):
         toy(lambda args: 1 / 0)
+
+
+@pytest.mark.parametrize(("signum", "code", "name"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")])
+def test_signals_end_in_one_line(toy, capsys, signum, code, name):
+    def stop(args):
+        try:
+            os.kill(os.getpid(), signum)
+        except KeyboardInterrupt:
+            raise ValueError("what a library makes of it") from None
+
+    with pytest.raises(SystemExit) as end:
+        toy(stop)
+    assert end.value.code == code and capsys.readouterr().err == f"toy.py: stopped by {name}\n"
 
 
 def test_values_that_cannot_work_end_alike():

@@ -111,8 +111,8 @@ def test_a_data_set_is_read_once_and_its_records_are_packed(toy_dataset, monkeyp
 def test_another_data_set_of_the_same_name_is_read_anew(toy_dataset):
     load_records(toy_dataset)
     DatasetCatalog.remove(toy_dataset)
-    DatasetCatalog.register(toy_dataset, lambda: [{"file_name": "other"}])
-    assert list(load_records(toy_dataset)) == [{"file_name": "other"}]
+    DatasetCatalog.register(toy_dataset, lambda: [{"file_name": __file__}])
+    assert list(load_records(toy_dataset)) == [{"file_name": __file__}]
 
 
 def test_things_are_named_too(toy_dataset, caplog):

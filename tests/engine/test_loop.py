@@ -1,9 +1,11 @@
 """Runs that are cut anywhere and resumed equal the unbroken one: weights, best checkpoint, rows of metrics, files."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from runs import at_call, in_write_of, killed, left_behind
 from tokenseg.config.load import load_config
@@ -88,6 +90,15 @@ def test_a_checkpoint_is_saved_before_the_evaluation(config, tmp_path, number, c
     assert (tmp_path / "run/last_checkpoint").read_text() == checkpoint
 
 
+def test_a_checkpoint_between_rows_adds_none(config, tmp_path):
+    """What the timer has measured last, some steps before it begins anew, would be a row of its own."""
+    periods = ["train.max_iter=8", "train.log_period=8", "train.checkpointer.period=5", "train.eval_period=8"]
+    loop.train(config("unbroken", *periods), resume=False)
+    assert killed(config("broken", *periods), at_call(Trainer, "run_step", 6)) == 9
+    loop.train(config("broken", *periods), resume=True)
+    assert left_behind(tmp_path / "broken") == left_behind(tmp_path / "unbroken")
+
+
 def miou(folder):
     """Iteration -> mIoU of the rows that have one."""
     rows = read_metrics(folder / "metrics.json")
@@ -148,12 +159,37 @@ def test_overwriting_begins_after_the_first_step(config, tmp_path):
     assert list(miou(tmp_path / "run")) == [0]
 
 
-def test_a_broken_test_set_is_told_before_the_first_step(config, tmp_path, toy_dataset):
-    (tmp_path / "toy/labels/0.png").unlink()
-    wrong = config("run", "dataset.test=nonesuch")
-    with pytest.raises(ValueError, match="'nonesuch' is not registered"):
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dataset.test=nonesuch", "'nonesuch' is not registered"),
+        ("dataset.test=toy_gap", r"'toy_gap' cannot be read .*: 1 files are missing, such as .*/labels/none\.png"),
+        ("train.best_metric=sem_seg/mIOU", "train.best_metric is 'sem_seg/mIOU'; wanted .*: sem_seg/mIoU, sem_seg/fw"),
+        ("train.best_metric=sem_seg/IoU-grey", "train.best_metric is 'sem_seg/IoU-grey'"),
+    ],
+)
+def test_what_an_evaluation_would_fail_by_is_told_before_the_first_step(config, tmp_path, gap, override, message):
+    wrong = config("run", override)
+    with pytest.raises(ValueError, match=message):
         loop.train(wrong, resume=False)
     assert not (tmp_path / "run/metrics.json").exists()
+
+
+@pytest.fixture
+def gap(toy_dataset):
+    """A data set like the other one, of which one label file is missing."""
+    records = copy.deepcopy(DatasetCatalog.get(toy_dataset))
+    records[3]["sem_seg_file_name"] = str(Path(records[3]["sem_seg_file_name"]).parent / "none.png")
+    DatasetCatalog.register("toy_gap", lambda: records)
+    MetadataCatalog.get("toy_gap").set(stuff_classes=["red", "green", "blue"], ignore_label=255)
+    yield
+    DatasetCatalog.remove("toy_gap")
+    MetadataCatalog.remove("toy_gap")
+
+
+def test_the_best_may_be_of_one_class(config, tmp_path):
+    loop.train(config("run", "train.best_metric=sem_seg/IoU-green", "train.max_iter=2"), resume=False)
+    assert torch.load(tmp_path / "run/model_best.pth")["best_metric"] == "sem_seg/IoU-green"
 
 
 def test_weights_that_are_not_finite_are_never_saved(config, tmp_path, monkeypatch):

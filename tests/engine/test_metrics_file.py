@@ -29,7 +29,7 @@ def test_rows_after_an_iteration_are_forgotten(tmp_path, iteration, complete, wa
     writer = MetricsFile(str(tmp_path / "metrics.json"))
     log(writer, range(7))
     again = MetricsFile(writer.path)
-    assert again.rewind(iteration, complete=lambda row: complete) == (iteration in wanted)
+    assert again.rewind(iteration, due=True, complete=lambda row: complete) == (iteration in wanted)
     assert [row["iteration"] for row in read_metrics(writer.path)] == wanted
     log(again, range(iteration, 7))
     assert [row["iteration"] for row in read_metrics(writer.path)] == sorted({*wanted, 3, 5, 6})
@@ -39,7 +39,7 @@ def test_a_row_cut_in_the_middle_does_not_count(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text('{"iteration": 1}\n{"iteration": 3, "lo')
     assert read_metrics(path) == [{"iteration": 1}]
-    MetricsFile(str(path)).rewind(1, complete=lambda row: True)
+    MetricsFile(str(path)).rewind(1, due=True, complete=lambda row: True)
     assert path.read_text() == '{"iteration": 1}\n'
 
 
@@ -52,4 +52,4 @@ def test_the_newest_of_each_scalar(tmp_path):
 def test_without_a_file(tmp_path):
     writer = MetricsFile(str(tmp_path / "metrics.json"))
     writer.clear()
-    assert not writer.rewind(3, complete=lambda row: True) and read_metrics(writer.path) == []
+    assert not writer.rewind(3, due=True, complete=lambda row: True) and read_metrics(writer.path) == []

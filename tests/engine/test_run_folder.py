@@ -1,7 +1,11 @@
+import errno
+import fcntl
+import os
+
 import pytest
 from omegaconf import OmegaConf
 
-from tokenseg.engine.run_folder import begin_run, make_output_dir
+from tokenseg.engine.run_folder import begin_run, locked, make_output_dir
 
 
 def test_output_folders_are_made_and_left_empty(tmp_path):
@@ -29,8 +33,58 @@ def test_an_earlier_run_is_guarded(tmp_path, name):
 
 @pytest.mark.parametrize(("fresh", "wanted"), [(True, {"mine.pth"}), (False, {"mine.pth", "model_0000009.pth"})])
 def test_what_a_run_takes_over(tmp_path, fresh, wanted):
-    for name in ("model_0000009.pth", "mine.pth", "model_0000009.pth.unfinished"):
+    for name in ("model_0000009.pth", "mine.pth"):
         (tmp_path / name).touch()
     begin_run(OmegaConf.create({"train": {"output_dir": str(tmp_path)}}), fresh=fresh)
     assert {path.name for path in tmp_path.iterdir()} == wanted | {"config.yaml", "environment.txt"}
     assert "torch==" in (tmp_path / "environment.txt").read_text()
+
+
+def in_another_process(folder):
+    """What another process is told that locks a folder; nothing if it may."""
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            with locked(str(folder)):
+                os._exit(0)
+        except ValueError as error:
+            os.write(tell, str(error).encode())
+        finally:
+            os._exit(1)
+    os.close(tell)
+    os.waitpid(child, 0)
+    with open(told) as stream:
+        return stream.read()
+
+
+def test_one_run_at_a_time_uses_a_folder(tmp_path):
+    (tmp_path / "model_0000009.pth.unfinished").touch()
+    with locked(str(tmp_path)):
+        told = in_another_process(tmp_path)
+        assert f"'{tmp_path}' is in use by process {os.getpid()} on " in told and "since 20" in told
+        assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
+    assert in_another_process(tmp_path) == "" and in_another_process(tmp_path) == ""  # the first died in it
+
+
+def test_what_a_run_has_forked_does_not_hold_its_folder(tmp_path):
+    """Loader processes outlive a run that was killed by some seconds."""
+    wait, end = os.pipe()
+    with locked(str(tmp_path)):
+        child = os.fork()
+        if not child:
+            os.close(end)
+            os.read(wait, 1)
+            os._exit(0)
+    assert in_another_process(tmp_path) == ""
+    os.close(end)
+    os.waitpid(child, 0)
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with locked(str(tmp_path)):
+        assert "cannot be locked ([Errno 37] No locks available): see to it that one run" in caplog.text

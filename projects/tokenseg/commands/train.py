@@ -1,48 +1,79 @@
 """Trains or evaluates the model of a config, in one process or several: the body of the command `train`."""
 
 import argparse
+import contextlib
+import functools
 import logging
 import os
+import sys
 
 import torch
-from detectron2.engine import launch
+from detectron2.utils import comm
 from omegaconf import DictConfig
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ..config.changes import check_changes
 from ..config.load import load_config
 from ..config.settings import check_training
 from ..engine.checkpoint import last_checkpoint
 from ..engine.devices import resolve_device, share_threads
+from ..engine.launchers import Place, place_given
 from ..engine.logs import start_logs
 from ..engine.loop import evaluate, train
 from ..engine.precision import amp_dtype
-from ..engine.run_folder import make_output_dir
+from ..engine.processes import free_meeting, group, start_and_wait
+from ..engine.run_folder import locked, make_output_dir
+from ..engine.stopping import Stopped, StopRequest, die_with_parent
 
 logger = logging.getLogger(__name__)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> int | None:
     """Train or evaluate as the arguments say.
+
+    Returns:
+        The exit code, if the run was stopped by a signal.
 
     Raises:
         ChildProcessError: One of several processes failed; the text has its traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(args.config_file, args.opts, trust_config=args.trust_config)
-    if check(config, args) == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2 would choose its backend by the GPUs it sees
-    try:
-        launch(
-            work,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(config, args),
+    place = place_given(os.environ)
+    if place and (args.num_gpus > 1 or args.num_machines > 1):
+        raise ValueError(
+            f"--num-gpus is {args.num_gpus} and --num-machines {args.num_machines}, while a launcher has started "
+            f"{place.world_size} process(es); wanted one of both: torchrun and srun say alone how many there are"
         )
-    except (ProcessExitedException, ProcessRaisedException) as error:
-        raise ChildProcessError(str(error)) from error
+    config = load_config(args.config_file, args.opts, trust_config=args.trust_config)
+    device = check(config, args)
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # parts of Detectron2 use the GPUs that they see
+    do = functools.partial(work, config, args, device)
+    try:
+        if place or args.num_gpus * args.num_machines == 1:
+            if place and place.meeting == "env://":
+                die_with_parent()  # else the processes of a torchrun that was killed go on
+            with StopRequest() as stop:
+                do(stop, place)
+        else:
+            start_and_wait(do, places(args))
+    except Stopped as stopped:
+        if place is None or place.rank == 0:
+            print(f"train_net.py: {stopped}; {_whats_next(config, args)}", file=sys.stderr)
+        return stopped.exit_code
+
+
+def places(args: argparse.Namespace) -> list[Place]:
+    """The places of the processes that are to be started on this machine."""
+    meeting = free_meeting() if args.dist_url == "auto" else args.dist_url
+    first, size = args.machine_rank * args.num_gpus, args.num_machines * args.num_gpus
+    return [Place(first + number, size, number, args.num_gpus, meeting) for number in range(args.num_gpus)]
+
+
+def _whats_next(config: DictConfig, args: argparse.Namespace) -> str:
+    if args.eval_only:
+        return "nothing is evaluated"
+    path = last_checkpoint(config.train.output_dir)
+    return f"--resume goes on from {path}" if path else "no step was done yet"
 
 
 def check(config: DictConfig, args: argparse.Namespace) -> str:
@@ -70,23 +101,37 @@ def check(config: DictConfig, args: argparse.Namespace) -> str:
     return device
 
 
-def work(config: DictConfig, args: argparse.Namespace) -> None:
+def work(config: DictConfig, args: argparse.Namespace, device: str, stop: StopRequest, place: Place | None) -> None:
     """Do the work of one process.
+
+    Args:
+        config: The config.
+        args: The arguments of the command.
+        device: The device, `cpu` or `cuda`.
+        stop: What the run is stopped by.
+        place: The place of this process among several; None if it is alone.
 
     Raises:
         ChildProcessError: A worker that loads images was killed.
     """
-    if resolve_device(config.train.device) == "cpu":
-        share_threads(args.num_gpus)
-    start_logs(config, arguments=args)
-    run = evaluate if args.eval_only else train
-    try:
-        run(config, resume=args.resume)
-    except RuntimeError as error:  # torch has no type of its own for a worker that is gone
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        reason = " ".join(str(error).split())
-        raise ChildProcessError(
-            f"a process that loads images was ended, most likely for want of memory ({reason}); wanted "
-            "fewer dataloader.train.num_workers and dataloader.test.num_workers, smaller images, or more memory"
-        ) from error
+    with contextlib.ExitStack() as stack:
+        if place:
+            stack.enter_context(group(place, device=device, stop=stop))
+        if device == "cpu":
+            share_threads(place.local_size if place else 1)
+        if comm.is_main_process() and not args.eval_only:
+            stack.enter_context(locked(config.train.output_dir))
+        start_logs(config, arguments=args)
+        try:
+            if args.eval_only:
+                evaluate(config, resume=args.resume)
+            else:
+                train(config, resume=args.resume, stop=stop)
+        except RuntimeError as error:  # torch has no type of its own for a worker that is gone
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            reason = " ".join(str(error).split())
+            raise ChildProcessError(
+                f"a process that loads images was ended, most likely for want of memory ({reason}); wanted "
+                "fewer dataloader.train.num_workers and dataloader.test.num_workers, smaller images, or more memory"
+            ) from error

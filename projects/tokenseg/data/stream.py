@@ -6,6 +6,7 @@ generators are seeded with (seed, i) while it is augmented.
 """
 
 import contextlib
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -125,8 +126,11 @@ def _worker_options(num_workers: int) -> dict[str, object]:
 
 
 def _one_thread(_worker: int) -> None:
-    """Workers use one thread each (torch's default in workers); OpenCV would take every core."""
+    """Workers use one thread each (torch's default in workers); OpenCV would take every core. Signals that stop a run
+    go to all its process group, which the workers leave: the run needs their samples until its step is done."""
     import cv2
+
+    os.setpgid(0, 0)
 
     cv2.setNumThreads(0)
 

@@ -76,12 +76,30 @@ def _load(name: str) -> DatasetFromList:
         raise ValueError(_not_there(name, error)) from error
     if not found:
         raise ValueError(_not_there(name, "it has no images"))
+    _check_files(name, found)
     metadata = MetadataCatalog.get(name)
     classes = metadata.get("stuff_classes") or metadata.get("thing_classes") or []
     shown = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
     logger.info("Data set %s: %d images, %d classes (%s)", name, len(found), len(classes), shown)
     _known[name] = function, DatasetFromList(found, copy=False)
     return _known[name][1]
+
+
+def _check_files(name: str, records: Sequence[dict]) -> None:
+    """Refuse a data set whose records name files that do not exist, by one look into each folder."""
+    paths = [record[key] for record in records for key in ("file_name", "sem_seg_file_name") if key in record]
+    places = {path: os.path.split(path) for path in paths}
+    folders = {folder: _files_in(folder) for folder in {folder for folder, _ in places.values()}}
+    missing = [path for path, (folder, file) in places.items() if file not in folders[folder]]
+    if missing:
+        raise ValueError(_not_there(name, f"{len(missing)} files are missing, such as {missing[0]}"))
+
+
+def _files_in(folder: str) -> set[str]:
+    try:
+        return {entry.name for entry in os.scandir(folder or ".")}
+    except OSError:
+        return set()
 
 
 def _not_there(name: str, reason: object) -> str:

@@ -1,19 +1,23 @@
 """The evaluation of a run: its loader and its evaluator, built once and used every time."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import torch
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ..config.instantiate import instantiate
-from ..contracts import GivesIds
+from ..contracts import GivesIds, NamesMetrics
 from ..d2_compat import undistributed
 from .devices import resolve_device
 from .precision import amp_dtype, autocast
+from .stopping import StopRequest
+
+_COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # what Detectron2's evaluator gives, and AP-<class>
 
 
 class Evaluation:
@@ -22,10 +26,11 @@ class Evaluation:
     def __init__(
         self,
         *,
-        loader: Iterable[list[dict]],
+        loader: DataLoader,
         evaluator: DatasetEvaluator | list[DatasetEvaluator],
         amp_dtype: torch.dtype | None = None,
         eager: bool = False,
+        stop: StopRequest | None = None,
     ) -> None:
         """
         Args:
@@ -33,18 +38,76 @@ class Evaluation:
             evaluator: The evaluator, or a list of several.
             amp_dtype: The type of mixed precision; None is off.
             eager: Whether compiled parts run uncompiled here, because each new image size would compile them again.
+            stop: What ends an evaluation between two images; None lets it run on.
         """
-        self._loader, self._evaluator = loader, evaluator
+        self._loader, self._evaluator = _Stoppable(loader, stop or StopRequest()), evaluator
         self._amp_dtype, self._stance = amp_dtype, "force_eager" if eager else "default"
 
+    def check_metric(self, metric: str) -> None:
+        """Refuse a metric that the results will not hold, as far as that is known before the first evaluation.
+
+        Args:
+            metric: The value of `train.best_metric`, `<task>/<name>`.
+
+        Raises:
+            ValueError: The evaluators give other metrics.
+        """
+        evaluators = self._evaluator if isinstance(self._evaluator, list) else [self._evaluator]
+        names = [_metric_names(evaluator) for evaluator in evaluators]
+        if None in names:
+            return
+        known = [name for some in names for name in some]
+        if metric not in known and metric.partition("-")[0] not in known:
+            total = [name for name in known if "-" not in name]
+            raise ValueError(f"train.best_metric is '{metric}'; wanted one that is evaluated: {', '.join(total)}")
+
     def __call__(self, model: nn.Module) -> OrderedDict:
-        """`{task: {name: value}}` on the main process, where it is logged too; empty on others."""
+        """`{task: {name: value}}` on the main process, where it is logged too; empty on others.
+
+        Raises:
+            Stopped: A process of the run has been asked to stop.
+        """
         device = next(model.parameters()).device
+        _share_statistics(model)
         with autocast(device, self._amp_dtype), torch.compiler.set_stance(self._stance):
             results = inference_on_dataset(_asked_for_ids(model), self._loader, self._evaluator)
         if comm.is_main_process():
             print_csv_format(results)
         return results
+
+
+def _metric_names(evaluator: DatasetEvaluator) -> list[str] | None:
+    """The names `<task>/<name>` of an evaluator's metrics; None if they are not known before an evaluation."""
+    if isinstance(evaluator, COCOEvaluator):
+        return [f"{task}/{name}" for task in ("bbox", "segm", "keypoints") for name in _COCO]
+    return evaluator.metric_names() if isinstance(evaluator, NamesMetrics) else None
+
+
+def _share_statistics(model: nn.Module) -> None:
+    """Give all processes the main one's running statistics of batch norms, which each has counted for itself.
+
+    These are the ones that a checkpoint holds; with others the metrics would not be those of the saved weights.
+    """
+    if comm.get_world_size() == 1:
+        return
+    whole = undistributed(model)
+    learnt = {name for name, _ in whole.named_parameters()}
+    for name, value in whole.state_dict().items():
+        if name not in learnt:
+            torch.distributed.broadcast(value, src=0)
+
+
+class _Stoppable:
+    """A loader whose iteration ends by `Stopped` if the run has been asked to stop."""
+
+    def __init__(self, loader: DataLoader, stop: StopRequest) -> None:
+        self._loader, self._stop = loader, stop
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        return self._stop.evaluating(self._loader)
 
 
 class _Ids(nn.Module):
@@ -65,7 +128,7 @@ def _asked_for_ids(model: nn.Module) -> nn.Module:
     return _Ids(whole) if isinstance(whole, GivesIds) else model
 
 
-def build_evaluation(config: DictConfig) -> Evaluation | None:
+def build_evaluation(config: DictConfig, *, stop: StopRequest | None = None) -> Evaluation | None:
     """The evaluation of a config on `dataloader.test`; None without `dataloader.evaluator`.
 
     Raises:
@@ -78,4 +141,5 @@ def build_evaluation(config: DictConfig) -> Evaluation | None:
         evaluator=instantiate(config.dataloader.evaluator),
         amp_dtype=amp_dtype(config.train.amp, resolve_device(config.train.device)),
         eager=config.train.compile,
+        stop=stop,
     )

@@ -10,6 +10,7 @@ from detectron2.utils.events import EventStorage, EventWriter
 from .best import BestCheckpoint
 from .metrics_file import WINDOW, MetricsFile
 from .saving import PeriodicSaver
+from .stopping import Stopped, StopRequest
 
 
 class ScalarHistory(HookBase):
@@ -51,7 +52,8 @@ class Bookkeeping(HookBase):
 
     The checkpoint comes first, so that a kill during an evaluation costs no step. The row of metrics comes last: it
     proves that the evaluation was done and the best checkpoint updated. So a resumed run begins with whatever was due
-    after the last step of its checkpoint and has no such proof. Doing any of this twice gives the same result.
+    after the last step of its checkpoint and has no such proof. Doing any of this twice gives the same result. A run
+    that is asked to stop saves a checkpoint and leaves all that is due behind it to the resumed one in the same way.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Bookkeeping(HookBase):
         metrics: MetricsFile,
         writers: Sequence[EventWriter],
         log_period: int,
+        stop: StopRequest,
     ) -> None:
         """
         Args:
@@ -80,6 +83,7 @@ class Bookkeeping(HookBase):
             metrics: The file whose rows prove what was done; it is one of the writers.
             writers: The writers of the main process, which run after every evaluation and every `log_period`.
             log_period: The number of iterations between lines of the log.
+            stop: What the run is stopped by, after a step or in an evaluation.
 
         Raises:
             ValueError: A period is out of range.
@@ -88,7 +92,7 @@ class Bookkeeping(HookBase):
             raise ValueError(
                 f"train.eval_period is {eval_period} and train.log_period {log_period}; wanted 0 or more, and 1 or more"
             )
-        self._max_iter, self._begin, self._save = max_iter, begin, save
+        self._max_iter, self._begin, self._save, self._stop = max_iter, begin, save, stop
         self._evaluate, self._eval_period, self._best = evaluate, eval_period, best
         self._metrics, self._writers, self._log_period = metrics, writers if comm.is_main_process() else (), log_period
 
@@ -110,6 +114,9 @@ class Bookkeeping(HookBase):
         if iteration == self.trainer.start_iter and comm.is_main_process():
             self._begin()
         self._save(iteration)
+        if self.trainer.stopping:
+            self._save_before_stop(iteration)
+            raise self._stop.stopped()
         if self._evaluates(iteration) or self._logs(iteration):
             self._report(iteration)
 
@@ -132,14 +139,24 @@ class Bookkeeping(HookBase):
         done = None
         if comm.is_main_process():
             done = self._metrics.rewind(
-                iteration, complete=lambda row: self._best.metric in row or (logs and not evaluates)
+                iteration,
+                due=evaluates or logs,
+                complete=lambda row: self._best.metric in row or (logs and not evaluates),
             )
         return comm.all_gather(done)[0] or not (evaluates or logs)
+
+    def _save_before_stop(self, iteration: int) -> None:
+        self._save.before_stop(iteration)
+        comm.synchronize()  # the first process to end must not end the others while one of them writes
 
     def _report(self, iteration: int) -> None:
         """Evaluate if that is due, then write the row."""
         if self._evaluates(iteration):
-            results = self._evaluate()
+            try:
+                results = self._evaluate()
+            except Stopped:
+                self._save_before_stop(iteration)
+                raise
             self._best(results, iteration)
             if comm.is_main_process():
                 for name, value in flatten_results_dict(results).items():

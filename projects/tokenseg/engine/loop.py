@@ -6,6 +6,7 @@ It takes any Detectron2 model: `model` is called with a list of records and retu
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 
 from detectron2.engine import hooks
 from detectron2.utils import comm
@@ -28,28 +29,34 @@ from .metrics_file import MetricsFile
 from .precision import amp_dtype
 from .run_folder import begin_run
 from .saving import PeriodicSaver
+from .stopping import StopRequest
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 
-def train(config: DictConfig, *, resume: bool) -> None:
+def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) -> None:
     """Train the model of a config, evaluate it, and leave the files of a run in `train.output_dir`.
 
     Args:
         config: The config, with `model`, `dataloader`, `optimizer`, `lr_multiplier` and `train`, whose keys
             configs/common/train.py explains.
         resume: Whether to continue from the last checkpoint in the output folder, if there is one.
+        stop: What stops the run before its end; None if nothing does.
 
     Raises:
+        Stopped: The run was asked to stop, and has saved a checkpoint if it had taken a step.
         ValueError: Settings, data or weights do not fit.
         FloatingPointError: Losses, gradients or weights are not finite; nothing is saved over good weights.
         OSError: A checkpoint cannot be written.
     """
     settings = config.train
+    stop = stop or StopRequest()
     seed_all_rng(settings.seed + comm.get_rank())
-    evaluation = build_evaluation(config)
-    trainer = build_trainer(config)
+    evaluation = build_evaluation(config, stop=stop)
+    if evaluation is not None:
+        evaluation.check_metric(settings.best_metric)
+    trainer = build_trainer(config, stop=stop)
     checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer)
     metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
     start = 0
@@ -72,13 +79,15 @@ def train(config: DictConfig, *, resume: bool) -> None:
         if comm.is_main_process()
         else [],
         log_period=settings.log_period,
+        stop=stop,
     )
     schedule = hooks.LRScheduler(scheduler=instantiate(config.lr_multiplier))
     trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), bookkeeping])
     start = _load_start(config, trainer, checkpointer, resume=resume)
     if start >= settings.max_iter:
         logger.info("The training had ended, after iteration %d; no step is left", start - 1)
-    trainer.train(start, max(start, settings.max_iter))
+    with stop.deferred():
+        trainer.train(start, max(start, settings.max_iter))
 
 
 def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
@@ -99,7 +108,7 @@ def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
     return evaluation(distribute(model, **config.train.ddp))
 
 
-def build_trainer(config: DictConfig) -> Trainer:
+def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: False) -> Trainer:
     """Model, optimiser and data of a config, ready to train."""
     model = build_model(config)
     _log_model(model)
@@ -119,6 +128,7 @@ def build_trainer(config: DictConfig) -> Trainer:
         accumulate=config.train.accumulate,
         clip_grad_norm=config.train.clip_grad_norm,
         seed=config.train.seed,
+        stop=stop,
     )
 
 

@@ -51,11 +51,12 @@ class MetricsFile(EventWriter):
             os.remove(self.path)
         self._written = -1
 
-    def rewind(self, iteration: int, *, complete: Callable[[dict[str, float]], bool]) -> bool:
+    def rewind(self, iteration: int, *, due: bool, complete: Callable[[dict[str, float]], bool]) -> bool:
         """Discard the rows after an iteration, which will be written again, and its own row unless that is complete.
 
         Args:
             iteration: The last iteration whose row may stay.
+            due: Whether that iteration has a row at all; if not, no scalar of it is written any more.
             complete: A function that tells whether nothing is missing in the row of that iteration.
 
         Returns:
@@ -67,7 +68,7 @@ class MetricsFile(EventWriter):
             with replacing(self.path) as unfinished, open(unfinished, "w") as file:
                 file.writelines(_line(row) for row in rows if row["iteration"] < iteration)
                 file.writelines(_line(row) for row in last)
-        self._written = iteration if last else iteration - 1
+        self._written = iteration if last or not due else iteration - 1
         return bool(last)
 
     def write(self) -> None:

@@ -1,9 +1,17 @@
-"""The output folder of a run, and what a run leaves there beside checkpoints: its config and its environment."""
+"""The output folder of a run: who may write there, and what a run leaves beside checkpoints."""
 
+import errno
+import fcntl
 import functools
 import importlib.metadata
+import logging
 import os
+import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from detectron2.config import LazyConfig
@@ -11,6 +19,8 @@ from detectron2.utils.collect_env import collect_env_info
 from omegaconf import DictConfig
 
 from .checkpoint import numbered_checkpoints, replacing
+
+logger = logging.getLogger(__name__)
 
 
 def make_output_dir(path: str, *, resume: bool, training: bool, overwrite: bool) -> None:
@@ -27,10 +37,8 @@ def make_output_dir(path: str, *, resume: bool, training: bool, overwrite: bool)
     """
     try:
         os.makedirs(path, exist_ok=True)
-        probe = os.path.join(path, f".writable-{os.getpid()}")
-        with open(probe, "w"):
+        with tempfile.TemporaryFile(dir=path):
             pass
-        os.remove(probe)
     except OSError as error:
         raise ValueError(f"train.output_dir '{path}' cannot be written: {error}") from error
     if training and not resume and not overwrite and _earlier_checkpoints(path):
@@ -38,6 +46,40 @@ def make_output_dir(path: str, *, resume: bool, training: bool, overwrite: bool)
             f"train.output_dir '{path}' holds the checkpoints of an earlier run; wanted --resume to go on with it, "
             "another train.output_dir, or train.overwrite=true"
         )
+
+
+@contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Inside the block no other process may train in a folder; unfinished files that a kill has left there are removed.
+
+    The lock is the kernel's, which releases it when this process ends, however that happens. It belongs to the process
+    and not to the open file, for loader processes share their parent's files and outlive it by some seconds.
+
+    Args:
+        folder: The path of the folder.
+
+    Raises:
+        ValueError: Another process trains there; the text says which.
+    """
+    with open(os.path.join(folder, "run.lock"), "a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                logger.warning("%s cannot be locked (%s): see to it that one run at a time uses it", folder, error)
+            else:
+                file.seek(0)
+                raise ValueError(
+                    f"train.output_dir '{folder}' is in use by {file.read().strip() or 'another run'}; wanted another "
+                    "train.output_dir, or the end of that run"
+                ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+        file.flush()
+        for path in Path(folder).glob("*.unfinished"):
+            path.unlink()
+        yield
+        file.truncate(0)
 
 
 def _earlier_checkpoints(folder: str) -> list[Path]:
@@ -49,16 +91,15 @@ def _earlier_checkpoints(folder: str) -> list[Path]:
 def begin_run(config: DictConfig, *, fresh: bool) -> None:
     """Take over the output folder, once the run has started well.
 
-    This writes `config.yaml` and `environment.txt`, and removes unfinished files that a kill has left. A fresh training
-    also removes the checkpoints of an earlier one, which `make_output_dir` has allowed.
+    This writes `config.yaml` and `environment.txt`. A fresh training also removes the checkpoints of an earlier one,
+    which `make_output_dir` has allowed.
 
     Args:
         config: The config of the run.
         fresh: Whether the run starts afresh, and does not continue an earlier one.
     """
     folder = config.train.output_dir
-    stale = [*Path(folder).glob("*.unfinished"), *(_earlier_checkpoints(folder) if fresh else ())]
-    for path in stale:
+    for path in _earlier_checkpoints(folder) if fresh else ():
         path.unlink()
     with replacing(os.path.join(folder, "config.yaml")) as unfinished:
         LazyConfig.save(config, unfinished)

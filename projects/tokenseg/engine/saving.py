@@ -43,6 +43,12 @@ class PeriodicSaver:
         if self._is_last(iteration):
             self._checkpointer.save(FINAL, iteration=iteration)
 
+    def before_stop(self, iteration: int) -> None:
+        """Save a checkpoint after an iteration at which the run is stopped, unless one was due and is there."""
+        if (iteration + 1) % self._period and not self._is_last(iteration):
+            self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+            self._prune(iteration)
+
     def make_up(self, iteration: int) -> None:
         """Do what a kill right after the checkpoint of an iteration may have prevented."""
         self._prune(iteration)

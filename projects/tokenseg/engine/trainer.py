@@ -29,6 +29,7 @@ class Trainer(SimpleTrainer):
 
     Attributes:
         skipped: float16 steps in a row, up to now, that left the weights alone because a gradient had overflowed.
+        stopping: whether any process had been asked to stop by the end of the last step; alike in all of them.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Trainer(SimpleTrainer):
         accumulate: int = 1,
         clip_grad_norm: float | None = None,
         seed: int = 0,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         Args:
@@ -52,10 +54,12 @@ class Trainer(SimpleTrainer):
             accumulate: parts in which a batch runs one after the other, to save memory.
             clip_grad_norm: bound on the norm of all gradients together; None is off.
             seed: of the random numbers of the steps, 0 or more.
+            stop: A function that tells whether this process has been asked to stop.
         """
         super().__init__(model, data_loader, optimizer)
         self.amp_dtype, self.accumulate, self.clip_grad_norm = amp_dtype, accumulate, clip_grad_norm
         self.seed, self.skipped = seed, 0
+        self.stopping, self._stop = False, stop
         self.device = next(model.parameters()).device
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp_dtype == torch.float16)
 
@@ -125,11 +129,13 @@ class Trainer(SimpleTrainer):
         if self.clip_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_grad_norm, norm)
         total = sum(losses.values())
-        finite = torch.stack([torch.isfinite(total), torch.isfinite(norm)]).to(norm.dtype)
+        on = torch.full_like(norm, not self._stop())
+        finite = torch.stack([torch.isfinite(total).to(norm.dtype), torch.isfinite(norm).to(norm.dtype), on])
         if comm.get_world_size() > 1:
-            # Gradients are alike in all processes and losses are not: all have to come to the same decision.
+            # Gradients are alike in all processes, losses and signals are not: all have to come to the same decisions.
             torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
-        loss_is_finite, gradient_is_finite, norm = torch.cat([finite, norm[None]]).tolist()  # the step's one wait
+        loss_is_finite, gradient_is_finite, on, norm = torch.cat([finite, norm[None]]).tolist()  # the step's one wait
+        self.stopping = not on
         if self.clip_grad_norm is not None:
             self.storage.put_scalar("grad_norm", norm)
         if loss_is_finite and gradient_is_finite:

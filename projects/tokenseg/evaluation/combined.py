@@ -1,9 +1,30 @@
 """Several evaluators of one evaluation: each image passes through the model once, and its outputs go to all of them."""
 
+from collections.abc import Sequence
+
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
+from ..contracts import NamesMetrics
 
-def combined_evaluators(**evaluators: DatasetEvaluator | None) -> DatasetEvaluators:
+
+class CombinedEvaluators(DatasetEvaluators):
+    """Detectron2's combination of several evaluators, which knows the metrics that they will give."""
+
+    def __init__(self, parts: Sequence[DatasetEvaluator]) -> None:
+        """
+        Args:
+            parts: The evaluators, in the order of their results.
+        """
+        super().__init__(list(parts))
+        self._parts = tuple(parts)
+
+    def metric_names(self) -> list[str] | None:
+        """The names of what `evaluate` gives, `<task>/<name>`; None if one of the evaluators does not know."""
+        names = [part.metric_names() if isinstance(part, NamesMetrics) else None for part in self._parts]
+        return None if None in names else [name for some in names for name in some]
+
+
+def combined_evaluators(**evaluators: DatasetEvaluator | None) -> CombinedEvaluators:
     """Combine evaluators under names, so that an override can change one of them or leave it out.
 
     Detectron2's own `DatasetEvaluators` takes a list, in which an override would have to count places.
@@ -11,4 +32,4 @@ def combined_evaluators(**evaluators: DatasetEvaluator | None) -> DatasetEvaluat
     Args:
         evaluators: The evaluators by name, in the order in which their results are to stand; None leaves one out.
     """
-    return DatasetEvaluators([one for one in evaluators.values() if one is not None])
+    return CombinedEvaluators([one for one in evaluators.values() if one is not None])

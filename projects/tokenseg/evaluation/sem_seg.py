@@ -129,6 +129,12 @@ class ConfusionEvaluator(SemSegEvaluator):
     def _wanted(self) -> str:
         return f"wanted those of '{self._dataset_name}', 0 to {self._num_classes - 1}"
 
+    def metric_names(self) -> list[str]:
+        """The names of what `evaluate` gives, `<task>/<name>`."""
+        nothing = np.zeros((self._num_classes, self._num_classes))
+        with np.errstate(invalid="ignore"):
+            return [f"sem_seg/{name}" for name in sem_seg_metrics(nothing, list(self._class_names))]
+
     def evaluate(self) -> OrderedDict | None:
         """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent on the main process, None on others."""
         confusion = self._confusion

@@ -142,6 +142,12 @@ class TokenMetrics(DatasetEvaluator):
         self._masks, self._distributed = masks, distributed
         self.reset()
 
+    def metric_names(self) -> list[str]:
+        """The names of what `evaluate` gives, `<task>/<name>`."""
+        level = self._masks.level
+        letter = level[0].upper()
+        return [f"tokens_{level}/{name}" for name in (f"S_{letter}", f"D_{letter}", f"S_{letter}_of_max", "images")]
+
     def reset(self) -> None:
         self._images: list[tuple[float, float, float]] = []
 

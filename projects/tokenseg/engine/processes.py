@@ -1,0 +1,184 @@
+"""The processes of a run: how they start, meet, and end together."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+
+from ..d2_compat import make_local_groups
+from .launchers import Place
+from .stopping import SIGNALS, Stopped, StopRequest, die_with_parent
+
+_TIMEOUT = timedelta(minutes=30)
+_STOPPED = {128 + signum for signum in SIGNALS}
+# What is told of a process that failed: in these errors, which a user can cure, also if the run was to stop anyway.
+_MISTAKES = (ValueError, OSError, FloatingPointError)
+
+Work = Callable[[StopRequest, Place], None]
+
+
+def free_meeting() -> str:
+    """An address of this machine that nobody uses."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def group(place: Place, *, device: str, stop: StopRequest) -> Iterator[None]:
+    """Inside the block this process belongs to the group of all processes of the run.
+
+    Args:
+        place: The place of this process.
+        device: The device of all processes, `cpu` or `cuda`.
+        stop: What stops the run; the processes agree on it.
+
+    Raises:
+        ValueError: There is no GPU for this process.
+    """
+    if device == "cuda":
+        torch.cuda.set_device(_gpu(place))
+    with stop.at_once():
+        store, _, _ = next(dist.rendezvous(place.meeting, place.rank, place.world_size))
+        dist.init_process_group(
+            "nccl" if device == "cuda" else "gloo",
+            store=dist.PrefixStore("group", store),
+            rank=place.rank,
+            world_size=place.world_size,
+            timeout=_TIMEOUT,
+        )
+        comm.synchronize()  # else the first collective could time out while others are still starting
+    make_local_groups(place.local_size)
+    stop.share(dist.PrefixStore("stop", store))
+    yield
+    dist.destroy_process_group()
+
+
+def _gpu(place: Place) -> int:
+    """The number of a process's GPU: launchers let it see all those of its machine, or its own alone."""
+    count = torch.cuda.device_count()
+    if count not in (1, place.local_size) and count < place.local_size:
+        raise ValueError(f"{place.local_size} processes on a machine with {count} GPU(s); wanted a GPU for each")
+    return 0 if count == 1 else place.local_rank
+
+
+def start_and_wait(work: Work, places: Sequence[Place]) -> None:
+    """Start a process for each place and wait until all have done their work.
+
+    They end with this process, however that ends. A signal that stops it is passed on to them.
+
+    Args:
+        work: The work; it is sent to the processes, which import its module.
+        places: The places of the processes of this machine.
+
+    Raises:
+        ChildProcessError: One of them failed; the text has its traceback. The others are killed.
+        Stopped: The run was asked to stop.
+    """
+    children = _Children(work, places)
+    stop_after = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    for signum, handler in stop_after.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(signum, children.pass_on)
+    try:
+        children.wait()
+    finally:
+        children.kill()
+        for signum, handler in stop_after.items():
+            signal.signal(signum, handler)
+    children.tell()
+
+
+class _Children:
+    """The processes that one has started."""
+
+    def __init__(self, work: Work, places: Sequence[Place]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._processes: list[BaseProcess] = []
+        self._errors: list[Connection] = []
+        self._signum = 0
+        # A terminal sends Ctrl-C to all of its processes; ours get it from this one, once they can handle it.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            for place in places:
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(target=_enter, args=(sender, os.getpid(), work, place))
+                process.start()
+                sender.close()
+                self._processes.append(process)
+                self._errors.append(receiver)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def pass_on(self, signum: int, _frame: object) -> None:
+        """Handle a signal: have the processes stop, and kill them at the second one."""
+        if self._signum:
+            self.kill()
+            return
+        self._signum = signum
+        for process in self._processes:
+            process.terminate()
+
+    def kill(self) -> None:
+        for process in self._processes:
+            process.kill()
+
+    def wait(self) -> None:
+        """Wait until all have ended, or one has failed."""
+        left = {process.sentinel: process for process in self._processes}
+        while left:
+            for sentinel in multiprocessing.connection.wait(list(left)):
+                process = left.pop(sentinel)
+                process.join()
+                if process.exitcode and process.exitcode not in _STOPPED and not self._signum:
+                    return
+
+    def tell(self) -> None:
+        """Raise what has become of them; nothing if all have done their work."""
+        for process in self._processes:
+            process.join()
+        told = [_words(receiver) for receiver in self._errors]
+        told = [text for curable, text in told if text and (curable or not self._signum)]
+        codes = [process.exitcode for process in self._processes]
+        if told:
+            raise ChildProcessError(told[0])
+        if not any(codes):
+            return
+        if self._signum or any(code in _STOPPED for code in codes):
+            raise Stopped(self._signum or signal.SIGTERM)
+        number, code = next((number, code) for number, code in enumerate(codes) if code)
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        raise ChildProcessError(f"process {number} of this machine ended with {how}; the others were ended with it")
+
+
+def _words(receiver: Connection) -> tuple[bool, str]:
+    """Whether an error can be cured by the user, and its text; empty if the process sent none."""
+    try:
+        return receiver.recv()
+    except EOFError:
+        return False, ""
+
+
+def _enter(errors: Connection, parent: int, work: Work, place: Place) -> None:
+    """Do the work of one process and send home why it failed, if it does."""
+    die_with_parent(parent)
+    try:
+        with StopRequest() as stop:
+            work(stop, place)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+    except Exception as error:
+        errors.send((isinstance(error, _MISTAKES), traceback.format_exc()))
+        sys.exit(1)
