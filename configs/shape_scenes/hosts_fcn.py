@@ -1,4 +1,4 @@
-"""The per-pixel counterpart of the hosts: SGR's FCN, on the same small ResNet, whose res5 keeps its stride of 32."""
+"""SGR's FCN on the same small ResNet, whose res5 keeps its stride of 32: the backbone that the hosts begin from."""
 
 from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
 

@@ -1,4 +1,4 @@
-"""MaskFormer on the backbone of SGR's FCN, with few queries and narrow layers."""
+"""MaskFormer on the backbone of the hosts' FCN, with few queries and narrow layers."""
 
 from ..common.sgr import measure_tokens
 from ..sgr.hosts import mask_former as model
@@ -8,5 +8,4 @@ from .hosts_uper_net import model as _uper_net
 model.backbone = _uper_net.backbone
 model.sem_seg_head.update(num_queries=20, width=64, num_layers=3, num_heads=4, hidden=256, dropout=0.0)
 measure_tokens(dataloader)
-optimizer.lr = 1e-3
 train.output_dir = "./output/shape_scenes_hosts_mask_former"

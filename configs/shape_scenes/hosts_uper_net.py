@@ -1,8 +1,8 @@
-"""UperNet on the backbone and the schedule of the FCN that is its per-pixel counterpart."""
+"""UperNet on the backbone and the schedule of its per-pixel counterpart."""
 
 from ..sgr.hosts import uper_net as model
-from .hosts_fcn import dataloader, dataset, lr_multiplier, optimizer, pyramid, train
-from .hosts_fcn import model as _fcn
+from .hosts_fcn_tuned import dataloader, dataset, lr_multiplier, optimizer, pyramid, train
+from .hosts_fcn_tuned import model as _fcn
 
 model.backbone = _fcn.backbone
 model.backbone.out_features = model.sem_seg_head.in_features = ["res2", "res3", "res4", "res5"]
