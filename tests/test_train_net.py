@@ -18,6 +18,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from PIL import Image
+from torch.utils.data import get_worker_info
 
 from runs import left_behind
 from tokenseg.commands import train
@@ -107,7 +108,7 @@ def test_a_run_leaves_all_it_should(arguments, tmp_path):
 )
 def test_metrics_of_tokens_stand_beside_miou(config, change, losses, toy_dataset, tmp_path, monkeypatch):
     words = [word for word in TINY[2:] if not word.startswith(("vit", "model"))]
-    words += ["pyramid.channels=[8,8,16,16]", "train.max_iter=2", change]
+    words += ["pyramid.channels=[8,8,16,16]", "train.max_iter=2", "train.init_checkpoint=", change]
     words += [f"dataset.{split}={toy_dataset}" for split in ("train", "test")]
     config = ["--config-file", str(ROOT / f"configs/shape_scenes/{config}.py")]
     invoke([*config, *words, f"train.output_dir={tmp_path}/run"])
@@ -247,7 +248,12 @@ def test_bad_data_is_told(arguments, toy_dataset, spoil, message, workers):
 
 
 def test_a_worker_that_is_killed_is_told(arguments, monkeypatch):
-    monkeypatch.setattr(SemSegMapper, "__call__", lambda *_: os._exit(9))  # in the forked worker
+    whole = SemSegMapper.__call__
+
+    def killed(self, record):
+        return os._exit(9) if get_worker_info() else whole(self, record)
+
+    monkeypatch.setattr(SemSegMapper, "__call__", killed)
     line = error_line([*arguments, "dataloader.train.num_workers=1"])
     assert "most likely for want of memory" in line and "dataloader.train.num_workers" in line
 

@@ -3,6 +3,7 @@ import logging
 import random
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 
+from tokenseg.data.mapper import SemSegMapper
 from tokenseg.data.stream import TrainLoader, build_test_loader
 from tokenseg.datasets.records import load_records
 
@@ -167,3 +169,18 @@ def test_evaluation_sees_every_image_once(toy_dataset, processes, world_size):
         seen.update(sample["drawn"][0] for batch in loader for sample in batch)
     assert sorted(seen) == sorted(record["file_name"] for record in load_records(toy_dataset))
     assert set(seen.values()) == {1}
+
+
+@pytest.mark.parametrize("file", ["images/0.png", "labels/0.png"])
+def test_a_damaged_test_set_shows_when_its_loader_is_built(toy_dataset, file):
+    path = Path(MetadataCatalog.get(toy_dataset).image_root).parent / file
+    path.write_bytes(path.read_bytes()[:40])
+    mapper = SemSegMapper(is_train=False, augmentations=[], num_classes=3)
+    with pytest.raises(ValueError, match=rf"{file} cannot be read"):
+        build_test_loader(dataset=toy_dataset, mapper=mapper, num_workers=0)
+
+
+def test_labels_out_of_range_show_when_the_test_loader_is_built(toy_dataset):
+    mapper = SemSegMapper(is_train=False, augmentations=[], num_classes=2)
+    with pytest.raises(ValueError, match=r"labels/0\.png holds the ids 2; wanted 0 to 1"):
+        build_test_loader(dataset=toy_dataset, mapper=mapper, num_workers=0)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.records import load_records
 from .glance import warn_of_one_class
+from .labels import check_label_range, read_class_ids
 from .mapper import SemSegMapper
 
 
@@ -149,12 +150,27 @@ def build_test_loader(
     records = load_records(dataset)
     if isinstance(mapper, SemSegMapper):
         warn_of_one_class(dataset, records, ignore_label=mapper.ignore_label)
+    if comm.is_main_process():
+        _try(records[0], mapper)
     return DataLoader(
         _Mapped(records, mapper),
         sampler=InferenceSampler(len(records)),
         batch_size=batch_size,
         **_worker_options(num_workers),
     )
+
+
+def _try(record: dict, mapper: Callable[[dict], dict]) -> None:
+    """Read one record as an evaluation does, whose mistakes would otherwise show after hours of training."""
+    with _seeded([0]):
+        mapper(record)
+    if isinstance(mapper, SemSegMapper) and "sem_seg_file_name" in record:
+        check_label_range(
+            read_class_ids(record),
+            num_classes=mapper.num_classes,
+            ignore_label=mapper.ignore_label,
+            path=record["sem_seg_file_name"],
+        )
 
 
 class _Mapped(Dataset):
