@@ -77,7 +77,11 @@ def test_a_backbone_without_its_pretrained_weights_says_so_at_the_first_step(con
 
 def test_a_checkpoint_or_the_weights_themselves_cure_that(config, tmp_path):
     torch.save(do_train(config()).state_dict(), tmp_path / "weights.pth")
-    do_train(config("model.backbone.pretrained=true", f"train.init_checkpoint={tmp_path}/weights.pth"))
+    checkpoint = ["model.backbone.pretrained=true", f"train.init_checkpoint={tmp_path}/weights.pth"]
     model = instantiate(config().model)
     torch.save(model.backbone.vit.state_dict(), tmp_path / "vit.pth")
-    do_train(config(f"model.backbone.weights_file={tmp_path}/vit.pth"), before_training=load_pretrained)
+    themselves = [f"model.backbone.weights_file={tmp_path}/vit.pth"]
+    for overrides, load in ((checkpoint, lambda model: None), (themselves, load_pretrained)):
+        (tmp_path / "model_final.pth").unlink()
+        do_train(config(*overrides), before_training=load)
+        assert (tmp_path / "model_final.pth").exists()

@@ -4,6 +4,7 @@ In semantic segmentation the mask of a class is every pixel with its label; inst
 Letters: N images, T masks of all images together, K classes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from ..contracts import Targets
 
 
 @dataclass(frozen=True)
-class MaskTargets:
+class MaskTargets(ABC):
     """T masks of a batch; the subclasses say where their pixels come from.
 
     Attributes:
@@ -30,10 +31,11 @@ class MaskTargets:
     valid: Tensor
     per_image: tuple[int, ...]
 
+    @abstractmethod
     def masks(self, index: Tensor) -> Tensor:
         """(M, H, W) of bool, the masks that an index (M,) chooses, False where a pixel does not count."""
-        raise NotImplementedError
 
+    @abstractmethod
     def at_size(self, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Masks and valid pixels by nearest sampling, image by image.
 
@@ -43,7 +45,6 @@ class MaskTargets:
         Returns:
             (N, most masks of an image, h, w) and (N, h, w), both of bool; False where an image has fewer masks.
         """
-        raise NotImplementedError
 
     @property
     def shown(self) -> Tensor:
