@@ -287,3 +287,9 @@ def test_a_saved_model_segments_pictures_of_any_size_at_several_scales(name, tmp
     if any(isinstance(part, HasRegions) for part in (predictor.model.backbone, predictor.model.sem_seg_head)):
         regions = predictor.regions(image)
         assert len(regions) in (6, 12, 16) and regions.min() >= 0 and regions.max() > 0
+
+
+def test_a_map_that_the_backbone_lacks_is_told(model):
+    model.eval()
+    with torch.no_grad(), pytest.raises(ValueError, match=r"there is no feature map .*wanted some of other"):
+        model.sem_seg_head({"other": torch.zeros(1, 8, 4, 4)})

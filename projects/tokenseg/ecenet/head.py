@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..backbones.norm import convert_batch_norm
 from ..contracts import Counts, Targets
 from ..d2_compat import refuse_yacs
+from ..layers.feature_maps import select_maps
 from ..layers.point_conv import PointConv2d
 from ..layers.resize import resize
 from ..layers.single_precision import at_least_single
@@ -127,7 +128,7 @@ class ECENetHead(nn.Module):
             features: of the backbone.
         """
         # Most of the head works on the channels of every pixel: in this memory order it reads them in a row.
-        maps = [features[name].contiguous(memory_format=torch.channels_last) for name in self.in_features]
+        maps = [x.contiguous(memory_format=torch.channels_last) for x in select_maps(features, self.in_features)]
         diverse = []
         if self.reconstructions is not None:
             pairs = [rebuild(x) for rebuild, x in zip(self.reconstructions, maps, strict=True)]

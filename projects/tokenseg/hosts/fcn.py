@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..backbones.norm import convert_batch_norm
 from ..contracts import Counts, Targets
 from ..d2_compat import refuse_yacs
+from ..layers.feature_maps import select_maps
 from ..layers.resize import resize
 from ..losses.pixel import count_pixels, pixel_cross_entropy
 
@@ -101,7 +102,7 @@ class FCNHead(nn.Module):
         Args:
             features: of the backbone.
         """
-        first, *others = (features[name] for name in self.in_features)
+        first, *others = select_maps(features, self.in_features)
         size = first.shape[-2:]
         others = [resize(x, size) for x in others]
         x = torch.cat([first, *others], dim=1)

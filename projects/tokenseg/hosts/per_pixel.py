@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..backbones.norm import convert_batch_norm
 from ..contracts import Counts, Targets
 from ..d2_compat import refuse_yacs
+from ..layers.feature_maps import select_maps
 from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 
@@ -41,7 +42,7 @@ class PerPixelHead(nn.Module):
         Returns:
             In training None and the loss `loss_sem_seg`; in inference the logits and no losses.
         """
-        logits = self.layers(features[self.in_feature])
+        logits = self.layers(*select_maps(features, [self.in_feature]))
         if not self.training:
             return logits, {}
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
@@ -57,7 +58,7 @@ class PerPixelHead(nn.Module):
         Args:
             features: of the backbone.
         """
-        x = features[self.in_feature]
+        [x] = select_maps(features, [self.in_feature])
         if not isinstance(self.layers, nn.Sequential):
             return {"logits": self.layers(x)}
         maps = {}

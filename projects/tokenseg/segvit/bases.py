@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..layers.feature_maps import select_maps
+
 
 class LinearBases(nn.Module):
     """Chosen blocks of a plain vision transformer, the last one first, each through a linear layer and a norm."""
@@ -28,8 +30,8 @@ class LinearBases(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
         """Features (N, C, H, W) to maps (N, H, W, D)."""
         return [
-            project(features[name].permute(0, 2, 3, 1))
-            for name, project in zip(self.in_features, self.project, strict=True)
+            project(x.permute(0, 2, 3, 1))
+            for x, project in zip(select_maps(features, self.in_features), self.project, strict=True)
         ]
 
 
@@ -67,8 +69,8 @@ class ConvBases(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
         """Features (N, C_i, H_i, W_i) to maps (N, H_i, W_i, D), the coarsest first."""
         return [
-            project(features[name]).permute(0, 2, 3, 1)
-            for name, project in zip(self.in_features, self.project, strict=True)
+            project(x).permute(0, 2, 3, 1)
+            for x, project in zip(select_maps(features, self.in_features), self.project, strict=True)
         ]
 
 

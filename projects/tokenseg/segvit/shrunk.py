@@ -13,6 +13,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.feature_maps import select_maps
 from .head import DecoderLayer
 
 
@@ -174,7 +175,7 @@ class QueryUpsample(nn.Module):
         Raises:
             ValueError: the last map is not of half the sides: QD does not lie between the blocks.
         """
-        maps = [features[name] for name in self.in_features]
+        maps = select_maps(features, self.in_features)
         size, last = maps[0].shape[-2:], maps[-1].shape[-2:]
         half = tuple(-(-side // 2) for side in size)
         if tuple(last) != half:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..contracts import Counts, Targets
 from ..d2_compat import refuse_yacs
+from ..layers.feature_maps import select_maps
 from ..layers.point_conv import PointConv2d
 from ..losses.pixel import count_pixels, pixel_cross_entropy
 
@@ -73,7 +74,7 @@ class StructTokenHead(nn.Module):
         Returns:
             In training None and the loss `loss_sem_seg`; in inference logits (N, K, H, W) and no losses.
         """
-        logits = self.decode(features[self.in_feature])[-1]
+        logits = self.decode(*select_maps(features, [self.in_feature]))[-1]
         if not self.training:
             return logits, {}
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
@@ -88,7 +89,7 @@ class StructTokenHead(nn.Module):
         Args:
             features: of the backbone.
         """
-        first, *updated, logits = self.decode(features[self.in_feature])
+        first, *updated, logits = self.decode(*select_maps(features, [self.in_feature]))
         blocks = {f"block {place}": tokens for place, tokens in enumerate(updated, 1)}
         return {"tokens": first, **blocks, "logits": logits}
 
