@@ -4,11 +4,29 @@ Detectron2 is not among the requirements: PyPI has no project of that name. ``to
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
+CONFIGS = Path(__file__).parent / "configs"
 INIT = Path(__file__).parent / "projects" / "tokenseg" / "__init__.py"
+
+
+class BuildWithConfigs(build_py):
+    """Copies the configs into a wheel, where the package looks for them; an editable installation reads those here."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(
+                CONFIGS,
+                Path(self.build_lib, "tokenseg", "configs"),
+                ignore=shutil.ignore_patterns("__pycache__"),
+                dirs_exist_ok=True,
+            )
+
 
 setup(
     name="tokenseg",
@@ -19,6 +37,8 @@ setup(
     package_dir={"": "projects"},
     packages=find_packages(where="projects"),
     package_data={"tokenseg": ["**/*.csv", "**/*.txt"]},
+    cmdclass={"build_py": BuildWithConfigs},
+    entry_points={"console_scripts": ["tokenseg = tokenseg_cli.__main__:main"]},
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.11",

@@ -12,13 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from shapes import shapes_only
 from tokenseg.config.load import load_config
+from tokenseg.config.shipped import CONFIGS, config_path, list_models
 
-FOLDER = Path(__file__).resolve().parents[1] / "configs"
-# Every experiment; templates are in common/ or called model.py and hosts.py.
-TEMPLATES = {"model.py", "hosts.py"}
-CONFIGS = sorted(path for path in FOLDER.rglob("*.py") if "common" not in path.parts and path.name not in TEMPLATES)
-# Those of no published schedule have names of their own.
-NAMED = [path for path in CONFIGS if path.parent not in (FOLDER, FOLDER / "shape_scenes")]
+# Every experiment; those of no published schedule have names of their own.
+PATHS = [config_path(name) for name in list_models()]
+NAMED = [path for path in PATHS if path.parent not in (CONFIGS, CONFIGS / "shape_scenes")]
 DATA = "ade20k|cityscapes|coco_stuff_10k|pascal_context_59|pascal_context_60"
 
 
@@ -39,7 +37,7 @@ def located(node: object) -> object:
     return node
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_config_builds_and_survives_saving(path, tmp_path):
     cfg = load(path)
     LazyConfig.save(cfg, str(tmp_path / "config.yaml"))

@@ -14,6 +14,7 @@ if importlib.util.find_spec("detectron2") is None:
     )
 
 from . import meta_arch
+from .config.shipped import list_models
 from .datasets import builtin, folders
 from .ecenet.head import ECENetHead
 from .hosts.fcn import FCNHead
@@ -37,6 +38,7 @@ __all__ = [
     "UperNetHead",
     "builtin",
     "folders",
+    "list_models",
     "meta_arch",
 ]
 __version__ = "0.1.0"

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from ..config.instantiate import instantiate
 from ..config.load import load_config
+from ..config.shipped import CONFIGS
 from ..hosts.mask_classifier import MaskClassifierHead
-from .checkout import CONFIGS
 
 PAPER_ROWS = Path(__file__).resolve().parent / "paper_rows"
 

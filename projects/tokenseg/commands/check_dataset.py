@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from ..config.instantiate import instantiate
 from ..config.load import load_config
+from ..config.shipped import CONFIGS
 from ..data.mapper import SemSegMapper
 from ..datasets.findings import copies, image_findings, label_findings, stops
 from ..datasets.records import load_records
 from ..datasets.survey import SurveyedSplit, look
-from .checkout import CONFIGS
 
 
 def describe(split: SurveyedSplit, crop: int | None) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from ..config.load import load_config
 from ..engine.metrics_file import read_metrics
 from ..plain_text import csv_text, plot_text
-from .checkout import TRAIN_NET
+from .train_process import train_command
 
 
 @dataclass(frozen=True)
@@ -45,20 +44,13 @@ class Run:
         return (self.folder / "model_final.pth").exists()
 
     def train(self, threads: int) -> None:
-        """Run train_net.py to the end.
+        """Train to the end.
 
         Raises:
             ChildProcessError: It failed; names the file of its output.
         """
         output = self.folder / "output.txt"
-        command = [
-            sys.executable,
-            str(TRAIN_NET),
-            "--config-file",
-            self.config,
-            "--resume",
-            *self.overrides,
-        ]
+        command = train_command("--config-file", self.config, "--resume", *self.overrides)
         with output.open("a") as stream:
             environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
             code = subprocess.run(command, env=environment, stdout=stream, stderr=subprocess.STDOUT).returncode

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from .overrides import apply_overrides
 from .safe_yaml import load_yaml
 from .settings import check_settings
+from .shipped import config_path
 
 # A class count follows from the class names, after overrides too.
 OmegaConf.register_new_resolver("count", len, replace=True)
@@ -25,7 +26,7 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
     A .py is a program and runs. A .yaml cannot run code unless it is trusted: see `load_yaml`.
 
     Args:
-        path: The path of the file.
+        path: The path of the file, or the name of a config that comes with TokenSeg (see `list_models`).
         overrides: `key=value` each, in Hydra's grammar. A mapping is merged into the one there is, `key={}` empties
             it; `key=@FILE` gives a list, one item a line of the file.
         trust_config: Whether a .yaml may call anything, such as classes of the user's own, and thereby run any code.
@@ -34,6 +35,8 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
         ValueError: no such file, one that is no config or would call what it may not, an override that does not fit, or
             a setting that is not what it may be; says what would.
     """
+    if not os.path.exists(path) and not os.path.splitext(path)[1]:
+        path = str(config_path(path))
     if os.path.isdir(path):
         raise ValueError(f"config file '{path}' is a folder; wanted a file, such as the config.yaml in it")
     if not os.path.isfile(path):
