@@ -44,6 +44,7 @@ setup(
         "torch>=2.11",
         "torchvision",
         "timm>=1.0.31",
+        "filelock>=3.12",
         "fvcore>=0.1.5",
         "huggingface-hub>=0.23",
         "hydra-core>=1.3",

@@ -21,7 +21,7 @@ METHOD = {"backbones.norm", "d2_compat", "layers", "losses", "weight_rules"}
 ROOMS = {
     "__init__.py": ANYTHING,  # what `import tokenseg` registers
     "archives": {"data.labels"},
-    "backbones": {"checkpoint_file", "layers", "weight_rules"},
+    "backbones": {"checkpoint_file", "layers", "weight_rules", "weight_sources"},
     "checkpoint_file.py": set(),
     "commands": ANYTHING,
     "config": set(),
@@ -29,7 +29,7 @@ ROOMS = {
     "d2_compat.py": set(),
     "data": {"datasets.records"},
     "datasets": {"data.errors", "data.images", "data.labels", "data.mapper", "plain_text", "visualize"},
-    "engine": {"checkpoint_file", "config.instantiate", "d2_compat", "data.stream", "inference"},
+    "engine": {"checkpoint_file", "config.instantiate", "d2_compat", "data.stream", "inference", "weight_sources"},
     "evaluation": {"data.labels", "plain_text"},
     "hosts": METHOD,
     "inference": {"layers"},
@@ -43,6 +43,7 @@ ROOMS = {
     "solver.py": set(),
     "visualize.py": set(),
     "weight_rules.py": set(),
+    "weight_sources.py": set(),
 }
 OUTSIDE = {"configs", "tests", "tokenseg_cli", "tools", "train_net"}
 

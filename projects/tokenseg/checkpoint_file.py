@@ -5,6 +5,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 
+import safetensors.torch
 import torch
 
 # The record of a file of torch's that holds everything but the numbers.
@@ -19,7 +20,7 @@ class DamagedFile(ValueError):
 def read_checkpoint(
     path: str, *, allow_pickle: bool = False, permission: str = "train.allow_pickle=true", mmap: bool = False
 ) -> dict:
-    """Read the dict in a file that torch wrote, on the CPU, or in a pickle of arrays (.pkl).
+    """Read the dict in a file that torch wrote, on the CPU, or the one in a .safetensors or a pickle of arrays (.pkl).
 
     Args:
         path: The path of the file.
@@ -37,6 +38,8 @@ def read_checkpoint(
         raise ValueError(needs_pickle(path, permission))
     check_sums(path, plain_alone=mmap)
     try:
+        if path.endswith(".safetensors"):
+            return safetensors.torch.load_file(path)
         if path.endswith(".pkl"):
             loaded = _unpickled(path)
         else:

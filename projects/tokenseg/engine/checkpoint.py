@@ -12,6 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor
 
 from ..checkpoint_file import DamagedFile, check_exists, check_sums, needs_pickle, read_checkpoint
+from ..weight_sources import local_file
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +52,13 @@ class Checkpointer(DetectionCheckpointer):
         return last_checkpoint(self.save_dir)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
-        """Load a file into the model and the objects named.
+        """Load a file, which may lie on a server (see `local_file`), into the model and the objects named.
 
         Raises:
             ValueError: The file does not exist, cannot be read or could run code, or the weights are not those of the
                 model. A damaged checkpoint from which a run was to resume names the one before it.
         """
+        path = local_file(path)
         if path and "://" not in path:
             check_exists(path)
         self._wanted = [*(self.checkpointables if checkpointables is None else checkpointables)]
