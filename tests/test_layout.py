@@ -32,6 +32,7 @@ ROOMS = {
     "engine": {"checkpoint_file", "config.instantiate", "d2_compat", "data.stream", "inference", "weight_sources"},
     "evaluation": {"data.labels", "plain_text"},
     "hosts": METHOD,
+    "hub.py": {"predictor", "weight_sources"},
     "inference": {"layers"},
     "inspection.py": {"d2_compat", "layers", "segmentor"},
     "layers": set(),

@@ -22,6 +22,7 @@ from .hosts.mask2former import Mask2FormerHead
 from .hosts.mask_former import MaskFormerHead
 from .hosts.per_pixel import PerPixelHead
 from .hosts.uper_net import UperNetHead
+from .hub import load
 from .predictor import Predictor
 from .segvit.head import SegViTHead
 from .structtoken.head import StructTokenHead
@@ -39,6 +40,7 @@ __all__ = [
     "builtin",
     "folders",
     "list_models",
+    "load",
     "meta_arch",
 ]
 __version__ = "0.1.0"

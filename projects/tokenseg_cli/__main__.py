@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": ("compare",),
     "convert": ("convert_weights",),
     "tokens": ("visualize_tokens",),
+    "publish": ("publish",),
     "quickstart": ("quickstart",),
     "prepare-ade20k": ("prepare_datasets.ade20k",),
     "prepare-cityscapes": ("prepare_datasets.cityscapes",),
