@@ -24,6 +24,7 @@ ROOMS = {
     "backbones": {"checkpoint_file", "layers", "weight_rules", "weight_sources"},
     "checkpoint_file.py": set(),
     "commands": ANYTHING,
+    "comparison.py": {"config.safe_yaml", "engine.metrics_file", "evaluation"},
     "config": set(),
     "contracts.py": set(),
     "d2_compat.py": set(),
