@@ -36,7 +36,7 @@ setup(
     license_files=["LICENSE"],
     package_dir={"": "projects"},
     packages=find_packages(where="projects"),
-    package_data={"tokenseg": ["**/*.csv", "**/*.txt"]},
+    package_data={"tokenseg": ["**/*.csv", "**/*.txt", "report/page.*"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["tokenseg = tokenseg_cli.__main__:main"]},
     python_requires=">=3.11",
@@ -48,6 +48,7 @@ setup(
         "fvcore>=0.1.5",
         "huggingface-hub>=0.23",
         "hydra-core>=1.3",
+        "jinja2>=3.1",
         "numpy>=1.26",
         "omegaconf>=2.3,<2.4",
         # Not opencv-python: that one needs the system's libGL and libxcb, which a server often lacks.

@@ -41,6 +41,15 @@ ROOMS = {
     "meta_arch.py": ANYTHING,  # each method's own parts
     "plain_text.py": set(),
     "predictor.py": {"config", "data.images", "engine", "inspection"},
+    "report": {
+        "config.load",
+        "data.images",
+        "data.labels",
+        "engine.metrics_file",
+        "evaluation",
+        "predictor",
+        "visualize",
+    },
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
     "solver.py": set(),
     "visualize.py": set(),

@@ -20,6 +20,7 @@ COMMANDS = {
     "analyze": ("analyze_model",),
     "compare": ("compare",),
     "convert": ("convert_weights",),
+    "report": ("report",),
     "tokens": ("visualize_tokens",),
     "publish": ("publish",),
     "quickstart": ("quickstart",),

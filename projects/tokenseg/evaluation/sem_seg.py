@@ -18,6 +18,9 @@ from .image_counts import IMAGE_COUNTS, ImageCounts, class_ious, mean_of_classes
 
 logger = logging.getLogger(__name__)
 
+# The files that an evaluation leaves in its output folder: a row for each class, and the confusion matrix.
+PER_CLASS, CONFUSION = "sem_seg_per_class.csv", "sem_seg_confusion.csv"
+
 
 def confusion_matrix(prediction: np.ndarray, label: np.ndarray, *, num_classes: int, ignore_label: int) -> np.ndarray:
     """(K, K) counts of pixels, [predicted, labelled], of all pixels that are not ignored."""
@@ -69,8 +72,8 @@ class ConfusionEvaluator(SemSegEvaluator):
         Args:
             dataset_name: The registered data set whose metadata has `stuff_classes` and `ignore_label`.
             distributed: Whether the results of all processes are joined.
-            output_dir: The folder in which `sem_seg_per_class.csv`, `sem_seg_per_image.npz` (see `ImageCounts`) and,
-                if wanted, the predictions are written.
+            output_dir: The folder in which `sem_seg_per_class.csv`, `sem_seg_confusion.csv`, `sem_seg_per_image.npz`
+                (see `ImageCounts`) and, if wanted, the predictions are written.
             save_predictions: Whether to write Detectron2's `sem_seg_predictions.json`, run-length codes of every class
                 of every image.
 
@@ -179,12 +182,16 @@ class ConfusionEvaluator(SemSegEvaluator):
 
     def _write(self, metrics: dict[str, float], confusion: np.ndarray, names: list[str]) -> None:
         os.makedirs(self._output_dir, exist_ok=True)
-        with open(os.path.join(self._output_dir, "sem_seg_per_class.csv"), "w", newline="") as file:
+        with open(os.path.join(self._output_dir, PER_CLASS), "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["class", "IoU", "accuracy", "labelled_pixels", "predicted_pixels"])
             for place, name in enumerate(names):
                 pixels = confusion[:, place].sum(), confusion[place].sum()
                 writer.writerow([csv_text(name), metrics[f"IoU-{name}"], metrics[f"ACC-{name}"], *pixels])
+        with open(os.path.join(self._output_dir, CONFUSION), "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["predicted / labelled", *map(csv_text, names)])
+            writer.writerows([csv_text(name), *row] for name, row in zip(names, confusion.tolist(), strict=True))
         ImageCounts.of_images(self._images, names).write(os.path.join(self._output_dir, IMAGE_COUNTS))
         if self._save_predictions:
             with open(os.path.join(self._output_dir, "sem_seg_predictions.json"), "w") as file:
