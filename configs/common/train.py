@@ -28,6 +28,12 @@ train = dict(
     tta=dict(enabled=False, scales=[0.5, 0.75, 1.0, 1.25, 1.5, 1.75], flip=True),
     # Whether backbone and head are compiled for training; proposals and regions of detectors are not.
     compile=False,
+    # Parts of the model that are left as they are, with the statistics of their batch norms: names of modules or
+    # parameters, with the wildcards * and ?, such as [backbone] or ['backbone.vit.blocks.[0-5]*'].
+    freeze=[],
+    # Share that a moving average of the weights keeps at a step, such as 0.9998; it is evaluated, saved beside the
+    # weights, and used by whatever reads a checkpoint afterwards. 0: no average.
+    ema=dict(decay=0.0),
     # Arguments of DistributedDataParallel.
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     # Iterations between checkpoints, and how many are kept beside the best and the final one.
@@ -36,6 +42,11 @@ train = dict(
     # <task>/<name>, that says which checkpoint is the best.
     eval_period=5000,
     best_metric="sem_seg/mIoU",
+    # Evaluations in a row without a better one after which the training ends; 0: it goes on to max_iter.
+    patience=0,
+    # Images of the test set whose loss is measured at every evaluation, as validation/total_loss: always the same ones,
+    # cropped and changed as training images are. A multiple of the batch size; 0: none.
+    validation_images=0,
     # Iterations between lines of the log.
     log_period=20,
 )

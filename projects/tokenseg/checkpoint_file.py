@@ -57,6 +57,18 @@ def read_checkpoint(
     return loaded
 
 
+def weights_to_use(checkpoint: Mapping) -> Mapping:
+    """Return what a checkpoint is used with: its averaged weights if it has any (`train.ema`), or else its own.
+
+    Args:
+        checkpoint: What `read_checkpoint` gave: the dict that a run saved, or weights alone.
+    """
+    averaged = checkpoint.get("ema")
+    if isinstance(averaged, Mapping) and "model" in averaged:
+        return averaged["model"]
+    return checkpoint.get("model", checkpoint)
+
+
 def _unpickled(path: str) -> object:
     with open(path, "rb") as stream:
         return pickle.load(stream, encoding="latin1")  # Python 2 wrote some of Detectron2's

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..checkpoint_file import read_checkpoint
+from ..checkpoint_file import read_checkpoint, weights_to_use
 from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..engine.metrics_file import read_metrics
@@ -110,7 +110,7 @@ def gather(run: Path, weights: str, output: Path, license_name: str) -> dict[str
         raise ValueError(f"--output is {output}, which is not empty; wanted a new folder")
     config = load_config(str(run / CONFIG))
     checkpoint = read_checkpoint(weights)
-    state = {name: value.contiguous() for name, value in checkpoint.get("model", checkpoint).items()}
+    state = {name: value.contiguous() for name, value in weights_to_use(checkpoint).items()}
     metrics = evaluated(run, checkpoint.get("iteration"))
     names = instantiate(config.dataloader.test.dataset)
     metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])

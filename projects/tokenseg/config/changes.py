@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 # Sections that a resumed run has to share with the run before. A sample is a function of the seed and its position in
 # the stream, and the optimiser goes on with the rates that its checkpoint holds.
-_FIXED = ("dataloader.train.", "optimizer.", "train.seed")
+_FIXED = ("dataloader.train.", "optimizer.", "train.seed", "train.freeze")
 # What may change in them, since no sample depends on it.
 _FREE = ("dataloader.train.num_workers",)
 # Folders may have moved; another folder beside the old one is other data.

@@ -35,6 +35,7 @@ def _is_text(value: object) -> bool:
 
 _POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
 _NOT_NEGATIVE = Kind("a number, 0 or more", lambda value: _is_number(value) and value >= 0)
+_SHARE = Kind("a number, 0 or more and below 1", lambda value: _is_number(value) and 0 <= value < 1)
 _SWITCH = Kind("true or false", lambda value: isinstance(value, bool))
 _TEXT = Kind("a text", _is_text)
 _MAPPING = Kind("a mapping", lambda value: isinstance(value, DictConfig))
@@ -47,6 +48,11 @@ _NAMES = Kind(
     lambda value: (
         isinstance(value, ListConfig) and len(value) > 0 and all(isinstance(n, (str, int, float)) for n in value)
     ),
+)
+
+_PATTERNS = Kind(
+    "a list of names, such as '[backbone]'",
+    lambda value: isinstance(value, ListConfig) and all(isinstance(pattern, str) and pattern for pattern in value),
 )
 
 # Key -> what it may be. A config may lack any of them.
@@ -74,6 +80,11 @@ KINDS = {
     "train.eval_period": _whole(0),
     "train.best_metric": _TEXT,
     "train.log_period": _whole(1),
+    "train.patience": _whole(0),
+    "train.validation_images": _whole(0),
+    "train.ema": _MAPPING,
+    "train.ema.decay": _SHARE,
+    "train.freeze": _PATTERNS,
     "model": _MAPPING,
     "model.pixel_mean": _CHANNELS,
     "model.pixel_std": _SPREAD,

@@ -11,7 +11,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor
 
-from ..checkpoint_file import DamagedFile, check_exists, check_sums, needs_pickle, read_checkpoint
+from ..checkpoint_file import DamagedFile, check_exists, check_sums, needs_pickle, read_checkpoint, weights_to_use
 from ..weight_sources import local_file
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,9 @@ class Checkpointer(DetectionCheckpointer):
             return super()._load_file(filename)
         loaded = read_checkpoint(filename, allow_pickle=self.allow_pickle)
         found = loaded if "model" in loaded else {"model": loaded}
+        if not self._wanted and (averaged := weights_to_use(found)) is not found["model"]:
+            logger.info("%s holds averaged weights (train.ema), which are taken", filename)
+            found = {**found, "model": averaged}
         _check_weights(filename, found["model"])
         lacking = [key for key in self._wanted if key not in found]
         if lacking:

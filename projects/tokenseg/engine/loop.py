@@ -6,31 +6,34 @@ It takes any Detectron2 model: `model` is called with a list of records and retu
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from detectron2.engine import hooks
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import CommonMetricPrinter, TensorboardXWriter
-from omegaconf import DictConfig
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, TensorboardXWriter
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ..config.instantiate import instantiate
 from ..contracts import CountsSteps
 from ..d2_compat import distribute
 from ..data.stream import TrainLoader
+from .averaging import WeightAverage
 from .best import BestCheckpoint
 from .build import build_model, compile_parts, load_pretrained
 from .checkpoint import Checkpointer, check_finite
 from .devices import resolve_device
-from .evaluation import build_evaluation
-from .hooks import Bookkeeping, ScalarHistory
+from .evaluation import Evaluation, build_evaluation
+from .freezing import freeze
+from .hooks import Bookkeeping, NoImprovement, ScalarHistory
 from .metrics_file import MetricsFile
 from .precision import amp_dtype
 from .run_folder import begin_run
 from .saving import PeriodicSaver
 from .stopping import StopRequest
 from .trainer import Trainer
+from .validation import ValidationLoss, build_validation
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +59,12 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     evaluation = build_evaluation(config, stop=stop)
     if evaluation is not None:
         evaluation.check_metric(settings.best_metric)
+    validation = build_validation(config)
     trainer = build_trainer(config, stop=stop)
-    checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer)
+    decay = OmegaConf.select(settings, "ema.decay", default=0)
+    averages = {"ema": WeightAverage(trainer.model, decay=decay)} if decay else {}
+    deployed = averages["ema"].model if averages else trainer.model
+    checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer, **averages)
     metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
     start = 0
 
@@ -71,23 +78,36 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
         max_iter=settings.max_iter,
         begin=begin,
         save=PeriodicSaver(checkpointer=checkpointer, max_iter=settings.max_iter, **settings.checkpointer),
-        evaluate=None if evaluation is None else lambda: evaluation(trainer.model),
+        evaluate=None if evaluation is None else lambda: _measure(deployed, evaluation, validation),
         eval_period=settings.eval_period,
         best=BestCheckpoint(metric=settings.best_metric, checkpointer=checkpointer),
         metrics=metrics,
-        writers=[CommonMetricPrinter(settings.max_iter), metrics, TensorboardXWriter(settings.output_dir)]
-        if comm.is_main_process()
-        else [],
+        writers=_writers(settings, metrics) if comm.is_main_process() else [],
         log_period=settings.log_period,
         stop=stop,
+        patience=settings.get("patience", 0),
     )
     schedule = hooks.LRScheduler(scheduler=instantiate(config.lr_multiplier))
-    trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), bookkeeping])
+    trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), *averages.values(), bookkeeping])
     start = _load_start(config, trainer, checkpointer, resume=resume)
     if start >= settings.max_iter:
         logger.info("The training had ended, after iteration %d; no step is left", start - 1)
-    with stop.deferred():
-        trainer.train(start, max(start, settings.max_iter))
+    try:
+        with stop.deferred():
+            trainer.train(start, max(start, settings.max_iter))
+    except NoImprovement as reason:
+        logger.info("%s", reason)
+
+
+def _writers(settings: DictConfig, metrics: MetricsFile) -> list[EventWriter]:
+    """The places where the scalars of a run go; `train` has the settings."""
+    return [CommonMetricPrinter(settings.max_iter), metrics, TensorboardXWriter(settings.output_dir)]
+
+
+def _measure(model: nn.Module, evaluation: Evaluation, validation: ValidationLoss | None) -> Mapping:
+    """What an evaluation finds, with the loss on the test set as the task `validation` if that is wanted."""
+    results = evaluation(model)
+    return results if validation is None else results | {"validation": validation(model)}
 
 
 def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
@@ -111,6 +131,7 @@ def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
 def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: False) -> Trainer:
     """Model, optimiser and data of a config, ready to train."""
     model = build_model(config)
+    freeze(model, config.train.get("freeze", []))
     _log_model(model)
     config.optimizer.params.model = model
     optimizer = instantiate(config.optimizer)
