@@ -10,6 +10,7 @@ from ..predictor import Predictor
 from ..report.page import PictureRow, render_page
 from ..report.pictures import extreme_images, image_row, records_of, token_row
 from ..report.runs import ReportedRun, read_run, run_names
+from ..visualize import palette
 from .analyze_model import analyze
 
 
@@ -70,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
         read_run(folder, name=name, trust_config=args.trust_config)
         for folder, name in zip(args.runs, names, strict=True)
     ]
-    images, tokens, notes = [], [], []
+    images, tokens, legend, notes = [], [], [], []
     if not args.no_models:
         try:
             for run in runs:
@@ -79,11 +80,16 @@ def main(args: argparse.Namespace) -> None:
                 Predictor(run.config, weights_in(run.folder), overrides=[f"train.device={args.device}"]) for run in runs
             ]
             images, records = draw_images(runs, predictors, args.images)
+            metadata = predictors[0].metadata
+            colors = ["rgb({} {} {})".format(*color) for color in palette(metadata).tolist()]
+            legend = [*zip(metadata.stuff_classes, colors, strict=True)]
             if args.class_name:
                 tokens = draw_tokens(runs, predictors, records, args.class_name)
         except (ValueError, OSError) as error:
             notes.append(f"Some of this page is missing: {error}.")
             print(notes[-1])
     title = " and ".join(names)
-    args.output.write_text(render_page(runs, title=title, images=images, tokens=tokens, notes=notes), encoding="utf-8")
+    args.output.write_text(
+        render_page(runs, title=title, images=images, tokens=tokens, legend=legend, notes=notes), encoding="utf-8"
+    )
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB; open it in a browser")

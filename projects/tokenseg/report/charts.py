@@ -12,6 +12,8 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 420, 240, 52, 28, 10, 12
 # More points than pixels draw nothing more.
 _POINTS = 400
+# More classes than this have no room for their names beside a confusion matrix.
+_NAMED = 40
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,17 @@ def confusion_chart(confusion: np.ndarray, names: Sequence[str]) -> Markup:
         for column, share in enumerate(shares[row])
         if share >= 0.001
     ]
-    size = len(names)
+    size, margin = len(names), 0.0
+    if size <= _NAMED:
+        margin = 0.12 * size + 0.35 * max(map(len, names))
+        for place, name in enumerate(names):
+            middle = place + 0.7
+            cells.append(Markup('<text x="-0.2" y="{}" text-anchor="end">{}</text>').format(middle, name))
+            turned = Markup('<text transform="translate({} -0.2) rotate(-60)">{}</text>').format(middle, name)
+            cells.append(turned)
     return Markup(
-        '<svg class="confusion" viewBox="0 0 {} {}" role="img" aria-label="confusion matrix">{}</svg>'
-    ).format(size, size, Markup("").join(cells))
+        '<svg class="confusion" viewBox="{} {} {} {}" role="img" aria-label="confusion matrix">{}</svg>'
+    ).format(-margin, -margin, size + margin, size + margin, Markup("").join(cells))
 
 
 def worst_confusions(confusion: np.ndarray, names: Sequence[str], *, count: int = 15) -> list[tuple[str, str, float]]:

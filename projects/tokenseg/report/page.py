@@ -34,6 +34,7 @@ def render_page(
     title: str,
     images: Sequence[PictureRow] = (),
     tokens: Sequence[PictureRow] = (),
+    legend: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
 ) -> str:
     """Write the page.
@@ -43,6 +44,7 @@ def render_page(
         title: The heading.
         images: The best and worst images.
         tokens: What tokens or regions of a class see.
+        legend: The name of every class, and its colour in CSS.
         notes: What had to be left out, and why.
 
     Returns:
@@ -67,6 +69,7 @@ def render_page(
         ],
         images=images,
         tokens=tokens,
+        legend=[(swatch(color), name) for name, color in legend],
         notes=notes,
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
@@ -80,7 +83,7 @@ def shown(value: float | None, digits: int = 2) -> str:
 
 def _summary(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
     """Rows of (what, its value in every run)."""
-    metrics = dict.fromkeys(name for run in runs for name in run.metric_names())
+    metrics = _metric_names(runs)
     rows = [(name, [shown(run.newest(name)) for run in runs]) for name in metrics]
     rows.append(("iterations", [f"{len(run.rows) and int(run.rows[-1]['iteration']) + 1:,}" for run in runs]))
     rows.append(("seconds an iteration", [shown(run.newest("time"), 3) for run in runs]))
@@ -93,9 +96,16 @@ def _summary(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
 
 
 def _charts(runs: Sequence[ReportedRun]) -> list[tuple[str, Markup]]:
-    names = ["total_loss", *dict.fromkeys(name for run in runs for name in run.metric_names()), "validation_loss", "lr"]
+    names = ["total_loss", *_metric_names(runs), "lr"]
     charts = [(name, line_chart(name, [run.curve(name) for run in runs])) for name in names]
     return [(name, chart) for name, chart in charts if chart]
+
+
+def _metric_names(runs: Sequence[ReportedRun]) -> list[str]:
+    """The metrics of all runs, first the one by which the best checkpoint is chosen."""
+    names = dict.fromkeys(name for run in runs for name in run.metric_names())
+    best = runs[0].config.train.get("best_metric")
+    return sorted(names, key=lambda name: name != best)
 
 
 def _class_metrics(runs: Sequence[ReportedRun]) -> list[str]:
