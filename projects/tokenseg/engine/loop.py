@@ -82,7 +82,8 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
         stop=stop,
     )
     schedule = hooks.LRScheduler(scheduler=instantiate(config.lr_multiplier))
-    trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), bookkeeping])
+    alarms = instantiate(settings.get("alarms"))  # before the checkpoint, which holds what they have put down
+    trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), alarms, bookkeeping])
     start = _load_start(config, trainer, checkpointer, resume=resume)
     if start >= settings.max_iter:
         logger.info("The training had ended, after iteration %d; no step is left", start - 1)
