@@ -43,8 +43,8 @@ def test_mean_cosine_by_hand():
 
 
 def test_dead_tokens_by_hand():
-    """The first token is zero, the second the same in both images, the third differs by a hundredth of its length."""
-    tokens = torch.tensor([[[0.0, 0], [2, 1], [100, 0]], [[0, 0], [2, 1], [101, 0]]])
+    """The first token is zero, the second the same in both images, the third differs by a twentieth of its length."""
+    tokens = torch.tensor([[[0.0, 0], [2, 1], [10, 0]], [[0, 0], [2, 1], [11, 0]]])
     assert dead_tokens(tokens) == pytest.approx(2 / 3)
 
 

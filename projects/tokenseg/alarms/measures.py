@@ -6,8 +6,8 @@ Letters: N images, Q tokens, D numbers of a token (its channels, or the cells of
 import torch
 from torch import Tensor
 
-# A token that deviates from its mean over the images by less than a thousandth of its length is the same in all.
-_SAME = 1e-6
+# A token that deviates from its mean over the images by less than a hundredth of its length is the same in all.
+_SAME = 1e-4
 _TINY = 1e-12
 
 
