@@ -20,6 +20,7 @@ METHOD = {"backbones.norm", "d2_compat", "layers", "losses", "weight_rules"}
 # that is not here is a method.
 ROOMS = {
     "__init__.py": ANYTHING,  # what `import tokenseg` registers
+    "alarms": {"d2_compat", "data.stream", "engine.precision", "layers.attention", "segmentor"},
     "archives": {"data.labels"},
     "backbones": {"checkpoint_file", "layers", "weight_rules", "weight_sources"},
     "checkpoint_file.py": set(),

@@ -1,5 +1,9 @@
 """How a training runs; what every key means."""
 
+from detectron2.config import LazyCall as L
+
+from tokenseg.alarms.hook import TokenAlarms
+
 train = dict(
     # Folder of checkpoints, logs, config.yaml and environment.txt; relative to where the command runs.
     output_dir="./output",
@@ -49,4 +53,24 @@ train = dict(
     validation_images=0,
     # Iterations between lines of the log.
     log_period=20,
+    # Alarms for tokens that collapse, which looks like slow learning: every `period` iterations (0: never; a multiple
+    # of log_period) the model runs in eval mode on the first `images` of its training stream, and what it measures goes
+    # to metrics.json as alarms/<part>/<measure>. What lies beyond its limits in `patience` measurements in a row is
+    # warned about, once. Of tokens: the shares of their variance that are image, token (or position) and image_x_token;
+    # the mean cosine between those of an image; the share of dead_tokens, alike in all images. Of regions: their mass,
+    # and the share of dead_regions, which hold less than one cell in all the images. Of attention: its entropy, 0 for
+    # one position and 1 for all alike. The measures stand in projects/tokenseg/alarms/measures.py.
+    alarms=L(TokenAlarms)(
+        period=0,
+        images=4,
+        patience=3,
+        log_period="${train.log_period}",
+        limits=dict(
+            image_x_token=[0.005, None],
+            cosine=[None, 0.99],
+            dead_tokens=[None, 0.5],
+            dead_regions=[None, 0.5],
+            entropy=[0.01, 0.9999],
+        ),
+    ),
 )

@@ -17,6 +17,7 @@ OURS = [
     "tokenseg.SegViTHead",
     "tokenseg.StructTokenHead",
     "tokenseg.UperNetHead",
+    "tokenseg.alarms.hook.TokenAlarms",
     "tokenseg.backbones.plain_vit.PlainViT",
     "tokenseg.backbones.pyramid.TimmPyramid",
     "tokenseg.backbones.trivial.PixelPositions",

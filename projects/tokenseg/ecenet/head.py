@@ -174,6 +174,10 @@ class ECENetHead(nn.Module):
             losses["loss_diversity"] = self.diversity_weight * divide(total, targets.counts["images"])
         return losses
 
+    def token_part(self) -> nn.Module:
+        """The last updater, which gives the class embeddings of the finest stage."""
+        return self.updaters[-1]
+
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The masks from the coarsest stage to the finest, their sum, and the scores: title -> (N, K, h, w).
 

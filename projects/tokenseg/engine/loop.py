@@ -88,7 +88,9 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
         patience=settings.get("patience", 0),
     )
     schedule = hooks.LRScheduler(scheduler=instantiate(config.lr_multiplier))
-    trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), *averages.values(), bookkeeping])
+    # Bookkeeping comes last: its checkpoint holds what the others have put down.
+    alarms = instantiate(settings.get("alarms"))
+    trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), *averages.values(), alarms, bookkeeping])
     start = _load_start(config, trainer, checkpointer, resume=resume)
     if start >= settings.max_iter:
         logger.info("The training had ended, after iteration %d; no step is left", start - 1)

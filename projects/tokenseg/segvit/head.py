@@ -214,6 +214,10 @@ class SegViTHead(nn.Module):
             states.append((own, total, self.classify(tokens)))
         return states
 
+    def token_part(self) -> nn.Module:
+        """The last layer of the last level, or the update after it."""
+        return self.updaters[-1] if self.updaters else self.levels[-1][-1]
+
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Every level's own mask before the sigmoid and, where masks are summed, the sum so far, for pictures.
 

@@ -191,6 +191,10 @@ class QueryUpsample(nn.Module):
                 tokens, _ = layer(tokens, memory)
         return [tokens.unflatten(1, size)]
 
+    def token_part(self) -> nn.Module:
+        """The last layer, whose tokens are the cells of the map."""
+        return self.layers[-1][-1]
+
     def _queries_at(self, size: torch.Size) -> Tensor:
         """The queries (1, D, *size), resampled where the grid's size is not theirs."""
         if self.queries.shape[-2:] == size:

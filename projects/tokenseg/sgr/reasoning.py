@@ -102,6 +102,10 @@ class SemanticReasoning(nn.Module):
         """How much each cell belongs to each region, 0 to 1, from what `forward` returns: (N, K, H, W)."""
         return at_least_single(regions).sigmoid()
 
+    def token_part(self) -> nn.Module:
+        """The reasoning, which gives the tokens that are handed back to the map."""
+        return self.reason
+
     def tokens(self, x: Tensor, weights: Tensor) -> Tensor:
         """The latent tokens before they reason (Eqs. 3 and 4).
 
