@@ -62,5 +62,8 @@ setup(
         "tqdm>=4.66",
     ],
     # ruff's formatting changes between its minor versions. Some heads are compared with those of transformers.
-    extras_require={"dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*"]},
+    extras_require={
+        "dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*"],
+        "wandb": ["wandb>=0.19"],
+    },
 )

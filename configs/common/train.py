@@ -51,6 +51,12 @@ train = dict(
     # Images of the test set whose loss is measured at every evaluation, as validation/total_loss: always the same ones,
     # cropped and changed as training images are. A multiple of the batch size; 0: none.
     validation_images=0,
+    # Images of the test set, and worst classes, that are drawn for TensorBoard at every evaluation, with label,
+    # prediction and errors; 0: none.
+    pictures=4,
+    # Project in Weights & Biases that gets scalars, pictures, config and a table of the classes; empty: none. The
+    # package wandb is an extra: pip install 'tokenseg[wandb]'. The name of the run is by default that of output_dir.
+    wandb=dict(project="", name=""),
     # Iterations between lines of the log.
     log_period=20,
     # Alarms for tokens that collapse, which looks like slow learning: every `period` iterations (0: never; a multiple

@@ -16,7 +16,8 @@ from tokenseg.config.load import load_config
 from tokenseg.evaluation.image_counts import ImageCounts
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 from tokenseg.predictor import Predictor
-from tokenseg.report.pictures import error_map, extreme_images
+from tokenseg.report.drawings import extreme_images
+from tokenseg.visualize import error_map
 
 HOSTILE = '<script>alert("x")</script>'
 

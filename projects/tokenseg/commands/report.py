@@ -7,8 +7,8 @@ from tqdm import tqdm
 
 from ..hub import weights_in
 from ..predictor import Predictor
+from ..report.drawings import extreme_images, image_row, records_of, token_row
 from ..report.page import PictureRow, render_page
-from ..report.pictures import extreme_images, image_row, records_of, token_row
 from ..report.runs import ReportedRun, read_run, run_names
 from ..visualize import palette
 from .analyze_model import analyze

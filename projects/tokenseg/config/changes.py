@@ -37,7 +37,7 @@ def check_changes(config: DictConfig, path: str) -> None:
     """
     try:
         before = OmegaConf.create(read_plain(path), flags={"allow_objects": True})
-        after = OmegaConf.create(_as_saved(config), flags={"allow_objects": True})
+        after = OmegaConf.create(as_saved(config), flags={"allow_objects": True})
         was, now = (dict(_leaves(OmegaConf.to_container(node, resolve=True))) for node in (before, after))
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         logger.warning("What changed since the run that is resumed is unknown: %s", " ".join(str(error).split()))
@@ -60,7 +60,7 @@ def check_changes(config: DictConfig, path: str) -> None:
             logger.warning("Changed settings %s: %s", words, ", ".join(_said(key, raw_was, raw_now) for key in keys))
 
 
-def _as_saved(config: DictConfig) -> dict:
+def as_saved(config: DictConfig) -> dict:
     """A config as a run saves it, with calls by name."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "config.yaml")

@@ -85,6 +85,8 @@ KINDS = {
     "train.ema": _MAPPING,
     "train.ema.decay": _SHARE,
     "train.freeze": _PATTERNS,
+    "train.pictures": _whole(0),
+    "train.wandb": _MAPPING,
     "train.alarms": _MAPPING.or_null(),
     "train.alarms.period": _whole(0),
     "train.alarms.images": _whole(2),

@@ -74,6 +74,7 @@ class Bookkeeping(HookBase):
         log_period: int,
         stop: StopRequest,
         patience: int = 0,
+        show: Callable[[Mapping[str, Mapping[str, float]], int], None] | None = None,
     ) -> None:
         """
         Args:
@@ -90,6 +91,8 @@ class Bookkeeping(HookBase):
             log_period: The number of iterations between lines of the log.
             stop: What the run is stopped by, after a step or in an evaluation.
             patience: The number of evaluations without a better one after which the run ends; 0 goes on to the end.
+            show: A function that draws what an evaluation found, from its results and its iteration; it is called on
+                the main process.
 
         Raises:
             ValueError: A period is out of range, or there is patience for no evaluation.
@@ -103,7 +106,7 @@ class Bookkeeping(HookBase):
                 f"train.patience is {patience} and train.eval_period {eval_period}, so that nothing is evaluated "
                 "before the end; wanted a train.eval_period and an evaluator, or no patience"
             )
-        self._patience = patience * eval_period
+        self._patience, self._show = patience * eval_period, show
         self._max_iter, self._begin, self._save, self._stop = max_iter, begin, save, stop
         self._evaluate, self._eval_period, self._best = evaluate, eval_period, best
         self._metrics, self._writers, self._log_period = metrics, writers if comm.is_main_process() else (), log_period
@@ -190,6 +193,8 @@ class Bookkeeping(HookBase):
             if comm.is_main_process():
                 for name, value in flatten_results_dict(results).items():
                     self.trainer.storage.put_scalar(name, float(value), smoothing_hint=False)
+                if self._show is not None:
+                    self._show(results, iteration)
             comm.synchronize()  # the others would wait in their next step, where it looks like slow data
         for writer in self._writers:
             writer.write()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from detectron2.engine import hooks
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import CommonMetricPrinter, EventWriter, TensorboardXWriter
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -24,16 +23,17 @@ from .best import BestCheckpoint
 from .build import build_model, compile_parts, load_pretrained
 from .checkpoint import Checkpointer, check_finite
 from .devices import resolve_device
-from .evaluation import Evaluation, build_evaluation
+from .evaluation import build_evaluation
 from .freezing import freeze
 from .hooks import Bookkeeping, NoImprovement, ScalarHistory
 from .metrics_file import MetricsFile
+from .outlets import build_writers, picture_hook
 from .precision import amp_dtype
 from .run_folder import begin_run
 from .saving import PeriodicSaver
 from .stopping import StopRequest
 from .trainer import Trainer
-from .validation import ValidationLoss, build_validation
+from .validation import build_validation
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +56,7 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     settings = config.train
     stop = stop or StopRequest()
     seed_all_rng(settings.seed + comm.get_rank())
-    evaluation = build_evaluation(config, stop=stop)
-    if evaluation is not None:
-        evaluation.check_metric(settings.best_metric)
-    validation = build_validation(config)
+    measure = _build_measure(config, stop)
     trainer = build_trainer(config, stop=stop)
     decay = OmegaConf.select(settings, "ema.decay", default=0)
     averages = {"ema": WeightAverage(trainer.model, decay=decay)} if decay else {}
@@ -74,18 +71,20 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
         if start == 0:
             metrics.clear()
 
+    writers = build_writers(config, metrics, resume=resume) if comm.is_main_process() else []
     bookkeeping = Bookkeeping(
         max_iter=settings.max_iter,
         begin=begin,
         save=PeriodicSaver(checkpointer=checkpointer, max_iter=settings.max_iter, **settings.checkpointer),
-        evaluate=None if evaluation is None else lambda: _measure(deployed, evaluation, validation),
+        evaluate=None if measure is None else lambda: measure(deployed),
         eval_period=settings.eval_period,
         best=BestCheckpoint(metric=settings.best_metric, checkpointer=checkpointer),
         metrics=metrics,
-        writers=_writers(settings, metrics) if comm.is_main_process() else [],
+        writers=writers,
         log_period=settings.log_period,
         stop=stop,
         patience=settings.get("patience", 0),
+        show=picture_hook(config, deployed, writers) if comm.is_main_process() else None,
     )
     schedule = hooks.LRScheduler(scheduler=instantiate(config.lr_multiplier))
     # Bookkeeping comes last: its checkpoint holds what the others have put down.
@@ -101,15 +100,19 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
         logger.info("%s", reason)
 
 
-def _writers(settings: DictConfig, metrics: MetricsFile) -> list[EventWriter]:
-    """The places where the scalars of a run go; `train` has the settings."""
-    return [CommonMetricPrinter(settings.max_iter), metrics, TensorboardXWriter(settings.output_dir)]
+def _build_measure(config: DictConfig, stop: StopRequest) -> Callable[[nn.Module], Mapping] | None:
+    """What measures a model: the evaluation, with the loss on the test set as the task `validation` if that is wanted.
 
-
-def _measure(model: nn.Module, evaluation: Evaluation, validation: ValidationLoss | None) -> Mapping:
-    """What an evaluation finds, with the loss on the test set as the task `validation` if that is wanted."""
-    results = evaluation(model)
-    return results if validation is None else results | {"validation": validation(model)}
+    Raises:
+        ValueError: The test set cannot be read, or a setting does not fit.
+    """
+    evaluation, validation = build_evaluation(config, stop=stop), build_validation(config)
+    if evaluation is None:
+        return None
+    evaluation.check_metric(config.train.best_metric)
+    if validation is None:
+        return evaluation
+    return lambda model: evaluation(model) | {"validation": validation(model)}
 
 
 def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from .charts import COLORS, confusion_chart, line_chart, swatch, worst_confusions
-from .pictures import Picture
+from .drawings import Picture
 from .runs import ReportedRun
 
 _FOLDER = Path(__file__).resolve().parent

@@ -15,11 +15,10 @@ from ..data.labels import read_class_ids
 from ..evaluation.image_counts import ImageCounts, class_ious, mean_of_classes
 from ..evaluation.sem_seg import confusion_matrix
 from ..predictor import Predictor
-from ..visualize import colorize, heat_map, palette
+from ..visualize import colorize, error_map, heat_map, palette
 
 # The longer side of a picture in pixels, and the quality of photographs.
 SIDE, _QUALITY = 360, 82
-_RIGHT, _WRONG, _IGNORED = (226, 232, 226), (200, 40, 40), (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -80,15 +79,6 @@ def records_of(dataset: str, label_maps: Sequence[str]) -> list[dict]:
     if missing:
         raise ValueError(f"data set '{dataset}' has no label map {missing[0]}, which the evaluation counted")
     return [by_path[path] for path in label_maps]
-
-
-def error_map(prediction: np.ndarray, label: np.ndarray, ignore_label: int) -> np.ndarray:
-    """Draw (H, W) class ids beside the label map: (H, W, 3) uint8 RGB, red where they differ, white where ignored."""
-    picture = np.empty((*label.shape, 3), dtype=np.uint8)
-    picture[:] = _RIGHT
-    picture[prediction != label] = _WRONG
-    picture[label == ignore_label] = _IGNORED
-    return picture
 
 
 def image_row(record: dict, predictors: Sequence[tuple[str, Predictor]]) -> list[Picture]:
