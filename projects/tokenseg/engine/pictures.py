@@ -17,7 +17,7 @@ from ..visualize import colorize, error_map, palette, panel_grid
 from .devices import resolve_device
 from .precision import amp_dtype, autocast
 
-_TITLES = ("image", "label", "prediction", "errors")
+_TITLES = ("label", "prediction", "errors")
 
 
 class EvaluationPictures:
@@ -67,12 +67,13 @@ class EvaluationPictures:
             Name -> (h, w, 3) uint8 RGB: an image, its label map, the prediction and the errors side by side.
         """
         step = max(1, len(self._records) // max(self.images, 1))
-        chosen = {
-            f"images/{place}": index for place, index in enumerate(range(0, len(self._records), step)[: self.images])
-        }
+        same = range(0, len(self._records), step)[: self.images]
+        chosen = {f"images/{place}": (index, "image") for place, index in enumerate(same)}
         for rank, (class_id, iou) in enumerate(self._worst_classes(results.get("sem_seg", {}))):
-            chosen[f"worst/{rank} {self._names[class_id]} (IoU {iou:.1f})"] = self._image_with_most(class_id)
-        return {name: self._draw(model, self._records[index]) for name, index in chosen.items()}
+            # the class stands in the picture, so that the picture of a rank keeps its name
+            title = f"{self._names[class_id][:20]}, IoU {iou:.1f}"
+            chosen[f"worst/{rank}"] = (self._image_with_most(class_id), title)
+        return {name: self._draw(model, self._records[index], title) for name, (index, title) in chosen.items()}
 
     def _worst_classes(self, metrics: Mapping[str, float]) -> list[tuple[int, float]]:
         found = [(place, metrics.get(f"IoU-{name}", np.nan)) for place, name in enumerate(self._names)]
@@ -90,7 +91,7 @@ class EvaluationPictures:
                 most = np.maximum(most, counts)
         return self._largest[class_id]
 
-    def _draw(self, model: nn.Module, record: dict) -> np.ndarray:
+    def _draw(self, model: nn.Module, record: dict, title: str) -> np.ndarray:
         whole = undistributed(model)
         was_training = whole.training
         whole.eval()
@@ -99,7 +100,7 @@ class EvaluationPictures:
         whole.train(was_training)
         image, label = read_image(record["file_name"]), read_class_ids(record)
         panels = [image, colorize(label, self._colors), colorize(ids, self._colors)]
-        return panel_grid([[*panels, error_map(ids, label, self._ignore_label)]], titles=_TITLES)
+        return panel_grid([[*panels, error_map(ids, label, self._ignore_label)]], titles=[title, *_TITLES])
 
 
 def build_pictures(config: DictConfig) -> EvaluationPictures | None:
