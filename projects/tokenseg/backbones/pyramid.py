@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
-from .timm_models import check_sides, create, plain, takes, weightless
+from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint
 from .window_padding import WindowPadding, arrange_window_padding
 
@@ -90,7 +90,7 @@ class TimmPyramid(Backbone):
 
         trunk = create(**self._timm_args)
         self._indices = self._publish(trunk, output_stride)
-        arrange_window_padding(trunk, window_padding)
+        window_padding = arrange_window_padding(trunk, window_padding)
         if multi_grid is not None:
             self._set_multi_grid(trunk, multi_grid, output_stride)
         trunk.prune_intermediate_layers(self._indices, prune_norm=True, prune_head=True)
@@ -101,6 +101,15 @@ class TimmPyramid(Backbone):
             # Swin's official epsilon, not timm's 1e-6
             norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
             self.out_norms.update(norms)
+        self._facts = dict(
+            model_name=model_name,
+            timm_args=architecture_args(plain(timm_args)),
+            stem=stem(trunk),
+            output_stride=output_stride,
+            multi_grid=None if multi_grid is None else list(multi_grid),
+            window_padding=window_padding,
+            out_norm=out_norm,
+        )
 
     def _set_multi_grid(self, trunk: nn.Module, multi_grid: Sequence[int], output_stride: int) -> None:
         if "res5" not in self._out_features:
@@ -132,6 +141,14 @@ class TimmPyramid(Backbone):
             ValueError: see `load_timm_weights`.
         """
         self.starting_weights.load(self.trunk)
+
+    def facts(self) -> dict[str, object]:
+        """What the weights alone do not tell; see `ExportableBackbone`."""
+        return dict(self._facts)
+
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+        """The weights of another such backbone as they are: their shapes are the same for every input."""
+        return dict(weights)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """

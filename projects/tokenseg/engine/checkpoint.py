@@ -11,6 +11,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor
 
+from ..atomic_file import replacing
 from ..checkpoint_file import DamagedFile, check_exists, check_sums, needs_pickle, read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -247,21 +248,3 @@ def check_finite(weights: Mapping[str, Tensor]) -> None:
         f"{len(wrong)} of the model's {len(weights)} weights are not finite, such as {wrong[0]}. They are not saved, "
         "and all earlier checkpoints stay; a lower learning rate, warm-up or clipping (train.clip_grad_norm) may help"
     )
-
-
-class replacing:
-    """Context: yields a path to write to, which replaces `path` in one move when the block ends well."""
-
-    def __init__(self, path: str) -> None:
-        self.path, self.unfinished = path, f"{path}.unfinished"
-
-    def __enter__(self) -> str:
-        return self.unfinished
-
-    def __exit__(self, error: type | None, *_: object) -> None:
-        if error is None:
-            with open(self.unfinished, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(self.unfinished, self.path)
-        elif os.path.exists(self.unfinished):
-            os.remove(self.unfinished)
