@@ -87,17 +87,6 @@ class PlainViT(Backbone):
 
         self._patch, self.downsample = strides[0], downsample
         self._publish(out_strides)
-        self._facts = dict(
-            model_name=model_name,
-            timm_args=architecture_args(plain(timm_args)),
-            stem=stem(self.vit),
-            output_stride=self._patch,
-            patch=self._patch,
-            img_size=img_size,
-            class_token="cls_token" in dict(self.vit.named_parameters()),
-            prefix_tokens=getattr(self.vit, "num_prefix_tokens", 0),
-            downsample=None if downsample is None else f"{type(downsample).__name__} in block {downsample.block}",
-        )
 
     def _publish(self, out_strides: Sequence[int] | None) -> None:
         """Note names, channels and strides of the maps, and what divides the sides of inputs."""
@@ -151,11 +140,22 @@ class PlainViT(Backbone):
 
     def facts(self) -> dict[str, object]:
         """What the weights alone do not tell; see `ExportableBackbone`."""
-        return dict(self._facts)
+        halving = self.downsample
+        return dict(
+            model_name=self._timm_args["model_name"],
+            timm_args=architecture_args(self._timm_args),
+            stem=stem(self.vit),
+            output_stride=self._patch,
+            patch=self._patch,
+            img_size=self._timm_args["img_size"],
+            class_token="cls_token" in dict(self.vit.named_parameters()),
+            prefix_tokens=getattr(self.vit, "num_prefix_tokens", 0),
+            downsample=None if halving is None else f"{type(halving).__name__} in block {halving.block}",
+        )
 
     def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
         """The weights of another such backbone, with position codes for the `img_size` of this one."""
-        if facts["img_size"] == self._facts["img_size"]:
+        if facts["img_size"] == self._timm_args["img_size"]:
             return dict(weights)
         inside = {name.removeprefix("vit."): value for name, value in weights.items() if name.startswith("vit.")}
         return {**weights, **{f"vit.{name}": value for name, value in resampled(inside, self._timm_args).items()}}
