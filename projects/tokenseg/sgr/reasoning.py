@@ -70,13 +70,6 @@ class SemanticReasoning(nn.Module):
         if not 0 < start_probability < 1:
             raise ValueError(f"start_probability is {start_probability}; wanted more than 0 and less than 1")
         self.num_concepts, self.centroid_code, self.token_aggregation = num_concepts, centroid_code, token_aggregation
-        self._facts = dict(
-            xy_code=xy_code,
-            centroid_code=centroid_code,
-            reasoning=reasoning,
-            num_heads=num_heads,
-            token_aggregation=token_aggregation,
-        )
         self.concepts = PositionConv(channels=channels, out_channels=num_concepts, code=xy_code)
         self.reduce = PositionConv(channels=channels, out_channels=width, code=xy_code)
         if reasoning == "graph":
@@ -91,8 +84,13 @@ class SemanticReasoning(nn.Module):
         nn.init.zeros_(self.back.bias)
 
     def facts(self) -> dict[str, object]:
-        """What the weights alone do not tell, for their export: arguments that change no shape."""
-        return dict(self._facts)
+        """The arguments that change no shape of a weight; see `TellsFacts`."""
+        return dict(
+            xy_code=self.concepts.code,
+            centroid_code=self.centroid_code,
+            token_aggregation=self.token_aggregation,
+            num_heads=[block.attn.num_heads for block in self.reason.modules() if isinstance(block, Block)],
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """
