@@ -145,7 +145,8 @@ def _load(model: nn.Module, state: dict[str, Tensor], whole: nn.Module, *, sourc
     if not fitting:
         raise ValueError(
             f"{source} holds none of its {len(wanted)} weights: it has {', '.join(list(state)[:3])}, ...; "
-            f"wanted {', '.join(list(wanted)[:3])}, ... (a checkpoint of a training here is for train.init_checkpoint)"
+            f"wanted {', '.join(list(wanted)[:3])}, ... (a checkpoint of a training here is for "
+            "train.init_checkpoint, an exported backbone for train.init_backbone.file)"
         )
     misshapen = [
         f"{key} {tuple(state[key].shape)}, wanted {tuple(wanted[key].shape)}"

@@ -12,6 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor
 
 from ..atomic_file import replacing
+from ..backbone_file import is_backbone_file
 from ..checkpoint_file import DamagedFile, check_exists, check_sums, needs_pickle, read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -55,11 +56,13 @@ class Checkpointer(DetectionCheckpointer):
         """Load a file into the model and the objects named.
 
         Raises:
-            ValueError: The file does not exist, cannot be read or could run code, or the weights are not those of the
-                model. A damaged checkpoint from which a run was to resume names the one before it.
+            ValueError: The file does not exist, cannot be read or could run code, is an exported backbone, or the
+                weights are not those of the model. A damaged checkpoint from which a run was to resume names the one
+                before it.
         """
         if path and "://" not in path:
             check_exists(path)
+            _refuse_backbone(path)
         self._wanted = [*(self.checkpointables if checkpointables is None else checkpointables)]
         try:
             return super().load(path, checkpointables)
@@ -175,6 +178,14 @@ class Checkpointer(DetectionCheckpointer):
             open(unfinished, "w") as file,
         ):
             file.write(last_filename_basename)
+
+
+def _refuse_backbone(path: str) -> None:
+    if is_backbone_file(path):
+        raise ValueError(
+            f"'{path}' is an exported backbone, without heads; wanted a checkpoint (a fresh training begins from an "
+            f"exported backbone by train.init_backbone.file={path})"
+        )
 
 
 def _check_weights(path: str, weights: object) -> None:
