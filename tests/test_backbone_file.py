@@ -1,5 +1,6 @@
 """A trained backbone leaves its model, travels in a file, and finds its place in another one."""
 
+import functools
 import logging
 from pathlib import Path
 
@@ -79,6 +80,23 @@ def exported(tmp_path):
         return path
 
     return export
+
+
+@pytest.fixture(scope="module")
+def file_of(tmp_path_factory):
+    """Function from what builds a backbone to the exported file of a segmentor with it, made once."""
+
+    @functools.cache
+    def path(build):
+        file = str(tmp_path_factory.mktemp("exported") / "backbone.safetensors")
+        save_backbone(segmentor(build()), file, image_format="RGB", run=dict(output_dir="run", iteration=7))
+        return file
+
+    return path
+
+
+def resnet_with_sgr():
+    return with_component(resnet())
 
 
 def fpn(bottom_up):
@@ -202,12 +220,12 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("case", DIFFERENT)
-def test_another_backbone_is_refused(case, exported):
+def test_another_backbone_is_refused(case, file_of):
     source, target, told = DIFFERENT[case]
-    path, model = exported(segmentor(source())), target()
+    model = target()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ValueError, match=rf"^the backbone in '.*' does not fit GeneralizedRCNN: .*{told}"):
-        load_backbone(model, path)
+        load_backbone(model, file_of(source))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -249,31 +267,30 @@ def test_an_undilated_file_has_no_say_in_the_multi_grid(exported):
         (lambda: with_component(resnet(), sgr(reasoning="graph")), r"num_heads is \[2, 2\] in the file, \[\] in the"),
     ],
 )
-def test_another_component_is_refused_unless_it_is_left_out(target, told, exported):
-    source, model = segmentor(with_component(resnet())), target()
-    path = exported(source)
+def test_another_component_is_refused_unless_it_is_left_out(target, told, file_of):
+    path, model = file_of(resnet_with_sgr), target()
     with pytest.raises(ValueError, match=told):
         load_backbone(model, path)
     load_backbone(model, path, drop_component=True)
-    found = dict(model.named_modules()).get("backbone", model)
-    assert torch.equal(found.trunk.conv1[0].weight, source.backbone.backbone.trunk.conv1[0].weight)
+    trunk = dict(model.named_modules()).get("backbone", model).trunk
+    assert torch.equal(trunk.conv1[0].weight, load_file(path)["backbone.trunk.conv1.0.weight"])
 
 
-def test_a_component_that_the_file_lacks_begins_fresh(exported, caplog):
+def test_a_component_that_the_file_lacks_begins_fresh(file_of, caplog):
     model = with_component(resnet())
     fresh = {name: value.clone() for name, value in model.components.state_dict().items()}
     with caplog.at_level(logging.INFO, "tokenseg"):
-        load_backbone(model, exported(segmentor(resnet())))
+        load_backbone(model, file_of(resnet))
     assert "The component SemanticReasoning on res5 begins fresh" in caplog.text
     assert "weights, run: output_dir run, iteration 7" in caplog.text
     assert all(torch.equal(value, fresh[name]) for name, value in model.components.state_dict().items())
 
 
-def test_a_backbone_that_was_loaded_asks_for_no_pretrained_weights(exported):
+def test_a_backbone_that_was_loaded_asks_for_no_pretrained_weights(file_of):
     model = with_component(resnet(pretrained=True)).train()
     with pytest.raises(ValueError, match="is to begin from pretrained weights"):
         model(torch.rand(1, 3, 32, 32))
-    load_backbone(model, exported(segmentor(resnet())))
+    load_backbone(model, file_of(resnet))
     assert model(torch.rand(2, 3, 32, 32))["res5"].shape == (2, 128, 2, 2)
     assert not model.backbone.pretrained
 
@@ -330,9 +347,9 @@ def test_checkpoints_that_lack_weights_are_refused():
         export_backbone(plain, image_format="RGB", state=state)
 
 
-def test_other_files_are_refused(exported, tmp_path):
+def test_other_files_are_refused(file_of, tmp_path):
     model = segmentor(resnet())
-    path, other = exported(model), tmp_path / "other.safetensors"
+    path, other = file_of(resnet), tmp_path / "other.safetensors"
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
     save_file({"conv1.weight": torch.zeros(1)}, other)
     for file, told in (
