@@ -14,6 +14,7 @@ if importlib.util.find_spec("detectron2") is None:
     )
 
 from . import meta_arch
+from .backbone_file import load_backbone, save_backbone
 from .config.shipped import list_models
 from .datasets import builtin, folders
 from .ecenet.head import ECENetHead
@@ -41,6 +42,8 @@ __all__ = [
     "folders",
     "list_models",
     "load",
+    "load_backbone",
     "meta_arch",
+    "save_backbone",
 ]
 __version__ = "0.1.0"
