@@ -35,6 +35,7 @@ def _is_text(value: object) -> bool:
 
 _POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
 _NOT_NEGATIVE = Kind("a number, 0 or more", lambda value: _is_number(value) and value >= 0)
+_SHARE = Kind("a share above 0 and up to 1", lambda value: _POSITIVE.fits(value) and value <= 1)
 _SWITCH = Kind("true or false", lambda value: isinstance(value, bool))
 _TEXT = Kind("a text", _is_text)
 _MAPPING = Kind("a mapping", lambda value: isinstance(value, DictConfig))
@@ -80,6 +81,9 @@ KINDS = {
     "dataloader": _MAPPING,
     "dataloader.train.total_batch_size": _whole(1),
     "dataloader.train.num_workers": _whole(0),
+    "dataloader.train.filter_empty": _SWITCH,
+    "dataloader.train.group_by_aspect_ratio": _SWITCH,
+    "dataloader.train.repeat_threshold": _SHARE.or_null(),
     "dataloader.test.num_workers": _whole(0),
     "dataloader.test.batch_size": _whole(1),
     "optimizer.lr": _POSITIVE,
