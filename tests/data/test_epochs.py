@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def plain_batches(sizes, batch_size, epochs):
 def test_epochs_are_permutations_from_seed_and_epoch():
     order = ShuffledEpochs([7, 8, 9], entropy=[5])
     wanted = [np.random.default_rng([5, epoch]).permutation([7, 8, 9]).tolist() for epoch in range(4)]
-    assert taken(order, 0, 12) == sum(wanted, [])
+    assert taken(order, 0, 12) == [*chain(*wanted)]
     assert taken(order, 3 * 10**9, 3) == np.random.default_rng([5, 10**9]).permutation([7, 8, 9]).tolist()
 
 
@@ -58,7 +59,7 @@ def test_an_epoch_lacks_less_than_one_of_what_the_factors_add_up_to():
 def test_groups_fill_batches_in_turn(sizes, batch_size):
     wanted = plain_batches(sizes, batch_size, epochs=40)
     order = grouped(sizes, batch_size)
-    assert taken(order, 0, len(wanted) * batch_size) == sum(wanted, [])
+    assert taken(order, 0, len(wanted) * batch_size) == [*chain(*wanted)]
     for far in (len(wanted) - 1, len(wanted) // 2):  # from anywhere, in any order
         assert taken(grouped(sizes, batch_size), far * batch_size, batch_size) == wanted[far]
 

@@ -52,7 +52,7 @@ def batches(count, *, start=0, num_workers=0, **order):
 def test_batches_are_of_one_aspect_ratio_and_of_images_with_objects():
     found = batches(30)
     assert all(len({RECORDS[place]["width"] > RECORDS[place]["height"] for place in batch}) == 1 for batch in found)
-    assert set(sum(found, [])) == {*range(7), 9, 10}
+    assert {*itertools.chain(*found)} == {*range(7), 9, 10}
 
 
 def test_workers_change_nothing():

@@ -1,7 +1,7 @@
 """Which record stands at which position of an endless stream: shuffled epochs, with repeats and in groups.
 
-An order is a function of its entropy, which begins with the seed, and of the epoch. Where an epoch begins follows from a
-formula, so that any position is found without walking through the epochs before it.
+An order is a function of its entropy, which begins with the seed, and of the epoch. Where an epoch begins follows from
+a formula, so that any position is found without walking through the epochs before it.
 """
 
 from bisect import bisect_right

@@ -67,7 +67,7 @@ def _shuffled(drawn: Sequence[tuple], *, entropy: Sequence[int]) -> ShuffledEpoc
 
 
 def _facts(records: Sequence[dict], *, annotations: bool, sizes: bool) -> list[dict]:
-    """What the order depends on, in records of its own: those of a large data set would not fit into memory unpacked."""
+    """What the order depends on, in records that are small enough to be in memory all at once."""
     wanted = (["annotations"] if annotations else []) + (["height", "width"] if sizes else [])
     kinds = {}  # one dict for all annotations that are alike here
     facts = []
