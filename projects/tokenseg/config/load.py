@@ -1,6 +1,7 @@
 """Loading a config: a LazyConfig file, or the config.yaml that a run saved, with overrides applied.
 
-`${count:${a.b}}` in a config is the number of items of the list a.b.
+`${count:${a.b}}` in a config is the number of items of the list a.b; `${category_names:${a.b}}` are the class names in
+the annotation file a.b, which is in COCO's format.
 """
 
 import os
@@ -10,13 +11,16 @@ from collections.abc import Sequence
 
 from detectron2.config import LazyConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from ..datasets.annotation_file import category_names
 from .overrides import apply_overrides
 from .safe_yaml import load_yaml
 from .settings import check_settings
 
 # A class count follows from the class names, after overrides too.
 OmegaConf.register_new_resolver("count", len, replace=True)
+OmegaConf.register_new_resolver("category_names", category_names, replace=True)
 
 
 def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool = False) -> DictConfig:
@@ -50,8 +54,24 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
     if missing:
         raise ValueError(f"'{path}' has no {' and no '.join(missing)}; a config has model, dataloader and train")
     config = apply_overrides(config, overrides)
+    _write_classes(config)
     check_settings(config)
     return config
+
+
+def _write_classes(config: DictConfig) -> None:
+    """Write class names that are read from a file into the config, which then tells them without the file."""
+    dataset = config.get("dataset")
+    if not isinstance(dataset, DictConfig) or not OmegaConf.is_interpolation(dataset, "classes"):
+        return
+    try:
+        dataset.classes = [*dataset.classes]
+    except (OmegaConfBaseException, TypeError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, ValueError) else error
+        raise ValueError(
+            f"dataset.classes is {OmegaConf.to_container(dataset)['classes']}, and {' '.join(str(cause).split())}; "
+            "wanted another file, or the names themselves: 'dataset.classes=[a,b]'"
+        ) from error
 
 
 def _file(error: Exception) -> str:
