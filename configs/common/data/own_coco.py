@@ -1,8 +1,9 @@
-"""Your own images with boxes and masks in COCO's format, by two paths; see projects/tokenseg/datasets/DETECTION.md."""
+"""Your own images with boxes and masks in COCO's format, by two paths; see projects/tokenseg/datasets/README.md."""
 
 from detectron2.config import LazyCall as L
 
 from tokenseg.datasets.coco_files import own_coco
+from tokenseg.evaluation.instances import PartialCOCOEvaluator
 
 from .coco_instances import dataloader, dataset
 
@@ -25,3 +26,6 @@ _keys = ("images", "annotations", "test_images", "test_annotations", "held_out",
 _settings = {key: f"${{dataset.{key}}}" for key in _keys}
 dataset.update(train=L(own_coco)(split="train", **_settings), test=L(own_coco)(split="test", **_settings))
 dataloader.train.num_workers = dataloader.test.num_workers = 2
+dataloader.evaluator = L(PartialCOCOEvaluator)(
+    dataset_name="${dataset.test}", output_dir="${train.output_dir}/inference"
+)

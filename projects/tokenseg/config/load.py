@@ -64,13 +64,15 @@ def _write_classes(config: DictConfig) -> None:
     dataset = config.get("dataset")
     if not isinstance(dataset, DictConfig) or not OmegaConf.is_interpolation(dataset, "classes"):
         return
+    reference = OmegaConf.to_container(dataset)["classes"]
     try:
         dataset.classes = [*dataset.classes]
     except (OmegaConfBaseException, TypeError) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, ValueError) else error
+        # The first line, and without OmegaConf's words before those of the function that reads the file.
+        reason = str(error).splitlines()[0].rpartition("while resolving interpolation: ")[2]
         raise ValueError(
-            f"dataset.classes is {OmegaConf.to_container(dataset)['classes']}, and {' '.join(str(cause).split())}; "
-            "wanted another file, or the names themselves: 'dataset.classes=[a,b]'"
+            f"dataset.classes is {reference}, but {reason}; wanted another file, or the names themselves: "
+            "'dataset.classes=[a,b]'"
         ) from error
 
 

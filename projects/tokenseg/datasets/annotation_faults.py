@@ -133,9 +133,7 @@ def _faults_of(one: dict, image: dict, *, categories: set, mask_format: str | No
     if width <= 0 or height <= 0:
         yield "no_area"
     elif not (
-        min(left, top) >= -_EDGE
-        and left + width <= image["width"] + _EDGE
-        and top + height <= image["height"] + _EDGE
+        min(left, top) >= -_EDGE and left + width <= image["width"] + _EDGE and top + height <= image["height"] + _EDGE
     ):
         yield "outside"
     mask = one.get("segmentation")

@@ -45,7 +45,7 @@ def category_names(path: str) -> list[str]:
         The names in the order of their ids: the class ids 0, 1, ... in a model, as Detectron2 counts them.
 
     Raises:
-        ValueError: The file cannot be read, or its categories are none, have no ids and names, or are not all different.
+        ValueError: The file cannot be read, or its categories are none, lack ids or names, or are not all different.
     """
     return ordered_names(read_annotations(os.path.expanduser(path))["categories"], path=path)
 
@@ -63,17 +63,17 @@ def ordered_names(categories: list[dict], *, path: str) -> list[str]:
     wrong = [one for one in categories if type(one.get("id")) is not int or not isinstance(one.get("name"), str)]
     if wrong or not categories:
         raise ValueError(
-            f"the annotation file '{path}' has {f'the category {wrong[0]}' if wrong else 'no categories'}; wanted one or "
-            'more of the form {"id": 1, "name": "dog"}'
+            f"the annotation file '{path}' has {f'the category {wrong[0]}' if wrong else 'no categories'}; wanted "
+            'one or more of the form {"id": 1, "name": "dog"}'
         )
     names = {one["id"]: one["name"] for one in sorted(categories, key=lambda one: one["id"])}
     if len(names) < len(categories) or len({*names.values()}) < len(categories):
         raise ValueError(
-            f"the annotation file '{path}' has categories of the same id or name; wanted all of them different, once each"
+            f"the annotation file '{path}' has categories of the same id or name; wanted each of them once"
         )
     if unprintable(names.values()):
         raise ValueError(
-            f"the annotation file '{path}' has the categories {', '.join(unprintable(names.values())[:5])}; wanted names "
-            "without control characters"
+            f"the annotation file '{path}' has the categories {', '.join(unprintable(names.values())[:5])}; wanted "
+            "names without control characters"
         )
     return [*names.values()]

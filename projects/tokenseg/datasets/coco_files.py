@@ -1,4 +1,4 @@
-"""Own data for detection: a folder of images and an annotation file in COCO's format, registered from within a config."""
+"""Own data for detection: a folder of images and an annotation file in COCO's format, registered by a config."""
 
 import hashlib
 import json
@@ -43,7 +43,9 @@ def own_coco(
         ValueError: There is a folder of test images without an annotation file, or a share outside 0..1.
     """
     if test_images is not None and test_annotations is None:
-        raise ValueError(f"dataset.test_images is {test_images} without dataset.test_annotations; wanted both, or neither")
+        raise ValueError(
+            f"dataset.test_images is {test_images} without dataset.test_annotations; wanted both, or neither"
+        )
     if not 0 < held_out < 1:
         raise ValueError(f"dataset.held_out is {held_out}; wanted a share between 0 and 1")
     part = (0.0, 1.0)
@@ -88,8 +90,8 @@ def _records(name: str, images: str, annotations: str, *, classes: list[str], pa
     found = ordered_names(content["categories"], path=annotations)
     if found != classes:
         raise ValueError(
-            f"the annotation file '{annotations}' has the classes {', '.join(found)}, in the order of their ids; wanted "
-            f"those of dataset.classes, in that order: {', '.join(classes)}"
+            f"the annotation file '{annotations}' has the classes {', '.join(found)}, in the order of their ids; "
+            f"wanted those of dataset.classes, in that order: {', '.join(classes)}"
         )
     faults = [fault for fault in annotation_faults(content) if fault.stops]
     if faults:
