@@ -41,8 +41,8 @@ _KINDS = {
     "ignore": (True, "an annotation marked as 'ignore', which Detectron2 refuses", "mark it as iscrowd instead"),
     "mask": (
         True,
-        "a run-length encoded mask that is not of the image's size, or has no counts",
-        "encode it at the height and width of the image",
+        "a mask that is neither a list of polygons nor run-length encoded at the image's size",
+        "write [[x0, y0, x1, y1, ...], ...], or size (height, width) and counts",
     ),
     "no_mask": (True, "an object without a mask", "draw it, or train a model of boxes alone"),
     "rle": (True, "a run-length encoded mask where polygons are wanted", "dataset.mask_format=bitmask"),
@@ -138,7 +138,7 @@ def _faults_of(one: dict, image: dict, *, categories: set, mask_format: str | No
         yield "outside"
     mask = one.get("segmentation")
     if mask:
-        yield from _faults_of_rle(mask, image) if isinstance(mask, dict) else _faults_of_polygons(mask)
+        yield from _faults_of_mask(mask, image)
     if mask_format is None or one.get("iscrowd"):  # crowds are left out of a training
         return
     if not mask:
@@ -147,17 +147,19 @@ def _faults_of(one: dict, image: dict, *, categories: set, mask_format: str | No
         yield "rle"
 
 
-def _faults_of_rle(mask: dict, image: dict) -> Iterator[str]:
-    counts = mask.get("counts")
-    if mask.get("size") != [image["height"], image["width"]] or not isinstance(counts, (list, str)):
+def _faults_of_mask(mask: object, image: dict) -> Iterator[str]:
+    if isinstance(mask, dict):
+        counts = mask.get("counts")
+        if mask.get("size") != [image["height"], image["width"]] or not isinstance(counts, (list, str)):
+            yield "mask"
+        elif not (sum(counts[1::2]) if isinstance(counts, list) else mask_util.area(mask)):
+            yield "empty_mask"
+        return
+    if not isinstance(mask, list) or not all(isinstance(points, list) for points in mask):
         yield "mask"
-    elif not (sum(counts[1::2]) if isinstance(counts, list) else mask_util.area(mask)):
-        yield "empty_mask"
-
-
-def _faults_of_polygons(polygons: list) -> Iterator[str]:
-    whole = [points for points in polygons if len(points) >= 6 and len(points) % 2 == 0]
-    if len(whole) < len(polygons):
+        return
+    whole = [points for points in mask if len(points) >= 6 and len(points) % 2 == 0]
+    if len(whole) < len(mask):
         yield "polygon"
     if not any(_area(points) for points in whole):
         yield "empty_mask"
