@@ -139,7 +139,9 @@ def test_what_does_not_fit_is_told(paths, settings, message):
 
 def test_a_file_that_would_stop_the_training_is_refused_before(paths):
     settings = paths(lambda changed: changed["annotations"][4].update(category_id=5))
-    with pytest.raises(ValueError, match=r"has 1 times a category_id that is not among .*, first annotation 4 of 4.png"):
+    with pytest.raises(
+        ValueError, match=r"has 1 times a category_id that is not among .*, first annotation 4 of 4.png"
+    ):
         load_records(own_coco(split="train", classes=["a", "b"], **settings))
 
 
