@@ -1,14 +1,13 @@
 """Own data for detection: an annotation file, what is refused in it, and configs that carry the class names."""
 
-import json
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from detectron2.config import LazyConfig
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from PIL import Image
 
+from annotated import RLE, content, write_annotated
 from tokenseg.config.instantiate import instantiate
 from tokenseg.config.load import load_config
 from tokenseg.datasets.annotation_faults import annotation_faults
@@ -28,27 +27,10 @@ def forget_registered():
         MetadataCatalog.remove(name)
 
 
-def content(count=10):
-    """An annotation file of images of 6 x 8 pixels with an object each, and two classes."""
-    images = [{"id": i, "file_name": f"{i}.png", "height": 6, "width": 8} for i in range(count)]
-    one = {"category_id": 7, "bbox": [1, 1, 4, 3], "iscrowd": 0, "segmentation": [[1, 1, 5, 1, 5, 4, 1, 4]]}
-    annotations = [{"id": i, "image_id": i, "area": 12, **one} for i in range(count)]
-    return {"images": images, "annotations": annotations, "categories": [dict(id=7, name="b"), dict(id=3, name="a")]}
-
-
 @pytest.fixture
 def paths(tmp_path):
     """Function that writes images and an annotation file, changed by a function, and gives the settings for both."""
-
-    def write(change=lambda changed: None, *, name="objects.json"):
-        changed = content()
-        for image in changed["images"]:
-            Image.fromarray(np.full((6, 8, 3), 90, dtype=np.uint8)).save(tmp_path / image["file_name"])
-        change(changed)
-        (tmp_path / name).write_text(json.dumps(changed))
-        return {"images": str(tmp_path), "annotations": str(tmp_path / name)}
-
-    return write
+    return partial(write_annotated, tmp_path)
 
 
 def ids(name):
@@ -139,13 +121,10 @@ def test_what_does_not_fit_is_told(paths, settings, message):
 
 def test_a_file_that_would_stop_the_training_is_refused_before(paths):
     settings = paths(lambda changed: changed["annotations"][4].update(category_id=5))
-    with pytest.raises(
-        ValueError, match=r"has 1 times a category_id that is not among .*, first annotation 4 of 4.png"
-    ):
+    with pytest.raises(ValueError, match=r"1 times a category_id that is not among .*, first annotation 4 of 4\.png"):
         load_records(own_coco(split="train", classes=["a", "b"], **settings))
 
 
-RLE = {"size": [6, 8], "counts": [8, 4, 36]}
 TWO_POINTS = [1, 1, 5, 4]
 
 

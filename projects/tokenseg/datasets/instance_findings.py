@@ -66,9 +66,7 @@ def class_findings(files: Mapping[str, dict], classes: Sequence[str]) -> list[Fi
     for path, content in files.items():
         found = ordered_names(content["categories"], path=path)
         if found != [*classes]:
-            text = (
-                f"the classes are {', '.join(found)}, in the order of their ids, and the model's {', '.join(classes)}"
-            )
+            said = f"in the order of their ids, are {', '.join(found)}; the model's are {', '.join(classes)}"
             cure = "the same categories in all files, with ids in the same order"
-            findings.append(Finding("ERROR", f"{text}. Cure: {cure}", source=os.path.basename(path)))
+            findings.append(Finding("ERROR", f"the classes, {said}. Cure: {cure}", source=os.path.basename(path)))
     return findings
