@@ -44,7 +44,12 @@ _KINDS = {
         "a mask that is neither a list of polygons nor run-length encoded at the image's size",
         "write [[x0, y0, x1, y1, ...], ...], or size (height, width) and counts",
     ),
-    "no_mask": (True, "an object without a mask", "draw it, or train a model of boxes alone"),
+    "no_mask": (
+        True,
+        "an object without a mask",
+        "draw it, or train boxes alone: model.roi_heads.mask_in_features=null "
+        "dataloader.train.mapper.use_instance_mask=false",
+    ),
     "rle": (True, "a run-length encoded mask where polygons are wanted", "dataset.mask_format=bitmask"),
     "lone": (False, "an annotation of an image that is not listed, which is left out", "list the image"),
     "file_twice": (False, "a file that is listed as two images", "list it once, with all its annotations"),
