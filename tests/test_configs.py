@@ -10,6 +10,7 @@ from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
+from annotated import without_files
 from shapes import shapes_only
 from tokenseg.config.load import load_config
 from tokenseg.config.shipped import CONFIGS, config_path, list_models
@@ -25,7 +26,7 @@ DATA = "ade20k|cityscapes|coco|coco_stuff_10k|pascal_context_59|pascal_context_6
 @functools.cache
 def load(path: Path) -> DictConfig:
     """A config for all tests to read; who changes it loads its own."""
-    return load_config(str(path))
+    return load_config(str(path), without_files(path))
 
 
 def located(node: object) -> object:

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 _FIXED = ("dataloader.train.", "optimizer.", "train.seed", "train.freeze")
 # What may change in them, since no sample depends on it.
 _FREE = ("dataloader.train.num_workers",)
-# Folders may have moved; another folder beside the old one is other data.
-_FOLDERS = ("images", "labels", "test_images", "test_labels")
+# Folders and files may have moved; another one beside the old one is other data.
+_FOLDERS = ("images", "labels", "annotations", "test_images", "test_labels", "test_annotations")
 # What only a fresh training reads.
 _UNREAD = (
     "train.init_backbone",

@@ -35,7 +35,8 @@ def _is_text(value: object) -> bool:
 
 _POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
 _NOT_NEGATIVE = Kind("a number, 0 or more", lambda value: _is_number(value) and value >= 0)
-_SHARE = Kind("a number, 0 or more and below 1", lambda value: _is_number(value) and 0 <= value < 1)
+_DECAY = Kind("a number, 0 or more and below 1", lambda value: _is_number(value) and 0 <= value < 1)
+_SHARE = Kind("a share above 0 and up to 1", lambda value: _POSITIVE.fits(value) and value <= 1)
 _SWITCH = Kind("true or false", lambda value: isinstance(value, bool))
 _TEXT = Kind("a text", _is_text)
 _PATH = Kind("a path, or empty", lambda value: isinstance(value, str))
@@ -88,7 +89,7 @@ KINDS = {
     "train.patience": _whole(0),
     "train.validation_images": _whole(0),
     "train.ema": _MAPPING,
-    "train.ema.decay": _SHARE,
+    "train.ema.decay": _DECAY,
     "train.freeze": _PATTERNS,
     "train.pictures": _whole(0),
     "train.wandb": _MAPPING,
@@ -102,6 +103,9 @@ KINDS = {
     "dataloader": _MAPPING,
     "dataloader.train.total_batch_size": _whole(1),
     "dataloader.train.num_workers": _whole(0),
+    "dataloader.train.filter_empty": _SWITCH,
+    "dataloader.train.group_by_aspect_ratio": _SWITCH,
+    "dataloader.train.repeat_threshold": _SHARE.or_null(),
     "dataloader.test.num_workers": _whole(0),
     "dataloader.test.batch_size": _whole(1),
     "optimizer.lr": _POSITIVE,
