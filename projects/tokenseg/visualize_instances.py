@@ -39,7 +39,7 @@ def draw_instances(
     factor = max(1, -(-min_side // max(image.shape[:2])))
     canvas = image.repeat(factor, axis=0).repeat(factor, axis=1)
     corners = [_corners(box, factor, canvas) for box in boxes]
-    thickness = max(1, round(max(canvas.shape) / 500))
+    thickness = max(1, round(max(canvas.shape[:2]) / 350))
     for place in _largest_first(corners):
         color = tuple(int(channel) for channel in colors[place])
         if masks is not None:
@@ -78,7 +78,7 @@ def _draw_mask(canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]
 
 def _write(canvas: np.ndarray, corners: Sequence[_Rectangle], labels: Sequence[str], colors: np.ndarray) -> np.ndarray:
     """Write a label at each box, where no other label stands if there is such a place."""
-    font = _font(max(12, round(max(canvas.shape) / 55)))
+    font = _font(max(12, round(max(canvas.shape[:2]) / 55)))
     picture, taken = Image.fromarray(canvas), []
     draw = ImageDraw.Draw(picture)
     ascent, descent = font.getmetrics()
