@@ -2,24 +2,21 @@
 
 import logging
 import math
-import os
 from functools import partialmethod
 from pathlib import Path
 
-import detectron2
 import pytest
 import torch
 from detectron2.config import LazyCall as L
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import instantiate
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.evaluation import COCOEvaluator
-from detectron2.layers import ShapeSpec
 from omegaconf import DictConfig
 from torch import nn
 
+from detectors import mask_rcnn
 from runs import at_call, killed, left_behind
-from tokenseg.backbones.pyramid import TimmPyramid
 from tokenseg.config.load import load_config
 from tokenseg.data.stream import TrainLoader, build_test_loader
 from tokenseg.datasets import shape_scenes
@@ -28,8 +25,6 @@ from tokenseg.engine.metrics_file import read_metrics
 from tokenseg.engine.trainer import Trainer
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-ZOO = os.path.join(os.path.dirname(detectron2.__file__), "model_zoo/configs/common")
-WIDTH = 16
 
 
 @pytest.fixture
@@ -45,27 +40,6 @@ def instances(tmp_path):
     MetadataCatalog.remove(name)
 
 
-def mask_rcnn():
-    """Detectron2's Mask R-CNN, narrow."""
-    model = LazyConfig.load(f"{ZOO}/models/mask_rcnn_fpn.py").model
-    model.backbone.update(
-        bottom_up=L(TimmPyramid)(
-            model_name="resnet10t", pretrained=False, timm_args={"channels": [8, 8, 8, 8]}, norm="FrozenBN"
-        ),
-        in_features=["res2", "res3", "res4", "res5"],
-        out_channels=WIDTH,
-    )
-    model.proposal_generator.head.in_channels = WIDTH
-    model.proposal_generator.update(pre_nms_topk=[100, 50], post_nms_topk=[50, 20], batch_size_per_image=32)
-    model.proposal_generator.anchor_generator.sizes = [[8], [16], [32], [64], [128]]
-    heads = model.roi_heads
-    heads.update(num_classes=len(shape_scenes.THINGS), batch_size_per_image=16)
-    heads.box_head.update(fc_dims=[32], input_shape=L(ShapeSpec)(channels=WIDTH, height=7, width=7))
-    heads.box_predictor.input_shape = L(ShapeSpec)(channels=32)
-    heads.mask_head.update(conv_dims=[WIDTH, WIDTH], input_shape=L(ShapeSpec)(channels=WIDTH, height=14, width=14))
-    return model
-
-
 @pytest.fixture
 def config(instances, tmp_path):
     def build(folder, **changes):
@@ -76,7 +50,7 @@ def config(instances, tmp_path):
         test = dict(is_train=False, augmentations=[], image_format="BGR")
         config = DictConfig(
             dict(
-                model=mask_rcnn(),
+                model=mask_rcnn(num_classes=len(shape_scenes.THINGS)),
                 dataloader=dict(
                     train=L(TrainLoader)(
                         dataset=instances, mapper=mapper, total_batch_size=2, num_workers=0, seed="${train.seed}"

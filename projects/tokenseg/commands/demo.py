@@ -66,22 +66,26 @@ def output_names(images: list[Path]) -> dict[Path, str]:
     return names
 
 
-def find_truth(annotations: str | None, images: list[Path], predictor: Predictor) -> GroundTruth | None:
+def find_truth(annotations: str | None, images: list[Path], predictor: Predictor, *, key: str) -> GroundTruth | None:
     """Find what is known of the images.
 
     Args:
         annotations: The path of a file in COCO's format; empty for the test data of the config, and None for nothing.
         images: The images that are asked for.
         predictor: The predictor of the config.
+        key: The key of the ground truth in the records of the test data.
 
     Raises:
         ValueError: The file or the data set cannot be read, or has none of the images.
     """
     if annotations is None:
         return None
-    truth = GroundTruth.of_file(annotations) if annotations else GroundTruth.of_dataset(predictor.metadata.name)
+    name = predictor.metadata.name
+    truth = GroundTruth.of_file(annotations) if annotations else GroundTruth.of_dataset(name, key=key)
     if not any(truth.record(path) for path in images):
-        raise ValueError(f"{truth.source} has none of the {len(images)} images, such as {images[0]}; wanted its images")
+        raise ValueError(
+            f"{truth.source} has no ground truth of the {len(images)} images, such as {images[0]}; wanted its images"
+        )
     return truth
 
 
@@ -114,7 +118,7 @@ class SegmentOutput:
                 f"--confidence-threshold and a file behind --annotations are for detectors; the model is a {name}"
             )
         self._kinds, self._predictor = args.save, predictor
-        self._truth = find_truth(args.annotations, images, predictor)
+        self._truth = find_truth(args.annotations, images, predictor, key="sem_seg_file_name")
 
     def write(self, path: Path, output: Path, image: np.ndarray) -> None:
         """Write what is asked for.
@@ -164,7 +168,8 @@ class InstanceOutput:
         if args.save != ["overlay"]:
             name = type(predictor.model).__name__
             raise ValueError(f"--save is {','.join(args.save)}, but {name} gives no class ids; wanted overlay")
-        self._predictor, self._truth = predictor, find_truth(args.annotations, images, predictor)
+        self._predictor = predictor
+        self._truth = find_truth(args.annotations, images, predictor, key="annotations")
         self._threshold = CONFIDENCE if args.confidence_threshold is None else args.confidence_threshold
         names = predictor.class_names
         self._colors = dict(zip(names, palette(predictor.metadata, kind="thing"), strict=True))
