@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
+from detectron2.data import get_detection_dataset_dicts
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -122,6 +124,12 @@ def test_what_a_segmentor_does_not_give(toy_predictor, image):
         predictor.instances(image)
     with pytest.raises(ValueError, match=r"confidence_threshold is 0\.5, but Segmentor"):
         predictor(image, confidence_threshold=0.5)
+
+
+def test_detectron2s_own_test_loader_names_the_data_too(toy_predictor, toy_dataset):
+    config = load_config(toy_predictor[0])
+    config.dataloader.test.dataset = L(get_detection_dataset_dicts)(names=[toy_dataset, "another"], filter_empty=False)
+    assert Predictor(config, toy_predictor[1]).metadata.name == toy_dataset
 
 
 def test_a_detector_without_tokens_has_no_regions():

@@ -69,8 +69,7 @@ class Predictor:
         mapper = config.dataloader.test.mapper
         self._augmentations = T.AugmentationList(list(instantiate(mapper.augmentations)))
         self._image_format = mapper.image_format
-        names = instantiate(config.dataloader.test.dataset)  # own data is registered by a call
-        self.metadata: Metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
+        self.metadata: Metadata = MetadataCatalog.get(_first_data_set(config.dataloader.test.dataset))
 
     @property
     def class_names(self) -> list[str]:
@@ -207,3 +206,11 @@ class Predictor:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"the image has shape {image.shape} and type {image.dtype}; wanted (H, W, 3) uint8")
         return image if self._image_format == "RGB" else image[:, :, ::-1]
+
+
+def _first_data_set(dataset: object) -> str:
+    """The registered name of the test data, or the first of several."""
+    if isinstance(dataset, DictConfig) and "names" in dataset:  # Detectron2's loaders take records, read by name
+        dataset = dataset.names
+    names = instantiate(dataset)  # own data is registered by a call
+    return names if isinstance(names, str) else names[0]
