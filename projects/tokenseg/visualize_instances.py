@@ -5,12 +5,51 @@ from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
+from detectron2.structures import Instances
 from PIL import Image, ImageDraw, ImageFont
 
+from .datasets.ground_truth import AnnotatedInstances
 from .plain_text import caption_text
+
+_UNKNOWN = (128, 128, 128)
 
 # left, top, right, bottom in pixels
 _Rectangle = tuple[int, int, int, int]
+
+
+def draw_found(image: np.ndarray, found: Instances, *, names: Sequence[str], colors: np.ndarray) -> np.ndarray:
+    """Draw what a detector has found, each instance with its class and score in the colour of its class.
+
+    Args:
+        image: The image, (H, W, 3) uint8 RGB.
+        found: The instances, as `Predictor.instances` gives them.
+        names: The names of the K classes.
+        colors: The colours of the classes, (K, 3) uint8 RGB.
+
+    Returns:
+        The picture, see `draw_instances`.
+    """
+    classes = found.pred_classes.tolist()
+    scores = zip(classes, found.scores.tolist(), strict=True)
+    return draw_instances(
+        image,
+        boxes=found.pred_boxes.tensor.numpy(),
+        masks=found.pred_masks.numpy() if found.has("pred_masks") else None,
+        labels=[f"{caption_text(names[class_id])} {score:.2f}" for class_id, score in scores],
+        colors=colors[classes],
+    )
+
+
+def draw_annotated(
+    image: np.ndarray, known: AnnotatedInstances, *, names: Sequence[str], colors: np.ndarray
+) -> np.ndarray:
+    """Draw what is annotated in an image; arguments and result as in `draw_found`.
+
+    Classes that `names` does not have, such as those of another data set, are grey.
+    """
+    by_name = dict(zip(names, colors, strict=True))
+    own = np.array([by_name.get(name, _UNKNOWN) for name in known.names]).reshape(-1, 3)
+    return draw_instances(image, boxes=known.boxes, masks=known.masks, labels=known.names, colors=own)
 
 
 def draw_instances(

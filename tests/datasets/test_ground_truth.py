@@ -23,7 +23,7 @@ def coco(toy_instances):
 
 def test_data_sets_and_files_know_the_same(toy_instances, coco):
     file, _, images = coco
-    for truth in (GroundTruth.of_dataset(toy_instances, key="annotations"), GroundTruth.of_file(file)):
+    for truth in (GroundTruth.of_dataset(toy_instances), GroundTruth.of_file(file)):
         found = truth.instances(truth.record(f"{images}/../instances/0.png"), (40, 48))
         assert found.names == ["a", "b"] and found.boxes.tolist() == [[4, 6, 24, 18], [30, 20, 40, 36]]
         assert found.masks.shape == (2, 40, 48) and found.masks.sum(axis=(1, 2)).tolist() == [20 * 12, 10 * 16]

@@ -41,7 +41,7 @@ class GroundTruth:
             self._places[file.name].append((file.parts, place))
 
     @classmethod
-    def of_dataset(cls, name: str, *, key: str) -> "GroundTruth":
+    def of_dataset(cls, name: str, *, key: str = "annotations") -> "GroundTruth":
         """Read a registered data set.
 
         Args:
