@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import json
 import logging
 import os
 import random
@@ -21,11 +22,13 @@ import pytest
 import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig, instantiate
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.data.datasets import load_coco_json, load_sem_seg
+from detectron2.data.transforms import ResizeShortestEdge
 from omegaconf import DictConfig
 from PIL import Image
 
+from small_mask_rcnn import mask_rcnn
 from tokenseg.backbones.trivial import RawPixels
 from tokenseg.data.mapper import SemSegMapper
 from tokenseg.data.stream import build_test_loader
@@ -35,6 +38,8 @@ from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor
 
 TOY_SIZES = [(32, 32), (40, 48), (20, 36), (50, 30), (32, 64), (16, 16)]
+# Of the instances: class, left, top, width, height in pixels.
+TOY_BOXES = [[(0, 4, 6, 20, 12), (1, 30, 20, 10, 16)], [(1, 8, 3, 12, 30)]]
 TOY_COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 
 
@@ -192,6 +197,55 @@ def toy_predictor(toy_dataset, tmp_path):
     )
     folder = tmp_path / "toy_model"
     folder.mkdir()
+    LazyConfig.save(config, str(folder / "config.yaml"))
+    torch.save({"model": instantiate(config.model).state_dict()}, folder / "weights.pth")
+    return str(folder / "config.yaml"), str(folder / "weights.pth")
+
+
+@pytest.fixture
+def toy_instances(tmp_path):
+    """Name of a registered data set of two tiny images in which rectangles, given by TOY_BOXES, are the instances."""
+    name, images, file = "toy_instances", tmp_path / "instances", tmp_path / "instances.json"
+    images.mkdir()
+    coco = {"images": [], "annotations": [], "categories": [{"id": k + 1, "name": n} for k, n in enumerate("ab")]}
+    for place, boxes in enumerate(TOY_BOXES):
+        picture = np.random.default_rng(place).integers(0, 60, (40, 48, 3)).astype(np.uint8)
+        coco["images"].append({"id": place, "file_name": f"{place}.png", "height": 40, "width": 48})
+        for class_id, x, y, w, h in boxes:
+            picture[y : y + h, x : x + w] = TOY_COLORS[class_id]
+            corners = [x, y, x + w, y, x + w, y + h, x, y + h]
+            own = {"id": len(coco["annotations"]) + 1, "image_id": place, "iscrowd": 0, "area": w * h}
+            coco["annotations"].append(
+                own | {"category_id": class_id + 1, "bbox": [x, y, w, h], "segmentation": [corners]}
+            )
+        Image.fromarray(picture).save(images / f"{place}.png")
+    file.write_text(json.dumps(coco))
+    DatasetCatalog.register(name, lambda: load_coco_json(str(file), str(images), name))
+    MetadataCatalog.get(name).set(json_file=str(file), image_root=str(images), evaluator_type="coco")
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def toy_detector(toy_instances, tmp_path):
+    """Paths of a config of a narrow Mask R-CNN with tokens in its backbone, on those images, and of weights of it."""
+    folder = tmp_path / "toy_detector"
+    folder.mkdir()
+    resize = L(ResizeShortestEdge)(short_edge_length=64, max_size=96)
+    mapper = L(DatasetMapper)(is_train=False, augmentations=[resize], image_format="BGR")
+    config = DictConfig(
+        dict(
+            model=mask_rcnn(num_classes=2, regions=4),
+            dataloader=dict(test=L(build_test_loader)(dataset=toy_instances, mapper=mapper, num_workers=0)),
+            train=dict(
+                device="cpu",
+                amp=dict(enabled=False, dtype="bfloat16"),
+                tta=dict(enabled=False, scales=[0.5, 1.0], flip=True),
+            ),
+        ),
+        flags={"allow_objects": True},
+    )
     LazyConfig.save(config, str(folder / "config.yaml"))
     torch.save({"model": instantiate(config.model).state_dict()}, folder / "weights.pth")
     return str(folder / "config.yaml"), str(folder / "weights.pth")

@@ -56,7 +56,7 @@ ROOMS = {
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
     "plain_text.py": set(),
-    "predictor.py": {"config", "data.images", "engine", "inspection"},
+    "predictor.py": {"config", "data.images", "datasets.records", "engine", "inspection", "segmentor"},
     "report": {
         "config.load",
         "data.images",
@@ -69,6 +69,7 @@ ROOMS = {
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
     "solver.py": set(),
     "visualize.py": set(),
+    "visualize_instances.py": {"datasets.ground_truth", "plain_text"},
     "weight_rules.py": set(),
     "weight_sources.py": set(),
 }

@@ -3,7 +3,8 @@
 With --config-file, train several configs with several seeds: a table with the spread, and a picture. Every run has a
 folder in DIR. A run that is complete is not repeated and one that was cut off goes on, so the same command with more
 seeds or configs adds to what is there. DIR gets `results.csv` (a line per run) and `curves.png`: the metric over the
-iterations or, with --vary, over the values of that key. With --metric the files have its name too.
+iterations or, with --vary, over the values of that key. With --metric there are these two files for every metric, with
+its name: `--metric bbox/AP segm/AP` of detectors.
 
 With --group, compare runs that have ended, whoever trained them:
 
@@ -31,7 +32,10 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     parser.add_argument("--vary", nargs="+", metavar="KEY V1", help="a key of the config and the values it takes")
     parser.add_argument(
-        "--metric", metavar="KEY", help="of metrics.json, like tokens_class/S_C; default train.best_metric of the first"
+        "--metric",
+        nargs="+",
+        metavar="KEY",
+        help="of metrics.json, like tokens_class/S_C; default train.best_metric of the first",
     )
     parser.add_argument(
         "--jobs", type=int, metavar="J", help="runs at a time; default as many as cores, or 1 where there is a GPU"
@@ -78,8 +82,10 @@ def _check_groups(args: argparse.Namespace) -> None:
     given = [flag for flag in ("output", "vary", "jobs", "overrides") if getattr(args, flag)]
     if given:
         raise ValueError(f"{' and '.join(given)} are for trainings; wanted none of them with --group")
-    if args.over == "images" and args.metric not in (None, "sem_seg/mIoU"):
-        raise ValueError(f"--metric is {args.metric}; wanted sem_seg/mIoU with --over images, which knows no other")
+    if args.over == "images" and args.metric not in (None, ["sem_seg/mIoU"]):
+        raise ValueError(
+            f"--metric is {' '.join(args.metric)}; wanted sem_seg/mIoU with --over images, which knows no other"
+        )
     if args.resamples < 1:
         raise ValueError(f"--resamples is {args.resamples}; wanted 1 or more")
     args.groups = {name: [Path(folder) for folder in folders] for name, *folders in args.group}
