@@ -1,6 +1,7 @@
 import pytest
 import timm
 import torch
+from detectron2.projects.deeplab.lr_scheduler import WarmupPolyLR
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
@@ -88,9 +89,10 @@ def test_unused_prefixes_are_told(model):
 
 @pytest.mark.parametrize(
     ("iteration", "factor"),
-    [(0, 1e-6), (5, 0.45), (10, 0.9), (50, 0.5), (99, 0.01), (100, 0.0)],
+    [(0, 1e-6), (5, 0.5 * 0.95), (9, 0.9 * 0.91), (10, 0.9), (50, 0.5), (99, 0.01), (100, 0.0)],
 )
 def test_schedule_by_hand(iteration, factor):
+    """Linear times poly, also in the warm-up."""
     schedule = warmup_poly(max_iter=100, warmup_iter=10, power=1.0)
     assert schedule(iteration / 100) == pytest.approx(factor, abs=1e-6)
 
@@ -103,7 +105,20 @@ def test_power(warmup_iter):
 
 def test_schedules_of_nothing_but_warmup():
     schedule = warmup_poly(max_iter=4, warmup_iter=4, power=1.0, warmup_factor=0.5)
-    assert schedule(0) == pytest.approx(0.5) and schedule(0.5) == pytest.approx(0.25)
+    assert schedule(0) == pytest.approx(0.5) and schedule(0.5) == pytest.approx(0.75 * 0.5)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.9, 2.0])
+def test_the_curve_is_that_of_detectron2s_warmup_poly(power):
+    """Its scheduler multiplies the two, as mmcv's does."""
+    parameter = nn.Parameter(torch.zeros(1))
+    theirs = WarmupPolyLR(
+        torch.optim.SGD([parameter], lr=1.0), 40, warmup_factor=1e-6, warmup_iters=15, power=power, constant_ending=0.0
+    )
+    ours = warmup_poly(max_iter=40, warmup_iter=15, power=power)
+    for iteration in range(40):
+        theirs.last_epoch = iteration
+        assert theirs.get_lr()[0] == pytest.approx(ours(iteration / 40))
 
 
 @pytest.mark.parametrize("warmup_iter", [-1, 101])

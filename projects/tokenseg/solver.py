@@ -128,20 +128,35 @@ def _without_decay(model: nn.Module, *, decay_norms: bool) -> set[str]:
     return names
 
 
+class WarmupPoly(ParamScheduler):
+    """The factor of `warmup_poly` at a share of the training between 0 and 1."""
+
+    def __init__(self, *, max_iter: int, warmup_iter: int, power: float, warmup_factor: float) -> None:
+        self.poly = PolynomialDecayParamScheduler(base_value=1.0, power=power)
+        self.max_iter, self.warmup_iter, self.warmup_factor = max_iter, warmup_iter, warmup_factor
+
+    def __call__(self, where: float) -> float:
+        to_go = max(1 - where * self.max_iter / self.warmup_iter, 0.0) if self.warmup_iter else 0.0
+        return self.poly(where) * (1 - to_go * (1 - self.warmup_factor))
+
+
 def warmup_poly(*, max_iter: int, warmup_iter: int, power: float, warmup_factor: float = 1e-6) -> ParamScheduler:
-    """Factor on the learning rate: linear warm-up from `warmup_factor`, then (1 - iteration / max_iter) ** power.
+    """Factor on the learning rate: (1 - iteration / max_iter) ** power, times a line that rises in the warm-up to 1.
+
+    The product, iteration by iteration, is the curve of mmcv's linear warm-up with a polynomial, which the authors of
+    StructToken, SegViT and ECENet trained with, and of Detectron2's WarmupPolyLR.
 
     Args:
         max_iter: The number of iterations of the training.
         warmup_iter: The number of iterations of the warm-up.
         power: The power of the polynomial.
-        warmup_factor: The factor at iteration 0.
+        warmup_factor: Where the line begins, at iteration 0.
 
     Raises:
         ValueError: The warm-up is longer than the training.
     """
-    poly = PolynomialDecayParamScheduler(base_value=1.0, power=power)
-    return _warmed_up(poly, max_iter=max_iter, warmup_iter=warmup_iter, warmup_factor=warmup_factor)
+    _check_warmup(max_iter, warmup_iter)
+    return WarmupPoly(max_iter=max_iter, warmup_iter=warmup_iter, power=power, warmup_factor=warmup_factor)
 
 
 def warmup_step(
@@ -169,16 +184,15 @@ def warmup_step(
     falling = MultiStepParamScheduler(
         [gamma**place for place in range(len(steps) + 1)], num_updates=max_iter, milestones=steps
     )
-    return _warmed_up(falling, max_iter=max_iter, warmup_iter=warmup_iter, warmup_factor=warmup_factor)
+    _check_warmup(max_iter, warmup_iter)
+    if warmup_iter == 0:
+        return falling
+    return WarmupParamScheduler(falling, warmup_factor=warmup_factor, warmup_length=warmup_iter / max_iter)
 
 
-def _warmed_up(scheduler: ParamScheduler, *, max_iter: int, warmup_iter: int, warmup_factor: float) -> ParamScheduler:
-    """A schedule that rises linearly to where it is at `warmup_iter`."""
+def _check_warmup(max_iter: int, warmup_iter: int) -> None:
     if not 0 <= warmup_iter <= max_iter:
         raise ValueError(
             f"lr_multiplier.warmup_iter is {warmup_iter}; wanted 0 to train.max_iter, {max_iter} "
             "(give lr_multiplier.warmup_iter=0 for a short trial)"
         )
-    if warmup_iter == 0:
-        return scheduler
-    return WarmupParamScheduler(scheduler, warmup_factor=warmup_factor, warmup_length=warmup_iter / max_iter)
