@@ -55,6 +55,15 @@ def test_norms_decay_where_wanted(model):
     assert {name for name, (_, decay) in rules(model, decay_norms=True).items() if decay == 0} == {"backbone.pos_embed"}
 
 
+def test_norms_decay_in_the_parts_that_are_named(model):
+    exempt = {name for name, (_, decay) in rules(model, decay_norms=["head"]).items() if decay == 0}
+    assert exempt == {"backbone.pos_embed", "backbone.norm.weight", "backbone.norm.bias"}
+    with pytest.raises(ValueError, match=r"begins with 'decode' \(decay_norms\); names begin with backbone, head"):
+        rules(model, decay_norms=["decode"])
+    with pytest.raises(ValueError, match="decay_norms is 'head'; wanted true, false, or a list"):
+        rules(model, decay_norms="head")
+
+
 @pytest.mark.parametrize("norm", [nn.GroupNorm(1, 2), nn.SyncBatchNorm(2), nn.InstanceNorm2d(2, affine=True)])
 def test_all_norms_count(norm):
     assert set(rules(norm).values()) == {(1.0, 0.0)}

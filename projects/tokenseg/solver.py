@@ -45,7 +45,7 @@ def parameter_groups(
     lr: float,
     weight_decay: float,
     lr_factors: Mapping[str, float] | None = None,
-    decay_norms: bool = False,
+    decay_norms: bool | Sequence[str] = False,
     layer_decay: float = 1.0,
 ) -> list[dict]:
     """Optimiser groups of the trainable parameters, one per pair of learning rate and weight decay.
@@ -59,36 +59,45 @@ def parameter_groups(
         weight_decay: The weight decay of all parameters without another rule.
         lr_factors: The factor on the base learning rate for parameters whose names begin with a key; the longest match
             counts.
-        decay_norms: Whether weights and biases of norms decay.
+        decay_norms: Whether weights and biases of norms decay; or beginnings of names, for norms below which they do.
         layer_decay: The factor on the learning rate from each layer of a timm backbone to the layer before it, by which
             pretrained ViTs such as BEiT and DINOv3 are fine-tuned; multiplied with `lr_factors`. timm says which layers
             there are: first patches and position codes, then a layer per block. With four blocks and a decay of d,
             these are d ** 5 and d ** 4 to d; everything outside the timm model has 1.
 
     Raises:
-        ValueError: No parameter's name begins with a key of `lr_factors`, unless that names a part without parameters,
-            such as extra losses that were left out; or `layer_decay` is out of range or given for a model without
-            layers.
+        ValueError: No parameter's name begins with a key of `lr_factors` or an item of `decay_norms`, unless that names
+            a part without parameters, such as extra losses that were left out; or `layer_decay` is out of range or
+            given for a model without layers.
     """
     layers = dict(_layer_factors(model, layer_decay))
     lr_factors = dict(lr_factors or {})
-    exempt = _without_decay(model, decay_norms=decay_norms)
-    groups, unused = defaultdict(list), set(lr_factors)
+    if isinstance(decay_norms, str):
+        raise ValueError(f"decay_norms is '{decay_norms}'; wanted true, false, or a list of the beginnings of names")
+    decaying = [] if isinstance(decay_norms, bool) else list(decay_norms)
+    _check_prefixes(model, lr_factors, "lr_factors")
+    _check_prefixes(model, decaying, "decay_norms")
+    exempt = _without_decay(model, decaying=("",) if decay_norms is True else tuple(decaying))
+    groups = defaultdict(list)
     for name, parameter in model.named_parameters():
         prefixes = [prefix for prefix in lr_factors if name.startswith(prefix)]
-        unused -= set(prefixes)
         if not parameter.requires_grad:
             continue
         factor = (lr_factors[max(prefixes, key=len)] if prefixes else 1.0) * layers.get(name, 1.0)
         groups[lr * factor, 0.0 if name in exempt else weight_decay].append(parameter)
-    unused = {prefix for prefix in unused if not _is_left_out(model, prefix)}
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def _check_prefixes(model: nn.Module, prefixes: Iterable[str], argument: str) -> None:
+    names = [name for name, _ in model.named_parameters()]
+    unused = [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
+    unused = sorted(prefix for prefix in unused if not _is_left_out(model, prefix))
     if unused:
-        parts = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+        parts = sorted({name.split(".")[0] for name in names})
         raise ValueError(
-            f"no parameter's name begins with {', '.join(map(repr, sorted(unused)))} (lr_factors); "
+            f"no parameter's name begins with {', '.join(map(repr, unused))} ({argument}); "
             f"names begin with {', '.join(parts)}"
         )
-    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 
 
 def _is_left_out(model: nn.Module, prefix: str) -> bool:
@@ -117,14 +126,16 @@ def _layer_factors(model: nn.Module, decay: float) -> Iterator[tuple[str, float]
         raise ValueError(f"layer_decay is {decay}, but {type(model).__name__} has no timm model, which has layers")
 
 
-def _without_decay(model: nn.Module, *, decay_norms: bool) -> set[str]:
+def _without_decay(model: nn.Module, *, decaying: tuple[str, ...]) -> set[str]:
+    """Names of parameters that their modules exempt, and of those of norms, unless they begin as one of `decaying`."""
     names = set()
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
         if isinstance(module, ExemptsParameters):
             names |= {prefix + name for name in module.no_weight_decay()}
-        if isinstance(module, _NORMS) and not decay_norms:
-            names |= {prefix + name for name, _ in module.named_parameters(recurse=False)}
+        if isinstance(module, _NORMS):
+            own = {prefix + name for name, _ in module.named_parameters(recurse=False)}
+            names |= {name for name in own if not name.startswith(decaying)}
     return names
 
 
