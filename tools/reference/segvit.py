@@ -153,7 +153,7 @@ def loss(levels: list[tuple[Tensor, Tensor]], targets: Tensor) -> dict[str, Tens
         right = p * truth + (1 - p) * (1 - truth)
         entropy = F.binary_cross_entropy_with_logits(chosen, truth, reduction="none")
         focal = (0.25 * truth + 0.75 * (1 - truth)) * (1 - right) ** 2 * entropy
-        total["loss_focal"] += 20 * ((focal * valid).sum((1, 2)) / valid.sum((1, 2))).mean()
+        total["loss_focal"] += 20 * (focal * valid).mean()
         overlap = 2 * (p * truth * valid).sum((1, 2)) + 1
         total["loss_dice"] += (1 - overlap / ((p * valid).sum((1, 2)) + truth.sum((1, 2)) + 1)).mean()
         no_object = logits.shape[2] - 1
