@@ -30,6 +30,7 @@ OURS = [
     "tokenseg.data.transforms.ResizeToBase",
     "tokenseg.datasets.folders.own_data",
     "tokenseg.ecenet.blocks.SemanticsAttention",
+    "tokenseg.ecenet.readings.gated_updater",
     "tokenseg.ecenet.reconstruction.feature_reconstructions",
     "tokenseg.evaluation.combined.combined_evaluators",
     "tokenseg.evaluation.sem_seg.ConfusionEvaluator",
