@@ -9,10 +9,12 @@ from torch.nn import functional as F
 from reference import segvit as plain
 from reference.weights import Weights
 from tokenseg.contracts import Targets
+from tokenseg.inference.policy import MultiScale, WholeImage
 from tokenseg.layers.attention import Attention
 from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater
 from tokenseg.layers.mask_scores import class_scores
 from tokenseg.losses.mask import MaskLoss
+from tokenseg.segmentor import Segmentor
 from tokenseg.segvit.bases import ConvBases, LinearBases, Repeated
 from tokenseg.segvit.head import CombinedCrossEntropy, MaskUpdate, SegViTHead
 from tokenseg.segvit.shrunk import QueryUpsample
@@ -227,6 +229,29 @@ def test_first_weights_at_the_width_of_vit_b():
     assert layer.self_attention.key.weight.std().item() == pytest.approx(0.036, abs=3e-4)
     for part in (layer.cross_attention.key, layer.self_attention.out, layer.feed_forward[0]):
         assert part.weight.std().item() == pytest.approx(0.02, rel=0.02) and not part.bias.any()
+
+
+class Whole(Segmentor):
+    """A segmentor whose scores are given."""
+
+    def segment(self, images):
+        return [image[:2].clone() for image in images]
+
+
+@pytest.mark.parametrize("reading", ["printed", "released"])
+def test_scales_are_averaged_as_the_reading_has_it(reading):
+    """Scores of 1 and 0.2 for a pixel, at both of two scales."""
+    head = make_head(num_classes=2, reading=reading)
+    model = Whole(backbone=None, sem_seg_head=head, pixel_mean=[0.0] * 3, pixel_std=[1.0] * 3)
+    model.inference = MultiScale(policy=WholeImage(), scales=[1.0, 2.0], flip=True)
+    (scores,) = model.scores([{"image": torch.tensor([1.0, 0.2, 0.0]).view(3, 1, 1)}])
+    wanted = [1.0, 0.2] if reading == "printed" else torch.tensor([1.0, 0.2]).softmax(0).tolist()
+    assert scores.flatten().tolist() == pytest.approx(wanted)
+
+
+def test_readings_of_segvit_have_names():
+    with pytest.raises(ValueError, match="reading is 'paper'; wanted one of printed, released"):
+        make_head(reading="paper")
 
 
 def test_sizes_that_do_not_fit():

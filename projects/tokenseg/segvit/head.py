@@ -135,11 +135,17 @@ class Criterion(Protocol):
         """Scalar losses by name."""
 
 
+READINGS = ("printed", "released")
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
 class SegViTHead(nn.Module):
-    """A cascade of levels: the tokens that leave the attention to one map enter that to the next."""
+    """A cascade of levels: the tokens that leave the attention to one map enter that to the next.
 
-    gives_probabilities = True
+    Attributes:
+        gives_probabilities: Whether scores of several scales and flips are averaged as they are, as printed. As
+            released, they go through a softmax like logits before that.
+    """
 
     @refuse_yacs
     def __init__(
@@ -157,6 +163,7 @@ class SegViTHead(nn.Module):
         sum_masks: bool = True,
         updater: nn.Module | None = None,
         init_std: float = 0.02,
+        reading: str = "printed",
     ) -> None:
         """
         Args:
@@ -175,8 +182,16 @@ class SegViTHead(nn.Module):
             init_std: standard deviation of the linear layers' first weights, but for those that `DecoderLayer.begin`
                 draws. What they give shrinks with the root of D, so that a head of far fewer channels than ViT-B's
                 384 learns late unless this grows.
+            reading: Whether the scores are taken as the paper prints them, `printed`, or as the released code does,
+                `released`; see `gives_probabilities`.
+
+        Raises:
+            ValueError: There is no reading of that name.
         """
         super().__init__()
+        if reading not in READINGS:
+            raise ValueError(f"reading is '{reading}'; wanted one of {', '.join(READINGS)}")
+        self.gives_probabilities = reading == "printed"
         self.bases, self.criterion, self.ignore_value = bases, criterion, criterion.ignore_value
         self.size_feature, self.stride, self.sum_masks = size_feature, stride, sum_masks
         self.tokens = nn.Parameter(torch.empty(num_classes, width))
