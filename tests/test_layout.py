@@ -38,7 +38,7 @@ ROOMS = {
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
     "plain_text.py": set(),
-    "predictor.py": {"config", "data.images", "engine", "inspection"},
+    "predictor.py": {"config", "data.images", "data.rescaling", "engine", "inspection"},
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
     "solver.py": set(),
     "visualize.py": set(),

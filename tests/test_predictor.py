@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from detectron2.config import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -33,14 +34,23 @@ def test_arrays_equal_files(predictor, image, tmp_path):
 
 
 def test_it_predicts_what_the_evaluation_sees(toy_predictor, toy_dataset):
-    from detectron2.config import instantiate
-
     predictor = Predictor(*toy_predictor)
     record = next(iter(instantiate(load_config(toy_predictor[0]).dataloader.test)))[0]
     wanted = predictor.model([record])[0]["sem_seg"]
     assert wanted.shape[-2:] == (record["height"], record["width"])
     assert np.array_equal(predictor(record["file_name"]), wanted.max(dim=0).indices.numpy())
     assert predictor.metadata.stuff_classes == ["red", "green", "blue"]
+
+
+def test_several_scales_are_those_of_the_evaluation(toy_predictor):
+    """Each view is made of the file's pixels, here and in the loader's process."""
+    overrides = ["train.tta.enabled=true", "train.tta.scales=[0.5,2.0]"]
+    predictor = Predictor(*toy_predictor, overrides=overrides)
+    cfg = load_config(toy_predictor[0], [*overrides, "dataloader.test.mapper.keep_original=true"])
+    record = next(iter(instantiate(cfg.dataloader.test)))[0]
+    assert np.array_equal(predictor(record["file_name"]), predictor.model.class_ids([record])[0].numpy())
+    views = [record["original"].at_scale(scale).shape[-2:] for scale in (0.5, 2.0)]
+    assert [min(view) for view in views] == [12, 48]
 
 
 @pytest.mark.parametrize(
