@@ -5,6 +5,7 @@ import functools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.registry import locate
@@ -14,6 +15,7 @@ from annotated import without_files
 from shapes import shapes_only
 from tokenseg.config.load import load_config
 from tokenseg.config.shipped import CONFIGS, config_path, list_models
+from tokenseg.data.rescaling import OriginalImage
 
 # Every experiment; those of no published schedule have names of their own.
 PATHS = [config_path(name) for name in list_models()]
@@ -90,3 +92,22 @@ def test_the_order_of_channels_stands_once():
     train, test = cfg.dataloader.train.mapper, cfg.dataloader.test.mapper
     distortion = next(one for one in train.augmentations if "image_format" in one)
     assert {train.image_format, test.image_format, distortion.image_format} == {"BGR"}
+
+
+@pytest.mark.parametrize(
+    ("config", "scale", "size"),
+    [
+        ("segvit/segvit_vit_l_pascal_context_59_480_80k", 1.0, (520, 2253)),
+        ("segvit/segvit_vit_l_pascal_context_60_480_80k", 0.5, (480, 2080)),
+        ("ecenet/ecenet_swin_l_pascal_context_59_480_80k", 1.75, (910, 3943)),
+        ("structtoken/structtoken_cse_vit_l_coco_stuff_10k_512_80k", 1.0, (512, 2219)),
+        ("sgr/fcn_resnet_101_coco_stuff_10k_512_60k", 0.5, (512, 2219)),
+        ("segvit/segvit_vit_b_ade20k_512_160k", 1.0, (473, 2048)),
+        ("segvit/segvit_vit_b_ade20k_512_160k", 0.5, (236, 1024)),
+    ],
+)
+def test_sizes_of_test_images(config, scale, size):
+    """Of an image of 300 x 1300 pixels."""
+    mapper = load_config(str(FOLDER / f"{config}.py"), ["train.tta.enabled=true"]).dataloader.test.mapper
+    original = OriginalImage(pixels=np.zeros((300, 1300, 3), np.uint8), augmentations=instantiate(mapper.augmentations))
+    assert mapper.keep_original and tuple(original.at_scale(scale).shape[-2:]) == size

@@ -56,7 +56,15 @@ ROOMS = {
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
     "plain_text.py": set(),
-    "predictor.py": {"config", "data.images", "datasets.records", "engine", "inspection", "segmentor"},
+    "predictor.py": {
+        "config",
+        "data.images",
+        "data.rescaling",
+        "datasets.records",
+        "engine",
+        "inspection",
+        "segmentor",
+    },
     "report": {
         "config.load",
         "data.images",

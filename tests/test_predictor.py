@@ -47,6 +47,17 @@ def test_it_predicts_what_the_evaluation_sees(toy_predictor, toy_dataset):
     assert predictor.metadata.stuff_classes == ["red", "green", "blue"]
 
 
+def test_several_scales_are_those_of_the_evaluation(toy_predictor):
+    """Each view is made of the file's pixels, here and in the loader's process."""
+    overrides = ["train.tta.enabled=true", "train.tta.scales=[0.5,2.0]"]
+    predictor = Predictor(*toy_predictor, overrides=overrides)
+    cfg = load_config(toy_predictor[0], [*overrides, "dataloader.test.mapper.keep_original=true"])
+    record = next(iter(instantiate(cfg.dataloader.test)))[0]
+    assert np.array_equal(predictor(record["file_name"]), predictor.model.class_ids([record])[0].numpy())
+    views = [record["original"].at_scale(scale).shape[-2:] for scale in (0.5, 2.0)]
+    assert [min(view) for view in views] == [12, 48]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -32,7 +32,7 @@ train = dict(
     # Bound on the norm of all gradients together; None is off.
     clip_grad_norm=None,
     # Evaluation over several scales, relative to the test images' size, with their mirror images if `flip`; for models
-    # with an inference policy.
+    # with an inference policy. Every view is resized from the original image.
     tta=dict(enabled=False, scales=[0.5, 0.75, 1.0, 1.25, 1.5, 1.75], flip=True),
     # Whether backbone and head are compiled for training; proposals and regions of detectors are not.
     compile=False,

@@ -87,6 +87,14 @@ class ExtraLoss(Protocol):
 
 
 @runtime_checkable
+class Rescales(Protocol):
+    """What a record may have as `original`: the image before it was resized."""
+
+    def at_scale(self, scale: float) -> Tensor:
+        """The image (3, h, w) in grey levels, as a test has it at a factor on its sides, resized once."""
+
+
+@runtime_checkable
 class ShowsStages(Protocol):
     """A head that can show how its class maps come about, for pictures."""
 

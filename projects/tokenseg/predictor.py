@@ -17,6 +17,7 @@ from .config.instantiate import instantiate
 from .config.load import load_config
 from .config.overrides import apply_overrides
 from .data.images import read_image
+from .data.rescaling import OriginalImage
 from .datasets.records import load_records
 from .engine.build import build_model
 from .engine.checkpoint import Checkpointer
@@ -67,7 +68,7 @@ class Predictor:
             raise ValueError("weights is empty; wanted the checkpoint of a trained model")
         Checkpointer(self.model).load(str(weights))
         mapper = config.dataloader.test.mapper
-        self._augmentations = T.AugmentationList(list(instantiate(mapper.augmentations)))
+        self._augmentations = list(instantiate(mapper.augmentations))
         self._image_format = mapper.image_format
         self.metadata: Metadata = MetadataCatalog.get(_first_data_set(config.dataloader.test.dataset))
 
@@ -192,12 +193,14 @@ class Predictor:
     def _record(self, image: str | PathLike | np.ndarray) -> dict:
         """An image as the model's input, for results at the size of the image."""
         pixels = self._pixels(image)
-        return {"image": self._augmented(pixels), "height": pixels.shape[0], "width": pixels.shape[1]}
+        original = OriginalImage(pixels=pixels, augmentations=self._augmentations)
+        size = {"height": pixels.shape[0], "width": pixels.shape[1]}
+        return {"image": self._augmented(pixels), "original": original, **size}
 
     def _augmented(self, pixels: np.ndarray) -> Tensor:
         """(H, W, 3) pixels as the model's input (3, h, w)."""
         inputs = T.AugInput(pixels)
-        self._augmentations(inputs)
+        T.AugmentationList(self._augmentations)(inputs)
         return torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
 
     def _pixels(self, image: str | PathLike | np.ndarray) -> np.ndarray:

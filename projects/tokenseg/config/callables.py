@@ -56,6 +56,7 @@ OURS = [
     "tokenseg.datasets.coco_files.own_coco",
     "tokenseg.datasets.folders.own_data",
     "tokenseg.ecenet.blocks.SemanticsAttention",
+    "tokenseg.ecenet.readings.gated_updater",
     "tokenseg.ecenet.reconstruction.feature_reconstructions",
     "tokenseg.evaluation.combined.combined_evaluators",
     "tokenseg.evaluation.instances.PartialCOCOEvaluator",
