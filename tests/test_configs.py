@@ -108,6 +108,6 @@ def test_the_order_of_channels_stands_once():
 )
 def test_sizes_of_test_images(config, scale, size):
     """Of an image of 300 x 1300 pixels."""
-    mapper = load_config(str(FOLDER / f"{config}.py"), ["train.tta.enabled=true"]).dataloader.test.mapper
+    mapper = load_config(str(CONFIGS / f"{config}.py"), ["train.tta.enabled=true"]).dataloader.test.mapper
     original = OriginalImage(pixels=np.zeros((300, 1300, 3), np.uint8), augmentations=instantiate(mapper.augmentations))
     assert mapper.keep_original and tuple(original.at_scale(scale).shape[-2:]) == size

@@ -76,11 +76,11 @@ train = dict(
         patience=3,
         log_period="${train.log_period}",
         limits=dict(
-            image_x_token=[0.005, None],
-            cosine=[None, 0.99],
+            image_x_token=[3e-5, None],
+            cosine=[None, 0.9999],
             dead_tokens=[None, 0.5],
             dead_regions=[None, 0.5],
-            entropy=[0.01, 0.9999],
+            entropy=[0.01, 0.99999],
         ),
     ),
 )

@@ -22,14 +22,16 @@ def test_a_file_holds_all_and_the_order_of_the_processes_is_no_matter(tmp_path):
     rows = [(f"/data/{name}.png", np.full((3, 2), place)) for place, name in enumerate(["b/1", "a/2"])]
     counts = ImageCounts.of_images(rows, ["x", "y"])
     assert list(counts.images) == ["a/2.png", "b/1.png"] and counts.labelled.tolist() == [[1, 1], [0, 0]]
-    counts.write(tmp_path / "sem_seg_per_image.npz")
-    for path in (tmp_path, tmp_path / "sem_seg_per_image.npz"):
+    (tmp_path / "run/inference").mkdir(parents=True)
+    for folder in ("", "run/inference"):
+        counts.write(tmp_path / folder / "sem_seg_per_image.npz")
+    for path in (tmp_path, tmp_path / "sem_seg_per_image.npz", tmp_path / "run"):
         read = ImageCounts.read(path)
         assert list(read.images) == list(counts.images) and (read.labelled == counts.labelled).all()
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no .*sem_seg_per_image.npz; wanted .* --eval-only"):
+    with pytest.raises(ValueError, match=r"no .*/inference/sem_seg_per_image.npz; wanted .* --eval-only"):
         ImageCounts.read(tmp_path)
     (tmp_path / "a.npz").write_bytes(b"PK nonsense")
     np.savez(tmp_path / "b.npz", images=np.array(["a.png"]))

@@ -101,14 +101,14 @@ class TokenAlarms(HookBase):
             low, high = self._limits.get(kind, (None, None))
             if (low is None or value >= low) and (high is None or value <= high):
                 if self._beyond.pop(name, 0) >= self._patience and comm.is_main_process():
-                    logger.info("Alarm over: %s is %.4g after iteration %d", name, value, self.trainer.iter)
+                    logger.info("Alarm over: %s is %.6g after iteration %d", name, value, self.trainer.iter)
                 continue
             self._beyond[name] = self._beyond.get(name, 0) + 1
             if self._beyond[name] == self._patience and comm.is_main_process():
                 bound = f"under {low}" if low is not None and value < low else f"over {high}"
                 logger.warning(
-                    "Alarm: %s is %.4g, %s, in %d measurements in a row until iteration %d: %s. Collapse looks like "
-                    "slow learning; it seldom mends itself",
+                    "Alarm: %s is %.6g, %s, in %d measurements in a row until iteration %d: %s. Collapse looks like "
+                    "slow learning",
                     *(name, value, bound, self._patience, self.trainer.iter, _MEANINGS[kind]),
                 )
 

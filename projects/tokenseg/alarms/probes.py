@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ def _probes(model: nn.Module, found: dict[str, dict[str, float]]) -> Iterator[to
             yield part.register_forward_hook(_region_probe(found, name or "model"))
 
 
-def _token_probe(found: dict[str, dict[str, float]], name: str):
+def _token_probe(found: dict[str, dict[str, float]], name: str) -> Callable[..., None]:
     def probe(_part: nn.Module, _inputs: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
         tokens = (output if isinstance(output, Tensor) else output[0]).flatten(2)
         values = variance_shares(tokens) | {"cosine": mean_cosine(tokens), "dead_tokens": dead_tokens(tokens)}
@@ -79,7 +79,7 @@ def _token_probe(found: dict[str, dict[str, float]], name: str):
     return probe
 
 
-def _attention_probe(found: dict[str, dict[str, float]], name: str):
+def _attention_probe(found: dict[str, dict[str, float]], name: str) -> Callable[..., None]:
     def probe(part: Attention, inputs: tuple, options: dict) -> None:
         tokens, memory = inputs[:2]
         if tokens is memory or torch.equal(tokens, memory):
@@ -91,7 +91,7 @@ def _attention_probe(found: dict[str, dict[str, float]], name: str):
     return probe
 
 
-def _region_probe(found: dict[str, dict[str, float]], name: str):
+def _region_probe(found: dict[str, dict[str, float]], name: str) -> Callable[..., None]:
     def probe(part: HasRegions, inputs: tuple, output: object) -> None:
         beside = output[-1] if isinstance(output, tuple) else output
         if not isinstance(beside, Mapping):

@@ -77,17 +77,18 @@ class ImageCounts:
         """Read the file that `write` left; nothing in it can run code.
 
         Args:
-            path: The path of the file, or of the folder of a run that holds it under its usual name.
+            path: The path of the file, or of the output folder of a run, or of the folder `inference` in that.
 
         Raises:
             ValueError: There is no such file, or it is another kind of file.
         """
         path = Path(path)
-        file = path / IMAGE_COUNTS if path.is_dir() else path
-        if not file.exists():
+        places = [path / IMAGE_COUNTS, path / "inference" / IMAGE_COUNTS] if path.is_dir() else [path]
+        file = next((place for place in places if place.exists()), None)
+        if file is None:
             raise ValueError(
-                f"there is no {file}; wanted the counts of an evaluation, which `train_net.py --config-file C "
-                "--eval-only train.init_checkpoint=W` leaves in its output folder, and every training too"
+                f"there is no {' and no '.join(map(str, places))}; wanted the counts of an evaluation, which every "
+                "training leaves, and `train_net.py --config-file C --eval-only train.init_checkpoint=W`"
             )
         try:
             with np.load(file, allow_pickle=False) as arrays:
