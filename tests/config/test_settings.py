@@ -30,7 +30,6 @@ CONFIG = str(ROOT / "configs/own_data.py")
         ("train.init_backbone=null", "a mapping"),
         ("train.init_backbone.file=null", "a path, or empty"),
         ("train.init_backbone.accept_stride=8.5", "a whole number, 1 or more, or null"),
-        ("train.init_backbone.drop_component=null", "true or false"),
         ("dataloader.train.num_workers=-1", "a whole number, 0 or more"),
         ("dataloader.test.num_workers=-1", "a whole number, 0 or more"),
         ("dataloader.train.total_batch_size=2.5", "a whole number, 1 or more"),
