@@ -313,6 +313,11 @@ def test_the_facts_travel(exported):
     assert facts["run"] == {"output_dir": "run", "iteration": 7}
 
 
+def test_others_may_read_the_file(exported, tmp_path):
+    (tmp_path / "ordinary").touch()
+    assert Path(exported(segmentor(resnet()))).stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
 def test_models_without_one_backbone_are_refused(exported):
     for model, told in (
         (detector(nn.Identity()), "can be exported: none; wanted one"),
