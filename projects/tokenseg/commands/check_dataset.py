@@ -4,6 +4,7 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from detectron2.data import DatasetMapper, MetadataCatalog
 from detectron2.data.transforms import AugmentationList
@@ -102,11 +103,12 @@ def check_instances(cfg: DictConfig, names: Sequence[str], limit: int | None) ->
         ValueError: A data set cannot be read, for another reason than what is wrong in its annotation file.
     """
     sets = {name: instantiate(cfg.dataloader[name].dataset) for name in names}
+    sets = {name: [found] if isinstance(found, str) else [*found] for name, found in sets.items()}
     mapper = instantiate(cfg.dataloader.train.mapper)
     mapper.augmentations = AugmentationList([])
     mask_format = mapper.instance_mask_format if mapper.use_instance_mask else None
     files, refusals = {}, []
-    for data_set in sets.values():
+    for data_set in chain(*sets.values()):
         try:
             load_records(data_set)
         except ValueError as error:
@@ -115,24 +117,24 @@ def check_instances(cfg: DictConfig, names: Sequence[str], limit: int | None) ->
         if refusals and not os.path.isfile(path):
             raise refusals[0]
         files[path] = read_annotations(path)
-    classes = MetadataCatalog.get(sets[names[0]]).thing_classes
-    check_num_classes(MetadataCatalog.get(sets[names[0]]), classes, OmegaConf.select(cfg, "dataset.num_classes"))
-    findings = class_findings(files, classes)
+    metadata = MetadataCatalog.get(sets[names[0]][0])
+    check_num_classes(metadata, metadata.thing_classes, OmegaConf.select(cfg, "dataset.num_classes"))
+    findings = class_findings(files, metadata.thing_classes)
     for path, content in files.items():
         findings += file_findings(path, content, mask_format=mask_format)
     if any(finding.level == "ERROR" for finding in findings):
         return findings  # images and objects cannot be told by such a file
     if refusals:
         raise refusals[0]
-    splits = [_read_instances(data_set, name, mapper, limit) for name, data_set in sets.items()]
+    splits = [_read_instances(data_sets, name, mapper, limit) for name, data_sets in sets.items()]
     for split in splits:
         print(f"\n{describe_instances(split)}")
         findings += [one.of(split.name) for one in instance_findings(split) + image_findings(split)]
     return findings + copies(splits)
 
 
-def _read_instances(data_set: str, name: str, mapper: DatasetMapper, limit: int | None) -> SurveyedInstances:
-    records, metadata = load_records(data_set), MetadataCatalog.get(data_set)
+def _read_instances(data_sets: Sequence[str], name: str, mapper: DatasetMapper, limit: int | None) -> SurveyedInstances:
+    records, metadata = load_records(data_sets), MetadataCatalog.get(data_sets[0])
     objects, without = count_objects(records, num_classes=len(metadata.thing_classes))
     return SurveyedInstances(
         name=name,
