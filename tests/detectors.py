@@ -1,37 +1,77 @@
-"""Detectron2's Mask R-CNN, narrow, for tests of what takes any of Detectron2's models."""
+"""The detectors of configs/detection made small, and images with instances for them."""
 
-import os
+from pathlib import Path
 
-import detectron2
-from detectron2.config import LazyCall as L
-from detectron2.config import LazyConfig
-from detectron2.layers import ShapeSpec
-from omegaconf import DictConfig
+import torch
+from detectron2.structures import BitMasks, Boxes, Instances
 
-from tokenseg.backbones.pyramid import TimmPyramid
-from tokenseg.sgr.glore import GloRe
-from tokenseg.sgr.plug import ReasoningBackbone
+from tokenseg.config.load import load_config
 
-ZOO = os.path.join(os.path.dirname(detectron2.__file__), "model_zoo/configs/common")
-WIDTH = 16
+FOLDER = Path(__file__).resolve().parents[1] / "configs/detection"
+NUM_CLASSES = 3
+HEADS = [
+    f"dataset.num_classes={NUM_CLASSES}",
+    "model.proposal_generator.pre_nms_topk=[60,30]",
+    "model.proposal_generator.post_nms_topk=[30,10]",
+    "model.proposal_generator.batch_size_per_image=32",
+    "model.roi_heads.batch_size_per_image=16",
+    "model.roi_heads.mask_head.conv_dims=[16,16]",
+]
+FULLY_CONNECTED = "model.roi_heads.box_head.fc_dims=[32,32]"
+ONE_MAP = "model.proposal_generator.anchor_generator.sizes=[[8,16,24,32,48]]"
+LEVELS = ["model.proposal_generator.anchor_generator.sizes=[[8],[16],[24],[32],[48]]", "model.backbone.out_channels=16"]
 
 
-def mask_rcnn(*, num_classes: int, regions: int = 0) -> DictConfig:
-    """Mask R-CNN with an FPN over our backbone; with `regions`, GloRe with so many tokens stands below the FPN."""
-    model = LazyConfig.load(f"{ZOO}/models/mask_rcnn_fpn.py").model
-    bottom_up = L(TimmPyramid)(
-        model_name="resnet10t", pretrained=False, timm_args={"channels": [8, 8, 8, 8]}, norm="FrozenBN"
-    )
-    if regions:
-        glore = L(GloRe)(channels=8, num_nodes=regions, width=4, norm="BN")
-        bottom_up = L(ReasoningBackbone)(backbone=bottom_up, components=L("builtins.dict")(res5=glore))
-    model.backbone.update(bottom_up=bottom_up, in_features=["res2", "res3", "res4", "res5"], out_channels=WIDTH)
-    model.proposal_generator.head.in_channels = WIDTH
-    model.proposal_generator.update(pre_nms_topk=[100, 50], post_nms_topk=[50, 20], batch_size_per_image=32)
-    model.proposal_generator.anchor_generator.sizes = [[8], [16], [32], [64], [128]]
-    heads = model.roi_heads
-    heads.update(num_classes=num_classes, batch_size_per_image=16)
-    heads.box_head.update(fc_dims=[32], input_shape=L(ShapeSpec)(channels=WIDTH, height=7, width=7))
-    heads.box_predictor.input_shape = L(ShapeSpec)(channels=32)
-    heads.mask_head.update(conv_dims=[WIDTH, WIDTH], input_shape=L(ShapeSpec)(channels=WIDTH, height=14, width=14))
-    return model
+def resnet(place):
+    return [
+        "pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}",
+        f"{place}.timm_args={{channels: [8, 16, 32, 64]}}",
+    ]
+
+
+def swin(place):
+    return [
+        "pyramid={model_name: swin_tiny_patch4_window7_224, channels: [8, 16, 32, 64]}",
+        f"{place}.timm_args={{embed_dim: 8, depths: [1, 1, 1, 1], num_heads: [1, 2, 4, 8], window_size: 4}}",
+        f"{place}.drop_path_rate=0.0",
+    ]
+
+
+def sgr(place):
+    return ["sgr.num_concepts=12", f"{place}.components.res5.width=32"]
+
+
+VIT = [
+    "vit={model_name: vit_tiny_patch16_224, channels: 48, last_block: 1}",
+    "model.backbone.net.timm_args={embed_dim: 48, depth: 2, num_heads: 3}",
+    *(f"model.backbone.net.{part}" for part in ("img_size=64", "window_size=2", "global_blocks=[1]")),
+    "model.backbone.net.drop_path_rate=0.0",
+]
+BELOW = "model.backbone.bottom_up"
+# What is between mask_rcnn_ and _coco_800_270k -> the backbone's place in the model, and overrides.
+DETECTORS = {
+    "dc5_resnet_101": [*resnet("model.backbone"), FULLY_CONNECTED, ONE_MAP],
+    "dc5_glore_resnet_101": [*resnet("model.backbone.backbone"), FULLY_CONNECTED, ONE_MAP],
+    "dc5_sgr_resnet_101": [*resnet("model.backbone.backbone"), *sgr("model.backbone"), FULLY_CONNECTED, ONE_MAP],
+    "c4_resnet_101": [*resnet("model.backbone"), ONE_MAP],
+    "fpn_resnet_101": [*resnet(BELOW), FULLY_CONNECTED, *LEVELS],
+    "fpn_sgr_resnet_101": [*resnet(f"{BELOW}.backbone"), *sgr(BELOW), FULLY_CONNECTED, *LEVELS],
+    "fpn_swin_t": [*swin(BELOW), FULLY_CONNECTED, *LEVELS],
+    "fpn_sgr_swin_t": [*swin(f"{BELOW}.backbone"), *sgr(BELOW), FULLY_CONNECTED, *LEVELS],
+    "sfp_vit_b": [*VIT, FULLY_CONNECTED, *LEVELS],
+}
+
+
+def narrow_config(name, *overrides):
+    return load_config(str(FOLDER / f"mask_rcnn_{name}_coco_800_270k.py"), [*HEADS, *DETECTORS[name], *overrides])
+
+
+def sample(boxes, size=(64, 64)):
+    """An image of noise in which the boxes (x0, y0, x1, y1) are objects of the classes 0, 1, 2, ..."""
+    instances, masks = Instances(size), torch.zeros(len(boxes), *size, dtype=torch.bool)
+    for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
+        mask[top:bottom, left:right] = True
+    instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
+    instances.gt_classes, instances.gt_masks = torch.arange(len(boxes)), BitMasks(masks)
+    image = torch.randint(256, (3, *size), generator=torch.Generator().manual_seed(len(boxes))).to(torch.uint8)
+    return dict(image=image, instances=instances, height=size[0], width=size[1])
