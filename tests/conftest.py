@@ -1,5 +1,6 @@
 """Fixtures for all tests: a tiny data set, a tiny trained-looking model, and fixed seeds."""
 
+import functools
 import gc
 import itertools
 import json
@@ -212,13 +213,22 @@ def toy_instances(tmp_path):
     MetadataCatalog.remove(name)
 
 
+@functools.cache
+def _small_detector():
+    """A config, which takes a fifth of a second to load, and random weights of its model."""
+    config = narrow_config("fpn_sgr_resnet_101", "dataloader.test.num_workers=0", "train.device=cpu")
+    config.dataset.update(num_classes=2, test_short_side=64, long_side=96)
+    return config, instantiate(config.model).state_dict()
+
+
 @pytest.fixture
 def toy_detector(toy_instances, tmp_path):
     """Paths of a config of a small Mask R-CNN with SGR below its pyramid, on those images, and of weights of it."""
-    data = f"dataset={{test: {toy_instances}, num_classes: 2, test_short_side: 64, long_side: 96}}"
-    config = narrow_config("fpn_sgr_resnet_101", data, "dataloader.test.num_workers=0", "train.device=cpu")
+    config, weights = _small_detector()
+    config = config.copy()
+    config.dataset.test = toy_instances
     folder = tmp_path / "toy_detector"
     folder.mkdir()
     LazyConfig.save(config, str(folder / "config.yaml"))
-    torch.save({"model": instantiate(config.model).state_dict()}, folder / "weights.pth")
+    torch.save({"model": weights}, folder / "weights.pth")
     return str(folder / "config.yaml"), str(folder / "weights.pth")
