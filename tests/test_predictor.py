@@ -7,7 +7,7 @@ from detectron2.data import get_detection_dataset_dicts
 from omegaconf import OmegaConf
 from PIL import Image
 
-from small_mask_rcnn import mask_rcnn
+from detectors import narrow_config
 from tokenseg import Predictor
 from tokenseg.config.load import load_config
 from tokenseg.inspection import detector_regions
@@ -113,7 +113,7 @@ def test_regions_of_the_tokens_below_a_pyramid(toy_detector):
     tokens = predictor.model.backbone.bottom_up
     with torch.no_grad():
         weights = tokens.region_weights(tokens(predictor.model.preprocess_image([record]).tensor))
-    assert weights.shape == (1, 4, 2, 3)  # 64 x 77 pixels, padded to 96 columns, at stride 32
+    assert weights.shape == (1, 12, 2, 3)  # 64 x 77 pixels, padded to 96 columns, at stride 32
     assert np.array_equal(regions, weights[0].numpy())
 
 
@@ -144,6 +144,6 @@ def test_detectron2s_own_test_loader_names_the_data_too(toy_predictor, toy_datas
 
 
 def test_a_detector_without_tokens_has_no_regions():
-    model = instantiate(mask_rcnn(num_classes=2))
+    model = instantiate(narrow_config("fpn_resnet_101").model)
     with pytest.raises(ValueError, match=r"backbone \(FPN\) has region_weights; wanted a part whose tokens"):
         detector_regions(model, torch.zeros(3, 32, 32))

@@ -39,6 +39,11 @@ def test_masks_tint_their_pixels_and_keep_their_holes():
     assert not picture[140, 100].any() and not picture[109, 100].any()
 
 
+def test_an_empty_mask_leaves_the_box_alone():
+    picture = drawn([(60, 60, 140, 140)], masks=np.zeros((1, 200, 200), bool))
+    assert not picture[100, 100].any() and picture[139, 100].tolist() == list(RED)
+
+
 def test_small_instances_lie_over_large_ones():
     masks = np.zeros((2, 200, 200), bool)
     masks[0, 80:120, 80:120], masks[1, 10:190, 10:190] = True, True

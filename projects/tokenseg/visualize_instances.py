@@ -114,6 +114,8 @@ def _draw_box(canvas: np.ndarray, corners: _Rectangle, color: tuple[int, int, in
 
 def _draw_mask(canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], thickness: int) -> None:
     """Tint the pixels of a mask and draw its outline and those of its holes, whose lines lie inside it."""
+    if not mask.any():
+        return
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     part, inside = canvas[top : top + height, left : left + width], mask[top : top + height, left : left + width]
     part[inside] = np.round(0.55 * part[inside] + 0.45 * np.array(color)).astype(np.uint8)

@@ -7,8 +7,8 @@ from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from omegaconf import DictConfig
 
+from detectors import narrow_config
 from shapes import shapes_only
-from small_mask_rcnn import mask_rcnn
 from tokenseg.commands import analyze_model
 from tokenseg.config.load import load_config
 
@@ -59,34 +59,28 @@ def test_tolerances_are_shares_or_units():
     assert within(5, "", "")
 
 
-def detector_config(**changes):
-    model = mask_rcnn(num_classes=2)
-    model.backbone.bottom_up.timm_args = {"channels": [8, 8, 8, 8]}
-    return DictConfig(dict(model=model, **changes), flags={"allow_objects": True})
-
-
 def test_a_detector_counts_at_the_regions_of_inference_by_hand():
     # 30 x 60 pixels are padded to 32 x 64: maps of 8x16, 4x8, 2x4, 1x2 cells, and p6 with 1x1; 16 channels
-    got = analyze_model.analyze(detector_config(), (30, 60))
-    cells, proposals, detections = 128 + 32 + 8 + 2 + 1, 20, 100
+    got = analyze_model.analyze(narrow_config("fpn_resnet_101"), (30, 60))
+    cells, proposals, detections = 128 + 32 + 8 + 2 + 1, 10, 100
     assert (got["size"], got["proposals"], got["detections"]) == ([32, 64], proposals, detections)
     parts = {name: round(gflops * 1e9) for name, (_, gflops) in got["parts"].items()}
     assert parts["proposal_generator"] == cells * (9 * 16 * 16 + 16 * 3 * 5)
-    assert parts["roi_heads.box_head"] == proposals * 16 * 49 * 32
-    assert parts["roi_heads.box_predictor"] == proposals * 32 * (3 + 2 * 4)
-    convolution, deconvolution, masks = 196 * 9 * 16 * 16, 196 * 4 * 16 * 16, 784 * 16 * 2
+    assert parts["roi_heads.box_head"] == proposals * (16 * 49 * 32 + 32 * 32)
+    assert parts["roi_heads.box_predictor"] == proposals * 32 * (4 + 3 * 4)
+    convolution, deconvolution, masks = 196 * 9 * 16 * 16, 196 * 4 * 16 * 16, 784 * 16 * 3
     assert parts["roi_heads.mask_head"] == detections * (convolution + deconvolution + masks)
     assert sum(parts.values()) == round(got["gflops"] * 1e9) == round(got["gflops_fvcore"] * 1e9)
     assert sum(millions for millions, _ in got["parts"].values()) == pytest.approx(got["params_m"])
 
 
 def test_inputs_that_a_config_means():
-    resize = {"short_edge_length": 800, "max_size": 1333}
-    augmentations = {"dataloader": {"test": {"mapper": {"augmentations": [{}, resize]}}}}
-    assert analyze_model.default_size(detector_config(**augmentations)) == (800, 1333)
+    config = narrow_config("fpn_resnet_101")
+    assert analyze_model.default_size(config) == (800, 1333)
     assert analyze_model.default_size(DictConfig({"dataset": {"crop": 96}})) == (96, 96)
+    config.dataloader.test.mapper.augmentations = []
     with pytest.raises(ValueError, match="wanted --size H W"):
-        analyze_model.default_size(detector_config())
+        analyze_model.default_size(config)
 
 
 def test_models_that_are_not_counted():

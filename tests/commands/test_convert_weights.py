@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
-from small_mask_rcnn import mask_rcnn
+from detectors import narrow_config
 from tokenseg.commands.convert_weights import rules_for
 from tokenseg.config.load import load_config
 from tokenseg.engine.checkpoint import Checkpointer
@@ -73,7 +73,7 @@ def test_mistakes_are_told(convert, flags, message):
 
 def test_detectors_are_not_converted():
     with pytest.raises(ValueError, match="the config is a GeneralizedRCNN; wanted a Segmentor"):
-        rules_for(instantiate(mask_rcnn(num_classes=2)))
+        rules_for(instantiate(narrow_config("c4_resnet_101").model))
 
 
 def test_another_class_count_is_told(convert):
