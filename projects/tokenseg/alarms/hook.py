@@ -91,9 +91,10 @@ class TokenAlarms(HookBase):
         for name, value in values.items():
             self.trainer.storage.put_scalar(f"alarms/{name}", value, smoothing_hint=False)
         self._judge(values)
-        if not values and comm.is_main_process():
-            logger.warning("train.alarms.period is %d, but the model has no tokens to watch", self._period)
-            self._period = 0
+        if not values:
+            if comm.is_main_process():
+                logger.warning("train.alarms.period is %d, but the model has no tokens to watch", self._period)
+            self._period = 0  # in all processes, which have to run the model together
 
     def _judge(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():

@@ -14,7 +14,7 @@ With --group, compare runs that have ended, whoever trained them:
 Differences are from the first config or group, with an interval at 95 %: over seeds, which are paired, by Student's t;
 over images, for mIoU, by the bootstrap. 'above' and 'below' say that the interval leaves zero out. An interval over
 seeds says how training varies, one over images how the result of these weights does; neither is corrected for many
-comparisons, so that of twenty rows about one is wrong.
+comparisons: of twenty intervals about one misses the truth.
 """
 
 import argparse
