@@ -50,7 +50,7 @@ def add_sgr(model, dataloader, optimizer, *, feature="res5", channels=None):
 
     `feature` and `channels` are those of `add_glore`.
     """
-    component = L(SemanticReasoning)(channels=channels, num_concepts="${sgr.num_concepts}")
+    component = L(SemanticReasoning)(channels=channels, num_concepts="${sgr.num_concepts}", reading="${sgr.reading}")
     _put(component, feature, model, dataloader, optimizer)
     dataloader.train.mapper.label_targets = _named(
         components=L(ConnectedComponents)(
@@ -60,9 +60,16 @@ def add_sgr(model, dataloader, optimizer, *, feature="res5", channels=None):
     if model.get("extra_losses") is None:
         model.extra_losses = _named()
     model.extra_losses.regions = L(RegionLoss)(
-        regions=f"{feature}_regions", num_active="${sgr.num_active}", stride="${sgr.stride}"
+        regions=f"{feature}_regions",
+        num_active="${sgr.num_active}",
+        stride="${sgr.stride}",
+        weight="${sgr.beta}",
+        dice_weight="${sgr.rho}",
+        cosine_weight="${sgr.gamma}",
+        reading="${sgr.reading}",
     )
-    return dict(num_concepts=512, num_active=64, stride=8)
+    # beta, rho and gamma are the paper's letters: weights of the regions' loss, of dice, and of cosine likeness
+    return dict(num_concepts=512, num_active=64, stride=8, beta=8.0, rho=0.05, gamma=1.0, reading="ours")
 
 
 def _channels(backbone, feature):
