@@ -138,25 +138,18 @@ def test_ablations_build_and_are_in_the_readme(words):
     assert (components.most + 1 if components else 64) == built["active"] and (components is None) == (loss is None)
 
 
-@pytest.mark.parametrize("name", ["sgr/mask2former_sgr_swin_t_coco_stuff_10k_512_60k", "shape_scenes/sgr_sgr"])
-def test_the_papers_weights_are_a_key_each(name):
-    words = ["sgr.beta=3", "sgr.rho=0.5", "sgr.gamma=0.7"]
-    loss = instantiate(load_config(str(ROOT / f"configs/{name}.py"), words).model.extra_losses.regions)
-    assert (loss.weight, loss.dice_weight, loss.cosine_weight) == (3, 0.5, 0.7)
+def test_the_papers_weights_and_the_reading_are_a_key_each():
+    words = ["sgr.beta=3", "sgr.rho=0.5", "sgr.gamma=0.7", "sgr.reading=printed"]
+    model = load_config(str(ROOT / "configs/shape_scenes/sgr_sgr.py"), words).model
+    loss, component = instantiate(model.extra_losses.regions), instantiate(model.backbone.components)["res5"]
+    assert (loss.weight, loss.dice_weight, loss.cosine_weight, loss.union) == (3, 0.5, 0.7, "sum_clamped")
+    assert component.token_aggregation == "sum"
 
 
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ([], ("mean", "noisy_or")),
-        (["sgr.reading=printed"], ("sum", "sum_clamped")),
-        (["sgr.reading=printed", "model.extra_losses.regions.union=noisy_or"], ("sum", "noisy_or")),
-    ],
-)
-def test_readings_of_sgr(words, found):
-    cfg = load_config(str(ROOT / "configs/shape_scenes/sgr_sgr.py"), words)
-    component, loss = instantiate(cfg.model.backbone.components)["res5"], instantiate(cfg.model.extra_losses.regions)
-    assert (component.token_aggregation, loss.union) == found
+def test_readings_of_sgr():
+    assert SemanticReasoning(channels=8).token_aggregation == "mean" and RegionLoss(regions="r").union == "noisy_or"
+    assert SemanticReasoning(channels=8, reading="printed", token_aggregation="mean").token_aggregation == "mean"
+    assert RegionLoss(regions="r", reading="printed", union="noisy_or").union == "noisy_or"
 
 
 def test_an_unknown_reading_of_sgr_is_refused():
