@@ -15,7 +15,6 @@ from annotated import without_files
 from shapes import shapes_only
 from tokenseg.config.load import load_config
 from tokenseg.config.shipped import CONFIGS, config_path, list_models
-from tokenseg.data.rescaling import OriginalImage
 
 # Every experiment; those of no published schedule have names of their own.
 PATHS = [config_path(name) for name in list_models()]
@@ -108,6 +107,11 @@ def test_the_order_of_channels_stands_once():
 )
 def test_sizes_of_test_images(config, scale, size):
     """Of an image of 300 x 1300 pixels."""
-    mapper = load_config(str(CONFIGS / f"{config}.py"), ["train.tta.enabled=true"]).dataloader.test.mapper
-    original = OriginalImage(pixels=np.zeros((300, 1300, 3), np.uint8), augmentations=instantiate(mapper.augmentations))
-    assert mapper.keep_original and tuple(original.at_scale(scale).shape[-2:]) == size
+    (resize,) = instantiate(load(CONFIGS / f"{config}.py").dataloader.test.mapper.augmentations)
+    transform = resize.at_scale(scale).get_transform(np.broadcast_to(np.uint8(0), (300, 1300, 3)))
+    assert (transform.new_h, transform.new_w) == size
+
+
+def test_several_scales_want_the_original():
+    cfg = load_config(str(NAMED[0]), ["train.tta.enabled=true"])
+    assert cfg.dataloader.test.mapper.keep_original and not load(NAMED[0]).dataloader.test.mapper.keep_original

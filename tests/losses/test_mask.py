@@ -157,6 +157,22 @@ def test_a_pixel_has_the_gradient_that_the_authors_give_it(kept):
     assert ours.abs().sum() > 0
 
 
+@pytest.mark.parametrize(("logit", "times"), [(0.0, 167), (-8.0, 1.1)])
+def test_how_far_dice_exceeds_the_authors_in_a_crop_that_is_nearly_ignored(logit, times):
+    """As the page of SegViT says: 28 x 28 valid pixels of 512 x 512, half of them of a class; the masks are blank, or
+    right and, at the ignored pixels, outside."""
+    labels = torch.full((1, 512, 512), 255)
+    labels[:, :28, :28] = (torch.arange(28) >= 14).long()
+    wanted = torch.stack([labels[0] == 0, labels[0] == 1])
+    masks = torch.where(wanted, -logit, logit)[None].requires_grad_()
+    loss = MaskLoss(num_classes=2, weights=dict(dice=1.0))
+    (ours,) = torch.autograd.grad(losses_of(loss, [MaskPrediction(masks)], labels)["loss_dice"], masks)
+    everywhere = torch.ones(2, 512 * 512, dtype=torch.bool)
+    (theirs,) = torch.autograd.grad(dice_loss(masks[0].flatten(1), wanted.flatten(1), everywhere) / 2, masks)
+    shown = (labels != 255)[:, None].expand_as(masks)
+    assert float(ours[shown].abs().sum() / theirs[shown].abs().sum()) == pytest.approx(times, rel=0.02)
+
+
 def test_the_padding_of_a_batch_weighs_nothing():
     """Images of two sizes together cost what they cost one after the other."""
     loss = MaskLoss(num_classes=3, weights=dict(focal=5.0))

@@ -1,7 +1,7 @@
 """From a data set's official archives to the folders that the registration reads; used by commands/prepare_datasets."""
 
 from .preparation import Preparation, SplitLayout, prepare
-from .readings import Archive, Entry, open_archive
+from .reading import Archive, Entry, open_archive
 from .rules import FileRule, apply_rules, read_lists, read_mat, read_png, relabel
 
 __all__ = [

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .readings import Archive, Entry, find_archives, open_archive
+from .reading import Archive, Entry, find_archives, open_archive
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..data.labels import map_ids
-from .readings import Entry
+from .reading import Entry
 
 
 @dataclass(frozen=True, kw_only=True)
