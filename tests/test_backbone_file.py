@@ -15,6 +15,7 @@ from tokenseg import load_backbone, save_backbone
 from tokenseg.backbone_file import export_backbone, read_backbone
 from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.backbones.pyramid import TimmPyramid
+from tokenseg.backbones.simple_pyramid import SimplePyramid
 from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor, pad_to_batch
 from tokenseg.sgr.glore import GloRe
@@ -142,9 +143,8 @@ def test_detection_sees_the_maps_of_segmentation(component, norm, tolerance, exp
 @pytest.mark.parametrize("class_token", [True, False])
 def test_a_plain_vit_goes_below_a_pyramid(class_token, exported):
     args = {"class_token": class_token}
-    source, net = segmentor(vit(timm_args=args)), vit(timm_args=args)
-    pyramid = nn.ModuleDict({"net": net, "lateral": nn.Conv2d(24, 8, 1)})
-    load_backbone(detector(pyramid), exported(source))
+    source, net = segmentor(vit(timm_args=args)), vit(timm_args=args, window_size=2)  # its windows need no others
+    load_backbone(detector(SimplePyramid(net=net, in_feature="block1", out_channels=8)), exported(source))
     state, wanted = net.state_dict(), source.backbone.state_dict()
     assert ("vit.cls_token" in state) == class_token
     assert state.keys() == wanted.keys() and all(torch.equal(state[name], value) for name, value in wanted.items())
