@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.modeling import FPN, GeneralizedRCNN
 from safetensors.torch import load_file, save_file
-from timm.layers import resample_abs_pos_embed
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from torch import nn
 
 from tokenseg import load_backbone, save_backbone
@@ -158,6 +158,16 @@ def test_position_codes_are_resampled_by_timms_rules(exported):
     assert target.vit.pos_embed.shape == (1, 37, 24)
     torch.testing.assert_close(target.vit.pos_embed, wanted)
     assert torch.equal(target.vit.cls_token, source.backbone.vit.cls_token)
+
+
+def test_relative_positions_are_resampled_too(exported):
+    beit = dict(model_name="beit_base_patch16_224", out_blocks=[0])
+    target = vit(img_size=96, **beit)
+    path = exported(segmentor(vit(**beit)))
+    load_backbone(target, path)
+    name = "vit.blocks.0.attn.relative_position_bias_table"
+    wanted = resize_rel_pos_bias_table(load_file(path)[f"backbone.{name}"], (6, 6), (11 * 11 + 3, 2))
+    torch.testing.assert_close(target.state_dict()[name], wanted)
 
 
 BGR = PIXELS["pixel_mean"][::-1]
