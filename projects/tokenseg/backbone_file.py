@@ -194,8 +194,8 @@ def load_backbone(
 ) -> nn.Module:
     """Load an exported backbone, and its components, into a model that has the same backbone in whatever wraps it.
 
-    Every weight of the file must find its place. A component that the model has and the file has not keeps the weights
-    that it begins with, which is logged. The backbone does not ask for pretrained weights of timm's any more.
+    Every weight of the file must find its place. A component of the model that the file lacks keeps its initial
+    weights, which is logged. After this, the backbone no longer asks for timm's pretrained weights.
 
     Args:
         model: A segmentor, a detector, or a backbone alone, whose pixels are then not compared.
