@@ -46,7 +46,7 @@ def test_a_yaml_may_call_what_the_configs_call(tmp_path):
             saved[path] = as_saved(load_config(str(path), without_files(path)), tmp_path / f"{len(saved)}.yaml")
     assert len(saved) > 70 and sorted({name for plain in saved.values() for name in targets(plain)}) == OURS
     for place, plain in enumerate(saved.values()):
-        assert load_config(str(tmp_path / f"{place}.yaml")) == OmegaConf.create(plain)
+        assert load_config(str(tmp_path / f"{place}.yaml")) == OmegaConf.create(plain, flags={"allow_objects": True})
 
 
 def test_a_yaml_may_call_what_detectron2s_configs_call(tmp_path):
