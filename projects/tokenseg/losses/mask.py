@@ -171,7 +171,9 @@ def learnt_masks(found: MaskTargets, *, num_tokens: int, class_weights: Tensor |
     numbers = torch.tensor(found.per_image, dtype=torch.float32, device=found.valid.device)
     sums = numbers
     if class_weights is not None:
-        sums = torch.zeros_like(numbers).index_add_(0, found.images, class_weights[found.classes])
+        sums = numbers.new_zeros(len(numbers), dtype=class_weights.dtype).index_add_(
+            0, found.images, class_weights[found.classes]
+        )
     return sums * (numbers.clamp(max=num_tokens) / numbers.clamp(min=1))
 
 

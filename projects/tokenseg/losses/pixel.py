@@ -26,7 +26,7 @@ def pixel_cross_entropy(logits: Tensor, targets: Targets, *, ignore_value: int) 
 
     Args:
         logits: (N, K, h, w), resized bilinearly to the labels' size.
-        targets: labels (N, H, W) of class ids or `ignore_value`, the count `pixels`, and class weights if there are any.
+        targets: labels (N, H, W) of class ids or `ignore_value`, the count `pixels`, and class weights, if any.
         ignore_value: label of pixels that do not count.
     """
     # With the classes of a pixel in a row, neither softmax nor its gradient copies the map at the labels' size.
