@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from tokenseg.contracts import Targets
+from tokenseg.layers.embedded_masks import EmbeddedMasks
 from tokenseg.losses.mask import MaskLoss, MaskPrediction, dice_loss, focal_loss
 from tokenseg.losses.pixel import count_pixels, pixel_cross_entropy
 from tokenseg.losses.point_mask import PointMaskLoss, point_losses
