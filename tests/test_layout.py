@@ -41,6 +41,7 @@ ROOMS = {
     "predictor.py": {"config", "data.images", "engine", "inspection"},
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
     "solver.py": set(),
+    "tables": {"engine.metrics_file", "engine.stopping", "plain_text"},
     "visualize.py": set(),
     "weight_rules.py": set(),
 }

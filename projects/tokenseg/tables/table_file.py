@@ -1,4 +1,4 @@
-"""Table files: which runs make up the tables of a page, and which of them need others. commands/make_table.py shows one."""
+"""Table files: which runs make up the tables of a page, and which of them need others (`make_table.py --help`)."""
 
 import difflib
 import re
@@ -153,12 +153,13 @@ def chosen_rows(file: TableFile, names: Sequence[str], seeds: Sequence[int]) -> 
     Raises:
         ValueError: There is no row of a name, or no run is left.
     """
-    wanted, todo = set(), list(names or file.rows)
+    wanted, todo = set(), [(name, "--rows") for name in names or file.rows]
     while todo:
-        name = todo.pop()
+        name, place = todo.pop()
+        needs = _known(file, name, place).needs
         if name not in wanted:
             wanted.add(name)
-            todo += _known(file, name, "--rows").needs
+            todo += [(one, f"row {name}") for one in needs]
     tables = []
     for table in file.tables:
         rows = [row for row in table.rows if row.name in wanted]
@@ -206,7 +207,9 @@ def _plan(
     if row.name in above:
         raise ValueError(f"row {row.name} needs itself: {' needs '.join((*above, row.name))}")
     if seed not in row.seeds:
-        raise ValueError(f"row {above[-1]} needs {row.name} with seed {seed}, which has {', '.join(map(str, row.seeds))}")
+        raise ValueError(
+            f"row {above[-1]} needs {row.name} with seed {seed}, which has {', '.join(map(str, row.seeds))}"
+        )
     if (row.name, seed) not in planned:
         needed = [_known(file, name, f"row {row.name}") for name in row.needs]
         needs = [_plan(one, seed, file, overrides, planned, (*above, row.name)) for one in needed]
