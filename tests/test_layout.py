@@ -21,6 +21,9 @@ METHOD = {"backbones.norm", "d2_compat", "layers", "losses", "weight_rules"}
 ROOMS = {
     "__init__.py": ANYTHING,  # what `import tokenseg` registers
     "archives": {"data.labels"},
+    "atomic_file.py": set(),
+    "backbone_file.py": {"atomic_file", "backbone_parts", "checkpoint_file"},
+    "backbone_parts.py": {"sgr.plug"},
     "backbones": {"checkpoint_file", "layers", "weight_rules"},
     "checkpoint_file.py": set(),
     "commands": ANYTHING,
@@ -29,7 +32,15 @@ ROOMS = {
     "d2_compat.py": set(),
     "data": {"datasets.records"},
     "datasets": {"data.errors", "data.images", "data.labels", "data.mapper", "plain_text", "visualize"},
-    "engine": {"checkpoint_file", "config.instantiate", "d2_compat", "data.stream", "inference"},
+    "engine": {
+        "atomic_file",
+        "backbone_file",
+        "checkpoint_file",
+        "config.instantiate",
+        "d2_compat",
+        "data.stream",
+        "inference",
+    },
     "evaluation": {"data.labels", "plain_text"},
     "hosts": METHOD,
     "inference": {"layers"},

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .timm_models import check_sides, create, plain, takes, weightless
-from .weights import StartingWeights, note_checkpoint
+from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
+from .weights import StartingWeights, note_checkpoint, resampled
 from .windowed_block import WindowedBlock
 
 
@@ -166,6 +166,28 @@ class PlainViT(Backbone):
             ValueError: see `load_timm_weights`.
         """
         self.starting_weights.load(self.vit)
+
+    def facts(self) -> dict[str, object]:
+        """What the weights alone do not tell; see `ExportableBackbone`."""
+        halving = self.downsample
+        return dict(
+            model_name=self._timm_args["model_name"],
+            timm_args=architecture_args(self._timm_args),
+            stem=stem(self.vit),
+            output_stride=self._patch,
+            patch=self._patch,
+            img_size=self._timm_args["img_size"],
+            class_token="cls_token" in dict(self.vit.named_parameters()),
+            prefix_tokens=getattr(self.vit, "num_prefix_tokens", 0),
+            downsample=None if halving is None else f"{type(halving).__name__} in block {halving.block}",
+        )
+
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+        """The weights of another such backbone, with position codes for the `img_size` of this one."""
+        if facts["img_size"] == self._timm_args["img_size"]:
+            return dict(weights)
+        inside = {name.removeprefix("vit."): value for name, value in weights.items() if name.startswith("vit.")}
+        return {**weights, **{f"vit.{name}": value for name, value in resampled(inside, self._timm_args).items()}}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .freezing import freeze_first_parts
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
-from .timm_models import check_sides, create, plain, takes, weightless
+from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint
 from .window_padding import WindowPadding, arrange_window_padding
 
@@ -100,9 +100,8 @@ class TimmPyramid(Backbone):
 
         trunk = create(**self._timm_args)
         self._indices = self._publish(trunk, output_stride)
-        arrange_window_padding(trunk, window_padding)
-        if multi_grid is not None:
-            self._set_multi_grid(trunk, multi_grid, output_stride)
+        self._window_padding = arrange_window_padding(trunk, window_padding)
+        self._set_multi_grid(trunk, multi_grid, output_stride)
         trunk.prune_intermediate_layers(self._indices, prune_norm=True, prune_head=True)
         trunk.set_grad_checkpointing(activation_checkpointing)
         self.trunk = convert_batch_norm(trunk, norm)
@@ -113,7 +112,10 @@ class TimmPyramid(Backbone):
             norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
             self.out_norms.update(norms)
 
-    def _set_multi_grid(self, trunk: nn.Module, multi_grid: Sequence[int], output_stride: int) -> None:
+    def _set_multi_grid(self, trunk: nn.Module, multi_grid: Sequence[int] | None, output_stride: int) -> None:
+        self._multi_grid = None if multi_grid is None else list(multi_grid)
+        if multi_grid is None:
+            return
         if "res5" not in self._out_features:
             raise ValueError(f"multi_grid is for res5, but out_features are {self._out_features}")
         dilate_last_stage(trunk, [factor * _STRIDES[-1] // output_stride for factor in multi_grid])
@@ -143,6 +145,22 @@ class TimmPyramid(Backbone):
             ValueError: see `load_timm_weights`.
         """
         self.starting_weights.load(self.trunk)
+
+    def facts(self) -> dict[str, object]:
+        """What the weights alone do not tell; see `ExportableBackbone`."""
+        return dict(
+            model_name=self._timm_args["model_name"],
+            timm_args=architecture_args(self._timm_args),
+            stem=stem(self.trunk),
+            output_stride=self._timm_args.get("output_stride", _STRIDES[-1]),
+            multi_grid=self._multi_grid,
+            window_padding=self._window_padding,
+            out_norm=bool(self.out_norms),
+        )
+
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+        """The weights of another such backbone as they are: their shapes are the same for every input."""
+        return dict(weights)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
