@@ -49,11 +49,12 @@ ROOMS = {
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
     "plain_text.py": set(),
-    "predictor.py": {"config", "data.images", "engine", "inspection"},
+    "predictor.py": {"config", "data.images", "datasets.records", "engine", "inspection", "segmentor"},
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
     "solver.py": set(),
     "tables": {"engine.metrics_file", "engine.stopping", "plain_text"},
     "visualize.py": set(),
+    "visualize_instances.py": {"plain_text"},
     "weight_rules.py": set(),
 }
 OUTSIDE = {"configs", "tests", "tokenseg_cli", "tools", "train_net"}
