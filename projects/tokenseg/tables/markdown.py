@@ -26,11 +26,14 @@ def run_metrics(table: Table, run: TableRun) -> dict[str, float]:
     return {title: newest[key] for title, key in table.metrics.items()}
 
 
-def _number(values: Sequence[float]) -> str:
-    """A mean and the standard deviation of the seeds, which one seed does not have."""
-    digits = 1 if max(map(abs, values)) >= 10 else 3
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} +- {statistics.stdev(values):.{digits}f}"
+def _column(numbers: Sequence[Sequence[float]]) -> list[str]:
+    """The cells of a column from the numbers of each row: the mean, and the standard deviation of several seeds."""
+    digits = 1 if any(abs(number) >= 10 for own in numbers for number in own) else 3  # per cent, or nats and variances
+    cells = []
+    for own in numbers:
+        mean = f"{statistics.mean(own):.{digits}f}" if own else "-"
+        cells.append(f"{mean} +- {statistics.stdev(own):.{digits}f}" if len(own) > 1 else mean)
+    return cells
 
 
 def markdown_table(table: Table, runs: Sequence[TableRun]) -> str:
@@ -40,15 +43,13 @@ def markdown_table(table: Table, runs: Sequence[TableRun]) -> str:
         table: The table.
         runs: The finished runs of it; rows without any have dashes.
     """
-    lines = []
-    for row in table.rows:
-        own = [run_metrics(table, run) for run in runs if run.row.name == row.name]
-        cells = [_number([one[title] for one in own]) if own else "-" for title in table.metrics]
-        lines.append([row.title, f"{len(own)} of {len(row.seeds)}", *cells])
-    headers = [table.title, "seeds", *table.metrics]
-    if all(line[1].split()[0] == line[1].split()[2] for line in lines):  # all is there: say only how many
-        lines = [[title, seeds.split()[0], *cells] for title, seeds, *cells in lines]
-    return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
+    found = [[run_metrics(table, run) for run in runs if run.row.name == row.name] for row in table.rows]
+    columns = [_column([[one[title] for one in own] for own in found]) for title in table.metrics]
+    made = [f"{len(own)} of {len(row.seeds)}" for row, own in zip(table.rows, found, strict=True)]
+    if all(len(own) == len(row.seeds) for row, own in zip(table.rows, found, strict=True)):
+        made = [str(len(own)) for own in found]
+    lines = list(zip([row.title for row in table.rows], made, *columns, strict=True))
+    return tabulate(lines, headers=[table.title, "seeds", *table.metrics], tablefmt="github", disable_numparse=True)
 
 
 def write_csv(path: Path, tables: Sequence[Table], runs: Sequence[TableRun]) -> None:

@@ -105,8 +105,9 @@ def read_table_file(path: Path) -> TableFile:
     seeds, overrides = content.get("seeds", [0, 1, 2]), content.get("overrides", [])
     tables = []
     for table in content["tables"]:
-        _check_keys(table, f"a table of {path}", wanted={"title", "metrics", "rows"})
-        rows = [_row(name, values, path, seeds, overrides) for name, values in table["rows"].items()]
+        _check_keys(table, f"a table of {path}", wanted={"title", "metrics", "rows"}, other={"overrides"})
+        shared = [*overrides, *table.get("overrides", [])]
+        rows = [_row(name, values, path, seeds, shared) for name, values in table["rows"].items()]
         tables.append(Table(title=table["title"], metrics=table["metrics"], rows=tuple(rows)))
     names = [row.name for table in tables for row in table.rows]
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -17,6 +17,7 @@ reported, with those that need it, and the others go on; the exit code is 1 then
             then: ["export_backbone ... --output {here}/backbone.safetensors"]    # a script of tools/
       - title: Fine-tuning
         metrics: {box AP: bbox/AP}
+        overrides: [optimizer.lr=1e-3]        # of all rows of this table
         rows:
           second:
             title: With the first             # in the table; without it the name
