@@ -1,5 +1,5 @@
 """A small Mask R-CNN on ShapeScenes' instances, whose backbone is that of SGR's FCN here: from scratch, or from an
-export of the FCN, by train.init_backbone.file=FILE train.init_backbone.accept_stride=16."""
+export of the FCN, by train.init_backbone.file=FILE train.init_backbone.accept_stride=8."""
 
 from ..common.data.shapes_instances import dataloader, dataset
 from ..common.optim import adamw as optimizer
