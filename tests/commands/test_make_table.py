@@ -5,8 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
+from detectron2.config import LazyConfig
 
 from tokenseg.commands import make_table
+from tokenseg.config.load import load_config
 from tokenseg.tables.table_file import chosen_rows, planned_runs, read_table_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,6 +183,21 @@ def test_finished_runs_with_other_overrides_are_refused(command, table):
         ValueError, match=r"out/plain/seed_0 holds a finished run with overrides .*wanted .*log_period=5"
     ):
         command("make_table", table, "train.log_period=5")
+
+
+def test_a_config_that_changed_since_is_told(command, table, capsys):
+    words = ["make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1"]
+    command(*words)
+    folder = table.parent / "out/plain/seed_0"
+    config = load_config(str(CONFIG), ["train.seed=0", f"train.output_dir={folder}"])
+    LazyConfig.save(config, str(folder / "config.yaml"))
+    capsys.readouterr()
+    command(*words)
+    assert "another config" not in capsys.readouterr().out
+    config.model.sem_seg_head.layers.channels[1] = 32
+    LazyConfig.save(config, str(folder / "config.yaml"))
+    command(*words)
+    assert f"{folder} is finished, with another config than its file gives now" in capsys.readouterr().out
 
 
 def test_a_metric_that_was_not_measured_is_named(command, table):

@@ -3,11 +3,14 @@
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from detectron2.config import LazyConfig
+from omegaconf import DictConfig
 
 from ..config.load import load_config
 from ..tables.markdown import markdown_table, run_metrics, write_csv
@@ -23,8 +26,8 @@ def steps(run: TableRun, *, trust: bool = False) -> list[list[str]]:
     return [[sys.executable, *map(str, words)] for words in (train, *then)]
 
 
-def check_runs(runs: Sequence[TableRun], *, trust: bool = False) -> dict[Path, int]:
-    """Load the configs of all runs, so that a mistake costs no run, and return the iterations of each by its folder.
+def check_runs(runs: Sequence[TableRun], *, trust: bool = False) -> dict[Path, DictConfig]:
+    """Load the configs of all runs, so that a mistake costs no run; each stands under the folder of its run.
 
     Raises:
         ValueError: A config does not take the overrides of a run, or there is no such tool.
@@ -33,9 +36,17 @@ def check_runs(runs: Sequence[TableRun], *, trust: bool = False) -> dict[Path, i
         if not (TOOLS / f"{command}.py").is_file():
             known = ", ".join(sorted(path.stem for path in TOOLS.glob("*.py")))
             raise ValueError(f"a row has the command '{command}' in `then`; wanted a script of tools/: {known}")
-    return {
-        run.folder: load_config(str(run.row.config), run.overrides, trust_config=trust).train.max_iter for run in runs
-    }
+    return {run.folder: load_config(str(run.row.config), run.overrides, trust_config=trust) for run in runs}
+
+
+def made_otherwise(folder: Path, config: DictConfig) -> bool:
+    """Whether a run was made with another config than the one that its config file gives now."""
+    before = folder / "config.yaml"
+    if not before.exists():
+        return False
+    with tempfile.TemporaryDirectory() as new:
+        LazyConfig.save(config, f"{new}/config.yaml")
+        return Path(new, "config.yaml").read_text() != before.read_text()
 
 
 def tell(line: str) -> None:
@@ -54,14 +65,20 @@ def make_runs(
         return ", ".join(f"{title} {value:.4g}" for title, value in run_metrics(tables[run.row.name], run).items())
 
     default_jobs = 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    configs = check_runs(runs, trust=trust)
     queue = RunQueue(
         runs=runs,
-        iterations=check_runs(runs, trust=trust),
+        iterations={folder: config.train.max_iter for folder, config in configs.items()},
         steps=lambda run: steps(run, trust=trust),
         result=result,
         tell=tell,
         jobs=default_jobs if jobs is None else jobs,
     )
+    for folder in sorted(queue.finished):
+        if made_otherwise(folder, configs[folder]):
+            tell(
+                f"{folder} is finished, with another config than its file gives now; without that folder it is made anew"
+            )
     queue.work()
     return queue
 
