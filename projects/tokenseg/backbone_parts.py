@@ -12,6 +12,8 @@ from .sgr.plug import ReasoningBackbone
 
 # Batch norms count batches beside their statistics. Frozen ones do not, and nothing reads the count.
 COUNT = "num_batches_tracked"
+# The output stride of a model without dilation.
+_UNDILATED = 32
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def check_facts(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping], *, ac
     stride = got["backbone"]["output_stride"]
     if accept_stride not in (None, stride):
         raise ValueError(f"accept_stride is {accept_stride}, but the file's output stride is {stride}")
-    ours, theirs = (_comparable(facts["backbone"]) for facts in (wanted, got))
+    same_dilations = stride == wanted["backbone"]["output_stride"] != _UNDILATED
+    ours, theirs = (_comparable(facts["backbone"], same_dilations) for facts in (wanted, got))
     wrong = _differing(theirs, ours, ("kind", "model_name"))  # of another model everything differs
     if not wrong:
         wrong = _differing(theirs, ours, sorted({*theirs, *ours} - {"img_size", "output_stride"}))
@@ -136,9 +139,15 @@ def check_component(feature: str, got: Mapping[str, object], wanted: Mapping[str
         raise ValueError(f"the component on {feature}: {'; '.join(wrong)}")
 
 
-def _comparable(facts: Mapping[str, object]) -> dict[str, object]:
-    """Facts with the name of the model without the tag of timm's weights, which are not the file's."""
-    return {**facts, "model_name": facts["model_name"].split(".")[0]}
+def _comparable(facts: Mapping[str, object], same_dilations: bool) -> dict[str, object]:
+    """Facts without the tag of timm's weights, which are not the file's, and without a multi-grid that says nothing.
+
+    Factors of 1 in a multi-grid only differ from none in a model that is dilated, so that it matters where both are.
+    """
+    found = {**facts, "model_name": facts["model_name"].split(".")[0]}
+    if not same_dilations and set(facts.get("multi_grid") or ()) == {1}:
+        found["multi_grid"] = None
+    return found
 
 
 def _differing(

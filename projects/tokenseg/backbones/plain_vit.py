@@ -168,7 +168,10 @@ class PlainViT(Backbone):
         self.starting_weights.load(self.vit)
 
     def facts(self) -> dict[str, object]:
-        """What the weights alone do not tell; see `ExportableBackbone`."""
+        """What the weights alone do not tell; see `ExportableBackbone`.
+
+        Windows are left out: ViTDet's are meant for weights that were trained without them.
+        """
         halving = self.downsample
         return dict(
             model_name=self._timm_args["model_name"],
