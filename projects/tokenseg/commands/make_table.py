@@ -76,9 +76,7 @@ def make_runs(
     )
     for folder in sorted(queue.finished):
         if made_otherwise(folder, configs[folder]):
-            tell(
-                f"{folder} is finished, with another config than its file gives now; without that folder it is made anew"
-            )
+            tell(f"{folder} is finished, with another config than its file gives now; remove it to have it made anew")
     queue.work()
     return queue
 
