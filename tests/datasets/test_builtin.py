@@ -68,7 +68,8 @@ def test_pascal_context_is_tested_at_another_size(count):
 
 @pytest.mark.parametrize("count", [10, 50])
 def test_parts_of_the_generated_instances_are_their_first_images(monkeypatch, count):
-    monkeypatch.setitem(DatasetCatalog, "shapes_instance_train", lambda: list(range(100)))
+    known = DatasetCatalog.data | {"shapes_instance_train": lambda: list(range(100))}
+    monkeypatch.setattr(DatasetCatalog, "data", known)
     assert DatasetCatalog.get(f"shapes_instance_train_{count}") == list(range(count))
     classes = MetadataCatalog.get("shapes_instance_train").thing_classes
     assert MetadataCatalog.get(f"shapes_instance_train_{count}").thing_classes == classes
