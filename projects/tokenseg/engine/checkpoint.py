@@ -56,11 +56,13 @@ class Checkpointer(DetectionCheckpointer):
         """Load a file into the model and the objects named.
 
         Raises:
-            ValueError: The file does not exist, cannot be read or could run code, is an exported backbone, or the
-                weights are not those of the model. A damaged checkpoint from which a run was to resume names the one
-                before it.
+            ValueError: The file does not exist, cannot be downloaded or read, could run code, or is an exported
+                backbone, or the weights are not those of the model. A damaged checkpoint from which a run was to resume
+                names the one before it.
         """
-        if path and "://" not in path:
+        if path and "://" in path:
+            path = self._downloaded(path)
+        elif path:
             check_exists(path)
             _refuse_backbone(path)
         self._wanted = [*(self.checkpointables if checkpointables is None else checkpointables)]
@@ -70,6 +72,17 @@ class Checkpointer(DetectionCheckpointer):
             if not self.save_dir or path != self.get_checkpoint_file():
                 raise
             raise DamagedFile(f"{error}; {_before(path)}") from error
+
+    def _downloaded(self, address: str) -> str:
+        """The path of a file that Detectron2 downloads, once, such as detectron2://ImageNetPretrained/MSRA/R-50.pkl."""
+        if address.endswith(".pkl") and not self.allow_pickle:
+            raise ValueError(needs_pickle(address, "train.allow_pickle=true"))
+        try:
+            return self.path_manager.get_local_path(address)
+        except OSError as error:
+            raise ValueError(
+                f"weights '{address}' cannot be downloaded: {error}; wanted a network, or the path of the file"
+            ) from error
 
     def _load_file(self, filename: str) -> dict:
         if filename.endswith(".pkl"):
