@@ -40,6 +40,7 @@ model = L(SegViT)(
         stride="${vit.patch_size}",
         num_layers=3,
         dropout=0.1,
+        reading="printed",
     ),
     inference=L(SlidingWindow)(window="${dataset.crop}", stride=341),
     **HALF,

@@ -30,6 +30,7 @@ model = L(StructToken)(
             num_blocks=4,
             ffn=dict(mlp_ratio=4, conv=True, group_size=4),
             drop_path=0.1,
+            reading="released",
         ),
         refine=L(ConvBlock)(channels="${dataset.num_classes}"),
         ignore_value="${dataset.ignore_label}",

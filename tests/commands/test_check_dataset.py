@@ -97,7 +97,7 @@ def test_files_that_stop_a_training(check):
     ("tag", "code", "told"),
     [
         (6, 1, "orientation turns the image, but not the label map"),
-        (3, 0, "turns the image when it is read, and not the label map"),
+        (3, 0, "turns the image when it is read, and not its labels"),
     ],
 )
 def test_orientation(check, tag, code, told):

@@ -84,8 +84,16 @@ class MaskLoss(nn.Module):
         return SemanticMasks.of(targets, num_classes=self.num_classes, ignore_value=self.ignore_value)
 
     def count(self, targets: Targets) -> Counts:
-        """`masks` that are learnt, and the sum of the tokens' weights in the class term, `tokens`."""
-        return count_masks(self.find_masks(targets), num_tokens=self.num_tokens, no_object_weight=self.no_object_weight)
+        """`masks` that are learnt, their pixels `mask_pixels`, and the tokens' weights in the class term, `tokens`.
+
+        A pixel of an image that shows three classes counts three times among `mask_pixels`, once for each mask, and
+        ignored pixels count too.
+        """
+        found = self.find_masks(targets)
+        own = count_masks(found, num_tokens=self.num_tokens, no_object_weight=self.no_object_weight)
+        learnt = [min(number, self.num_tokens) for number in found.per_image]
+        pixels = sum(number * area for number, area in zip(learnt, _areas(targets), strict=True))
+        return {**own, "mask_pixels": found.valid.new_tensor(pixels, dtype=torch.float32)}
 
     def forward(self, predictions: Sequence[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
         """
@@ -94,8 +102,9 @@ class MaskLoss(nn.Module):
             targets: labels (N, H, W), to whose size masks are resized bilinearly, and the counts of `count`.
 
         Returns:
-            `loss_focal`, `loss_dice`, `loss_class`, weighted, each summed over the predictions and divided by the masks
-            or tokens of the step; zero, with gradients, where every pixel is ignored.
+            `loss_focal`, `loss_dice`, `loss_class`, weighted, each summed over the predictions and divided by the
+            pixels of all masks, the masks, or the tokens of the step; zero, with gradients, where every pixel is
+            ignored.
 
         Raises:
             ValueError: no prediction, one of another number of tokens than Q, or a class term and a prediction without
@@ -125,7 +134,7 @@ class MaskLoss(nn.Module):
         if {"focal", "dice"} & self.weights.keys():
             logits, masks, valid = masks_at_pixels(prediction.masks, pairs, found)
             if "focal" in self.weights:
-                terms["focal"] = divide(focal_loss(logits, masks, valid), counts["masks"])
+                terms["focal"] = divide(focal_loss(logits, masks, valid), counts["mask_pixels"])
             if "dice" in self.weights:
                 terms["dice"] = divide(dice_loss(logits, masks, valid), counts["masks"])
         if "class" in self.weights:
@@ -160,6 +169,13 @@ def count_masks(found: MaskTargets, *, num_tokens: int, no_object_weight: float)
     learnt = torch.tensor([min(own, num_tokens) for own in found.per_image], device=found.valid.device)
     tokens = (no_object_weight * (num_tokens - learnt) + learnt) * found.shown
     return {"masks": learnt.sum(), "tokens": tokens.sum()}
+
+
+def _areas(targets: Targets) -> list[int]:
+    """Pixels of each image, without what pads it to its batch, which depends on how a step is cut into batches."""
+    whole = targets.labels[0].numel() if len(targets.labels) else 0
+    records = targets.inputs or [{}] * len(targets.labels)
+    return [record["sem_seg"].numel() if "sem_seg" in record else whole for record in records]
 
 
 def check_terms(weights: Mapping[str, float]) -> None:
@@ -213,7 +229,12 @@ def dice(overlap: Tensor, areas: Tensor) -> Tensor:
 
 
 def focal_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss, averaged over the valid pixels of each mask and summed over masks.
+    """Focal loss, summed over the valid pixels of all masks.
+
+    The authors of the methods that use it average over all pixels, ignored ones too, which they take for outside. Here
+    the sum is divided by as many, so that a pixel that counts has the gradient that it has there, in whatever crop it
+    lies. A mean over the valid pixels of each mask would give the few pixels of a crop that is nearly ignored hundreds
+    of times that.
 
     Args:
         logits: (M, P) before the sigmoid.
@@ -224,7 +245,7 @@ def focal_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 0
     """
     logits = at_least_single(logits)
     toward_truth = torch.where(masks, logits, -logits)
-    weights = torch.where(masks, alpha, 1 - alpha) * valid / valid.sum(dim=1, keepdim=True).clamp(min=1)
+    weights = torch.where(masks, alpha, 1 - alpha) * valid
     # `focal_terms` of what is wanted alone, in half the memory
     pixels = torch.sigmoid(-toward_truth).pow(gamma) * F.softplus(-toward_truth)
     return (pixels * weights).sum()
