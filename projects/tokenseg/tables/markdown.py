@@ -53,7 +53,7 @@ def _differences(numbers: Sequence[Mapping[int, float]], baseline: Mapping[int, 
 
 
 def markdown_table(table: Table, runs: Sequence[TableRun]) -> str:
-    """A table with a line for each row: the mean of each metric with the standard deviation of the seeds and, where there
+    """A line for each row: the mean of each metric with the standard deviation of the seeds and, where there
     is a baseline, how far the row is above it.
 
     Args:
