@@ -84,6 +84,10 @@ def test_names_tell_data_short_side_and_iterations(path):
     assert re.fullmatch(rf"{data}_2017_train", cfg.dataset.train)
     assert cfg.dataset.test_short_side == max(cfg.dataset.short_sides) == side
     check_schedule(cfg, iterations)
+    assert cfg.dataloader.train.total_batch_size == 8 and cfg.train.best_metric == "segm/AP"
+    factor = instantiate(cfg.lr_multiplier)
+    told = {0: 1e-3, 1000: 1.0, 209_999: 1.0, 210_000: 0.1, 249_999: 0.1, 250_000: 0.01, 269_999: 0.01}
+    assert {step: factor(step / iterations) for step in told} == pytest.approx(told)
 
 
 def test_the_order_of_channels_stands_once():

@@ -10,7 +10,7 @@ from tokenseg.engine import loop
 from tokenseg.engine.best import BestCheckpoint
 from tokenseg.engine.build import build_model
 from tokenseg.engine.checkpoint import Checkpointer
-from tokenseg.engine.freezing import freeze
+from tokenseg.engine.frozen_parts import freeze
 from tokenseg.engine.metrics_file import MetricsFile, read_metrics
 from tokenseg.engine.saving import PeriodicSaver
 from tokenseg.engine.trainer import Trainer

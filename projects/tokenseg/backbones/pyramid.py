@@ -7,7 +7,7 @@ from detectron2.modeling import Backbone
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from .freezing import freeze_first_parts
+from .frozen_stages import freeze_first_parts
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
 from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless

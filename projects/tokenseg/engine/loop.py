@@ -24,8 +24,8 @@ from .build import build_model, compile_parts
 from .checkpoint import Checkpointer, check_finite
 from .devices import resolve_device
 from .evaluation import build_evaluation
-from .freezing import freeze
 from .fresh_start import load_fresh_start
+from .frozen_parts import freeze
 from .hooks import Bookkeeping, NoImprovement, ScalarHistory
 from .metrics_file import MetricsFile
 from .outlets import build_writers, picture_hook
