@@ -76,6 +76,7 @@ ROOMS = {
     },
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
     "solver.py": set(),
+    "tables": {"comparison", "engine.metrics_file", "engine.stopping", "evaluation.statistics", "plain_text"},
     "visualize.py": set(),
     "visualize_instances.py": {"datasets.ground_truth", "plain_text"},
     "weight_rules.py": set(),

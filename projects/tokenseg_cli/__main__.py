@@ -25,6 +25,8 @@ COMMANDS = {
     "export-backbone": ("export_backbone",),
     "publish": ("publish",),
     "quickstart": ("quickstart",),
+    "table": ("make_table",),
+    "transfer": ("transfer",),
     "prepare-ade20k": ("prepare_datasets.ade20k",),
     "prepare-cityscapes": ("prepare_datasets.cityscapes",),
     "prepare-coco": ("prepare_datasets.coco",),

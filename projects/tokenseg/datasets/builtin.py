@@ -16,7 +16,10 @@ from .class_names import BACKGROUND, COCO_STUFF_10K, PASCAL_CONTEXT_59
 
 
 def register_shape_scenes(root: str | Path) -> None:
-    """Register `shapes_sem_seg_{train,val}` and `shapes_instance_{train,val}`, generated under `root` on first use."""
+    """Register `shapes_sem_seg_{train,val}` and `shapes_instance_{train,val}`, generated under `root` on first use.
+
+    `shapes_instance_train_{10,50}` are the first 10 and 50 of the 1,000 training images: one and five per cent.
+    """
     folder = Path(root) / shape_scenes.FOLDER
     for split in shape_scenes.SPLITS:
         images, labels = str(folder / "images" / split), str(folder / "annotations" / split)
@@ -41,14 +44,20 @@ def register_shape_scenes(root: str | Path) -> None:
             sem_seg_root=labels,
             evaluator_type="sem_seg",
         )
-        DatasetCatalog.register(f"shapes_instance_{split}", instance_records)
-        MetadataCatalog.get(f"shapes_instance_{split}").set(
+        metadata = dict(
             thing_classes=[kind.name for kind in shape_scenes.THINGS],
             thing_colors=[kind.color for kind in shape_scenes.THINGS],
             json_file=instances,
             image_root=images,
             evaluator_type="coco",
         )
+        DatasetCatalog.register(f"shapes_instance_{split}", instance_records)
+        MetadataCatalog.get(f"shapes_instance_{split}").set(**metadata)
+    for count in (10, 50):
+        name = f"shapes_instance_train_{count}"
+        DatasetCatalog.register(name, lambda count=count: DatasetCatalog.get("shapes_instance_train")[:count])
+        # no json_file: it would tell an evaluator of all images
+        MetadataCatalog.get(name).set(thing_classes=[kind.name for kind in shape_scenes.THINGS])
 
 
 def _register_sem_seg(name: str, *, images: Path, labels: Path, classes: Sequence[str]) -> None:

@@ -1,0 +1,90 @@
+"""Finished runs as tables: Markdown with means and spreads, and a CSV with every number."""
+
+import csv
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ..comparison import difference_cells, shown_digits
+from ..engine.metrics_file import newest_metrics
+from ..evaluation.statistics import mean_and_spread, paired_difference
+from ..plain_text import csv_text
+from .table_file import Table, TableRun
+
+
+def run_metrics(table: Table, run: TableRun) -> dict[str, float]:
+    """The numbers of a finished run, by the titles of the columns.
+
+    Raises:
+        ValueError: The run has measured no such metric.
+    """
+    newest = newest_metrics(run.folder / "metrics.json")
+    for key in table.metrics.values():
+        if key not in newest:
+            known = ", ".join(sorted(name for name in newest if "/" in name)) or "none"
+            raise ValueError(f"{run.folder / 'metrics.json'} has no {key}; wanted metrics that it has: {known}")
+    return {title: newest[key] for title, key in table.metrics.items()}
+
+
+def _column(numbers: Sequence[Collection[float]], digits: int) -> list[str]:
+    """The mean of each row's numbers, and the standard deviation of several seeds."""
+    cells = []
+    for own in numbers:
+        mean, spread = mean_and_spread([*own]) if own else (math.nan, math.nan)
+        text = f"{mean:.{digits}f}" if own else "-"
+        cells.append(f"{text} +- {spread:.{digits}f}" if len(own) > 1 else text)
+    return cells
+
+
+def _differences(numbers: Sequence[Mapping[int, float]], baseline: Mapping[int, float], digits: int) -> list[str]:
+    """How far each row is above the baseline over the seeds of both, with the interval of the mean difference."""
+    cells = []
+    for own in numbers:
+        seeds = own.keys() & baseline.keys() if own is not baseline else set()
+        if seeds:
+            first, other = ({seed: one[seed] for seed in seeds} for one in (baseline, own))
+            value, bounds, _ = difference_cells(paired_difference(first, other), digits)
+            cells.append(f"{value} ({bounds})")
+        else:
+            cells.append("-")
+    return cells
+
+
+def markdown_table(table: Table, runs: Sequence[TableRun]) -> str:
+    """A line for each row: the mean of each metric with the standard deviation of the seeds and, where there
+    is a baseline, how far the row is above it.
+
+    Args:
+        table: The table.
+        runs: The finished runs of it; rows without any have dashes.
+    """
+    found = [{run.seed: run_metrics(table, run) for run in runs if run.row.name == row.name} for row in table.rows]
+    made = [f"{len(own)} of {len(row.seeds)}" for row, own in zip(table.rows, found, strict=True)]
+    if all(len(own) == len(row.seeds) for row, own in zip(table.rows, found, strict=True)):
+        made = [str(len(own)) for own in found]
+    columns = {table.title: [row.title for row in table.rows], "seeds": made}
+    names = [row.name for row in table.rows]
+    for title in table.metrics:
+        numbers = [{seed: metrics[title] for seed, metrics in own.items()} for own in found]
+        digits = min((shown_digits(number) for own in numbers for number in own.values()), default=1)
+        columns[title] = _column([own.values() for own in numbers], digits)
+        if table.baseline in names:
+            place = names.index(table.baseline)
+            heading = f"{title} above {table.rows[place].title} (95 % interval)"
+            columns[heading] = _differences(numbers, numbers[place], digits)
+    return tabulate(columns, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def write_csv(path: Path, tables: Sequence[Table], runs: Sequence[TableRun]) -> None:
+    """Write a line for every metric of every finished run."""
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["table", "row", "seed", "metric", "value"])
+        for table in tables:
+            names = {row.name for row in table.rows}
+            for run in (run for run in runs if run.row.name in names):
+                for title, value in run_metrics(table, run).items():
+                    texts = [csv_text(text) for text in (table.title, run.row.name, title)]
+                    writer.writerow([*texts[:2], run.seed, texts[2], value])
