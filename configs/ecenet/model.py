@@ -15,6 +15,7 @@ from tokenseg.meta_arch import ECENet
 from ..common.pixels import IMAGENET
 
 model = L(ECENet)(
+    class_weights="${dataset.class_weights}",
     backbone=L(TimmPyramid)(model_name="${pyramid.model_name}", out_norm=True, drop_path_rate=0.3),
     sem_seg_head=L(ECENetHead)(
         in_features=["res2", "res3", "res4", "res5"],

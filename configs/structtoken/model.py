@@ -12,6 +12,7 @@ from tokenseg.structtoken.parts import ConvBlock
 from ..common.pixels import IMAGENET
 
 model = L(StructToken)(
+    class_weights="${dataset.class_weights}",
     backbone=L(PlainViT)(
         model_name="${vit.model_name}",
         img_size="${dataset.crop}",

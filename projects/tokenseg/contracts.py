@@ -31,11 +31,14 @@ class Targets:
             `label_targets` made of the labels, or Detectron2's `instances`.
         counts: what `count` of the part that gets these targets has counted in the whole step, divided by the number of
             processes.
+        class_weights: (K,) how much a pixel, mask or token of each class counts in losses, in sums and counts alike;
+            None counts all alike.
     """
 
     labels: Tensor
     inputs: Sequence[Mapping[str, object]] = ()
     counts: Counts = field(default_factory=dict)
+    class_weights: Tensor | None = None
 
     @classmethod
     def alone(cls, part: "Head | ExtraLoss", labels: Tensor, inputs: Sequence[Mapping[str, object]] = ()) -> "Targets":

@@ -50,6 +50,7 @@ class Segmentor(nn.Module):
         pixel_std: Sequence[float],
         inference: Policy | None = None,
         extra_losses: Mapping[str, nn.Module | None] | None = None,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         """
         Args:
@@ -59,10 +60,12 @@ class Segmentor(nn.Module):
             pixel_std: divides the image after that.
             inference: how images are cut into views; the whole image by default.
             extra_losses: an `ExtraLoss` under each name; None leaves one out.
+            class_weights: (K,) how much each class counts in the losses of head and extra losses, 0 or more; None
+                counts all alike.
 
         Raises:
-            ValueError: mean and standard deviation of different length, a part that the method does not take, or an
-                extra loss without `count`.
+            ValueError: mean and standard deviation of different length, a part that the method does not take, an extra
+                loss without `count`, or class weights for a head that does not know them.
         """
         super().__init__()
         for argument, part in (("backbone", backbone), ("sem_seg_head", sem_seg_head)):
@@ -82,6 +85,12 @@ class Segmentor(nn.Module):
         for name, loss in self.extra_losses.items():
             if not isinstance(loss, ExtraLoss):
                 raise ValueError(f"extra_losses.{name} is a {type(loss).__name__} without `count`; wanted an ExtraLoss")
+        if class_weights is not None and not isinstance(sem_seg_head, Head):
+            raise ValueError(f"class_weights are given to a {type(sem_seg_head).__name__}, which is no Head of ours")
+        weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
+        if weights is not None and not (weights.isfinite().all() and (weights >= 0).all() and weights.any()):
+            raise ValueError(f"class_weights are {list(class_weights)}; wanted numbers of 0 or more, one above 0")
+        self.register_buffer("class_weights", weights, persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
 
@@ -197,7 +206,7 @@ class Segmentor(nn.Module):
             )
         labels = [x["sem_seg"].to(self.device, non_blocking=True) for x in batched_inputs]
         labels, _ = pad_to_batch(labels, self.backbone, self.sem_seg_head.ignore_value)
-        return Targets(labels=labels, inputs=batched_inputs)
+        return Targets(labels=labels, inputs=batched_inputs, class_weights=self.class_weights)
 
     def normalised(self, batched_inputs: list[dict]) -> list[Tensor]:
         """The images (3, h, w), less the mean and divided by the standard deviation of the pixels."""

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_mistakes_cost_no_run(command, trained, tmp_path, words, message):
 def test_a_failing_run_names_its_output(command, tmp_path, monkeypatch):
     script = tmp_path / "train_net.py"
     script.write_text("import sys; sys.exit(' '.join(sys.argv))")
-    monkeypatch.setattr(compare, "TRAIN_NET", script)
+    monkeypatch.setattr(compare, "train_command", lambda *words: [sys.executable, str(script), *words])
     words = ["--config-file", A, "--output", str(tmp_path), "--seeds", "0", "train.device=nonsense"]
     output = tmp_path / "structtoken_pwe_seed_0/output.txt"
     with pytest.raises(ChildProcessError, match=str(output)):

@@ -156,10 +156,8 @@ def test_missing_files():
 
 def test_what_cannot_be_downloaded(tmp_path, monkeypatch):
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match=r"'http://127.0.0.1:9/a.pth' cannot be downloaded: .*; wanted a network, or"):
-        Checkpointer(nn.Linear(2, 2)).load("http://127.0.0.1:9/a.pth")
     with pytest.raises(ValueError, match=r"a\.pkl' are no weights, .*train\.allow_pickle=true"):
-        Checkpointer(nn.Linear(2, 2)).load("http://127.0.0.1:9/a.pkl")
+        Checkpointer(nn.Linear(2, 2)).load("detectron2://a.pkl")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])

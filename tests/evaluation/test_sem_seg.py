@@ -146,12 +146,22 @@ def test_metadata_must_name_the_classes(toy_dataset, monkeypatch):
         ConfusionEvaluator(dataset_name=toy_dataset)
 
 
+def _rows(folder):
+    with (folder / "sem_seg_per_class.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_files(toy_dataset, tmp_path):
     records, outputs = inputs_and_scores(toy_dataset)
     out = tmp_path / "out"
     metrics = evaluate(ConfusionEvaluator(dataset_name=toy_dataset, output_dir=str(out)), records, outputs)
-    assert sorted(path.name for path in out.iterdir()) == ["sem_seg_per_class.csv", "sem_seg_per_image.npz"]
-    rows = list(csv.DictReader((out / "sem_seg_per_class.csv").open()))
+    files = ["sem_seg_confusion.csv", "sem_seg_per_class.csv", "sem_seg_per_image.npz"]
+    assert sorted(path.name for path in out.iterdir()) == files
+    with (out / files[0]).open() as file:
+        names, *matrix = [row[1:] for row in csv.reader(file)]
+    assert np.array(matrix, dtype=int).sum(axis=0).tolist() == [int(row["labelled_pixels"]) for row in _rows(out)]
+    assert names == ["red", "green", "blue"]
+    rows = _rows(out)
     assert [float(row["IoU"]) for row in rows] == [metrics[f"IoU-{row['class']}"] for row in rows]
     pixels = sum((np.asarray(Image.open(record["sem_seg_file_name"])) != 255).sum() for record in records)
     assert sum(int(row["labelled_pixels"]) for row in rows) == pixels == sum(int(r["predicted_pixels"]) for r in rows)

@@ -14,6 +14,9 @@ dataset = dict(
     test="",
     num_classes=0,
     ignore_label=255,
+    # How much each class counts in the losses of heads: a list, @FILE with a number a line, or `balanced`, which a
+    # training works out from the pixels of its label maps; None: all alike.
+    class_weights=None,
     # order of the channels that the model takes, RGB or BGR
     image_format="RGB",
     # bounds on the short and the long side of an image, in pixels, before the random ratio

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain
 
+import numpy as np
 from detectron2.data import DatasetMapper, MetadataCatalog
 from detectron2.data.transforms import AugmentationList
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +18,7 @@ from ..config.load import load_config
 from ..config.shipped import CONFIGS
 from ..data.mapper import SemSegMapper
 from ..datasets.annotation_file import read_annotations
+from ..datasets.class_weights import balanced_weights
 from ..datasets.findings import Finding, copies, image_findings, label_findings, stops
 from ..datasets.instance_findings import class_findings, file_findings, instance_findings
 from ..datasets.instance_survey import SurveyedInstances, count_objects, describe_instances, look_at_record
@@ -34,18 +36,31 @@ def describe(split: SurveyedSplit, crop: int | None) -> str:
         counts = Counter(mode or "unreadable" for mode in modes).most_common()
         lines.append(f"  {what}: " + ", ".join(f"{count} {mode}" for mode, count in counts))
     ids = split.ids()
+    pixels = np.zeros(len(split.classes), dtype=int)
+    for stored, number in ids.items():
+        if split.class_of(stored) in range(len(pixels)):
+            pixels[split.class_of(stored)] += number
+    weights = balanced_weights(pixels) if pixels.any() else np.ones(len(pixels))
     rows = []
     for stored in sorted(ids):
         wanted = split.class_of(stored)
         name = "NO CLASS" if wanted is None else "(ignored)" if wanted == split.ignore_label else split.classes[wanted]
         number = wanted if wanted in range(len(split.classes)) else ""
         rows.append(
-            (stored, number, name, 100 * ids[stored] / sum(ids.values()), sum(stored in s.ids for s in split.seen))
+            (
+                stored,
+                number,
+                name,
+                ids[stored],
+                100 * ids[stored] / sum(ids.values()),
+                sum(stored in s.ids for s in split.seen),
+                None if number == "" else weights[number],
+            )
         )
     if len(rows) > 300:
-        rows = [*rows[:300], ("...", "", f"{len(rows) - 300} more", None, None)]
-    headers = ["stored id", "class", "name", "pixels %", "images"]
-    return "\n".join([*lines, tabulate(rows, headers=headers, floatfmt=".2f")])
+        rows = [*rows[:300], ("...", "", f"{len(rows) - 300} more", None, None, None, None)]
+    headers = ["stored id", "class", "name", "pixels", "pixels %", "images", "balanced weight"]
+    return "\n".join([*lines, tabulate(rows, headers=headers, floatfmt=("", "", "", "", ".2f", "", ".4g"))])
 
 
 def look_at_some(records: Sequence[dict], one: Callable[[dict], Seen], *, name: str, limit: int | None) -> list[Seen]:

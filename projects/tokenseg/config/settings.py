@@ -29,6 +29,14 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
+def _weighs(value: object) -> bool:
+    """Whether a value is a number of 0 or more, or the text of one, as a line of a file is."""
+    try:
+        return math.isfinite(float(value)) and float(value) >= 0 and not isinstance(value, bool)
+    except (TypeError, ValueError):
+        return False
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
@@ -55,6 +63,11 @@ _NAMES = Kind(
 _PATTERNS = Kind(
     "a list of names, such as '[backbone]'",
     lambda value: isinstance(value, ListConfig) and all(isinstance(pattern, str) and pattern for pattern in value),
+)
+
+_WEIGHTS = Kind(
+    "a list of numbers of 0 or more, one for each class, balanced, or null",
+    lambda value: value is None or value == "balanced" or (isinstance(value, ListConfig) and all(map(_weighs, value))),
 )
 
 # Key -> what it may be. A config may lack any of them.
@@ -120,6 +133,7 @@ KINDS = {
     "dataset.crop": _whole(1),
     "dataset.classes": _NAMES,
     "dataset.num_classes": _whole(1),
+    "dataset.class_weights": _WEIGHTS,
     "dataset.id_map": _MAPPING.or_null(),
 }
 
@@ -137,6 +151,9 @@ def check_settings(config: DictConfig) -> None:
         for value in _value(config, key):
             if not kind.fits(value):
                 raise ValueError(f"{key} is {_shown(value)}; wanted {kind.words}")
+    weights, classes = (OmegaConf.select(config, f"dataset.{name}") for name in ("class_weights", "num_classes"))
+    if isinstance(weights, ListConfig) and len(weights) != classes:
+        raise ValueError(f"dataset.class_weights has {len(weights)} numbers; wanted {classes}, one for each class")
 
 
 def check_training(config: DictConfig) -> None:
