@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from detectron2.config import LazyConfig
@@ -58,9 +59,25 @@ if flag != "--help":
 """
 
 
+class InThisProcess:
+    """A script that has ended when it begins, and takes milliseconds; in the place of subprocess.Popen."""
+
+    def __init__(self, words, **_options):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", words[1:])
+            try:
+                exec(Path(words[1]).read_text(), {})
+                self.code = 0
+            except SystemExit as end:
+                self.code = 1 if end.code else 0
+
+    def poll(self):
+        return self.code
+
+
 @pytest.fixture
-def table(tmp_path, monkeypatch):
-    """Path of a table file whose runs are made by a stand-in for the training, at most one at a time."""
+def processes(tmp_path, monkeypatch):
+    """Path of a table file whose runs are made by stand-ins for the training and another command."""
     (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "other.py").write_text(EXPORT)
     monkeypatch.setattr(make_table, "train_command", lambda *words: [sys.executable, f"{tmp_path}/train.py", *words])
@@ -70,6 +87,14 @@ def table(tmp_path, monkeypatch):
     path = tmp_path / "table.yaml"
     path.write_text(TABLE.format(output=tmp_path / "out", config=CONFIG))
     return path
+
+
+@pytest.fixture
+def table(processes, monkeypatch):
+    """The same without any process."""
+    monkeypatch.setattr("tokenseg.tables.queue.subprocess", SimpleNamespace(Popen=InThisProcess, STDOUT=None))
+    monkeypatch.setattr("tokenseg.tables.queue._LOOK_EVERY", 0.0)
+    return processes
 
 
 def calls(table):
@@ -124,7 +149,9 @@ def test_a_run_that_fails_stops_only_those_that_need_it(command, table, monkeypa
     assert calls(table)[-3:] == ["train first/seed_0", "export first/seed_0/backbone", "train second/seed_0"]
 
 
-def test_a_table_that_was_stopped_goes_on(command, table, monkeypatch):
+@pytest.mark.slow("processes of a table that is stopped")
+def test_a_table_that_was_stopped_goes_on(command, processes, monkeypatch):
+    table = processes
     path = table.parent / "out/plain/seed_0/metrics.json"
     monkeypatch.setenv("SLOW", "0.03")
     with monkeypatch.context() as patch:
@@ -143,7 +170,8 @@ def test_a_table_that_was_stopped_goes_on(command, table, monkeypatch):
 
 
 @pytest.mark.slow("a table whose command is killed takes its trainings with it")
-def test_trainings_end_with_the_command(table, tmp_path):
+def test_trainings_end_with_the_command(processes, tmp_path):
+    table = processes
     start = (
         "import sys; from tokenseg.commands import make_table as m; "
         f"m.train_command = lambda *words: [sys.executable, '{tmp_path}/train.py', *words]; "

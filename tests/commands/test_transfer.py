@@ -24,7 +24,7 @@ def test_the_rows_differ_in_their_start_alone():
 @pytest.mark.slow("the whole transfer as a user starts it")
 def test_it_ends_with_two_lines_and_a_picture(tmp_path):
     words = ["--output", str(tmp_path), "train.max_iter=2", "lr_multiplier.warmup_iter=0"]
-    narrow = ["pyramid.channels=[8,8,8,8]", "dataloader.train.total_batch_size=2"]
+    narrow = ["pyramid.channels=[4,8,12,16]", "dataloader.train.total_batch_size=2"]
     command = [sys.executable, "-W", "ignore", str(ROOT / "tools/transfer.py"), *words, *narrow]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=280)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
