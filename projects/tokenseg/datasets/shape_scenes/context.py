@@ -1,0 +1,124 @@
+"""The level `context` of ShapeScenes: three shapes at the bottom have one of two classes each, by what lies at the top.
+
+A square is told by the stuff of the top band, a triangle by the marker in the band, a disc by the number of rings in
+it. All these lie out of reach of a small dilated FCN; see README.md.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...visualize import spread_colors
+from . import patterns
+from .canvas import BASE_SIZE, Canvas, Region, Scene
+from .kinds import Stuff, Thing
+
+BASE_CONTEXT_SIZE = 256
+BAND = 50  # rows of the top band, at the base size
+REACH_FREE = 136  # rows between the band and the first pixel of a shape that depends on it, at least
+_RING_COUNTS = (1, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clues:
+    """What the top band of an image shows.
+
+    Args:
+        band: The name of the stuff that fills it, `sky` or `water`.
+        marker: The name of its marker, `star` or `cross`.
+        rings: The number of rings in it, 1 or 3.
+    """
+
+    band: str
+    marker: str
+    rings: int
+
+
+_LOCAL = {
+    "star": patterns.star(),
+    "cross": patterns.cross(),
+    "ring": patterns.ring(),
+    "half_disc": patterns.half_disc(),
+    "crescent": patterns.crescent(),
+}
+_AMBIGUOUS = {
+    "square_under_sky": patterns.square(),
+    "square_under_water": patterns.square(),
+    "triangle_with_star": patterns.triangle(),
+    "triangle_with_cross": patterns.triangle(),
+    "disc_with_1": patterns.disc(),
+    "disc_with_3": patterns.disc(),
+}
+_BANDS = {"sky": patterns.clouds, "water": patterns.waves}
+_GROUNDS = {"field": patterns.stripes, "meadow": patterns.dots, "pavement": patterns.checks}
+
+_OUTLINES, _TEXTURES = _LOCAL | _AMBIGUOUS, _BANDS | _GROUNDS
+_NAMES = [*_OUTLINES, *_TEXTURES]
+_COLORS = dict(zip(_NAMES, map(tuple, spread_colors(len(_NAMES)).tolist()), strict=True))
+CONTEXT_THINGS = tuple(Thing(name=name, color=_COLORS[name], outline=outline) for name, outline in _OUTLINES.items())
+CONTEXT_STUFF = tuple(Stuff(name=name, color=_COLORS[name], texture=texture) for name, texture in _TEXTURES.items())
+NEEDING_CONTEXT = tuple(_AMBIGUOUS)
+
+
+def class_by_context(shape: str, clues: Clues) -> str:
+    """The class of a square, triangle or disc at the bottom.
+
+    Args:
+        shape: `square`, `triangle` or `disc`.
+        clues: What the top band shows.
+    """
+    told = {
+        "square": f"square_under_{clues.band}",
+        "triangle": f"triangle_with_{clues.marker}",
+        "disc": f"disc_with_{clues.rings}",
+    }
+    return told[shape]
+
+
+def draw_context(rng: np.random.Generator, size: int, *, clues: Clues | None = None) -> Scene:
+    """Draw a square scene of the level `context`.
+
+    What lies below the band does not depend on the clues, but for the classes: neither its pixels nor its places.
+
+    Args:
+        rng: The source of all that is random.
+        size: The side of the image in pixels, with which things and textures grow.
+        clues: What the top band shows; by default random.
+    """
+    chance, near, far, grain = rng.spawn(4)
+    drawn = Clues(
+        band=str(chance.choice(list(_BANDS))),
+        marker=str(chance.choice(["star", "cross"])),
+        rings=int(chance.choice(_RING_COUNTS)),
+    )
+    clues = drawn if clues is None else clues
+    unit = size / BASE_CONTEXT_SIZE
+    canvas = Canvas(rng=near, height=size, width=size, scale=unit * BASE_CONTEXT_SIZE / (2 * BASE_SIZE))
+    band = canvas.grid()[0] < BAND * unit
+    _draw_near(canvas, band, clues)
+    canvas.rng = far
+    canvas.fill(band, class_id=_NAMES.index(clues.band), texture=_BANDS[clues.band], beside=~band)
+    names = [clues.marker] + ["ring"] * clues.rings
+    for name, slot in zip(names, far.permutation(1 + max(_RING_COUNTS)), strict=False):
+        left = 0.1 + 0.22 * slot  # in a column of its own, so that it finds a place and hides nothing
+        lies = Region(x=(left, left + 0.08), y=(0.075, 0.098))
+        canvas.put(_LOCAL[name], class_id=_NAMES.index(name), sides=(20.0, 26.0), regions=(lies,))
+    canvas.rng = grain
+    return canvas.finish()
+
+
+def _draw_near(canvas: Canvas, band: np.ndarray, clues: Clues) -> None:
+    """Everything below the band: two layers of stuff, local things between, and the shapes that depend on it."""
+    rng, (y, x) = canvas.rng, canvas.grid()
+    size = len(x)
+    upper = y < rng.uniform(0.4, 0.65) * size + np.tan(rng.uniform(-0.2, 0.2)) * (x - size / 2)
+    grounds = [str(name) for name in rng.choice(list(_GROUNDS), size=2, replace=False)]
+    for name, inside, beside in zip(grounds, (upper & ~band, ~upper), (np.zeros_like(upper), upper & ~band), strict=True):
+        canvas.fill(inside, class_id=_NAMES.index(name), texture=_GROUNDS[name], beside=beside)
+    for shape in rng.choice(["square", "triangle", "disc"], size=rng.integers(4, 8)):
+        name = class_by_context(str(shape), clues)
+        lies = Region(x=(0.03, 0.97), y=(0.84, 0.95))
+        canvas.put(_AMBIGUOUS[name], class_id=_NAMES.index(name), sides=(26.0, 38.0), regions=(lies,))
+    for name in rng.choice(["half_disc", "crescent"], size=rng.integers(2, 5)):
+        lies = Region(y=(0.32, 0.7))
+        canvas.put(_LOCAL[str(name)], class_id=_NAMES.index(str(name)), regions=(lies,))
