@@ -111,7 +111,7 @@ class Canvas:
         self._stuff[inside] = class_id
         field = texture(self.rng, x / self.scale, y / self.scale)
         base = self._base_color(self.image[beside])
-        self.image[inside] = _mixed(*self._color_pair(base, contrast=1.0), field)[inside]
+        self.image[inside] = _mixed(*self._color_pair(base, contrast=1.0), field[inside])
 
     def put(
         self,
@@ -213,7 +213,7 @@ def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mixed(first: np.ndarray, second: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """Two colours (3,) mixed by a field (H, W) in [0, 1] to (H, W, 3)."""
+    """Two colours (3,) mixed by a field (...) in [0, 1] to (..., 3)."""
     return (first + (second - first) * field[..., None]).astype(np.float32)
 
 

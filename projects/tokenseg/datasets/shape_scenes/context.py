@@ -15,7 +15,6 @@ from .kinds import Stuff, Thing
 
 BASE_CONTEXT_SIZE = 256
 BAND = 50  # rows of the top band, at the base size
-REACH_FREE = 136  # rows between the band and the first pixel of a shape that depends on it, at least
 _RING_COUNTS = (1, 3)
 
 

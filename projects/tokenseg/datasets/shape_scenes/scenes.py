@@ -15,13 +15,16 @@ from .place import PLACE_STUFF, PLACE_THINGS, draw_place
 
 SPLITS = ("train", "val")
 
+# It was there alone once: its files and its random numbers do not know its name.
+_FIRST = "basic"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
     """A data set of the family.
 
     Args:
-        name: Its name, which the names of its registered splits and of its folder contain; empty for the first.
+        name: Its name, which the names of its registered splits and of its folder contain, but for the first level.
         things: The classes of its things.
         stuff: The classes of its stuff.
         draw: Draws a scene with a random generator and a size in pixels.
@@ -48,7 +51,7 @@ class Level:
     @property
     def folder(self) -> str:
         """The name of its folder under the root of all data sets."""
-        return "_".join(["shape_scenes", *filter(None, [self.name])])
+        return f"shape_scenes{self._suffix}"
 
     def dataset(self, task: str, split: str) -> str:
         """The registered name of a split.
@@ -57,13 +60,17 @@ class Level:
             task: `sem_seg` or `instance`.
             split: One of `SPLITS`.
         """
-        return "_".join(["shapes", *filter(None, [self.name]), task, split])
+        return f"shapes{self._suffix}_{task}_{split}"
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.name == _FIRST else f"_{self.name}"
 
 
-BASIC = Level(name="", things=THINGS, stuff=STUFF, draw=draw_basic)
+BASIC = Level(name=_FIRST, things=THINGS, stuff=STUFF, draw=draw_basic)
 PLACE = Level(name="place", things=PLACE_THINGS, stuff=PLACE_STUFF, draw=draw_place, size=96, num_val=200)
 CONTEXT = Level(
-    name="context", things=CONTEXT_THINGS, stuff=CONTEXT_STUFF, draw=draw_context, size=BASE_CONTEXT_SIZE
+    name="context", things=CONTEXT_THINGS, stuff=CONTEXT_STUFF, draw=draw_context, size=BASE_CONTEXT_SIZE, num_train=800
 )
 MANY = Level(name="many", things=MANY_THINGS, stuff=MANY_STUFF, draw=draw_many, size=96, num_train=2000, num_val=300)
 LEVELS = (BASIC, PLACE, CONTEXT, MANY)
@@ -88,5 +95,5 @@ def draw_scene(*, seed: int, split: str, index: int, size: int | None = None, le
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     if size < 64:
         raise ValueError(f"size must be at least 64 pixels, got {size}")
-    names = [zlib.crc32(level.name.encode())] if level.name else []
-    return level.draw(np.random.default_rng([seed, SPLITS.index(split), index, *names]), size)
+    name = [] if level.name == _FIRST else [zlib.crc32(level.name.encode())]
+    return level.draw(np.random.default_rng([seed, SPLITS.index(split), index, *name]), size)
