@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .sine_codes import fix_sine_codes
 from .timm_models import check_sides, create, plain, takes, weightless
 from .weights import StartingWeights, note_checkpoint
+
+_POSITION_CODES = ("learnt", "sine")
 
 
 class PlainViT(Backbone):
@@ -40,6 +43,7 @@ class PlainViT(Backbone):
         weights_file: str = "",
         activation_checkpointing: bool = False,
         downsample: nn.Module | None = None,
+        position_codes: str = "learnt",
         timm_args: Mapping[str, object] | None = None,
     ) -> None:
         """
@@ -56,11 +60,13 @@ class PlainViT(Backbone):
             downsample: runs in place of the block that its `block` numbers and halves both sides of the grid, rounded
                 up, such as `QueryDownsample`: called with the block, tokens (N, T, C) and the grid (H, W), it returns
                 the tokens left. For ViT, DeiT, CLIP and DINOv2.
+            position_codes: `learnt`, the timm model's own; or `sine`, fixed two-dimensional sines and cosines in their
+                place, for ViTs without a class token.
             timm_args: further arguments of the timm model, such as `patch_size` or `class_token`.
 
         Raises:
-            ValueError: an unknown or hierarchical model, arguments that do not fit it, a block it does not have, or a
-                downsampling that it does not take.
+            ValueError: an unknown or hierarchical model, arguments that do not fit it, a block it does not have, a
+                downsampling or position codes that it does not take.
         """
         super().__init__()
         # no pooling: most pool the class token, which `timm_args` may leave out
@@ -84,6 +90,10 @@ class PlainViT(Backbone):
         self.vit = create(**args, drop_path_rate=drop_path_rate)
         self.vit.prune_intermediate_layers(self._out_blocks, prune_norm=True, prune_head=True)
         self.vit.set_grad_checkpointing(activation_checkpointing)
+        if position_codes not in _POSITION_CODES:
+            raise ValueError(f"position_codes is '{position_codes}'; wanted one of {', '.join(_POSITION_CODES)}")
+        if position_codes == "sine":
+            fix_sine_codes(self.vit)
 
         self._patch, self.downsample = strides[0], downsample
         self._publish(out_strides)
