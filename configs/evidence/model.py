@@ -86,7 +86,7 @@ def pretraining(backbone, channels):
 
     `channels` has those of every map by its name, the last of which the image is judged by.
     """
-    first, last = list(channels)[0], list(channels)[-1]
+    first, *_, last = [*channels, *channels]
     losses = {
         name: L(AuxiliaryHead)(head=_linear(name, number), weight=1.0, prefix=f"{name}_")
         for name, number in channels.items()

@@ -1,4 +1,4 @@
-"""What all levels of ShapeScenes draw with: a canvas that is filled with stuff, layer by layer, and then with things."""
+"""What all levels of ShapeScenes draw with: a canvas that is filled with stuff, and then with things."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -111,9 +111,10 @@ def _draw_near(canvas: Canvas, band: np.ndarray, clues: Clues) -> None:
     rng, (y, x) = canvas.rng, canvas.grid()
     size = len(x)
     upper = y < rng.uniform(0.4, 0.65) * size + np.tan(rng.uniform(-0.2, 0.2)) * (x - size / 2)
-    grounds = [str(name) for name in rng.choice(list(_GROUNDS), size=2, replace=False)]
-    for name, inside, beside in zip(grounds, (upper & ~band, ~upper), (np.zeros_like(upper), upper & ~band), strict=True):
-        canvas.fill(inside, class_id=_NAMES.index(name), texture=_GROUNDS[name], beside=beside)
+    first, second = (str(name) for name in rng.choice(list(_GROUNDS), size=2, replace=False))
+    above = upper & ~band
+    canvas.fill(above, class_id=_NAMES.index(first), texture=_GROUNDS[first], beside=np.zeros_like(upper))
+    canvas.fill(~upper, class_id=_NAMES.index(second), texture=_GROUNDS[second], beside=above)
     for shape in rng.choice(["square", "triangle", "disc"], size=rng.integers(4, 8)):
         name = class_by_context(str(shape), clues)
         lies = Region(x=(0.03, 0.97), y=(0.84, 0.95))
