@@ -28,6 +28,10 @@ help: ## Show this list
 quickstart: $(ENVIRONMENT) ## Train, evaluate and draw a small model on generated images
 	$(PYTHON) tools/quickstart.py
 
+.PHONY: transfer
+transfer: $(ENVIRONMENT) ## Pretrain a backbone for segmentation, and detect with it, on generated images
+	$(PYTHON) tools/transfer.py
+
 # One thread: on shared cores more make the tests 10 to 40 times slower. PYTHONPATH: a PYTHON of yours may lack tokenseg.
 TEST = PYTHONPATH=$(CURDIR)/projects OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests
 .PHONY: test

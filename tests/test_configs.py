@@ -19,7 +19,9 @@ TEMPLATES = {"model.py", "hosts.py"}
 CONFIGS = sorted(path for path in FOLDER.rglob("*.py") if "common" not in path.parts and path.name not in TEMPLATES)
 # Those of no published schedule have names of their own.
 NAMED = [path for path in CONFIGS if path.parent not in (FOLDER, FOLDER / "shape_scenes", FOLDER / "evidence")]
-DATA = "ade20k|cityscapes|coco_stuff_10k|pascal_context_59|pascal_context_60"
+DETECTORS = [path for path in NAMED if path.parent.name == "detection"]
+SEGMENTORS = [path for path in NAMED if path not in DETECTORS]
+DATA = "ade20k|cityscapes|coco|coco_stuff_10k|pascal_context_59|pascal_context_60"
 
 
 @functools.cache
@@ -50,24 +52,42 @@ def test_every_config_builds_and_survives_saving(path, tmp_path):
     optimizer = copy.deepcopy(cfg.optimizer)
     optimizer.params.model = model
     groups = instantiate(optimizer).param_groups
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in trainable)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert sum(p.numel() for g in groups for p in g["params"]) == trainable
     instantiate(cfg.lr_multiplier)
 
 
-@pytest.mark.parametrize("path", NAMED, ids=lambda path: path.stem)
-def test_names_tell_data_crop_and_iterations(path):
-    said = re.fullmatch(rf"[a-z]\w*?_({DATA})_(\d+)_(\d+)k(_instances)?", path.stem)
-    data, crop, iterations = said[1], int(said[2]), 1000 * int(said[3])
-    cfg = load(path)
-    assert re.fullmatch(rf"{data}(_fine)?_sem_seg_train", cfg.dataset.train)
-    assert cfg.dataset.crop == cfg.dataloader.train.mapper.augmentations[-1].size[0] == crop
+def said(path):
+    """Data, size and iterations, as the name of a config tells them."""
+    words = re.fullmatch(rf"[a-z]\w*?_({DATA})_(\d+)_(\d+)k(_instances)?", path.stem)
+    return words[1], int(words[2]), 1000 * int(words[3])
+
+
+def check_schedule(cfg, iterations):
     assert cfg.train.max_iter == cfg.lr_multiplier.max_iter == iterations
     assert cfg.train.eval_period == iterations // 10
 
 
+@pytest.mark.parametrize("path", SEGMENTORS, ids=lambda path: path.stem)
+def test_names_tell_data_crop_and_iterations(path):
+    data, crop, iterations = said(path)
+    cfg = load(path)
+    assert re.fullmatch(rf"{data}(_fine)?_sem_seg_train", cfg.dataset.train)
+    assert cfg.dataset.crop == cfg.dataloader.train.mapper.augmentations[-1].size[0] == crop
+    check_schedule(cfg, iterations)
+
+
+@pytest.mark.parametrize("path", DETECTORS, ids=lambda path: path.stem)
+def test_names_tell_data_short_side_and_iterations(path):
+    data, side, iterations = said(path)
+    cfg = load(path)
+    assert re.fullmatch(rf"{data}_2017_train", cfg.dataset.train)
+    assert cfg.dataset.test_short_side == max(cfg.dataset.short_sides) == side
+    check_schedule(cfg, iterations)
+
+
 def test_the_order_of_channels_stands_once():
-    cfg = load_config(str(NAMED[0]), ["dataset.image_format=BGR"])
+    cfg = load_config(str(SEGMENTORS[0]), ["dataset.image_format=BGR"])
     train, test = cfg.dataloader.train.mapper, cfg.dataloader.test.mapper
     distortion = next(one for one in train.augmentations if "image_format" in one)
     assert {train.image_format, test.image_format, distortion.image_format} == {"BGR"}

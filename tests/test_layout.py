@@ -21,6 +21,9 @@ METHOD = {"backbones.norm", "d2_compat", "layers", "losses", "weight_rules"}
 ROOMS = {
     "__init__.py": ANYTHING,  # what `import tokenseg` registers
     "archives": {"data.labels"},
+    "atomic_file.py": set(),
+    "backbone_file.py": {"atomic_file", "backbone_parts", "checkpoint_file"},
+    "backbone_parts.py": {"sgr.plug"},
     "backbones": {"checkpoint_file", "layers", "weight_rules"},
     "checkpoint_file.py": set(),
     "commands": ANYTHING,
@@ -29,7 +32,15 @@ ROOMS = {
     "d2_compat.py": set(),
     "data": {"datasets.records"},
     "datasets": {"data.errors", "data.images", "data.labels", "data.mapper", "plain_text", "visualize"},
-    "engine": {"checkpoint_file", "config.instantiate", "d2_compat", "data.stream", "inference"},
+    "engine": {
+        "atomic_file",
+        "backbone_file",
+        "checkpoint_file",
+        "config.instantiate",
+        "d2_compat",
+        "data.stream",
+        "inference",
+    },
     "evaluation": {"data.labels", "plain_text"},
     "hosts": METHOD,
     "inference": {"layers"},
@@ -38,10 +49,12 @@ ROOMS = {
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
     "plain_text.py": set(),
-    "predictor.py": {"config", "data.images", "engine", "inspection"},
+    "predictor.py": {"config", "data.images", "datasets.records", "engine", "inspection", "segmentor"},
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
     "solver.py": set(),
+    "tables": {"engine.metrics_file", "engine.stopping", "plain_text"},
     "visualize.py": set(),
+    "visualize_instances.py": {"plain_text"},
     "weight_rules.py": set(),
 }
 OUTSIDE = {"configs", "tests", "tokenseg_cli", "tools", "train_net"}

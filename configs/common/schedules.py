@@ -14,3 +14,4 @@ def _train_for(train, *, max_iter):
 train_for_60k = partial(_train_for, max_iter=60_000)
 train_for_80k = partial(_train_for, max_iter=80_000)
 train_for_160k = partial(_train_for, max_iter=160_000)
+train_for_270k = partial(_train_for, max_iter=270_000)

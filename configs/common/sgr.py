@@ -4,7 +4,11 @@
     add_glore(model, dataloader, optimizer, feature="block11")
 
 Beside mIoU there are then S_C and D_C of the component's tokens. Overrides of the backbone have one word more:
-`model.backbone.backbone.NAME`.
+`model.backbone.backbone.NAME`. Detectors take the component alone, without supervision and metrics, below a feature
+pyramid if they have one:
+
+    sgr = add_sgr_to_detector(model, place="backbone.bottom_up")
+    add_glore_to_detector(model)
 """
 
 from detectron2.config import LazyCall as L
@@ -42,7 +46,8 @@ def add_glore(model, dataloader, optimizer, *, feature="res5", channels=None):
     `feature` is the name of the backbone's map, `channels` the number of its channels, which is found for backbones
     that refer to `pyramid` or `vit`.
     """
-    _put(L(GloRe)(channels=channels), feature, model, dataloader, optimizer)
+    add_glore_to_detector(model, feature=feature, channels=channels)
+    _measure(model, dataloader, optimizer)
 
 
 def add_sgr(model, dataloader, optimizer, *, feature="res5", channels=None):
@@ -50,8 +55,8 @@ def add_sgr(model, dataloader, optimizer, *, feature="res5", channels=None):
 
     `feature` and `channels` are those of `add_glore`.
     """
-    component = L(SemanticReasoning)(channels=channels, num_concepts="${sgr.num_concepts}")
-    _put(component, feature, model, dataloader, optimizer)
+    shared = add_sgr_to_detector(model, feature=feature, channels=channels)
+    _measure(model, dataloader, optimizer)
     dataloader.train.mapper.label_targets = _named(
         components=L(ConnectedComponents)(
             num_active="${sgr.num_active}", stride="${sgr.stride}", ignore_label="${dataset.ignore_label}"
@@ -62,7 +67,18 @@ def add_sgr(model, dataloader, optimizer, *, feature="res5", channels=None):
     model.extra_losses.regions = L(RegionLoss)(
         regions=f"{feature}_regions", num_active="${sgr.num_active}", stride="${sgr.stride}"
     )
-    return dict(num_concepts=512, num_active=64, stride=8)
+    return shared | dict(num_active=64, stride=8)
+
+
+def add_glore_to_detector(model, *, feature="res5", channels=None, place="backbone"):
+    """GloRe into a model whose backbone is at `place`; `feature` and `channels` are those of `add_glore`."""
+    _put(L(GloRe)(channels=channels), feature, model, place)
+
+
+def add_sgr_to_detector(model, *, feature="res5", channels=None, place="backbone"):
+    """SGR alone, as `add_glore_to_detector` does it. Returns what several parts of it share."""
+    _put(L(SemanticReasoning)(channels=channels, num_concepts="${sgr.num_concepts}"), feature, model, place)
+    return dict(num_concepts=512)
 
 
 def _channels(backbone, feature):
@@ -75,24 +91,30 @@ def _channels(backbone, feature):
     raise ValueError(f"the channels of '{feature}' do not follow from the backbone; wanted `channels`, or another map")
 
 
-def _put(component, feature, model, dataloader, optimizer):
-    """A component on a map, with its metrics beside mIoU; it learns as fast as the head."""
-    if "components" in model.backbone:
+def _put(component, feature, model, place):
+    """A component on a map of the backbone at a place in the model."""
+    backbone = OmegaConf.select(model, place)
+    if "components" in backbone:
         raise ValueError("the model has a component already; wanted a model without SGR and GloRe")
     if component.channels is None:
-        component.channels = _channels(model.backbone, feature)
-    for name, part in _one_deeper(OmegaConf.to_container(model)).items():
+        component.channels = _channels(backbone, feature)
+    for name, part in _one_deeper(OmegaConf.to_container(model), f"${{model.{place}.").items():
         model[name] = part
-    model.backbone = L(ReasoningBackbone)(backbone=model.backbone, components=_named(**{feature: component}))
+    wrapped = L(ReasoningBackbone)(backbone=OmegaConf.select(model, place), components=_named(**{feature: component}))
+    OmegaConf.update(model, place, wrapped, merge=False)
+
+
+def _measure(model, dataloader, optimizer):
+    """The metrics of a component in a segmentation model beside mIoU; it learns as fast as the head."""
     model._target_ = SGR
     optimizer.params.lr_factors["backbone.components"] = optimizer.params.lr_factors.get("sem_seg_head", 1.0)
     measure_tokens(dataloader)
 
 
-def _one_deeper(part):
+def _one_deeper(part, reference):
     """A part of a config whose references to the backbone follow it into the one that gets the component."""
     if isinstance(part, dict):
-        return {name: _one_deeper(value) for name, value in part.items()}
+        return {name: _one_deeper(value, reference) for name, value in part.items()}
     if isinstance(part, list):
-        return [_one_deeper(value) for value in part]
-    return part.replace("${model.backbone.", "${model.backbone.backbone.") if isinstance(part, str) else part
+        return [_one_deeper(value, reference) for value in part]
+    return part.replace(reference, f"{reference}backbone.") if isinstance(part, str) else part

@@ -8,6 +8,10 @@ train = dict(
     overwrite=False,
     # Weights to start from or, with --eval-only, to evaluate; empty: the backbone's pretrained ones, if it has any.
     init_checkpoint="",
+    # A backbone that tools/export_backbone.py has written, with its component, to start from instead of pretrained
+    # weights; empty: none. accept_stride: the output stride of the file, if the model may have another one.
+    # drop_component: whether the file's component, such as SGR, is left out.
+    init_backbone=dict(file="", accept_stride=None, drop_component=False),
     # Whether weights of another shape in init_checkpoint, such as those of another class count, are left out.
     skip_mismatched=False,
     # Whether weights may be read from a pickle, which can run any code.

@@ -14,6 +14,7 @@ if importlib.util.find_spec("detectron2") is None:
     )
 
 from . import meta_arch
+from .backbone_file import load_backbone, save_backbone
 from .datasets import builtin, folders
 from .ecenet.head import ECENetHead
 from .hosts.fcn import FCNHead
@@ -37,6 +38,8 @@ __all__ = [
     "UperNetHead",
     "builtin",
     "folders",
+    "load_backbone",
     "meta_arch",
+    "save_backbone",
 ]
 __version__ = "0.1.0"

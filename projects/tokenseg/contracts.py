@@ -117,6 +117,43 @@ class BeginsPretrained(Protocol):
 
 
 @runtime_checkable
+class TellsFacts(Protocol):
+    """A part of a model that tells what the shapes of its weights do not."""
+
+    def facts(self) -> dict[str, object]:
+        """Plain values by name: parts of one class with equal facts and equal weights compute the same."""
+
+
+@runtime_checkable
+class ExportableBackbone(TellsFacts, Protocol):
+    """A backbone that `backbone_file.py` can write to a file of its own and load into another model.
+
+    Its facts hold `model_name`, a name of timm's, and `output_stride`, which a user may accept to be another one.
+
+    Attributes:
+        pretrained: Whether a fresh training is to begin from pretrained weights; a file that was loaded ends that.
+    """
+
+    pretrained: bool
+
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+        """The weights of a backbone that has these facts, resampled to the size of this one."""
+
+
+@runtime_checkable
+class NormalisesPixels(Protocol):
+    """A model that takes images in grey levels and normalises them itself, as Detectron2's do.
+
+    Attributes:
+        pixel_mean: The mean of each channel, (C, 1, 1), which is subtracted.
+        pixel_std: The standard deviation of each channel, (C, 1, 1), which divides after that.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+
+@runtime_checkable
 class CountsSteps(Protocol):
     """A model whose losses are divided by counts of the whole step; other models' losses are averaged over the parts of
     a batch and over processes."""

@@ -1,10 +1,11 @@
-"""What a segmentor sees: the stages by which its class maps come about, and the regions of its tokens."""
+"""What a model sees: the stages by which a segmentor's class maps come about, and the regions of tokens."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor
 
 from .contracts import HasRegions, ShowsStages
@@ -75,12 +76,46 @@ def region_source(model: Segmentor) -> HasRegions:
     )
 
 
+@torch.no_grad()
+def detector_regions(model: GeneralizedRCNN, image: Tensor) -> Regions:
+    """Where the tokens in a detector's backbone look, at any depth of it, such as below a pyramid.
+
+    Args:
+        model: The detector in evaluation mode.
+        image: The image (3, h, w) in grey levels.
+
+    Raises:
+        ValueError: No part of the backbone has regions.
+    """
+    source = next((part for part in model.backbone.modules() if isinstance(part, HasRegions)), None)
+    if source is None:
+        raise ValueError(
+            f"no part of the backbone ({type(model.backbone).__name__}) has region_weights; wanted a part whose tokens "
+            "have regions"
+        )
+    batch, sizes = pad_to_batch([(image.to(model.device) - model.pixel_mean) / model.pixel_std], model.backbone)
+    seen = {}
+    # what stands around the source may pass on its maps alone
+    handle = source.register_forward_hook(lambda _module, _inputs, features: seen.update(features))
+    try:
+        model.backbone(batch)
+    finally:
+        handle.remove()
+    return _image_regions(source.region_weights(seen), tuple(batch.shape[-2:]), sizes)[0]
+
+
 def predicted_regions(source: HasRegions, prediction: Prediction) -> list[Regions]:
     """The regions of each image of a batch."""
-    weights = source.region_weights(prediction.features)
-    cell = tuple(whole / side for whole, side in zip(prediction.batch_size, weights.shape[-2:], strict=True))
+    return _image_regions(source.region_weights(prediction.features), prediction.batch_size, prediction.image_sizes)
+
+
+def _image_regions(
+    weights: Tensor, batch_size: tuple[int, int], image_sizes: Sequence[tuple[int, int]]
+) -> list[Regions]:
+    """The regions of each image in (N, Q, H, W) weights of a padded batch, without the padding."""
+    cell = tuple(whole / side for whole, side in zip(batch_size, weights.shape[-2:], strict=True))
     found = []
-    for own, size in zip(weights, prediction.image_sizes, strict=True):
+    for own, size in zip(weights, image_sizes, strict=True):
         height, width = (math.ceil(side / step) for side, step in zip(size, cell, strict=True))
         found.append(Regions(own[:, :height, :width], cell))
     return found

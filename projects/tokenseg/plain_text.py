@@ -20,6 +20,12 @@ def plot_text(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def caption_text(text: str, *, longest: int = 40) -> str:
+    """A name for one line in a picture: as it would be typed if it holds control characters, and cut if it is long."""
+    shown = text if text.isprintable() else ascii(text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
 def unprintable(names: Iterable[str]) -> list[str]:
     """The names that are empty or hold control characters, which a terminal would obey, as they would be typed."""
     return [ascii(name) for name in names if not name.strip() or not name.isprintable()]

@@ -1,6 +1,7 @@
-"""A trained model as a function from images to class maps."""
+"""A trained model as a function from images to class maps or instances."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from os import PathLike
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.data.catalog import Metadata
+from detectron2.structures import Instances
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -15,21 +17,25 @@ from .config.instantiate import instantiate
 from .config.load import load_config
 from .config.overrides import apply_overrides
 from .data.images import read_image
+from .datasets.records import load_records
 from .engine.build import build_model
 from .engine.checkpoint import Checkpointer
 from .engine.devices import resolve_device
 from .engine.precision import amp_dtype, autocast
-from .inspection import image_regions, stage_maps
+from .inspection import detector_regions, image_regions, stage_maps
+from .segmentor import Segmentor
 
 
 class Predictor:
-    """Segments single images the way the evaluation of its config does.
+    """Runs a trained model on single images the way the evaluation of its config does.
 
         predictor = tokenseg.Predictor("output/quickstart/config.yaml", "output/quickstart/model_best.pth")
-        ids = predictor("photo.jpg")
+        ids = predictor("photo.jpg")                                    # of a segmentor
+        instances = predictor("photo.jpg", confidence_threshold=0.5)    # of a detector
 
     Attributes:
-        metadata: Detectron2's, of the config's test data; `stuff_classes` are the names of the ids.
+        model: The model in evaluation mode, on its device.
+        metadata: Detectron2's metadata of the config's test data; see `class_names`.
     """
 
     def __init__(
@@ -66,53 +72,126 @@ class Predictor:
         names = instantiate(config.dataloader.test.dataset)  # own data is registered by a call
         self.metadata: Metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
 
-    def __call__(self, image: str | PathLike | np.ndarray) -> np.ndarray:
-        """
-        Args:
-            image: a file, or (H, W, 3) uint8 in RGB order.
-
-        Returns:
-            (H, W) int64 class ids.
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the class ids: `stuff_classes` of the metadata for a segmentor, `thing_classes` for a detector.
 
         Raises:
-            ValueError: a file that cannot be read, or an array of another shape or type.
+            ValueError: The data set has no names of this kind.
         """
-        with torch.no_grad(), autocast(self.model.device, self._amp_dtype):
-            return self.model.class_ids([self._record(image)])[0].cpu().numpy()
+        key = "stuff_classes" if isinstance(self.model, Segmentor) else "thing_classes"
+        if self.metadata.get(key) is None:  # Detectron2 learns them from COCO's file when it reads the records
+            load_records(self.metadata.name)
+        names = self.metadata.get(key)
+        if names is None:
+            raise ValueError(f"data set '{self.metadata.name}' has no {key} in its metadata; wanted one name a class")
+        return list(names)
+
+    def __call__(
+        self, image: str | PathLike | np.ndarray, *, confidence_threshold: float = 0.0
+    ) -> np.ndarray | Instances:
+        """Give what the model is for: `class_ids` of a segmentor, `instances` of a detector.
+
+        Args:
+            image: The path of a file, or an (H, W, 3) uint8 array in RGB order.
+            confidence_threshold: The lowest score of an instance that is given; for detectors alone.
+
+        Raises:
+            ValueError: A file that cannot be read, an array of another shape or type, or a threshold that is not
+                between 0 and 1 or is given for a segmentor.
+        """
+        if not isinstance(self.model, Segmentor):
+            return self.instances(image, confidence_threshold=confidence_threshold)
+        if confidence_threshold:
+            raise ValueError(
+                f"confidence_threshold is {confidence_threshold}, but {type(self.model).__name__} gives each pixel a "
+                "class and no instances; wanted no threshold, or a detector"
+            )
+        return self.class_ids(image)
+
+    def class_ids(self, image: str | PathLike | np.ndarray) -> np.ndarray:
+        """The class of each pixel of an image, (H, W) int64, by a segmentor; see `__call__`."""
+        with self._inference():
+            return self._segmentor("class ids").class_ids([self._record(image)])[0].cpu().numpy()
 
     def scores(self, image: str | PathLike | np.ndarray) -> Tensor:
-        """(K, H, W) scores of an image; see `__call__`."""
-        with torch.no_grad(), autocast(self.model.device, self._amp_dtype):
-            return self.model.scores([self._record(image)])[0]
+        """The scores (K, H, W) of an image's pixels, by a segmentor; see `__call__`."""
+        with self._inference():
+            return self._segmentor("scores of each class").scores([self._record(image)])[0]
 
-    def token_maps(self, image: str | PathLike | np.ndarray, classes: Sequence[int]) -> dict[str, np.ndarray]:
-        """What the model has of some classes, stage by stage: title -> (classes, h, w) at the size of its input.
+    def instances(self, image: str | PathLike | np.ndarray, *, confidence_threshold: float = 0.0) -> Instances:
+        """The instances in an image, by a detector.
 
         Args:
-            image: as in `__call__`.
-            classes: ids.
+            image: As in `__call__`.
+            confidence_threshold: The lowest score of an instance that is given. The detector itself leaves out those
+                below `model.roi_heads.box_predictor.test_score_thresh` of its config.
+
+        Returns:
+            Detectron2's `Instances` on the CPU, at the size of the image: `pred_boxes`, `pred_classes`, `scores` and,
+            of a model with masks, `pred_masks` (instances, H, W), highest score first.
 
         Raises:
-            ValueError: as in `__call__`, or a head that has no stages to show.
+            ValueError: As in `__call__`, or a model that gives no instances.
         """
-        with autocast(self.model.device, self._amp_dtype):
-            stages = stage_maps(self.model, self._augmented(self._pixels(image)), classes)
+        if not 0 <= confidence_threshold <= 1:
+            raise ValueError(f"confidence_threshold is {confidence_threshold}; wanted a number from 0 to 1")
+        if isinstance(self.model, Segmentor):
+            raise ValueError(f"{type(self.model).__name__} gives class ids and no instances; wanted a detector")
+        with self._inference():
+            output = self.model([self._record(image)])[0]
+        if "instances" not in output:
+            given = ", ".join(map(str, output))
+            raise ValueError(
+                f"{type(self.model).__name__} gives {given}; wanted a Segmentor, or a model with instances"
+            )
+        instances = output["instances"].to("cpu")
+        return instances[instances.scores >= confidence_threshold]
+
+    def token_maps(self, image: str | PathLike | np.ndarray, classes: Sequence[int]) -> dict[str, np.ndarray]:
+        """What a segmentor has of some classes, stage by stage: title -> (classes, h, w) at the size of its input.
+
+        Args:
+            image: As in `__call__`.
+            classes: The ids of the classes.
+
+        Raises:
+            ValueError: As in `__call__`, a detector, or a head that has no stages to show.
+        """
+        with self._inference():
+            stages = stage_maps(self._segmentor("maps of classes"), self._augmented(self._pixels(image)), classes)
         return {title: maps.cpu().numpy() for title, maps in stages.items()}
 
     def regions(self, image: str | PathLike | np.ndarray) -> np.ndarray:
         """Where the model's tokens look: (K, h, w) weights of 0 or more, on the map of the tokens.
 
         Args:
-            image: as in `__call__`.
+            image: As in `__call__`.
 
         Raises:
-            ValueError: as in `__call__`, or a model whose tokens have no regions.
+            ValueError: As in `__call__`, or a model whose tokens have no regions.
         """
-        with autocast(self.model.device, self._amp_dtype):
-            return image_regions(self.model, self._augmented(self._pixels(image))).weights.cpu().numpy()
+        find = image_regions if isinstance(self.model, Segmentor) else detector_regions
+        with self._inference():
+            return find(self.model, self._augmented(self._pixels(image))).weights.cpu().numpy()
+
+    @contextlib.contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Without gradients, in the precision of the config."""
+        with torch.no_grad(), autocast(self.model.device, self._amp_dtype):
+            yield
+
+    def _segmentor(self, what: str) -> Segmentor:
+        """The model, if it can give what is asked of it."""
+        if not isinstance(self.model, Segmentor):
+            raise ValueError(
+                f"{type(self.model).__name__} gives no {what} for the pixels of an image; wanted a Segmentor (a "
+                "detector gives its instances when the predictor is called)"
+            )
+        return self.model
 
     def _record(self, image: str | PathLike | np.ndarray) -> dict:
-        """An image as the model's input, to be segmented at the size of the image."""
+        """An image as the model's input, for results at the size of the image."""
         pixels = self._pixels(image)
         return {"image": self._augmented(pixels), "height": pixels.shape[0], "width": pixels.shape[1]}
 

@@ -9,12 +9,20 @@ from detectron2.data.catalog import Metadata
 _IGNORED = (0, 0, 0)
 
 
-def palette(metadata: Metadata) -> np.ndarray:
-    """(K, 3) uint8 RGB colours of the classes of a data set: its own, or spread ones where it has none."""
-    colors = metadata.get("stuff_colors")
+def palette(metadata: Metadata, *, kind: str = "stuff") -> np.ndarray:
+    """Find the colours of the classes of a data set: its own, or spread ones where it has none.
+
+    Args:
+        metadata: Detectron2's metadata of the data set.
+        kind: Which classes are meant: `stuff`, the ids of pixels, or `thing`, those of instances.
+
+    Returns:
+        (K, 3) uint8 RGB.
+    """
+    colors = metadata.get(f"{kind}_colors")
     if colors:
         return np.array(colors, dtype=np.uint8)
-    return spread_colors(len(metadata.stuff_classes))
+    return spread_colors(len(metadata.get(f"{kind}_classes")))
 
 
 def spread_colors(count: int) -> np.ndarray:

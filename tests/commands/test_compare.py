@@ -20,7 +20,9 @@ def trained(monkeypatch):
     def train(run, threads):
         names.append(run.folder.name)
         factor = 2 if run.name == "per_pixel" else 1
-        lines = [{"iteration": k - 1, "sem_seg/mIoU": factor * (2 * k + run.seed), "a/S": 0.25} for k in (5, 10)]
+        lines = [
+            {"iteration": k - 1, "sem_seg/mIoU": factor * (2 * k + run.seed), "a/S": 0.25, "b/S": 1} for k in (5, 10)
+        ]
         rows = [json.dumps(row) + "\n" for row in ({"iteration": 3, "lr": 1}, *lines)]
         (run.folder / "metrics.json").write_text("".join(rows))
         (run.folder / "model_final.pth").touch()
@@ -53,13 +55,20 @@ def test_complete_runs_are_kept_and_others_refused(command, trained, tmp_path):
         command("compare", *words, "train.max_iter=9")
 
 
-def test_another_metric_of_the_same_runs(command, trained, tmp_path, capsys):
+def test_other_metrics_of_the_same_runs(command, trained, tmp_path, capsys):
     words = ["--config-file", A, "--output", str(tmp_path), "--seeds", "0"]
     command("compare", *words)
-    command("compare", *words, "--metric", "a/S")
+    capsys.readouterr()
+    command("compare", *words, "--metric", "a/S", "b/S")
     table = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert len(trained) == 1 and table[-1][:2] == ["structtoken_pwe", "0.250"]
-    assert (tmp_path / "results.csv").exists() and (tmp_path / "results_S.csv").exists()
+    assert len(trained) == 1 and [row[1] for row in table] == [
+        "mean",
+        table[1][1],
+        "0.250",
+        *["mean", table[1][1]],
+        "1.000",
+    ]
+    assert sorted(path.name for path in tmp_path.glob("*.csv")) == ["results.csv", "results_a_S.csv", "results_b_S.csv"]
     with pytest.raises(ValueError, match="has no a/D; wanted --metric"):
         command("compare", *words, "--metric", "a/D")
 

@@ -1,35 +1,22 @@
-"""The loop takes Detectron2's own models: Mask R-CNN with an FPN over our backbone, on generated instances."""
+"""The loop takes Detectron2's own models, in the configs of detection made small, on generated instances."""
 
 import logging
 import math
-import os
 from functools import partialmethod
-from pathlib import Path
 
-import detectron2
 import pytest
 import torch
-from detectron2.config import LazyCall as L
-from detectron2.config import LazyConfig, instantiate
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.config import instantiate
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
-from detectron2.evaluation import COCOEvaluator
-from detectron2.layers import ShapeSpec
-from omegaconf import DictConfig
 from torch import nn
 
+from detectors import BELOW, narrow_config
 from runs import at_call, killed, left_behind
-from tokenseg.backbones.pyramid import TimmPyramid
-from tokenseg.config.load import load_config
-from tokenseg.data.stream import TrainLoader, build_test_loader
 from tokenseg.datasets import shape_scenes
 from tokenseg.engine import loop
 from tokenseg.engine.metrics_file import read_metrics
 from tokenseg.engine.trainer import Trainer
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-ZOO = os.path.join(os.path.dirname(detectron2.__file__), "model_zoo/configs/common")
-WIDTH = 16
 
 
 @pytest.fixture
@@ -45,68 +32,36 @@ def instances(tmp_path):
     MetadataCatalog.remove(name)
 
 
-def mask_rcnn():
-    """Detectron2's Mask R-CNN, narrow."""
-    model = LazyConfig.load(f"{ZOO}/models/mask_rcnn_fpn.py").model
-    model.backbone.update(
-        bottom_up=L(TimmPyramid)(
-            model_name="resnet10t", pretrained=False, timm_args={"channels": [8, 8, 8, 8]}, norm="FrozenBN"
-        ),
-        in_features=["res2", "res3", "res4", "res5"],
-        out_channels=WIDTH,
-    )
-    model.proposal_generator.head.in_channels = WIDTH
-    model.proposal_generator.update(pre_nms_topk=[100, 50], post_nms_topk=[50, 20], batch_size_per_image=32)
-    model.proposal_generator.anchor_generator.sizes = [[8], [16], [32], [64], [128]]
-    heads = model.roi_heads
-    heads.update(num_classes=len(shape_scenes.THINGS), batch_size_per_image=16)
-    heads.box_head.update(fc_dims=[32], input_shape=L(ShapeSpec)(channels=WIDTH, height=7, width=7))
-    heads.box_predictor.input_shape = L(ShapeSpec)(channels=32)
-    heads.mask_head.update(conv_dims=[WIDTH, WIDTH], input_shape=L(ShapeSpec)(channels=WIDTH, height=14, width=14))
-    return model
-
-
 @pytest.fixture
 def config(instances, tmp_path):
-    def build(folder, **changes):
-        config = load_config(str(CONFIGS / "shape_scenes/baseline_color.py"), [])
-        mapper = L(DatasetMapper)(
-            is_train=True, augmentations=[], image_format="BGR", use_instance_mask=True, instance_mask_format="bitmask"
-        )
-        test = dict(is_train=False, augmentations=[], image_format="BGR")
-        config = DictConfig(
-            dict(
-                model=mask_rcnn(),
-                dataloader=dict(
-                    train=L(TrainLoader)(
-                        dataset=instances, mapper=mapper, total_batch_size=2, num_workers=0, seed="${train.seed}"
-                    ),
-                    test=L(build_test_loader)(dataset=instances, mapper=L(DatasetMapper)(**test), num_workers=0),
-                    evaluator=L(COCOEvaluator)(
-                        dataset_name=instances, output_dir="${train.output_dir}/inference", use_fast_impl=False
-                    ),
-                ),
-                optimizer=config.optimizer,
-                lr_multiplier=config.lr_multiplier,
-                train=config.train,
-            ),
-            flags={"allow_objects": True},
-        )
-        config.train.update(device="cpu", max_iter=3, eval_period=2, log_period=1, best_metric="segm/AP")
-        config.train.checkpointer.period = 1
-        config.train.update(output_dir=str(tmp_path / folder), **changes)
+    """Function: a config that trains in a folder, with the backbone at a place in the model."""
+
+    def build(folder, name="dc5_sgr_resnet_101", backbone="model.backbone.backbone", **changes):
         (tmp_path / folder).mkdir(exist_ok=True)
+        config = narrow_config(
+            name,
+            f"dataset={{train: {instances}, test: {instances}, num_classes: {len(shape_scenes.THINGS)}}}",
+            "dataset={mask_format: bitmask, short_sides: [64], test_short_side: 64, long_side: 64}",
+            "dataloader.train={total_batch_size: 2, num_workers: 0}",
+            "dataloader.test.num_workers=0",
+            "lr_multiplier={milestones: [2], warmup_iter: 1}",
+            "train={device: cpu, max_iter: 3, eval_period: 2, log_period: 1, checkpointer: {period: 1}}",
+            f"train.output_dir={tmp_path / folder}",
+            f"{backbone}={{pretrained: false, freeze_at: 0}}",
+        )
+        config.train.update(**changes)
         return config
 
     return build
 
 
 def test_the_backbone_inside_an_fpn_begins_from_its_weights(config, tmp_path, caplog):
-    run = config("run", max_iter=1, eval_period=0)
+    run = config("run", "fpn_resnet_101", BELOW, max_iter=1, eval_period=0)
     bottom_up = instantiate(run.model.backbone.bottom_up)
     torch.save(bottom_up.trunk.state_dict(), tmp_path / "trunk.pth")
     run.model.backbone.bottom_up.weights_file = str(tmp_path / "trunk.pth")
     run.optimizer.lr, run.dataloader.evaluator = 0.0, None
+    run.lr_multiplier.update(milestones=[], warmup_iter=0)
     with caplog.at_level(logging.INFO, "tokenseg"):
         loop.train(run, resume=False)
     assert "backbone.bottom_up (TimmPyramid) begins from its pretrained weights" in caplog.text

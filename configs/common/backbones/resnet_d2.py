@@ -6,7 +6,7 @@ strides (size_divisibility 0): a map of an input of H pixels has ceil(H / stride
 """
 
 from detectron2.config import LazyCall as L
-from detectron2.modeling.backbone import BasicStem, ResNet
+from detectron2.modeling.backbone import BasicStem, BottleneckBlock, ResNet
 
 
 def _resnet(depth):
@@ -19,3 +19,15 @@ def _resnet(depth):
 
 resnet50 = _resnet(50)
 resnet101 = _resnet(101)
+
+# Their last stage, for detectors of the kind C4, which run it on each region.
+region_stage = L(ResNet.make_stage)(
+    block_class=BottleneckBlock,
+    num_blocks=3,
+    stride_per_block=[2, 1, 1],
+    in_channels=1024,
+    bottleneck_channels=512,
+    out_channels=2048,
+    stride_in_1x1=True,
+    norm="FrozenBN",
+)

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .sine_codes import fix_sine_codes
-from .timm_models import check_sides, create, plain, takes, weightless
-from .weights import StartingWeights, note_checkpoint
+from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
+from .weights import StartingWeights, note_checkpoint, resampled
+from .windowed_block import WindowedBlock
 
 _POSITION_CODES = ("learnt", "sine")
 
@@ -29,6 +30,9 @@ class PlainViT(Backbone):
     comes after the last chosen block is absent, the final norm too: unused, it would get no gradient.
 
     With `out_strides` the maps are resampled bilinearly, for heads that want those of a hierarchical model.
+
+    With `window_size` the blocks attend within windows, but for `global_blocks`: so 64 x 64 patches of an image of 1024
+    pixels cost what they cost in windows of 14 x 14. Names and shapes of the weights stay, see `WindowedBlock`.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class PlainViT(Backbone):
         activation_checkpointing: bool = False,
         downsample: nn.Module | None = None,
         position_codes: str = "learnt",
+        window_size: int | None = None,
+        global_blocks: Sequence[int] = (),
         timm_args: Mapping[str, object] | None = None,
     ) -> None:
         """
@@ -60,13 +66,17 @@ class PlainViT(Backbone):
             downsample: runs in place of the block that its `block` numbers and halves both sides of the grid, rounded
                 up, such as `QueryDownsample`: called with the block, tokens (N, T, C) and the grid (H, W), it returns
                 the tokens left. For ViT, DeiT, CLIP and DINOv2.
+            window_size: side in patches of the windows in which blocks attend; None: all attend to the whole map. For
+                ViT, DeiT, CLIP and DINOv2.
+            global_blocks: numbers of the blocks that attend to the whole map nevertheless, such as the last of each
+                quarter.
             position_codes: `learnt`, the timm model's own; or `sine`, fixed two-dimensional sines and cosines in their
                 place, for ViTs without a class token.
             timm_args: further arguments of the timm model, such as `patch_size` or `class_token`.
 
         Raises:
-            ValueError: an unknown or hierarchical model, arguments that do not fit it, a block it does not have, a
-                downsampling or position codes that it does not take.
+            ValueError: an unknown or hierarchical model, arguments that do not fit it, a block it does not have, or a
+                downsampling, windows or position codes that it does not take.
         """
         super().__init__()
         # no pooling: most pool the class token, which `timm_args` may leave out
@@ -97,6 +107,8 @@ class PlainViT(Backbone):
 
         self._patch, self.downsample = strides[0], downsample
         self._publish(out_strides)
+        self._has_windows = window_size is not None
+        self._set_windows(window_size, global_blocks)
 
     def _publish(self, out_strides: Sequence[int] | None) -> None:
         """Note names, channels and strides of the maps, and what divides the sides of inputs."""
@@ -123,18 +135,35 @@ class PlainViT(Backbone):
     def _check_downsample(self, block: int, out_strides: Sequence[int] | None) -> None:
         if not 1 <= block <= self._out_blocks[-1]:
             raise ValueError(f"downsample.block is {block}; wanted 1 to {self._out_blocks[-1]}, the last of out_blocks")
-        self._check_kind(self.vit.blocks[block], Block)
-        self._check_kind(self.vit.blocks[block].attn, Attention)
+        self._check_kind(self.vit.blocks[block], "downsample")
         if out_strides is not None:
             raise ValueError("downsample sets the strides; wanted no out_strides beside it")
 
-    def _check_kind(self, part: nn.Module, wanted: type[nn.Module]) -> None:
-        # not isinstance: a subclass may run otherwise
-        if type(part) is not wanted:
-            got, wanted = (f"{kind.__module__}.{kind.__qualname__}" for kind in (type(part), wanted))
-            raise ValueError(
-                f"downsample takes {wanted}, as in ViT and DINOv2; {self._timm_args['model_name']} has {got}"
-            )
+    def _set_windows(self, window_size: int | None, global_blocks: Sequence[int]) -> None:
+        last = len(self.vit.blocks) - 1
+        if not all(0 <= block <= last for block in global_blocks):
+            raise ValueError(f"global_blocks are {list(global_blocks)}; wanted blocks from 0 to the last used, {last}")
+        if window_size is None:
+            return
+        if window_size < 1:
+            raise ValueError(f"window_size is {window_size}; wanted 1 patch or more, or None for no windows")
+        if self.downsample is not None:
+            raise ValueError("downsample changes the grid of the patches; wanted no window_size beside it")
+        for place, block in enumerate(self.vit.blocks):
+            if place not in global_blocks:
+                self._check_kind(block, "window_size")
+                self.vit.blocks[place] = WindowedBlock(block, window_size)
+
+    def _check_kind(self, block: nn.Module, argument: str) -> None:
+        # not isinstance: a subclass may run otherwise. Positions of EVA-02 and DINOv3 are rotations in the attention
+        # that belong to places on the whole map, those of BEiT a table for one size.
+        parts = [(block, Block)] if type(block) is not Block else [(block.attn, Attention)]
+        for part, wanted in parts:
+            if type(part) is not wanted:
+                got, wanted = (f"{kind.__module__}.{kind.__qualname__}" for kind in (type(part), wanted))
+                raise ValueError(
+                    f"{argument} takes {wanted}, as in ViT and DINOv2; {self._timm_args['model_name']} has {got}"
+                )
 
     @property
     def size_divisibility(self) -> int:
@@ -147,6 +176,31 @@ class PlainViT(Backbone):
             ValueError: see `load_timm_weights`.
         """
         self.starting_weights.load(self.vit)
+
+    def facts(self) -> dict[str, object]:
+        """What the weights alone do not tell; see `ExportableBackbone`.
+
+        Windows are left out: ViTDet's are meant for weights that were trained without them.
+        """
+        halving = self.downsample
+        return dict(
+            model_name=self._timm_args["model_name"],
+            timm_args=architecture_args(self._timm_args),
+            stem=stem(self.vit),
+            output_stride=self._patch,
+            patch=self._patch,
+            img_size=self._timm_args["img_size"],
+            class_token="cls_token" in dict(self.vit.named_parameters()),
+            prefix_tokens=getattr(self.vit, "num_prefix_tokens", 0),
+            downsample=None if halving is None else f"{type(halving).__name__} in block {halving.block}",
+        )
+
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+        """The weights of another such backbone, with position codes for the `img_size` of this one."""
+        if facts["img_size"] == self._timm_args["img_size"]:
+            return dict(weights)
+        inside = {name.removeprefix("vit."): value for name, value in weights.items() if name.startswith("vit.")}
+        return {**weights, **{f"vit.{name}": value for name, value in resampled(inside, self._timm_args).items()}}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
@@ -170,6 +224,8 @@ class PlainViT(Backbone):
         check_sides(images, self.size_divisibility)
         if self.downsample is not None:
             return self._downsampled_maps(images)
+        if self._has_windows:
+            return self._windowed_maps(images)
         maps = self.vit.forward_intermediates(images, indices=self._out_blocks, intermediates_only=True)
         return {name: self._resample(x, name) for name, x in zip(self._out_features, maps, strict=True)}
 
@@ -183,17 +239,7 @@ class PlainViT(Backbone):
         """Maps of the chosen blocks: timm runs those before `downsample`, the rest run here."""
         first = self.downsample.block
         early = sorted({first - 1, *(block for block in self._out_blocks if block < first)})
-        found = self.vit.forward_intermediates(
-            images,
-            indices=early,
-            return_prefix_tokens=True,
-            output_fmt="NLC",
-            intermediates_only=True,
-            stop_early=True,
-        )
-        if self.vit.num_prefix_tokens:  # timm hands them on apart
-            found = [torch.cat([prefix, patches], dim=1) for patches, prefix in found]
-        grid = tuple(side // self._patch for side in images.shape[-2:])
+        found, grid = self._tokens_after(early, images)
         maps = {block: self._to_map(tokens, grid) for block, tokens in zip(early, found, strict=True)}
 
         tokens = self._run(self.downsample, self.vit.blocks[first], found[-1], grid)
@@ -203,6 +249,32 @@ class PlainViT(Backbone):
             tokens = self._run(block, tokens)
             maps[place] = self._to_map(tokens, grid)
         return {f"block{block}": maps[block] for block in self._out_blocks}
+
+    def _windowed_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Maps of the chosen blocks, where some attend within windows: timm embeds the images, the blocks run here."""
+        (tokens,), grid = self._tokens_after([0], images)  # a first block with windows has passed its tokens on
+        maps = {}
+        for place, block in enumerate(self.vit.blocks):
+            if isinstance(block, WindowedBlock):
+                tokens = self._run(block, tokens, grid)
+            elif place:
+                tokens = self._run(block, tokens)
+            maps[f"block{place}"] = self._to_map(tokens, grid)
+        return {name: self._resample(maps[name], name) for name in self._out_features}
+
+    def _tokens_after(self, blocks: list[int], images: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
+        """All tokens (N, T, C) after each of these blocks, by timm's own code, and the grid of the patches."""
+        found = self.vit.forward_intermediates(
+            images,
+            indices=blocks,
+            return_prefix_tokens=True,
+            output_fmt="NLC",
+            intermediates_only=True,
+            stop_early=True,
+        )
+        if self.vit.num_prefix_tokens:  # timm hands them on apart
+            found = [torch.cat([prefix, patches], dim=1) for patches, prefix in found]
+        return found, tuple(side // self._patch for side in images.shape[-2:])
 
     def _run(self, module: nn.Module, *inputs: object) -> Tensor:
         return checkpoint(module, *inputs, use_reentrant=False) if self.vit.grad_checkpointing else module(*inputs)

@@ -7,9 +7,10 @@ from detectron2.modeling import Backbone
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
+from .freezing import freeze_first_parts
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
-from .timm_models import check_sides, create, plain, takes, weightless
+from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint
 from .window_padding import WindowPadding, arrange_window_padding
 
@@ -48,6 +49,7 @@ class TimmPyramid(Backbone):
         out_features: Sequence[str] = _STAGES,
         output_stride: int = 32,
         norm: str = "BN",
+        freeze_at: int = 0,
         out_norm: bool = False,
         drop_path_rate: float = 0.0,
         pretrained: bool = True,
@@ -63,6 +65,8 @@ class TimmPyramid(Backbone):
             out_features: which of `res2`, `res3`, `res4`, `res5`.
             output_stride: 8 or 16: later stages are dilated instead of striding further, where timm has that.
             norm: kind of batch norm, where the model has any: `BN`, `SyncBN` or `FrozenBN`.
+            freeze_at: how many of the first parts of the model a training leaves as they are, their batch norms with
+                them, as Detectron2 counts: 0 none, 1 the stem, 2 the stem and res2, up to 5.
             out_norm: whether each map passes a layer norm of its own, as is the custom for Swin under heads that do not
                 normalise what they get.
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
@@ -76,13 +80,19 @@ class TimmPyramid(Backbone):
             timm_args: further arguments of the timm model.
 
         Raises:
-            ValueError: an unknown or plain model, arguments that do not fit it, or an unknown feature or norm.
+            ValueError: an unknown or plain model, arguments that do not fit it, an unknown feature or norm, or frozen
+                parts without pretrained weights.
         """
         super().__init__()
         if not out_features or not set(out_features) <= set(_STAGES):
             raise ValueError(f"out_features are {list(out_features)}; wanted some of {', '.join(_STAGES)}")
         self._out_features = [name for name in _STAGES if name in out_features]
         self.pretrained = pretrained or bool(weights_file)
+        if freeze_at and not self.pretrained:
+            raise ValueError(
+                f"freeze_at is {freeze_at}, but pretrained is false: the frozen parts would stay random; wanted "
+                "freeze_at=0 or pretrained weights (those of a checkpoint that is loaded before the first step count)"
+            )
         args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
         self._timm_args = _complete(args, output_stride, drop_path_rate)
         self.starting_weights = StartingWeights(timm_args=self._timm_args, weights_file=weights_file)
@@ -90,19 +100,22 @@ class TimmPyramid(Backbone):
 
         trunk = create(**self._timm_args)
         self._indices = self._publish(trunk, output_stride)
-        arrange_window_padding(trunk, window_padding)
-        if multi_grid is not None:
-            self._set_multi_grid(trunk, multi_grid, output_stride)
+        self._window_padding = arrange_window_padding(trunk, window_padding)
+        self._set_multi_grid(trunk, multi_grid, output_stride)
         trunk.prune_intermediate_layers(self._indices, prune_norm=True, prune_head=True)
         trunk.set_grad_checkpointing(activation_checkpointing)
         self.trunk = convert_batch_norm(trunk, norm)
+        freeze_first_parts(self.trunk, freeze_at)
         self.out_norms = nn.ModuleDict()
         if out_norm:
             # Swin's official epsilon, not timm's 1e-6
             norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
             self.out_norms.update(norms)
 
-    def _set_multi_grid(self, trunk: nn.Module, multi_grid: Sequence[int], output_stride: int) -> None:
+    def _set_multi_grid(self, trunk: nn.Module, multi_grid: Sequence[int] | None, output_stride: int) -> None:
+        self._multi_grid = None if multi_grid is None else list(multi_grid)
+        if multi_grid is None:
+            return
         if "res5" not in self._out_features:
             raise ValueError(f"multi_grid is for res5, but out_features are {self._out_features}")
         dilate_last_stage(trunk, [factor * _STRIDES[-1] // output_stride for factor in multi_grid])
@@ -132,6 +145,22 @@ class TimmPyramid(Backbone):
             ValueError: see `load_timm_weights`.
         """
         self.starting_weights.load(self.trunk)
+
+    def facts(self) -> dict[str, object]:
+        """What the weights alone do not tell; see `ExportableBackbone`."""
+        return dict(
+            model_name=self._timm_args["model_name"],
+            timm_args=architecture_args(self._timm_args),
+            stem=stem(self.trunk),
+            output_stride=self._timm_args.get("output_stride", _STRIDES[-1]),
+            multi_grid=self._multi_grid,
+            window_padding=self._window_padding,
+            out_norm=bool(self.out_norms),
+        )
+
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+        """The weights of another such backbone as they are: their shapes are the same for every input."""
+        return dict(weights)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """

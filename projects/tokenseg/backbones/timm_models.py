@@ -9,6 +9,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+# Arguments that say nothing about the weights, or what other facts of a backbone say.
+_SILENT = {"model_name", "num_classes", "global_pool", "img_size", "strict_img_size", "dynamic_img_size"}
+_SILENT |= {"dynamic_img_pad", "always_partition", "output_stride", "patch_size", "class_token", "reg_tokens"}
+
 
 def create(model_name: str, **timm_args: object) -> nn.Module:
     """A timm model with random weights.
@@ -49,6 +53,22 @@ def plain(timm_args: Mapping[str, object] | None) -> dict[str, object]:
     if isinstance(timm_args, DictConfig):
         return OmegaConf.to_container(timm_args, resolve=True)
     return dict(timm_args or {})
+
+
+def architecture_args(timm_args: Mapping[str, object]) -> dict[str, object]:
+    """Those arguments of a timm model that change what its weights mean: neither rates of dropout nor sizes of inputs.
+
+    What other facts of a backbone tell is left out too: patch, class token, output stride.
+
+    Args:
+        timm_args: Extra keyword arguments for `timm.create_model`.
+    """
+    return {name: value for name, value in timm_args.items() if name not in _SILENT and not name.endswith("_rate")}
+
+
+def stem(model: nn.Module) -> str:
+    """The name and shape of a timm model's first convolution, such as `conv1.weight (64, 3, 7, 7)`."""
+    return next(f"{name} {tuple(value.shape)}" for name, value in model.named_parameters() if value.ndim == 4)
 
 
 def takes(model: nn.Module, argument: str) -> bool:

@@ -97,6 +97,20 @@ def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weig
     _load(model, state, whole, source=f"'{path}', read as weights of {name},")
 
 
+def resampled(state: Mapping[str, Tensor], timm_args: Mapping[str, object]) -> dict[str, Tensor]:
+    """Weights of a timm model at the input size of another one, by timm's own rules: position codes and their like.
+
+    Args:
+        state: The weights by timm's names; some may be absent, as of blocks that were cut off.
+        timm_args: The name of the other model, as `model_name`, and the further arguments that make it.
+
+    Returns:
+        The same names with weights in the shapes of the other model.
+    """
+    found = _apply_rules(dict(state), weightless(**timm_args))
+    return {name: found.get(name, value) for name, value in state.items()}
+
+
 def _load_npz(model: nn.Module, path: str) -> None:
     if not hasattr(model, "load_pretrained"):
         raise ValueError("timm reads .npz files for ViTs alone")
@@ -107,6 +121,10 @@ def _convert(state: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
     """The weights under the names and in the shapes of the whole model."""
     if getattr(whole, "num_prefix_tokens", None) == 0:
         state = _without_class_token(state)
+    return _apply_rules(state, whole)
+
+
+def _apply_rules(state: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
     # by timm's convention the rules stand beside the model
     rules = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
     return rules(state, whole) if rules else state
@@ -127,7 +145,8 @@ def _load(model: nn.Module, state: dict[str, Tensor], whole: nn.Module, *, sourc
     if not fitting:
         raise ValueError(
             f"{source} holds none of its {len(wanted)} weights: it has {', '.join(list(state)[:3])}, ...; "
-            f"wanted {', '.join(list(wanted)[:3])}, ... (a checkpoint of a training here is for train.init_checkpoint)"
+            f"wanted {', '.join(list(wanted)[:3])}, ... (a checkpoint of a training here is for "
+            "train.init_checkpoint, an exported backbone for train.init_backbone.file)"
         )
     misshapen = [
         f"{key} {tuple(state[key].shape)}, wanted {tuple(wanted[key].shape)}"

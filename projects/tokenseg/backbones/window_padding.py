@@ -23,7 +23,7 @@ _PARTS = {"norm1", "attn", "drop_path1", "norm2", "mlp", "drop_path2"}
 _APART = -100.0
 
 
-def arrange_window_padding(model: nn.Module, padding: WindowPadding | None) -> None:
+def arrange_window_padding(model: nn.Module, padding: WindowPadding | None) -> WindowPadding | None:
     """Make the shifted blocks of timm's Swin or Swin V2 pad before or after they shift.
 
     Args:
@@ -43,12 +43,13 @@ def arrange_window_padding(model: nn.Module, padding: WindowPadding | None) -> N
             "Swin V2, or window_padding=None"
         )
     if not windowed or padding == "after_shift":
-        return
+        return padding
     for stage in model.layers:
         for place, block in enumerate(stage.blocks):
             # without a shift both orders are the same, so timm's own block stays
             if any(block.shift_size):
                 stage.blocks[place] = PadBeforeShift(block)
+    return "before_shift"
 
 
 class PadBeforeShift(nn.Module):

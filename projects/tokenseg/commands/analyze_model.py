@@ -10,8 +10,9 @@ from pathlib import Path
 
 import timm.layers
 import torch
+from detectron2.modeling import GeneralizedRCNN, SemanticSegmentor
 from fvcore.nn import FlopCountAnalysis
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +21,9 @@ from tqdm import tqdm
 from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..hosts.mask_classifier import MaskClassifierHead
+from ..segmentor import Segmentor
 from .checkout import CONFIGS
+from .detector_cost import DetectorCost
 
 PAPER_ROWS = Path(__file__).resolve().parent / "paper_rows"
 
@@ -59,14 +62,16 @@ def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
     """
     with _plain_attention():
         model = instantiate(cfg.model).eval()
+    if isinstance(model, GeneralizedRCNN):
+        return _analyze_detector(model, size)
+    if not isinstance(model, (Segmentor, SemanticSegmentor)):
+        raise ValueError(f"the model is a {type(model).__name__}; wanted a Segmentor, or a GeneralizedRCNN")
     divisor = model.backbone.size_divisibility
     if divisor and any(side % divisor for side in size):
         raise ValueError(f"--size is {size[0]} {size[1]}; wanted multiples of {divisor} for this backbone")
     counted = _Inference(model)
     images = torch.zeros(1, 3, *size)
-    analysis = FlopCountAnalysis(counted, images)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    flops: Counter = analysis.by_module()
+    flops, uncounted = _count(counted, images)
     left_out = PAPER_LEAVES_OUT.get(type(model).__name__, ())
     skipped = flops["resize"] if "resize" in left_out else 0
     if "attention" in left_out:
@@ -77,8 +82,33 @@ def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
         "gflops_fvcore": flops[""] / 1e9,
         "size": list(size),
         "parts": {name: (_millions(part), flops[name] / 1e9) for name, part in counted.named_children()},
-        "uncounted": dict(analysis.unsupported_ops()),
+        "uncounted": uncounted,
     }
+
+
+def _analyze_detector(model: GeneralizedRCNN, size: tuple[int, int]) -> dict:
+    """What `analyze` returns, and `proposals` and `detections`, the numbers of regions that are counted."""
+    divisor = max(model.backbone.size_divisibility, 1)
+    padded = [-(-side // divisor) * divisor for side in size]
+    counted = DetectorCost(model)
+    flops, uncounted = _count(counted, torch.zeros(1, 3, *padded))
+    return {
+        "params_m": _millions(model),
+        "gflops": flops[""] / 1e9,
+        "gflops_fvcore": flops[""] / 1e9,
+        "size": padded,
+        "parts": {name: (_millions(part), flops[name] / 1e9) for name, part in counted.parts().items()},
+        "uncounted": uncounted,
+        "proposals": counted.proposals,
+        "detections": counted.detections,
+    }
+
+
+def _count(model: nn.Module, images: Tensor) -> tuple[Counter, dict[str, int]]:
+    """The operations of every module of a model, and the operations that count as nothing, with their calls."""
+    analysis = FlopCountAnalysis(model, images)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    return analysis.by_module(), dict(analysis.unsupported_ops())
 
 
 def _masks_of_earlier_stages(model: nn.Module, images: Tensor) -> int:
@@ -135,6 +165,21 @@ def within(got: float, published: str, tolerance: str) -> bool:
     return abs(got - wanted) <= allowed
 
 
+def default_size(cfg: DictConfig) -> tuple[int, int]:
+    """Find the size of the input that a config means: the crop or, without one, the largest image of its evaluation.
+
+    Raises:
+        ValueError: The images of the evaluation keep their sizes.
+    """
+    crop = OmegaConf.select(cfg, "dataset.crop")
+    if crop is not None:
+        return crop, crop
+    for step in OmegaConf.select(cfg, "dataloader.test.mapper.augmentations") or []:
+        if "short_edge_length" in step and "max_size" in step:
+            return step.short_edge_length, step.max_size
+    raise ValueError("the config has no dataset.crop, and its evaluation does not resize images; wanted --size H W")
+
+
 def input_size(text: str, *, crop: int) -> tuple[int, int]:
     """Read the height and width of an input: one side of a square, two sides as in `512x2048`, or the crop if empty."""
     sides = [int(side) for side in (text or str(crop)).split("x")]
@@ -183,14 +228,16 @@ def main(args: argparse.Namespace) -> None:
             raise ValueError("rows lie outside their tolerances")
         return
     cfg = load_config(args.config_file, args.overrides, trust_config=args.trust_config)
-    size = tuple(args.size) if args.size else (cfg.dataset.crop, cfg.dataset.crop)
-    result = analyze(cfg, size)
+    result = analyze(cfg, tuple(args.size) if args.size else default_size(cfg))
     if args.json:
         print(json.dumps(result))
         return
     rows = [(name, *numbers) for name, numbers in result["parts"].items()]
     rows.append(("all", result["params_m"], result["gflops_fvcore"]))
-    print(f"Input {size[0]}x{size[1]}, one image, GFLOPs of fvcore (a multiply-add is one)")
+    height, width = result["size"]
+    regions = " with {proposals} proposals and {detections} detections" if "proposals" in result else ""
+    print(f"Input {height}x{width}, one image{regions.format(**result)}, GFLOPs of fvcore (a multiply-add is one)")
     print(tabulate(rows, headers=["part", "parameters (M)", "GFLOPs"], floatfmt=".3f"))
-    print(f"GFLOPs as the paper counts them: {result['gflops']:.3f}")
+    if not regions:
+        print(f"GFLOPs as the paper counts them: {result['gflops']:.3f}")
     print("Counted as nothing:", ", ".join(f"{op} ({calls}x)" for op, calls in result["uncounted"].items()) or "-")

@@ -6,3 +6,5 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 
 CONFIGS = _CHECKOUT / "configs"
 TRAIN_NET = _CHECKOUT / "train_net.py"
+TABLES = CONFIGS / "tables"
+TOOLS = _CHECKOUT / "tools"

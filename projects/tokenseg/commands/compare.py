@@ -151,6 +151,18 @@ def report(rows: list[dict], vary: str | None, seeds: list[int]) -> str:
     return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
 
 
+def write_table(rows: list[dict], metric: str, path: Path) -> None:
+    """Write a line for every run."""
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["config", "value", "seed", metric])
+        writer.writerows(
+            (csv_text(row["config"]), csv_text(row["value"] or ""), seed, last)
+            for row in rows
+            for seed, last in row["by_seed"].items()
+        )
+
+
 def draw(runs: list[Run], rows: list[dict], metric: str, vary: str | None, path: Path) -> None:
     """Draw a line for each config, with the range of the seeds as a band."""
     import matplotlib
@@ -187,20 +199,13 @@ def main(args: argparse.Namespace) -> None:
     train_all(runs, default_jobs if args.jobs is None else max(1, args.jobs))
 
     first = load_config(args.config_file[0], args.overrides, trust_config=args.trust_config)
-    metric = args.metric or first.train.best_metric
-    rows = summarise(runs, metric)
     vary = args.vary[0] if args.vary else None
-    suffix = f"_{args.metric.split('/')[-1]}" if args.metric else ""
-    table, picture = args.output / f"results{suffix}.csv", args.output / f"curves{suffix}.png"
-    with table.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["config", "value", "seed", metric])
-        writer.writerows(
-            (csv_text(row["config"]), csv_text(row["value"] or ""), seed, last)
-            for row in rows
-            for seed, last in row["by_seed"].items()
-        )
-    draw(runs, rows, metric, vary, picture)
-    print(f"{metric} after the last iteration, mean and standard deviation of {len(args.seeds)} seeds\n")
-    print(report(rows, vary, args.seeds))
-    print(f"\n{table}\n{picture}")
+    for metric in args.metric or [first.train.best_metric]:
+        rows = summarise(runs, metric)
+        suffix = f"_{metric.replace('/', '_')}" if args.metric else ""
+        table, picture = args.output / f"results{suffix}.csv", args.output / f"curves{suffix}.png"
+        write_table(rows, metric, table)
+        draw(runs, rows, metric, vary, picture)
+        print(f"{metric} after the last iteration, mean and standard deviation of {len(args.seeds)} seeds\n")
+        print(report(rows, vary, args.seeds))
+        print(f"\n{table}\n{picture}\n")

@@ -18,6 +18,7 @@ from ..engine.checkpoint import Checkpointer
 from ..hosts.mask2former import Mask2FormerHead
 from ..hosts.mask_former import MaskFormerHead
 from ..hosts.official_heads import mask2former_rules, mask_former_rules
+from ..segmentor import Segmentor
 from ..segvit.convert import segvit_rules
 from ..segvit.head import SegViTHead
 from ..structtoken.convert import structtoken_rules
@@ -42,8 +43,13 @@ def rules_for(model: nn.Module) -> list[WeightRule]:
         model: The model that shall take the weights.
 
     Raises:
-        ValueError: There are no rules for its backbone or its head.
+        ValueError: It is no segmentor, or there are no rules for its backbone or its head.
     """
+    if not isinstance(model, Segmentor):
+        raise ValueError(
+            f"the model of the config is a {type(model).__name__}; wanted a Segmentor, since the checkpoints that are "
+            "converted are those of segmentation methods"
+        )
     parts = (model.backbone, model.sem_seg_head)
     without = [type(part).__name__ for part in parts if type(part) not in RULES]
     if without:

@@ -1,4 +1,4 @@
-"""Segments any images: the body of the command `demo`."""
+"""Shows what a model gives for any images: the body of the command `demo`."""
 
 import argparse
 import glob
@@ -13,11 +13,19 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..data.images import read_image
-from ..plain_text import plot_text
+from ..data.labels import read_class_ids
+from ..datasets.ground_truth import GroundTruth
+from ..plain_text import caption_text, plot_text
 from ..predictor import Predictor
-from ..visualize import palette
+from ..segmentor import Segmentor
+from ..visualize import captioned, palette, stack_rows
+from ..visualize_instances import draw_instances
 
 SUFFIXES = tuple(sorted(Image.registered_extensions()))
+# The lowest score of an instance that is drawn if the arguments name none.
+CONFIDENCE = 0.5
+# The colour of annotated instances whose class the model does not have.
+UNKNOWN = (128, 128, 128)
 
 
 def find_images(inputs: list[str]) -> list[Path]:
@@ -58,32 +66,145 @@ def output_names(images: list[Path]) -> dict[Path, str]:
     return names
 
 
-def save(kind: str, path: Path, image: np.ndarray, ids: np.ndarray, predictor: Predictor) -> None:
-    """Write one kind of output.
+def find_truth(annotations: str | None, images: list[Path], predictor: Predictor) -> GroundTruth | None:
+    """Find what is known of the images.
 
     Args:
-        kind: What to write: overlay, ids or palette.
-        path: The path of the output, without its suffix.
-        image: The image, (h, w, 3) uint8 RGB.
-        ids: The class of each pixel, (h, w).
-        predictor: The predictor, whose metadata names and colours the classes.
+        annotations: The path of a file in COCO's format; empty for the test data of the config, and None for nothing.
+        images: The images that are asked for.
+        predictor: The predictor of the config.
+
+    Raises:
+        ValueError: The file or the data set cannot be read, or has none of the images.
     """
-    if kind == "overlay":
-        metadata = predictor.metadata
-        names = [plot_text(name) for name in metadata.stuff_classes]
-        metadata = Metadata(**metadata.as_dict() | {"stuff_classes": names})
-        Visualizer(image, metadata).draw_sem_seg(torch.from_numpy(ids)).save(f"{path}_overlay.png")
-        return
-    picture = Image.fromarray(ids.astype(np.uint8 if ids.max() < 256 else np.uint16))
-    if kind == "palette":
-        picture.putpalette(palette(predictor.metadata).flatten().tolist())
-    picture.save(f"{path}_{kind}.png")
+    if annotations is None:
+        return None
+    truth = GroundTruth.of_file(annotations) if annotations else GroundTruth.of_dataset(predictor.metadata.name)
+    if not any(truth.record(path) for path in images):
+        raise ValueError(f"{truth.source} has none of the {len(images)} images, such as {images[0]}; wanted its images")
+    return truth
+
+
+def side_by_side(truth: np.ndarray | None, predicted: np.ndarray, *, titles: tuple[str, str]) -> np.ndarray:
+    """Set two pictures (h, w, 3) side by side under their titles; without the first the second stays as it is."""
+    if truth is None:
+        return predicted
+    side = max(predicted.shape[:2])
+    return stack_rows(
+        [[captioned(panel, title, side=side) for panel, title in zip((truth, predicted), titles, strict=True)]]
+    )
+
+
+class SegmentOutput:
+    """Writes the class ids of images, as often as the arguments ask for."""
+
+    def __init__(self, args: argparse.Namespace, images: list[Path], predictor: Predictor) -> None:
+        """
+        Args:
+            args: The arguments of the command.
+            images: The images that are asked for.
+            predictor: The predictor of a segmentor.
+
+        Raises:
+            ValueError: The arguments ask for what only detectors have, or name a wrong data set.
+        """
+        name = type(predictor.model).__name__
+        if args.confidence_threshold is not None or args.annotations:
+            raise ValueError(
+                f"--confidence-threshold and a file behind --annotations are for detectors; the model is a {name}"
+            )
+        self._kinds, self._predictor = args.save, predictor
+        self._truth = find_truth(args.annotations, images, predictor)
+
+    def write(self, path: Path, output: Path, image: np.ndarray) -> None:
+        """Write what is asked for.
+
+        Args:
+            path: The path of the image.
+            output: The path of the output, without its suffix.
+            image: The image, (h, w, 3) uint8 RGB.
+        """
+        ids, record = self._predictor.class_ids(image), self._truth.record(path) if self._truth else None
+        for kind in self._kinds:
+            if kind == "overlay":
+                picture = Image.fromarray(self._overlay(image, ids, read_class_ids(record) if record else None))
+            else:
+                picture = Image.fromarray(ids.astype(np.uint8 if ids.max() < 256 else np.uint16))
+            if kind == "palette":
+                picture.putpalette(palette(self._predictor.metadata).flatten().tolist())
+            picture.save(f"{output}_{kind}.png")
+
+    def _overlay(self, image: np.ndarray, ids: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+        names = [plot_text(name) for name in self._predictor.class_names]
+        metadata = Metadata(**self._predictor.metadata.as_dict() | {"stuff_classes": names})
+        truth, predicted = (
+            None if classes is None else Visualizer(image, metadata).draw_sem_seg(torch.from_numpy(classes)).get_image()
+            for classes in (label, ids)
+        )
+        return side_by_side(truth, predicted, titles=("ground truth", "prediction"))
+
+    def summary(self) -> str:
+        """What was done to the images, in words."""
+        return "segmented"
+
+
+class InstanceOutput:
+    """Draws the instances in images, beside those that are annotated."""
+
+    def __init__(self, args: argparse.Namespace, images: list[Path], predictor: Predictor) -> None:
+        """
+        Args:
+            args: The arguments of the command.
+            images: The images that are asked for.
+            predictor: The predictor of a detector.
+
+        Raises:
+            ValueError: The arguments ask for what only segmentors have, or name wrong annotations.
+        """
+        if args.save != ["overlay"]:
+            name = type(predictor.model).__name__
+            raise ValueError(f"--save is {','.join(args.save)}, but {name} gives no class ids; wanted overlay")
+        self._predictor, self._truth = predictor, find_truth(args.annotations, images, predictor)
+        self._threshold = CONFIDENCE if args.confidence_threshold is None else args.confidence_threshold
+        names = predictor.class_names
+        self._colors = dict(zip(names, palette(predictor.metadata, kind="thing"), strict=True))
+        self._names, self._count = names, 0
+
+    def write(self, path: Path, output: Path, image: np.ndarray) -> None:
+        """Draw the picture of one image; the arguments are those of `SegmentOutput.write`."""
+        found = self._predictor.instances(image, confidence_threshold=self._threshold)
+        self._count += len(found)
+        record, truth = self._truth.record(path) if self._truth else None, None
+        if record is not None:
+            known = self._truth.instances(record, image.shape[:2])
+            truth = self._drawn(image, known.boxes, known.masks, known.names, known.names)
+        classes = [self._names[class_id] for class_id in found.pred_classes.tolist()]
+        labels = [f"{caption_text(name)} {score:.2f}" for name, score in zip(classes, found.scores, strict=True)]
+        masks = found.pred_masks.numpy() if found.has("pred_masks") else None
+        picture = side_by_side(
+            truth,
+            self._drawn(image, found.pred_boxes.tensor.numpy(), masks, classes, labels),
+            titles=("ground truth", f"prediction, scores of {self._threshold:g} or more"),
+        )
+        Image.fromarray(picture).save(f"{output}_overlay.png")
+
+    def _drawn(
+        self, image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | None, classes: list[str], labels: list[str]
+    ) -> np.ndarray:
+        colors = [self._colors.get(name, UNKNOWN) for name in classes]
+        return draw_instances(image, boxes=boxes, masks=masks, labels=labels, colors=colors)
+
+    def summary(self) -> str:
+        """What was done to the images, in words."""
+        return f"with {self._count} instances of score {self._threshold:g} or more"
 
 
 def main(args: argparse.Namespace) -> None:
     """Write what `args.save` lists for every image of `args.input`."""
     images = find_images(args.input)
     predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
+    kind = SegmentOutput if isinstance(predictor.model, Segmentor) else InstanceOutput
+    output = kind(args, images, predictor)
     args.output.mkdir(parents=True, exist_ok=True)
     failed = []
     for path, name in tqdm(output_names(images).items(), unit="image", disable=None):
@@ -92,10 +213,9 @@ def main(args: argparse.Namespace) -> None:
         except ValueError as error:
             failed.append(str(error))
             continue
-        ids = predictor(image)
-        for kind in args.save:
-            save(kind, args.output / name, image, ids, predictor)
-    print(f"{len(images) - len(failed)} images segmented; {', '.join(args.save)} written to {args.output}")
+        output.write(path, args.output / name, image)
+    done = f"{len(images) - len(failed)} images {output.summary()}"
+    print(f"{done}; {', '.join(args.save)} written to {args.output}")
     if failed:
         more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
         raise ValueError(f"{len(failed)} of {len(images)} images could not be read: {'; '.join(failed[:3])}{more}")

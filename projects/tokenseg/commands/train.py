@@ -16,6 +16,7 @@ from ..config.load import load_config
 from ..config.settings import check_training
 from ..engine.checkpoint import last_checkpoint
 from ..engine.devices import resolve_device, share_threads
+from ..engine.fresh_start import check_fresh_start
 from ..engine.launchers import Place, place_given
 from ..engine.logs import start_logs
 from ..engine.loop import evaluate, train
@@ -94,6 +95,8 @@ def check(config: DictConfig, args: argparse.Namespace) -> str:
     resumable = args.resume and last_checkpoint(settings.output_dir)
     if args.eval_only and not settings.init_checkpoint and not resumable:
         raise ValueError("--eval-only wants weights: train.init_checkpoint=FILE, or --resume for the last checkpoint")
+    if not args.eval_only and not resumable:
+        check_fresh_start(config)
     before = os.path.join(settings.output_dir, "config.yaml")
     if resumable and not args.eval_only and os.path.exists(before):
         check_changes(config, before)

@@ -10,6 +10,7 @@ from PIL import Image
 from ..data.images import read_image
 from ..data.labels import read_label
 from ..predictor import Predictor
+from ..segmentor import Segmentor
 from ..visualize import captioned, draw_outline, heat_map, spotlight, stack_rows
 
 SIDE = 160
@@ -96,9 +97,19 @@ def draw_classes(
     label: np.ndarray | None,
     predictors: Sequence[Predictor],
 ) -> list[list[np.ndarray]]:
-    """Draw a row of panels for every class and model; the predictors stand in the order of `args.names`."""
-    predictions = [predictor(image) for predictor in predictors]
-    class_names = list(predictors[0].metadata.stuff_classes)
+    """Draw a row of panels for every class and model; the predictors stand in the order of `args.names`.
+
+    Raises:
+        ValueError: A model gives no classes of pixels.
+    """
+    for name, predictor in zip(args.names, predictors, strict=True):
+        if not isinstance(predictor.model, Segmentor):
+            raise ValueError(
+                f"{name} is a {type(predictor.model).__name__}, which has no maps of classes; wanted a Segmentor, or "
+                "--regions N for a detector with tokens in its backbone (tools/demo.py draws boxes and masks)"
+            )
+    predictions = [predictor.class_ids(image) for predictor in predictors]
+    class_names = predictors[0].class_names
     known = predictions[0] if label is None else label
     classes = choose_classes(args.classes, class_names, known)
     stages = [predictor.token_maps(image, classes) for predictor in predictors]

@@ -22,7 +22,13 @@ _FREE = ("dataloader.train.num_workers",)
 # Folders may have moved; another folder beside the old one is other data.
 _FOLDERS = ("images", "labels", "test_images", "test_labels")
 # What only a fresh training reads.
-_UNREAD = ("train.init_checkpoint", "train.skip_mismatched", "train.allow_pickle", "train.overwrite")
+_UNREAD = (
+    "train.init_backbone",
+    "train.init_checkpoint",
+    "train.skip_mismatched",
+    "train.allow_pickle",
+    "train.overwrite",
+)
 
 
 def check_changes(config: DictConfig, path: str) -> None:

@@ -37,6 +37,7 @@ _POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value >
 _NOT_NEGATIVE = Kind("a number, 0 or more", lambda value: _is_number(value) and value >= 0)
 _SWITCH = Kind("true or false", lambda value: isinstance(value, bool))
 _TEXT = Kind("a text", _is_text)
+_PATH = Kind("a path, or empty", lambda value: isinstance(value, str))
 _MAPPING = Kind("a mapping", lambda value: isinstance(value, DictConfig))
 _CHANNELS = Kind(
     "three numbers", lambda value: isinstance(value, ListConfig) and len(value) == 3 and all(map(_is_number, value))
@@ -54,6 +55,10 @@ KINDS = {
     "train": _MAPPING,
     "train.output_dir": _TEXT,
     "train.overwrite": _SWITCH,
+    "train.init_backbone": _MAPPING,
+    "train.init_backbone.file": _PATH,
+    "train.init_backbone.accept_stride": _whole(1).or_null(),
+    "train.init_backbone.drop_component": _SWITCH,
     "train.skip_mismatched": _SWITCH,
     "train.allow_pickle": _SWITCH,
     "train.max_iter": _whole(1),

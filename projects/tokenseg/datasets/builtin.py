@@ -17,10 +17,18 @@ from .class_names import BACKGROUND, COCO_STUFF_10K, PASCAL_CONTEXT_59
 
 def register_shape_scenes(root: str | Path) -> None:
     """Register every level of ShapeScenes, generated under `root` on first use: `shapes_sem_seg_{train,val}` and
-    `shapes_instance_{train,val}` of the first, `shapes_place_sem_seg_train` and so on of the others."""
+    `shapes_instance_{train,val}` of the first, `shapes_place_sem_seg_train` and so on of the others.
+
+    `shapes_instance_train_{10,50}` are the first 10 and 50 of the 1,000 training images: one and five per cent.
+    """
     for level in shape_scenes.LEVELS:
         for split in shape_scenes.SPLITS:
             _register_shapes(Path(root), level, split)
+    for count in (10, 50):
+        name = f"shapes_instance_train_{count}"
+        DatasetCatalog.register(name, lambda count=count: DatasetCatalog.get("shapes_instance_train")[:count])
+        # no json_file: it would tell an evaluator of all images
+        MetadataCatalog.get(name).set(thing_classes=[kind.name for kind in shape_scenes.THINGS])
 
 
 def _register_shapes(root: Path, level: shape_scenes.Level, split: str) -> None:

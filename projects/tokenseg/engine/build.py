@@ -51,7 +51,7 @@ def load_pretrained(model: nn.Module) -> None:
         logger.info("%s (%s) begins from its pretrained weights", name or "The model", type(part).__name__)
         loaded.append(name)
     if not loaded:
-        logger.info("No part of the model begins from pretrained weights: all of it begins from random ones")
+        logger.info("No part of the model asks for pretrained weights: what no file has filled begins from random ones")
 
 
 def begin_random(model: nn.Module) -> nn.Module:

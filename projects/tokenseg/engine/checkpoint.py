@@ -11,6 +11,8 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor
 
+from ..atomic_file import replacing
+from ..backbone_file import is_backbone_file
 from ..checkpoint_file import DamagedFile, check_exists, check_sums, needs_pickle, read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -54,11 +56,13 @@ class Checkpointer(DetectionCheckpointer):
         """Load a file into the model and the objects named.
 
         Raises:
-            ValueError: The file does not exist, cannot be read or could run code, or the weights are not those of the
-                model. A damaged checkpoint from which a run was to resume names the one before it.
+            ValueError: The file does not exist, cannot be read or could run code, is an exported backbone, or the
+                weights are not those of the model. A damaged checkpoint from which a run was to resume names the one
+                before it.
         """
         if path and "://" not in path:
             check_exists(path)
+            _refuse_backbone(path)
         self._wanted = [*(self.checkpointables if checkpointables is None else checkpointables)]
         try:
             return super().load(path, checkpointables)
@@ -176,6 +180,14 @@ class Checkpointer(DetectionCheckpointer):
             file.write(last_filename_basename)
 
 
+def _refuse_backbone(path: str) -> None:
+    if is_backbone_file(path):
+        raise ValueError(
+            f"'{path}' is an exported backbone, without heads; wanted a checkpoint (a fresh training begins from an "
+            f"exported backbone by train.init_backbone.file={path})"
+        )
+
+
 def _check_weights(path: str, weights: object) -> None:
     """Refuse what is no state of a model before Detectron2 takes it for one."""
     if not isinstance(weights, Mapping):
@@ -247,21 +259,3 @@ def check_finite(weights: Mapping[str, Tensor]) -> None:
         f"{len(wrong)} of the model's {len(weights)} weights are not finite, such as {wrong[0]}. They are not saved, "
         "and all earlier checkpoints stay; a lower learning rate, warm-up or clipping (train.clip_grad_norm) may help"
     )
-
-
-class replacing:
-    """Context: yields a path to write to, which replaces `path` in one move when the block ends well."""
-
-    def __init__(self, path: str) -> None:
-        self.path, self.unfinished = path, f"{path}.unfinished"
-
-    def __enter__(self) -> str:
-        return self.unfinished
-
-    def __exit__(self, error: type | None, *_: object) -> None:
-        if error is None:
-            with open(self.unfinished, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(self.unfinished, self.path)
-        elif os.path.exists(self.unfinished):
-            os.remove(self.unfinished)

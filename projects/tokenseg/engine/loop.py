@@ -20,10 +20,11 @@ from ..contracts import CountsSteps
 from ..d2_compat import distribute
 from ..data.stream import TrainLoader
 from .best import BestCheckpoint
-from .build import build_model, compile_parts, load_pretrained
+from .build import build_model, compile_parts
 from .checkpoint import Checkpointer, check_finite
 from .devices import resolve_device
 from .evaluation import build_evaluation
+from .fresh_start import load_fresh_start
 from .hooks import Bookkeeping, ScalarHistory
 from .metrics_file import MetricsFile
 from .precision import amp_dtype
@@ -155,7 +156,7 @@ def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer
     else:
         if resume:
             logger.warning("--resume: no checkpoint in %s; the training starts afresh", config.train.output_dir)
-        _load_fresh(config, checkpointer.model)
+        load_fresh_start(config, checkpointer.model)
     if isinstance(trainer.data_loader, TrainLoader):
         trainer.data_loader.start_iter = start
     elif start:
@@ -164,18 +165,3 @@ def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer
             type(trainer.data_loader).__name__,
         )
     return start
-
-
-def _load_fresh(config: DictConfig, model: nn.Module) -> None:
-    """Load the weights that a fresh training begins from."""
-    if not config.train.init_checkpoint:
-        load_pretrained(model)
-        return
-    starter = Checkpointer(
-        model,
-        strict=False,  # fine-tuning: what fits is taken, the rest is listed
-        skip_mismatched=config.train.skip_mismatched,
-        allow_pickle=config.train.allow_pickle,
-    )
-    starter.load(config.train.init_checkpoint)
-    logger.info("Initialised from %s", config.train.init_checkpoint)

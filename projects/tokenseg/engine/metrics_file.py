@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from detectron2.utils.events import EventWriter, get_event_storage
 
-from .checkpoint import replacing
+from ..atomic_file import replacing
 
 # Losses are logged as their median over so many iterations, as Detectron2 does.
 WINDOW = 20

@@ -18,7 +18,8 @@ from detectron2.config import LazyConfig
 from detectron2.utils.collect_env import collect_env_info
 from omegaconf import DictConfig
 
-from .checkpoint import numbered_checkpoints, replacing
+from ..atomic_file import replacing
+from .checkpoint import numbered_checkpoints
 
 logger = logging.getLogger(__name__)
 

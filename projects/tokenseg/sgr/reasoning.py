@@ -83,6 +83,15 @@ class SemanticReasoning(nn.Module):
         nn.init.zeros_(self.back.weight)
         nn.init.zeros_(self.back.bias)
 
+    def facts(self) -> dict[str, object]:
+        """The arguments that change no shape of a weight; see `TellsFacts`."""
+        return dict(
+            xy_code=self.concepts.code,
+            centroid_code=self.centroid_code,
+            token_aggregation=self.token_aggregation,
+            num_heads=[block.attn.num_heads for block in self.reason.modules() if isinstance(block, Block)],
+        )
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:

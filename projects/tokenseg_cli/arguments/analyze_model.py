@@ -7,6 +7,10 @@ cost. They differ for StructToken, whose paper leaves out the attention of the b
 MaskFormer and Mask2Former, whose authors' code makes the masks of all stages in inference too, where ours makes the
 last ones alone.
 
+Of a detector that proposes regions, backbone and proposal network count on the input, the box head on as many
+proposals as the config lets through in inference, and the mask head on as many detections: the most that an image can
+cost. The input is padded as in the model.
+
 --paper sets each published row beside ours, and exits with 1 if one lies outside its tolerance. The rows and their
 tolerances are those of tokenseg/commands/paper_rows/METHOD.csv. It takes minutes.
 """
@@ -22,7 +26,13 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config-file", metavar="C", help="count the model of this config")
     what.add_argument("--paper", nargs="*", metavar="METHOD", help="all published rows of these methods, or of all")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels; default the crop")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="input in pixels; default the crop, or the largest test image",
+    )
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     add_trust_config(parser)
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="change the config")

@@ -2,7 +2,8 @@
 
 Every run has a folder in DIR. A run that is complete is not repeated and one that was cut off goes on, so the same
 command with more seeds or configs adds to what is there. DIR gets `results.csv` (a line per run) and `curves.png`: the
-metric over the iterations or, with --vary, over the values of that key. With --metric the files have its name too.
+metric over the iterations or, with --vary, over the values of that key. With --metric there are these two files for
+every metric, with its name: `--metric bbox/AP segm/AP` of detectors.
 """
 
 import argparse
@@ -20,7 +21,10 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     parser.add_argument("--vary", nargs="+", metavar="KEY V1", help="a key of the config and the values it takes")
     parser.add_argument(
-        "--metric", metavar="KEY", help="of metrics.json, like tokens_class/S_C; default train.best_metric of the first"
+        "--metric",
+        nargs="+",
+        metavar="KEY",
+        help="of metrics.json, like tokens_class/S_C; default train.best_metric of the first",
     )
     parser.add_argument(
         "--jobs", type=int, metavar="J", help="runs at a time; default as many as cores, or 1 where there is a GPU"

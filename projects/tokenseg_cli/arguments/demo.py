@@ -1,7 +1,10 @@
-"""Segment any images.
+"""Segment any images, or detect what is in them: the config's model tells which.
 
-For every image, by the name of its file: `overlay` draws the classes over the image with their names, `ids` is a PNG of
-class ids, `palette` the same with the classes' colours as palette.
+For every image, by the name of its file: `overlay` draws the classes over the image with their names; of a detector,
+boxes and masks with class names and scores. `ids` is a PNG of class ids, `palette` the same with the classes' colours
+as palette.
+
+With --annotations the overlay stands beside the ground truth of every image that has one.
 """
 
 import argparse
@@ -23,6 +26,19 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--input", required=True, nargs="+", metavar="IMAGES", help="files, folders or globs")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write to")
     parser.add_argument("--save", default="overlay", help=f"one or more of {','.join(KINDS)}, joined by commas")
+    parser.add_argument(
+        "--annotations",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="draw the ground truth too: that of the config's test data, or of a FILE in COCO's format (detectors)",
+    )
+    parser.add_argument(
+        "--confidence-threshold",
+        type=float,
+        metavar="S",
+        help="lowest score of an instance that is drawn (detectors); default 0.5",
+    )
     args = parse_with_overrides(parser, words)
     check_folder("--output", args.output)
     args.save = args.save.split(",")

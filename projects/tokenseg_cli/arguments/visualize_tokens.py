@@ -7,7 +7,7 @@ image runs through the model as a whole, resized as in the evaluation of its con
 
 With --regions, a row for every model instead: the image, and the N regions of its tokens that have the largest part of
 all regions' weight in it, each lit up over the image, with its number and that part. It is for models whose tokens have
-regions, such as SGR's and GloRe's.
+regions, such as SGR's and GloRe's, and for detectors with such a component in their backbone.
 """
 
 import argparse

@@ -1,0 +1,6 @@
+"""With SGR on res5, below the pyramid."""
+
+from ..common.sgr import add_sgr_to_detector
+from .mask_rcnn_fpn_resnet_101_coco_800_270k import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
+
+sgr = add_sgr_to_detector(model, place="backbone.bottom_up")

@@ -1,0 +1,281 @@
+"""A trained backbone in a file of its own: written from a model, read, and loaded into another model.
+
+The file is in the safetensors format. It holds the weights of a backbone and of the components around it, such as SGR,
+but no heads. Its metadata holds what the weights do not tell: timm's name of the model, the pixels that it expects, its
+output stride, further arguments, and the run that it came from. Weights in the file are called `backbone.<name>` and
+`components.<map>.<name>`; where these parts lie in a model is found out, so that an FPN or a detector around them does
+not matter. The counts of batches that batch norms keep beside their statistics are left out.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .atomic_file import replacing
+from .backbone_parts import BackboneParts, check_component, check_facts, facts_of, find_parts
+from .checkpoint_file import DamagedFile, check_exists
+
+logger = logging.getLogger(__name__)
+
+_FORMAT, _VERSION = "tokenseg backbone", "1"
+
+
+@dataclass(frozen=True)
+class BackboneFile:
+    """What an exported file holds.
+
+    Attributes:
+        facts: What the weights do not tell, as plain values: `backbone`; `components`, by the names of their maps;
+            `pixels`; and `run`, where the weights come from.
+        weights: The weights by their names in the file.
+    """
+
+    facts: Mapping[str, Mapping[str, object]]
+    weights: Mapping[str, Tensor]
+
+
+def export_backbone(
+    model: nn.Module,
+    *,
+    image_format: str,
+    run: Mapping[str, object] | None = None,
+    state: Mapping[str, Tensor] | None = None,
+) -> BackboneFile:
+    """Take the backbone of a model, and the components around it.
+
+    Args:
+        model: A segmentor or a detector that normalises its images; its backbone may lie in an FPN or another wrapper.
+        image_format: The order of the channels that the model was trained with, `RGB` or `BGR`.
+        run: Plain values that say where the weights come from, such as a folder and an iteration.
+        state: The weights of a checkpoint by their names in the model; None for the model's own.
+
+    Raises:
+        ValueError: The model has no backbone that can be exported, or the checkpoint lacks weights of it.
+    """
+    if image_format not in ("RGB", "BGR"):
+        raise ValueError(f"image_format is '{image_format}'; wanted RGB or BGR")
+    parts = find_parts(model)
+    facts = facts_of(model, parts, image_format=image_format)
+    if facts["pixels"]["mean"] is None:
+        raise ValueError(f"{type(model).__name__} has no pixel_mean and no pixel_std; wanted the model around it")
+    own, names = model.state_dict(), parts.names()
+    state = own if state is None else state
+    _check_state(state, {name: own[name] for name in names.values()})
+    weights = {ours: state[theirs].detach().clone() for ours, theirs in names.items()}
+    return BackboneFile({**facts, "run": dict(run or {})}, weights)
+
+
+def _check_state(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Refuse a checkpoint that lacks weights of the backbone, by the names that it holds itself."""
+    missing = [name for name in wanted if name not in state]
+    if len(missing) == len(wanted):
+        raise ValueError(
+            f"the checkpoint holds no backbone of this model: none of its {len(wanted)} weights, such as {missing[0]}; "
+            f"it has {', '.join(list(state)[:3]) or 'nothing'}, ..."
+        )
+    if missing:
+        raise ValueError(
+            f"the checkpoint lacks {len(missing)} of the backbone's {len(wanted)} weights: {', '.join(missing[:5])}"
+        )
+    _check_shapes(state, wanted)
+
+
+def _check_shapes(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    wrong = [
+        f"{name} {tuple(got[name].shape)}, wanted {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if got[name].shape != value.shape
+    ]
+    if wrong:
+        raise ValueError(f"{len(wrong)} weights have another shape: {', '.join(wrong[:3])}")
+
+
+def write_backbone(file: BackboneFile, path: str) -> None:
+    """Write a file, which replaces one that is there in one move.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    weights = {name: value.cpu().contiguous() for name, value in file.weights.items()}
+    metadata = dict(format=_FORMAT, version=_VERSION, facts=json.dumps(file.facts, default=str), sum=_sum(weights))
+    with replacing(path) as unfinished:
+        try:
+            save_file(weights, unfinished, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(f"'{path}' cannot be written: {error}") from error
+
+
+def save_backbone(
+    model: nn.Module, path: str, *, image_format: str, run: Mapping[str, object] | None = None
+) -> BackboneFile:
+    """Write the backbone of a model, and the components around it, to a file, and return what it holds.
+
+    Args:
+        model: See `export_backbone`, as for the other arguments.
+        path: The path of the file; one that is there is replaced.
+        image_format: The order of the channels that the model was trained with.
+        run: Plain values that say where the weights come from.
+    """
+    file = export_backbone(model, image_format=image_format, run=run)
+    write_backbone(file, path)
+    return file
+
+
+def _sum(weights: Mapping[str, Tensor]) -> str:
+    """A sum over names and numbers, since the format has none."""
+    sums = hashlib.sha256()
+    for name in sorted(weights):
+        sums.update(name.encode())
+        sums.update(weights[name].reshape(-1).view(torch.uint8).numpy())
+    return sums.hexdigest()
+
+
+def read_backbone(path: str, *, facts_alone: bool = False) -> BackboneFile:
+    """Read an exported file.
+
+    Args:
+        path: The path of the file.
+        facts_alone: Whether the weights are left out, which takes no time.
+
+    Raises:
+        DamagedFile: The file is cut off or has changed.
+        ValueError: There is no such file, or it is no exported backbone but a checkpoint, for example.
+    """
+    check_exists(path)
+    try:
+        with safe_open(path, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            facts = _facts(path, metadata)
+            weights = {} if facts_alone else {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        if path.endswith(".safetensors"):
+            raise DamagedFile(f"'{path}' cannot be read: {error}; wanted the file as it was written") from error
+        raise ValueError(
+            f"'{path}' is no exported backbone ({error}); wanted a file that tools/export_backbone.py has written (a "
+            "checkpoint of a training is for train.init_checkpoint)"
+        ) from error
+    if weights and _sum(weights) != metadata["sum"]:
+        raise DamagedFile(f"'{path}' is damaged: its weights are not those that were written")
+    return BackboneFile(facts, weights)
+
+
+def _facts(path: str, metadata: Mapping[str, str]) -> dict[str, dict]:
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(
+            f"'{path}' holds weights without the facts of an exported backbone; wanted a file that "
+            "tools/export_backbone.py has written (weights of timm's are for weights_file of the backbone)"
+        )
+    if metadata["version"] != _VERSION:
+        raise ValueError(f"'{path}' has version {metadata['version']} of the format; wanted version {_VERSION}")
+    return json.loads(metadata["facts"])
+
+
+def is_backbone_file(path: str) -> bool:
+    """Whether a file is an exported backbone, whatever its name."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return (opened.metadata() or {}).get("format") == _FORMAT
+    except (OSError, SafetensorError):
+        return False
+
+
+def load_backbone(
+    model: nn.Module,
+    path: str,
+    accept_stride: int | None = None,
+    *,
+    drop_component: bool = False,
+    image_format: str | None = None,
+) -> None:
+    """Load an exported backbone, and its components, into a model that has the same backbone in whatever wraps it.
+
+    Every weight of the file must find its place. A component that the model has and the file has not keeps the weights
+    that it begins with, which is logged. The backbone does not ask for pretrained weights of timm's any more.
+
+    Args:
+        model: A segmentor, a detector, or a backbone alone, whose pixels are then not compared.
+        path: The path of the file.
+        accept_stride: The output stride of the file, if the model may have another one: the weights fit then, but were
+            trained for maps of another resolution.
+        drop_component: Whether the components of the file are left out.
+        image_format: The order of the channels of the images that the model will be given, `RGB` or `BGR`, for
+            comparison with the file's; None for the model's own `input_format`, which may be unknown.
+
+    Raises:
+        ValueError: The file is no exported backbone, or does not fit; names what the file has and the model wants.
+    """
+    file, parts = read_backbone(path), find_parts(model)
+    own = facts_of(model, parts, image_format=image_format)
+    try:
+        check_facts(file.facts, own, accept_stride=accept_stride)
+        components = {} if drop_component else file.facts["components"]
+        _check_components(components, own["components"])
+        weights = parts.backbone.fitted(_under("backbone", file.weights), file.facts["backbone"])
+        filled = {"backbone": (parts.backbone, weights)}
+        for feature in components:
+            prefix = f"components.{feature}"
+            filled[prefix] = parts.components[feature][1], _under(prefix, file.weights)
+        _check_places(parts, filled)
+    except ValueError as error:
+        raise ValueError(f"the backbone in '{path}' does not fit {type(model).__name__}: {error}") from error
+    for part, weights in filled.values():
+        part.load_state_dict(weights, strict=False)  # the names are checked, but for the counts of batches
+    parts.backbone.pretrained = False  # it has begun
+    _log(path, file, parts, own, filled)
+
+
+def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of one part, by their names in it."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
+
+
+def _check_components(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping]) -> None:
+    for feature, facts in got.items():
+        if feature not in wanted:
+            raise ValueError(
+                f"the file has a component on the map {feature}, {facts['kind']}, and the model has "
+                f"{'one on ' + ', '.join(wanted) if wanted else 'none'}; wanted a ReasoningBackbone with it, or "
+                "drop_component=true, which leaves it out"
+            )
+        check_component(feature, facts, wanted[feature])
+
+
+def _check_places(parts: BackboneParts, filled: Mapping[str, tuple[nn.Module, Mapping[str, Tensor]]]) -> None:
+    """Refuse weights without a place, places without a weight, and other shapes."""
+    got = {f"{prefix}.{name}": value for prefix, (_, weights) in filled.items() for name, value in weights.items()}
+    states = {prefix: part.state_dict() for prefix, (part, _) in filled.items()}
+    places = {f"{prefix}.{name}": value for prefix, state in states.items() for name, value in state.items()}
+    wanted = {name: places[name] for name in parts.names() if name in places}
+    for names, what in (
+        ([name for name in got if name not in wanted], "weights of the file have no place in the model"),
+        ([name for name in wanted if name not in got], "weights of the model are not in the file"),
+    ):
+        if names:
+            raise ValueError(f"{len(names)} {what}: {', '.join(names[:3])}")
+    _check_shapes(got, wanted)
+
+
+def _log(path: str, file: BackboneFile, parts: BackboneParts, own: Mapping[str, Mapping], filled: Mapping) -> None:
+    count = sum(len(weights) for _, weights in filled.values())
+    run = ", ".join(f"{name} {value}" for name, value in file.facts["run"].items())
+    logger.info("The backbone begins from %s: %d weights, run: %s", path, count, run or "not told")
+    strides = [facts["backbone"]["output_stride"] for facts in (file.facts, own)]
+    if strides[0] != strides[1]:
+        logger.info("It was trained at output stride %d, and has %d in this model, as accepted", *strides)
+    for feature, facts in file.facts["components"].items():
+        taken = f"components.{feature}" in filled
+        logger.info("The component %s on %s is %s", facts["kind"], feature, "the file's" if taken else "left out")
+    for feature, (_, part) in parts.components.items():
+        if f"components.{feature}" not in filled:
+            logger.info("The component %s on %s begins fresh", type(part).__name__, feature)
+    for name, value in own["pixels"].items():
+        if value is None:
+            logger.info("The model does not say its pixels' %s; wanted %s", name, file.facts["pixels"][name])

@@ -1,0 +1,168 @@
+"""The backbone of a model and the components around it: where they lie, what is known of them, and whether they are
+those of an exported file."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from .contracts import ExportableBackbone, NormalisesPixels, TellsFacts
+from .sgr.plug import ReasoningBackbone
+
+# Batch norms count batches beside their statistics. Frozen ones do not, and nothing reads the count.
+COUNT = "num_batches_tracked"
+# The output stride of a model without dilation.
+_UNDILATED = 32
+
+
+@dataclass(frozen=True)
+class BackboneParts:
+    """What an export takes of a model, and what a load fills.
+
+    Attributes:
+        path: The dotted name of the backbone in the model; empty if it is the model.
+        backbone: The backbone, without what wraps it.
+        components: The components right around the backbone, each with its dotted name, by the name of its map.
+    """
+
+    path: str
+    backbone: ExportableBackbone
+    components: Mapping[str, tuple[str, nn.Module]]
+
+    def names(self) -> dict[str, str]:
+        """The name of each weight in an exported file, and in the model."""
+        sources = {"backbone": (self.path, self.backbone)}
+        sources |= {f"components.{feature}": found for feature, found in self.components.items()}
+        return {
+            f"{prefix}.{name}": f"{path}.{name}".lstrip(".")
+            for prefix, (path, part) in sources.items()
+            for name in part.state_dict()
+            if not name.endswith(COUNT)
+        }
+
+
+def find_parts(model: nn.Module) -> BackboneParts:
+    """Find the backbone of a model at any depth, in whatever wraps it, and the components right around it.
+
+    Raises:
+        ValueError: There is no backbone that can be exported, or there are several, or two components on one map.
+    """
+    found = [(path, part) for path, part in model.named_modules() if isinstance(part, ExportableBackbone)]
+    if len(found) != 1:
+        shown = ", ".join(f"{path or 'the model'} ({type(part).__name__})" for path, part in found) or "none"
+        raise ValueError(
+            f"of the parts of {type(model).__name__}, these are backbones that can be exported: {shown}; wanted one, a "
+            "TimmPyramid or a PlainViT (Detectron2's own ResNet is none)"
+        )
+    ((path, backbone),) = found
+    components: dict[str, tuple[str, nn.Module]] = {}
+    for place, wrapper in _wrappers(model, backbone):
+        for feature, part in wrapper.components.items():
+            if feature in components:
+                raise ValueError(f"two components lie on the map {feature} of the backbone; wanted one")
+            components[feature] = f"{place}.components.{feature}".lstrip("."), part
+    return BackboneParts(path, backbone, components)
+
+
+def _wrappers(model: nn.Module, backbone: nn.Module) -> Iterator[tuple[str, ReasoningBackbone]]:
+    """What puts components right around a backbone, from the inside out; those around an FPN belong to the FPN."""
+    around = {
+        part.backbone: (path, part) for path, part in model.named_modules() if isinstance(part, ReasoningBackbone)
+    }
+    while backbone in around:
+        path, backbone = around[backbone]
+        yield path, backbone
+
+
+def facts_of(model: nn.Module, parts: BackboneParts, *, image_format: str | None = None) -> dict[str, dict]:
+    """What the weights do not tell, in plain values as JSON has them.
+
+    Args:
+        model: The model.
+        parts: Its backbone and the components around it.
+        image_format: The order of the channels; None for the model's own `input_format`, if it has one.
+
+    Returns:
+        `backbone`; `components`, by the names of their maps; and `pixels`: `mean`, `std` and `image_format`, each None
+        where it is not known, as the first two are for a backbone without a model around it.
+    """
+    around = next((part for part in model.modules() if isinstance(part, NormalisesPixels)), None)
+    known = around is not None
+    facts = dict(
+        backbone=_described(parts.backbone),
+        components={feature: _described(part) for feature, (_, part) in parts.components.items()},
+        pixels=dict(
+            mean=[round(value, 4) for value in around.pixel_mean.flatten().tolist()] if known else None,
+            std=[round(value, 4) for value in around.pixel_std.flatten().tolist()] if known else None,
+            image_format=image_format or getattr(around, "input_format", None),
+        ),
+    )
+    return json.loads(json.dumps(facts, default=str))
+
+
+def _described(part: nn.Module) -> dict[str, object]:
+    return dict(kind=type(part).__name__) | (part.facts() if isinstance(part, TellsFacts) else {})
+
+
+def check_facts(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping], *, accept_stride: int | None) -> None:
+    """Refuse a backbone that is not the model's, or has other pixels.
+
+    Args:
+        got: The facts of an exported file.
+        wanted: Those of the model; pixels that are not known are not compared.
+        accept_stride: The output stride of the file, if the model may have another one.
+
+    Raises:
+        ValueError: Every fact that differs, in the file and in the model.
+    """
+    stride = got["backbone"]["output_stride"]
+    if accept_stride not in (None, stride):
+        raise ValueError(f"accept_stride is {accept_stride}, but the file's output stride is {stride}")
+    same_dilations = stride == wanted["backbone"]["output_stride"] != _UNDILATED
+    ours, theirs = (_comparable(facts["backbone"], same_dilations) for facts in (wanted, got))
+    wrong = _differing(theirs, ours, ("kind", "model_name"))  # of another model everything differs
+    if not wrong:
+        wrong = _differing(theirs, ours, sorted({*theirs, *ours} - {"img_size", "output_stride"}))
+    wrong += _wrong_pixels(got["pixels"], wanted["pixels"])
+    if accept_stride is None:
+        hint = f" (accept_stride={stride} takes the weights of that stride all the same)"
+        wrong += [text + hint for text in _differing(theirs, ours, ["output_stride"])]
+    if wrong:
+        raise ValueError("; ".join(wrong))
+
+
+def check_component(feature: str, got: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    """Refuse a component on a map that is not the model's on that map, by the facts of both."""
+    wrong = _differing(got, wanted, ["kind"]) or _differing(got, wanted, sorted({*got, *wanted}))
+    if wrong:
+        raise ValueError(f"the component on {feature}: {'; '.join(wrong)}")
+
+
+def _comparable(facts: Mapping[str, object], same_dilations: bool) -> dict[str, object]:
+    """Facts without the tag of timm's weights, which are not the file's, and without a multi-grid that says nothing.
+
+    Factors of 1 in a multi-grid only differ from none in a model that is dilated, so that it matters where both are.
+    """
+    found = {**facts, "model_name": facts["model_name"].split(".")[0]}
+    if not same_dilations and set(facts.get("multi_grid") or ()) == {1}:
+        found["multi_grid"] = None
+    return found
+
+
+def _differing(
+    got: Mapping[str, object], wanted: Mapping[str, object], names: list[str] | tuple[str, ...]
+) -> list[str]:
+    return [
+        f"{name} is {got.get(name)} in the file, {wanted.get(name)} in the model"
+        for name in names
+        if got.get(name) != wanted.get(name)
+    ]
+
+
+def _wrong_pixels(got: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
+    known = [name for name, value in wanted.items() if value is not None]
+    wrong = _differing(got, wanted, known)
+    if wanted["mean"] and got["mean"] != wanted["mean"] and got["mean"] == wanted["mean"][::-1]:
+        wrong.append("the mean is the file's in reverse, so that the order of the channels differs")
+    return [text if text.startswith("the mean") else f"the pixels' {text}" for text in wrong]

@@ -1,0 +1,34 @@
+"""Stages of a pretrained backbone that a fine-tuning leaves as they are."""
+
+from timm.layers import freeze_batch_norm_2d
+from timm.models import group_parameters
+from torch import nn
+
+# The stem, and the stages res2 to res5.
+_PARTS = 5
+
+
+def freeze_first_parts(model: nn.Module, count: int) -> None:
+    """Keep the stem and the first stages of a hierarchical timm model at the weights that they begin with.
+
+    Their parameters get no gradient, and their batch norms keep their statistics; this is what Detectron2's ResNet
+    calls `freeze_at`. timm itself says which parameters belong to which part.
+
+    Args:
+        model: The timm model, changed in place. Names and values of its weights stay.
+        count: How many parts are frozen: 0 none, 1 the stem, 2 the stem and res2, and so on up to 5.
+
+    Raises:
+        ValueError: The count is out of range.
+    """
+    if not 0 <= count <= _PARTS:
+        raise ValueError(f"freeze_at is {count}; wanted 0 (none), 1 (the stem), 2 (and res2), up to {_PARTS}")
+    places = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
+    frozen = {name for name, place in places.items() if place < count}
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+    for path, module in list(model.named_modules()):
+        if isinstance(module, nn.modules.batchnorm._NormBase) and f"{path}.weight" in frozen:
+            parent, _, name = path.rpartition(".")
+            model.get_submodule(parent).add_module(name, freeze_batch_norm_2d(module))

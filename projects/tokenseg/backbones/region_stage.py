@@ -1,0 +1,73 @@
+"""The last stage of a timm ResNet as what detectors of the kind C4 run on each region."""
+
+from collections.abc import Mapping
+
+import torch
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from .norm import convert_batch_norm
+from .timm_models import create, plain
+from .weights import StartingWeights, note_checkpoint
+
+
+class RegionStage(nn.Module):
+    """res5 of a timm ResNet, for `res5` of Detectron2's Res5ROIHeads over a `TimmPyramid` that ends with res4.
+
+    It begins from the pretrained weights of that stage, as the backbone does from those of the stages before it.
+    """
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        norm: str = "FrozenBN",
+        pretrained: bool = True,
+        weights_file: str = "",
+        timm_args: Mapping[str, object] | None = None,
+    ) -> None:
+        """
+        Args:
+            model_name: timm's name of a ResNet, with the tag of the pretrained weights; that of the backbone.
+            norm: kind of batch norm: `BN`, `SyncBN` or `FrozenBN`.
+            pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
+            weights_file: begin from this file instead: .safetensors or .pth.
+            timm_args: further arguments for the timm model; those of the backbone.
+
+        Raises:
+            ValueError: the model is unknown or no ResNet, or the norm is unknown.
+        """
+        super().__init__()
+        self._timm_args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
+        self.pretrained = pretrained or bool(weights_file)
+        self.starting_weights = StartingWeights(timm_args=self._timm_args, weights_file=weights_file)
+        self.register_load_state_dict_pre_hook(note_checkpoint)
+        model = create(**self._timm_args)
+        if not isinstance(model, ResNet):
+            raise ValueError(f"{model_name} is a {type(model).__name__}; wanted a ResNet")
+        self.stage = convert_batch_norm(model.layer4, norm)
+
+    def load_pretrained(self) -> None:
+        """Take over pretrained weights; called when a training starts afresh.
+
+        Raises:
+            ValueError: see `load_timm_weights`.
+        """
+        whole = create(**self._timm_args)
+        self.starting_weights.load(whole)
+        self.stage.load_state_dict(whole.layer4.state_dict())
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """
+        Args:
+            regions: (R, C, H, W), of res4.
+
+        Returns:
+            (R, 2C, H / 2, W / 2), rounded up.
+
+        Raises:
+            ValueError: a training step from random weights where pretrained ones are wanted.
+        """
+        if self.pretrained and self.training and torch.is_grad_enabled():
+            self.starting_weights.check()
+        return self.stage(regions)

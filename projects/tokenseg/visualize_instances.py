@@ -1,0 +1,120 @@
+"""Pictures of instances: boxes, masks and names over an image."""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .plain_text import caption_text
+
+# left, top, right, bottom in pixels
+_Rectangle = tuple[int, int, int, int]
+
+
+def draw_instances(
+    image: np.ndarray,
+    *,
+    boxes: np.ndarray,
+    masks: np.ndarray | None,
+    labels: Sequence[str],
+    colors: np.ndarray,
+    min_side: int = 640,
+) -> np.ndarray:
+    """Draw instances over an image, which a whole factor enlarges until names have room in it.
+
+    Args:
+        image: The image, (H, W, 3) uint8 RGB.
+        boxes: The left, upper, right and lower border of each box, (instances, 4), in pixels of the image.
+        masks: The pixels of each instance, (instances, H, W) bool; None draws boxes alone.
+        labels: What is written at each box. Names may be of any kind, see `caption_text`; those of the first
+            instances have the first choice of a place.
+        colors: The colour of each instance, (instances, 3) uint8 RGB.
+        min_side: The least number of pixels on the longer side of the picture.
+
+    Returns:
+        (f H, f W, 3) uint8 RGB, where f is the factor.
+    """
+    factor = max(1, -(-min_side // max(image.shape[:2])))
+    canvas = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    corners = [_corners(box, factor, canvas) for box in boxes]
+    thickness = max(1, round(max(canvas.shape[:2]) / 350))
+    for place in _largest_first(corners):
+        color = tuple(int(channel) for channel in colors[place])
+        if masks is not None:
+            _draw_mask(canvas, masks[place].repeat(factor, axis=0).repeat(factor, axis=1), color, thickness)
+        left, top, right, bottom = corners[place]
+        cv2.rectangle(canvas, (left, top), (right, bottom), color, thickness)
+    return _write(canvas, corners, [caption_text(label) for label in labels], colors)
+
+
+def _corners(box: np.ndarray, factor: int, canvas: np.ndarray) -> _Rectangle:
+    """The outermost pixels of a box on the enlarged canvas."""
+    left, top, right, bottom = (round(float(border) * factor) for border in box)
+    height, width = canvas.shape[:2]
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    return left, top, min(max(right - 1, left), width - 1), min(max(bottom - 1, top), height - 1)
+
+
+def _largest_first(corners: Sequence[_Rectangle]) -> list[int]:
+    """The places of the boxes by their area, so that small ones lie over large ones."""
+    return sorted(range(len(corners)), key=lambda place: -_area(corners[place]))
+
+
+def _area(corners: _Rectangle) -> int:
+    left, top, right, bottom = corners
+    return max(right - left, 0) * max(bottom - top, 0)
+
+
+def _draw_mask(canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], thickness: int) -> None:
+    """Tint the pixels of a mask and draw its outline, holes included."""
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    part, inside = canvas[top : top + height, left : left + width], mask[top : top + height, left : left + width]
+    part[inside] = np.round(0.55 * part[inside] + 0.45 * np.array(color)).astype(np.uint8)
+    contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
+    cv2.drawContours(canvas, contours, -1, color, thickness)
+
+
+def _write(canvas: np.ndarray, corners: Sequence[_Rectangle], labels: Sequence[str], colors: np.ndarray) -> np.ndarray:
+    """Write a label at each box, where no other label stands if there is such a place."""
+    font = _font(max(12, round(max(canvas.shape[:2]) / 55)))
+    picture, taken = Image.fromarray(canvas), []
+    draw = ImageDraw.Draw(picture)
+    ascent, descent = font.getmetrics()
+    for box, label, color in zip(corners, labels, colors, strict=True):
+        size = round(font.getlength(label)) + 6, ascent + descent + 2
+        spot = min(_spots(box, size, picture.size), key=lambda spot: sum(_overlap(spot, other) for other in taken))
+        taken.append(spot)
+        draw.rectangle(spot, fill=tuple(int(channel) for channel in color))
+        dark = np.dot(color, (0.299, 0.587, 0.114)) < 140
+        draw.text((spot[0] + 3, spot[1] + 1), label, font=font, fill="white" if dark else "black")
+    return np.asarray(picture)
+
+
+def _spots(box: _Rectangle, size: tuple[int, int], canvas: tuple[int, int]) -> Iterator[_Rectangle]:
+    """The places of a label at a box, inside the canvas, best first."""
+    (left, top, right, bottom), (width, height) = box, size
+    for x, y in (
+        (left, top - height),
+        (left, bottom),
+        (right - width, top - height),
+        (right - width, bottom),
+        (left, top),
+        (left, bottom - height),
+        (right, top),
+    ):
+        x, y = max(0, min(x, canvas[0] - width)), max(0, min(y, canvas[1] - height))
+        yield x, y, x + width, y + height
+
+
+def _overlap(one: _Rectangle, other: _Rectangle) -> int:
+    return _area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and has the letters of many languages."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)

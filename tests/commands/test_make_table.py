@@ -1,0 +1,206 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from detectron2.config import LazyConfig
+
+from tokenseg.commands import make_table
+from tokenseg.config.load import load_config
+from tokenseg.tables.table_file import chosen_rows, planned_runs, read_table_file
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs/shape_scenes/baseline_color.py"
+TABLE = """
+output: {output}
+seeds: [0, 2]
+tables:
+  - title: Pretraining
+    metrics: {{mIoU: sem_seg/mIoU}}
+    rows:
+      first: {{config: {config}, then: ["export --output {{here}}/backbone"]}}
+  - title: Fine-tuning
+    metrics: {{box AP: bbox/AP}}
+    rows:
+      plain: {{config: {config}, title: from scratch, priority: -1}}
+      second: {{config: {config}, overrides: ["train.init_checkpoint={{first}}/backbone", optimizer.lr=0.5]}}
+"""
+# What stands in for train_net.py: ten iterations, of which SLOW seconds each; goes on where it was cut, notes each
+# call, fails where FAIL is a word of its command line.
+TRAIN = """
+import json, os, sys, time
+values = dict(word.split("=", 1) for word in sys.argv if "=" in word)
+folder, start = values["train.output_dir"], values.get("train.init_checkpoint")
+with open(os.environ["CALLS"], "a") as calls:
+    print("train", folder, file=calls)
+if os.environ.get("FAIL", "no run") in folder:
+    sys.exit("it failed")
+assert "--resume" in sys.argv and (start is None or os.path.exists(start)), sys.argv
+path = f"{folder}/metrics.json"
+done = len(open(path).readlines()) if os.path.exists(path) else 0
+for iteration in range(done, 10):
+    time.sleep(float(os.environ.get("SLOW", 0)))
+    row = {"iteration": iteration, "sem_seg/mIoU": 50.0, "bbox/AP": 10.0 + int(values["train.seed"])}
+    with open(path, "a") as file:
+        print(json.dumps(row), file=file)
+"""
+EXPORT = "import os, sys; open(sys.argv[2], 'w'); print('export', sys.argv[2], file=open(os.environ['CALLS'], 'a'))"
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Path of a table file whose runs are made by a stand-in for the training, at most one at a time."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "train_net.py").write_text(TRAIN)
+    (tmp_path / "tools/export.py").write_text(EXPORT)
+    monkeypatch.setattr(make_table, "TRAIN_NET", tmp_path / "train_net.py")
+    monkeypatch.setattr(make_table, "TOOLS", tmp_path / "tools")
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    monkeypatch.setattr("tokenseg.tables.queue._LOOK_EVERY", 0.01)
+    path = tmp_path / "table.yaml"
+    path.write_text(TABLE.format(output=tmp_path / "out", config=CONFIG))
+    return path
+
+
+def calls(table):
+    """What was called, as `train plain/seed_0`."""
+    lines = (table.parent / "calls").read_text().splitlines()
+    return [line.replace(f"{table.parent}/out/", "") for line in lines]
+
+
+def cells(text):
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_what_a_run_needs_comes_right_before_it(table):
+    runs = planned_runs(read_table_file(table), ["train.log_period=5"])
+    assert list(map(str, runs)) == [
+        *("plain, seed 0", "plain, seed 2", "first, seed 0", "second, seed 0", "first, seed 2", "second, seed 2")
+    ]
+    folder = table.parent / "out/first/seed_2"
+    assert runs[-1].overrides[0] == f"train.init_checkpoint={folder}/backbone" and runs[-1].needs == (runs[-2],)
+    assert runs[-1].overrides[2:4] == ("train.log_period=5", "train.seed=2")
+    assert runs[-2].then == (("export", "--output", f"{folder}/backbone"),)
+
+
+def test_some_rows_and_seeds_with_what_they_need(table):
+    runs = planned_runs(chosen_rows(read_table_file(table), ["second"], [2]))
+    assert list(map(str, runs)) == ["first, seed 2", "second, seed 2"]
+
+
+def test_runs_are_made_once_and_stand_in_a_table(command, table, capsys):
+    words = ["make_table", table, "--jobs", "1"]
+    assert command(*words, "--seeds", "0") is None
+    made = ["train plain/seed_0", "train first/seed_0", "export first/seed_0/backbone", "train second/seed_0"]
+    assert calls(table) == made
+    assert cells(capsys.readouterr().out)[-1] == ["second", "1", "10.0"]
+    assert command(*words) is None
+    assert calls(table) == [*made, *(line.replace("seed_0", "seed_2") for line in made)]
+    # the standard deviation of two numbers is their distance over the root of two
+    assert cells((table.parent / "out/tables.md").read_text())[-2] == ["from scratch", "2", "11.0 +- 1.4"]
+    assert (table.parent / "out/results.csv").read_text().splitlines()[-1] == "Fine-tuning,second,2,box AP,12.0"
+
+
+def test_a_run_that_fails_stops_only_those_that_need_it(command, table, monkeypatch, capsys):
+    words = ["make_table", table, "--jobs", "1"]
+    monkeypatch.setenv("FAIL", "first/seed_0")
+    assert command(*words) == 1
+    said = capsys.readouterr()
+    assert said.err.split("failed:")[1].count("\n  ") == 2
+    assert "first, seed 0: exit code 1" in said.err and "second, seed 0: needs first, seed 0" in said.err
+    assert cells(said.out)[-1] == ["second", "1 of 2", "12.0"]
+    monkeypatch.setenv("FAIL", "no run")
+    assert command(*words) is None
+    assert calls(table)[-3:] == ["train first/seed_0", "export first/seed_0/backbone", "train second/seed_0"]
+
+
+def test_a_table_that_was_stopped_goes_on(command, table, monkeypatch):
+    path = table.parent / "out/plain/seed_0/metrics.json"
+    monkeypatch.setenv("SLOW", "0.03")
+    with monkeypatch.context() as patch:
+
+        def stop(seconds):
+            if path.exists():
+                raise KeyboardInterrupt
+
+        patch.setattr("tokenseg.tables.queue.time.sleep", stop)
+        with pytest.raises(KeyboardInterrupt):
+            command("make_table", table, "--rows", "plain", "--jobs", "1")
+    done = len(path.read_text().splitlines())
+    assert 0 < done < 10 and calls(table) == ["train plain/seed_0"]
+    command("make_table", table, "--rows", "plain", "--jobs", "2")
+    assert len(path.read_text().splitlines()) == 10 and len(calls(table)) == 3
+
+
+@pytest.mark.slow("a table whose command is killed takes its trainings with it")
+def test_trainings_end_with_the_command(table, tmp_path):
+    start = (
+        "import sys; from pathlib import Path; from tokenseg.commands import make_table as m; "
+        f"m.TRAIN_NET = Path('{tmp_path}/train_net.py'); m.TOOLS = Path('{tmp_path}/tools'); "
+        "from tokenseg_cli.run import run; sys.exit(run('make_table', sys.argv))"
+    )
+    words = [sys.executable, "-c", start, str(table), "--rows", "plain", "--jobs", "2"]
+    first = subprocess.Popen(words, env=os.environ | {"SLOW": "0.5"}, stdout=subprocess.PIPE)
+    path = table.parent / "out/plain/seed_2/metrics.json"
+    while not path.exists():
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    done = len(path.read_text().splitlines())
+    time.sleep(1.5)
+    assert len(path.read_text().splitlines()) <= done + 1 < 10
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{first}", "{frist}", "row second names a row 'frist'; wanted some of first, plain, second"),
+        ("priority", "prority", r"row plain .* has a key 'prority'.*nearest: priority"),
+        ("metrics: {box AP: bbox/AP}", "", "a table of .* has no metrics"),
+        ("{here}/backbone", "{second}", "row first needs itself: first needs second needs first"),
+        ("optimizer.lr=0.5", "optimizer.rl=1", "no key 'optimizer.rl'"),
+        ("export --output", "exprot --output", "has the command 'exprot'.*wanted a script of tools/: export"),
+        ("title: from scratch", "seeds: [0], overrides: ['train.init_checkpoint={second}/x'], priority: 3", None),
+    ],
+)
+def test_mistakes_in_the_file_cost_no_run(command, table, old, new, message):
+    assert old in table.read_text()
+    table.write_text(table.read_text().replace(old, new))
+    if message is None:
+        assert len(planned_runs(read_table_file(table))) == 5
+        return
+    with pytest.raises(ValueError, match=message):
+        command("make_table", table)
+    assert not (table.parent / "calls").exists()
+
+
+def test_finished_runs_with_other_overrides_are_refused(command, table):
+    command("make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1")
+    with pytest.raises(
+        ValueError, match=r"out/plain/seed_0 holds a finished run with overrides .*wanted .*log_period=5"
+    ):
+        command("make_table", table, "train.log_period=5")
+
+
+def test_a_config_that_changed_since_is_told(command, table, capsys):
+    words = ["make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1"]
+    command(*words)
+    folder = table.parent / "out/plain/seed_0"
+    config = load_config(str(CONFIG), ["train.seed=0", f"train.output_dir={folder}"])
+    LazyConfig.save(config, str(folder / "config.yaml"))
+    capsys.readouterr()
+    command(*words)
+    assert "another config" not in capsys.readouterr().out
+    config.model.sem_seg_head.layers.channels[1] = 32
+    LazyConfig.save(config, str(folder / "config.yaml"))
+    command(*words)
+    assert f"{folder} is finished, with another config than its file gives now" in capsys.readouterr().out
+
+
+def test_a_metric_that_was_not_measured_is_named(command, table):
+    table.write_text(table.read_text().replace("bbox/AP", "segm/AP"))
+    with pytest.raises(ValueError, match="has no segm/AP; wanted metrics that it has: bbox/AP, sem_seg/mIoU"):
+        command("make_table", table, "--rows", "plain", "--jobs", "1")

@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Make all runs of a table file and write its tables; --help says how."""
+
+import sys
+
+from tokenseg_cli.run import run
+
+if __name__ == "__main__":
+    sys.exit(run("make_table", sys.argv))
