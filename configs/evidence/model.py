@@ -1,8 +1,8 @@
 """What all rows of the evidence share: the data, three small backbones, and the recipe of pretraining and of every row.
 
-A backbone is pretrained once a level, by a task that is no head's: a linear layer per pixel, and which classes are in
-the image, how many pieces of each. tools/export_backbone.py writes it to a file; every row begins from that file.
-`dataset.level` chooses the level of ShapeScenes.
+A backbone is pretrained once a level, by a task that is no head's: a linear layer per pixel, and for the whole image
+which classes it shows and how many pieces of each. configs/tables/evidence_pretraining.yaml does so and writes the
+backbones to files; every row begins from such a file. `dataset.level` chooses the level of ShapeScenes.
 """
 
 from detectron2.config import LazyCall as L
@@ -78,7 +78,7 @@ def dilated_resnet():
 def begin(model, kind):
     """Let a row's model begin from the pretrained backbone of a kind, `vit`, `swin` or `resnet`, of its level."""
     model.update(inference=L(WholeImage)(), **IMAGENET)
-    train.init_checkpoint = f"./output/evidence/pretrain_{kind}_${{dataset.level}}/model_final.pth"
+    train.init_backbone.file = f"./output/evidence/pretrain_{kind}_${{dataset.level}}/seed_0/backbone.safetensors"
 
 
 def pretraining(backbone, channels):
