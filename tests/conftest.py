@@ -22,7 +22,7 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig, instantiate
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_sem_seg
+from detectron2.data.datasets import load_coco_json, load_sem_seg
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -30,6 +30,7 @@ from tokenseg.backbones.trivial import RawPixels
 from tokenseg.data.mapper import SemSegMapper
 from tokenseg.data.stream import build_test_loader
 from tokenseg.data.transforms import ResizeToBase
+from tokenseg.datasets import shape_scenes
 from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor
 
@@ -138,6 +139,19 @@ def toy_dataset(tmp_path):
         image_root=str(images),
         evaluator_type="sem_seg",
     )
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def instances(tmp_path):
+    """Name of a registered data set of six generated scenes with instances."""
+    name, names = "toy_instances", [kind.name for kind in shape_scenes.THINGS]
+    folder = shape_scenes.write(tmp_path, num_train=6, num_val=1, size=64)
+    file, images = str(folder / "instances_train.json"), str(folder / "images/train")
+    DatasetCatalog.register(name, lambda: load_coco_json(file, images, name))
+    MetadataCatalog.get(name).set(thing_classes=names, json_file=file, image_root=images, evaluator_type="coco")
     yield name
     DatasetCatalog.remove(name)
     MetadataCatalog.remove(name)

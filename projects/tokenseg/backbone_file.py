@@ -193,7 +193,7 @@ def load_backbone(
     *,
     drop_component: bool = False,
     image_format: str | None = None,
-) -> None:
+) -> nn.Module:
     """Load an exported backbone, and its components, into a model that has the same backbone in whatever wraps it.
 
     Every weight of the file must find its place. A component that the model has and the file has not keeps the weights
@@ -207,6 +207,9 @@ def load_backbone(
         drop_component: Whether the components of the file are left out.
         image_format: The order of the channels of the images that the model will be given, `RGB` or `BGR`, for
             comparison with the file's; None for the model's own `input_format`, which may be unknown.
+
+    Returns:
+        The model itself, so that a config can have this call around its model.
 
     Raises:
         ValueError: The file is no exported backbone, or does not fit; names what the file has and the model wants.
@@ -229,6 +232,7 @@ def load_backbone(
         part.load_state_dict(weights, strict=False)  # the names are checked, but for the counts of batches
     parts.backbone.pretrained = False  # it has begun
     _log(path, file, parts, own, filled)
+    return model
 
 
 def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -39,8 +39,9 @@ def test_what_takes_effect_is_said(resume):
 
 
 def test_what_takes_none_is_said(resume):
-    told = resume("train.init_checkpoint=a.pth")
-    assert "have no effect on --resume: train.init_checkpoint is a.pth and was " in told and "take effect" not in told
+    told = resume("train.init_checkpoint=a.pth", "train.init_backbone.file=b.safetensors")
+    assert "have no effect on --resume: train.init_backbone.file is b.safetensors and was " in told
+    assert "train.init_checkpoint is a.pth and was " in told and "take effect" not in told
 
 
 @pytest.mark.parametrize(

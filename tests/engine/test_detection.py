@@ -7,8 +7,6 @@ from functools import partialmethod
 import pytest
 import torch
 from detectron2.config import instantiate
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_coco_json
 from torch import nn
 
 from detectors import BELOW, narrow_config
@@ -17,19 +15,6 @@ from tokenseg.datasets import shape_scenes
 from tokenseg.engine import loop
 from tokenseg.engine.metrics_file import read_metrics
 from tokenseg.engine.trainer import Trainer
-
-
-@pytest.fixture
-def instances(tmp_path):
-    """Name of a registered data set of six generated scenes with instances."""
-    name, names = "toy_instances", [kind.name for kind in shape_scenes.THINGS]
-    folder = shape_scenes.write(tmp_path, num_train=6, num_val=1, size=64)
-    file, images = str(folder / "instances_train.json"), str(folder / "images/train")
-    DatasetCatalog.register(name, lambda: load_coco_json(file, images, name))
-    MetadataCatalog.get(name).set(thing_classes=names, json_file=file, image_root=images, evaluator_type="coco")
-    yield name
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
 
 
 @pytest.fixture

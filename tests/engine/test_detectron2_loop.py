@@ -1,20 +1,27 @@
 """Our configs in a loop like Detectron2's own tools/lazyconfig_train_net.py, typed here as a user would."""
 
+import copy
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
 from detectron2.engine import SimpleTrainer, default_writers, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import inference_on_dataset
 
+from tokenseg import load_backbone, save_backbone
 from tokenseg.config.load import load_config
+from tokenseg.datasets import shape_scenes
 from tokenseg.engine.build import load_pretrained
 from tokenseg.engine.metrics_file import read_metrics
+from tokenseg.hosts.per_pixel import PerPixelHead
+from tokenseg.segmentor import Segmentor
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+PAGE = (CONFIGS.parent / "projects/DETECTION.md").read_text()
 
 
 def do_train(cfg, before_training=lambda model: None):
@@ -85,3 +92,42 @@ def test_a_checkpoint_or_the_weights_themselves_cure_that(config, tmp_path):
         (tmp_path / "model_final.pth").unlink()
         do_train(config(*overrides), before_training=load)
         assert (tmp_path / "model_final.pth").exists()
+
+
+def narrow(cfg, instances, folder):
+    """The page's config, made small."""
+    model, maps = cfg.model.model, cfg.model.model.backbone
+    maps.bottom_up.backbone.update(model_name="resnet18", timm_args={"channels": [8, 16, 32, 64]})
+    maps.bottom_up.components.res5.update(channels=64, num_concepts=4, width=8)
+    model.proposal_generator.update(pre_nms_topk=[60, 30], post_nms_topk=[30, 10], batch_size_per_image=32)
+    model.roi_heads.batch_size_per_image = 16
+    model.roi_heads.num_classes = len(shape_scenes.THINGS)
+    for loader in (cfg.dataloader.train, cfg.dataloader.test):
+        loader.dataset.names, loader.num_workers, loader.mapper.augmentations = instances, 0, []
+    cfg.dataloader.train.total_batch_size = 2
+    cfg.dataloader.train.mapper.instance_mask_format = "bitmask"
+    cfg.dataloader.evaluator.use_fast_impl = False
+    cfg.train.update(device="cpu", max_iter=1, log_period=1, eval_period=0, output_dir=str(folder))
+    return cfg
+
+
+@pytest.mark.slow("an exported backbone in Detectron2's own config and loop")
+def test_the_page_on_detection_puts_an_exported_backbone_into_detectron2s_mask_rcnn(instances, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, line = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (tmp_path / "config.py").write_text(code)
+    cfg = narrow(LazyConfig.load(str(tmp_path / "config.py")), instances, tmp_path / "output")
+    (tmp_path / "output").mkdir()
+    bottom_up = copy.deepcopy(cfg.model.model.backbone.bottom_up)
+    bottom_up.backbone.output_stride = 8
+    head = PerPixelHead(in_feature="res5", layers=torch.nn.Conv2d(64, 2, 1))
+    pixels = dict(pixel_mean=cfg.model.model.pixel_mean, pixel_std=cfg.model.model.pixel_std)
+    segmentor = Segmentor(backbone=instantiate(bottom_up), sem_seg_head=head, **pixels)
+    save_backbone(segmentor, cfg.model.path, image_format="RGB")
+    stem = segmentor.backbone.backbone.trunk.conv1.weight
+    assert torch.equal(do_train(cfg).backbone.bottom_up.backbone.trunk.conv1.weight, stem)  # it is frozen
+    assert "segm/AP" in read_metrics(tmp_path / "output/metrics.json")[-1]
+    # the line for other loops
+    names = {"build_my_model": lambda: instantiate(cfg.model.model), "load_backbone": load_backbone}
+    exec(line, names)
+    assert torch.equal(names["model"].backbone.bottom_up.backbone.trunk.conv1.weight, stem)
