@@ -108,7 +108,7 @@ def _described(part: nn.Module) -> dict[str, object]:
 def check_facts(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping], *, accept_stride: int | None) -> None:
     """Refuse a backbone that is not the model's, or has other pixels.
 
-    A backbone that halves its grid on the way, as Shrunk's does, begins from one that does not, which has all its weights.
+    A backbone that halves its grid on the way, as Shrunk's does, begins from one that does not.
 
     Args:
         got: The facts of an exported file.

@@ -23,7 +23,7 @@ def scenes(level, count):
 
 @pytest.fixture(scope="module")
 def with_context():
-    return scenes(CONTEXT, 7)
+    return scenes(CONTEXT, 5)
 
 
 def test_the_first_level_is_what_it_was_before_there_were_others():
@@ -127,3 +127,36 @@ def test_many_has_a_tail_and_few_classes_in_an_image():
     assert counts[:4].sum() > 0.4 * counts.sum()
     assert counts[16:].sum() < 0.25 * counts.sum()
     assert len(MANY.classes) == 40
+
+
+def of_place(image):
+    """A number for the cell of a 32x32 grid that a pixel lies in."""
+    rows, columns = (np.arange(side) * 32 // side for side in image.shape[:2])
+    return rows[:, None] * 32 + columns
+
+
+def of_color(image):
+    """A number for the colour of a pixel, to 16 steps a channel."""
+    return (image >> 4).astype(int) @ [256, 16, 1]
+
+
+@pytest.mark.slow("what colour or place tell alone of a level, by counting")
+@pytest.mark.parametrize("number", [of_place, of_color])
+@pytest.mark.parametrize(
+    ("level", "count"), [(PLACE, 120), (CONTEXT, 40), (MANY, 120)], ids=["place", "context", "many"]
+)
+def test_neither_place_nor_color_tell_the_classes(level, count, number):
+    """The class that is the most frequent in training where, or of the colour that, a pixel has."""
+    size = len(level.classes)
+    votes, found = np.zeros((4096, size)), np.zeros((size, size))
+    for index in range(count):
+        scene = draw_scene(seed=0, split="train", index=index, level=level)
+        seen = scene.label != IGNORE_LABEL
+        np.add.at(votes, (number(scene.image)[seen], scene.label[seen]), 1)
+    for index in range(count // 2):
+        scene = draw_scene(seed=0, split="val", index=index, level=level)
+        seen = scene.label != IGNORE_LABEL
+        np.add.at(found, (scene.label[seen], votes.argmax(axis=1)[number(scene.image)][seen]), 1)
+    hits = np.diag(found)
+    there = found.sum(axis=1) > 0
+    assert (hits[there] / (found.sum(axis=0) + found.sum(axis=1) - hits)[there]).mean() < 0.1

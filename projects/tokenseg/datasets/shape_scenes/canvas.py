@@ -13,6 +13,7 @@ BASE_SIZE = 128  # textures and things are given in pixels of an image of this s
 
 _SUPERSAMPLING = 4
 _MIN_CONTRAST = 70.0  # RGB distance of a new colour from what lies under it
+_BRIGHTNESS = (0.65, 0.95)
 _MIN_VISIBLE = 0.7  # part of a thing that neither the image border nor later things may hide
 _MAX_TURN = np.deg2rad(15)
 _RIM_SHARE = 0.33  # of the area of every thing: with rims of equal width a ring would be the darkest thing
@@ -52,6 +53,19 @@ class Region:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Colors:
+    """Bounds on random colours.
+
+    Args:
+        hue: In degrees.
+        saturation: From 0, which is grey, to 1.
+    """
+
+    hue: tuple[float, float] = (0.0, 360.0)
+    saturation: tuple[float, float] = (0.2, 0.8)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Surface:
     """What a thing is covered with.
 
@@ -65,6 +79,7 @@ class Surface:
 
 
 ANYWHERE = Region()
+ANY_COLOR = Colors()
 
 
 class Canvas:
@@ -98,7 +113,9 @@ class Canvas:
         """The row and the column of every pixel, (H, W) float32 each."""
         return _grid(*self._stuff.shape)
 
-    def fill(self, inside: np.ndarray, *, class_id: int, texture: Texture, beside: np.ndarray) -> None:
+    def fill(
+        self, inside: np.ndarray, *, class_id: int, texture: Texture, beside: np.ndarray, colors: Colors = ANY_COLOR
+    ) -> None:
         """Fill a part of the image with stuff of two colours of its own.
 
         Args:
@@ -106,11 +123,12 @@ class Canvas:
             class_id: The class of the stuff.
             texture: The random field that mixes the two colours.
             beside: (H, W) bool, pixels that its colours must differ from.
+            colors: The bounds on its colours.
         """
         y, x = self.grid()
         self._stuff[inside] = class_id
         field = texture(self.rng, x / self.scale, y / self.scale)
-        base = self._base_color(self.image[beside])
+        base = self._base_color(self.image[beside], colors)
         self.image[inside] = _mixed(*self._color_pair(base, contrast=1.0), field[inside])
 
     def put(
@@ -121,6 +139,7 @@ class Canvas:
         sides: tuple[float, float] = (25.0, 42.0),
         regions: Sequence[Region] = (ANYWHERE,),
         surface: Surface | None = None,
+        colors: Colors = ANY_COLOR,
     ) -> bool:
         """Put a thing where it leaves all others well visible; return whether a place was found.
 
@@ -131,12 +150,13 @@ class Canvas:
             regions: Regions for its centre, of which each try draws one.
             surface: What covers it; by default faintly one of the textures of the first level's stuff, so that a patch
                 alone does not tell a thing from stuff.
+            colors: The bounds on its colours.
         """
         found = self._find_place(outline, sides, regions)
         if found is None:
             return False
         window, alpha, rim = found
-        self._paint(window, alpha, rim=rim, surface=surface)
+        self._paint(window, alpha, rim=rim, surface=surface, colors=colors)
         self._thing_classes.append(int(class_id))
         self.instances[window][alpha >= 0.5] = len(self._thing_classes)
         return True
@@ -162,7 +182,9 @@ class Canvas:
                 return window, alpha, rim
         return None
 
-    def _paint(self, window: Window, alpha: np.ndarray, *, rim: np.ndarray, surface: Surface | None) -> None:
+    def _paint(
+        self, window: Window, alpha: np.ndarray, *, rim: np.ndarray, surface: Surface | None, colors: Colors
+    ) -> None:
         """Blend a shaded, textured surface with a dark rim into the image where `alpha` (h, w) says."""
         rows, columns = (slice(int(index.min()), int(index.max()) + 1) for index in np.nonzero(alpha))
         alpha, rim = alpha[rows, columns], rim[rows, columns]
@@ -172,17 +194,18 @@ class Canvas:
         if surface is None:
             surface = Surface(texture=STUFF[self.rng.integers(len(STUFF))].texture, contrast=0.25)
         field = surface.texture(self.rng, x / self.scale, y / self.scale)
-        base = self._base_color(below[alpha >= 0.5])
+        base = self._base_color(below[alpha >= 0.5], colors)
         color = _mixed(*self._color_pair(base, contrast=surface.contrast), field)
         angle = self.rng.uniform(-np.pi, np.pi)
         ramp = (x / x.max() - 0.5) * np.cos(angle) + (y / y.max() - 0.5) * np.sin(angle)
         color *= ((1.0 + 0.3 * ramp) * (1.0 - 0.7 * rim))[..., None]
         target[:] = below + alpha[..., None] * (color - below)
 
-    def _base_color(self, below: np.ndarray) -> np.ndarray:
+    def _base_color(self, below: np.ndarray, colors: Colors) -> np.ndarray:
         """A random RGB colour (3,), 0..255, unlike the pixels (P, 3) it will lie on or beside."""
+        low, high = zip(colors.hue, colors.saturation, _BRIGHTNESS, strict=True)
         for _ in range(_TRIES):
-            hue, saturation, value = self.rng.uniform([0.0, 0.2, 0.65], [360.0, 0.8, 0.95])
+            hue, saturation, value = self.rng.uniform(low, high)
             color = 255 * cv2.cvtColor(np.float32([[[hue, saturation, value]]]), cv2.COLOR_HSV2RGB)[0, 0]
             if not len(below) or np.linalg.norm(below - color, axis=1).mean() >= _MIN_CONTRAST:
                 break

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...visualize import spread_colors
 from . import patterns
-from .canvas import BASE_SIZE, Canvas, Region, Scene
+from .canvas import BASE_SIZE, Canvas, Colors, Region, Scene
 from .kinds import Stuff, Thing
 
 BASE_CONTEXT_SIZE = 256
@@ -33,13 +33,7 @@ class Clues:
     rings: int
 
 
-_LOCAL = {
-    "star": patterns.star(),
-    "cross": patterns.cross(),
-    "ring": patterns.ring(),
-    "half_disc": patterns.half_disc(),
-    "crescent": patterns.crescent(),
-}
+_LOCAL = {"star": patterns.star(), "cross": patterns.cross(), "ring": patterns.ring()}
 _AMBIGUOUS = {
     "square_under_sky": patterns.square(),
     "square_under_water": patterns.square(),
@@ -48,10 +42,13 @@ _AMBIGUOUS = {
     "disc_with_1": patterns.disc(),
     "disc_with_3": patterns.disc(),
 }
+# Every shape has a hue of its own, and stuff has none, so that what a pixel shows is soon learnt and context is left.
+_HUES = {"star": 0.0, "cross": 120.0, "ring": 240.0, "square": 60.0, "triangle": 180.0, "disc": 300.0}
+_GREY = Colors(saturation=(0.0, 0.1))
 _BANDS = {"sky": patterns.clouds, "water": patterns.waves}
-_GROUNDS = {"field": patterns.stripes, "meadow": patterns.dots, "pavement": patterns.checks}
+_GROUNDS = (patterns.stripes, patterns.dots, patterns.checks)
 
-_OUTLINES, _TEXTURES = _LOCAL | _AMBIGUOUS, _BANDS | _GROUNDS
+_OUTLINES, _TEXTURES = _LOCAL | _AMBIGUOUS, {**_BANDS, "ground": patterns.checks}
 _NAMES = [*_OUTLINES, *_TEXTURES]
 _COLORS = dict(zip(_NAMES, map(tuple, spread_colors(len(_NAMES)).tolist()), strict=True))
 CONTEXT_THINGS = tuple(Thing(name=name, color=_COLORS[name], outline=outline) for name, outline in _OUTLINES.items())
@@ -96,29 +93,29 @@ def draw_context(rng: np.random.Generator, size: int, *, clues: Clues | None = N
     band = canvas.grid()[0] < BAND * unit
     _draw_near(canvas, band, clues)
     canvas.rng = far
-    canvas.fill(band, class_id=_NAMES.index(clues.band), texture=_BANDS[clues.band], beside=~band)
+    canvas.fill(band, class_id=_NAMES.index(clues.band), texture=_BANDS[clues.band], beside=~band, colors=_GREY)
     names = [clues.marker] + ["ring"] * clues.rings
     for name, slot in zip(names, far.permutation(1 + max(_RING_COUNTS)), strict=False):
         left = 0.1 + 0.22 * slot  # in a column of its own, so that it finds a place and hides nothing
-        lies = Region(x=(left, left + 0.08), y=(0.075, 0.098))
-        canvas.put(_LOCAL[name], class_id=_NAMES.index(name), sides=(20.0, 26.0), regions=(lies,))
+        _put(canvas, name, sides=(22.0, 26.0), lies=Region(x=(left, left + 0.08), y=(0.08, 0.095)))
     canvas.rng = grain
     return canvas.finish()
 
 
 def _draw_near(canvas: Canvas, band: np.ndarray, clues: Clues) -> None:
-    """Everything below the band: two layers of stuff, local things between, and the shapes that depend on it."""
+    """Everything below the band: two layers of ground, and the shapes that depend on it."""
     rng, (y, x) = canvas.rng, canvas.grid()
     size = len(x)
     upper = y < rng.uniform(0.4, 0.65) * size + np.tan(rng.uniform(-0.2, 0.2)) * (x - size / 2)
-    first, second = (str(name) for name in rng.choice(list(_GROUNDS), size=2, replace=False))
-    above = upper & ~band
-    canvas.fill(above, class_id=_NAMES.index(first), texture=_GROUNDS[first], beside=np.zeros_like(upper))
-    canvas.fill(~upper, class_id=_NAMES.index(second), texture=_GROUNDS[second], beside=above)
-    for shape in rng.choice(["square", "triangle", "disc"], size=rng.integers(4, 8)):
+    first, second = rng.permutation(len(_GROUNDS))[:2]
+    for texture, inside, beside in ((first, upper & ~band, np.zeros_like(upper)), (second, ~upper, upper & ~band)):
+        canvas.fill(inside, class_id=_NAMES.index("ground"), texture=_GROUNDS[texture], beside=beside, colors=_GREY)
+    for shape in rng.choice(["square", "triangle", "disc"], size=rng.integers(6, 10)):
         name = class_by_context(str(shape), clues)
-        lies = Region(x=(0.03, 0.97), y=(0.84, 0.95))
-        canvas.put(_AMBIGUOUS[name], class_id=_NAMES.index(name), sides=(26.0, 38.0), regions=(lies,))
-    for name in rng.choice(["half_disc", "crescent"], size=rng.integers(2, 5)):
-        lies = Region(y=(0.32, 0.7))
-        canvas.put(_LOCAL[str(name)], class_id=_NAMES.index(str(name)), regions=(lies,))
+        _put(canvas, name, sides=(28.0, 38.0), lies=Region(x=(0.03, 0.97), y=(0.84, 0.95)))
+
+
+def _put(canvas: Canvas, name: str, *, sides: tuple[float, float], lies: Region) -> None:
+    hue = _HUES[name.split("_")[0]]
+    colors = Colors(hue=(hue, hue + 20.0), saturation=(0.5, 0.9))
+    canvas.put(_OUTLINES[name], class_id=_NAMES.index(name), sides=sides, regions=(lies,), colors=colors)
