@@ -142,11 +142,10 @@ def of_color(image):
 
 @pytest.mark.slow("what colour or place tell alone of a level, by counting")
 @pytest.mark.parametrize("number", [of_place, of_color])
-@pytest.mark.parametrize(
-    ("level", "count"), [(PLACE, 120), (CONTEXT, 40), (MANY, 120)], ids=["place", "context", "many"]
-)
-def test_neither_place_nor_color_tell_the_classes(level, count, number):
-    """The class that is the most frequent in training where, or of the colour that, a pixel has."""
+@pytest.mark.parametrize(("level", "count", "most"), [(PLACE, 120, 0.1), (CONTEXT, 40, 0.35), (MANY, 120, 0.1)])
+def test_neither_place_nor_color_tell_the_classes(level, count, most, number):
+    """The class that is the most frequent in training where, or of the colour that, a pixel has; in the level `context`,
+    where colour tells the shapes, the mean is over the classes that need context."""
     size = len(level.classes)
     votes, found = np.zeros((4096, size)), np.zeros((size, size))
     for index in range(count):
@@ -158,5 +157,7 @@ def test_neither_place_nor_color_tell_the_classes(level, count, number):
         seen = scene.label != IGNORE_LABEL
         np.add.at(found, (scene.label[seen], votes.argmax(axis=1)[number(scene.image)][seen]), 1)
     hits = np.diag(found)
-    there = found.sum(axis=1) > 0
-    assert (hits[there] / (found.sum(axis=0) + found.sum(axis=1) - hits)[there]).mean() < 0.1
+    judged = found.sum(axis=1) > 0
+    if level is CONTEXT:
+        judged &= np.isin(NAMES["context"], NEEDING_CONTEXT)
+    assert (hits[judged] / (found.sum(axis=0) + found.sum(axis=1) - hits)[judged]).mean() < most
