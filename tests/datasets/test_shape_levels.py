@@ -144,8 +144,10 @@ def of_color(image):
 @pytest.mark.parametrize("number", [of_place, of_color])
 @pytest.mark.parametrize(("level", "count", "most"), [(PLACE, 120, 0.1), (CONTEXT, 40, 0.35), (MANY, 120, 0.1)])
 def test_neither_place_nor_color_tell_the_classes(level, count, most, number):
-    """The class that is the most frequent in training where, or of the colour that, a pixel has; in the level `context`,
-    where colour tells the shapes, the mean is over the classes that need context."""
+    """The class that is the most frequent in training at the place, or of the colour, of a pixel.
+
+    In the level `context`, where colour tells the shapes, the mean is over the classes that need context.
+    """
     size = len(level.classes)
     votes, found = np.zeros((4096, size)), np.zeros((size, size))
     for index in range(count):

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .sine_codes import fix_sine_codes
+from .sine_codes import set_position_codes
 from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint, resampled
 from .windowed_block import WindowedBlock
-
-_POSITION_CODES = ("learnt", "sine")
 
 
 class PlainViT(Backbone):
@@ -100,11 +98,7 @@ class PlainViT(Backbone):
         self.vit = create(**args, drop_path_rate=drop_path_rate)
         self.vit.prune_intermediate_layers(self._out_blocks, prune_norm=True, prune_head=True)
         self.vit.set_grad_checkpointing(activation_checkpointing)
-        if position_codes not in _POSITION_CODES:
-            raise ValueError(f"position_codes is '{position_codes}'; wanted one of {', '.join(_POSITION_CODES)}")
-        if position_codes == "sine":
-            fix_sine_codes(self.vit)
-
+        set_position_codes(self.vit, position_codes)
         self._patch, self.downsample = strides[0], downsample
         self._publish(out_strides)
         self._has_windows = window_size is not None

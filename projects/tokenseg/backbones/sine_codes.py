@@ -5,15 +5,23 @@ from timm.layers import build_sincos2d_pos_embed
 from torch import nn
 
 
-def fix_sine_codes(vit: nn.Module) -> None:
-    """Replace the learnt position codes of a vision transformer by sines and cosines that no training changes.
+_KINDS = ("learnt", "sine")
+
+
+def set_position_codes(vit: nn.Module, kind: str) -> None:
+    """Keep the learnt position codes of a vision transformer, or fix sines and cosines that no training changes.
 
     Args:
-        vit: timm's model, with a position code for every patch and none for other tokens.
+        vit: timm's model; for fixed codes with a position code for every patch and none for other tokens.
+        kind: `learnt` or `sine`.
 
     Raises:
-        ValueError: The model has no such codes.
+        ValueError: An unknown kind, or a model that has no such codes.
     """
+    if kind not in _KINDS:
+        raise ValueError(f"position_codes is '{kind}'; wanted one of {', '.join(_KINDS)}")
+    if kind == "learnt":
+        return
     codes = getattr(vit, "pos_embed", None)
     grid = vit.patch_embed.grid_size
     if codes is None or codes.shape[1] != grid[0] * grid[1]:
