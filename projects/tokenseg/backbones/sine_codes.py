@@ -4,7 +4,6 @@ import torch
 from timm.layers import build_sincos2d_pos_embed
 from torch import nn
 
-
 _KINDS = ("learnt", "sine")
 
 
