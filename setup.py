@@ -4,11 +4,29 @@ Detectron2 is not among the requirements: PyPI has no project of that name. ``to
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
+CONFIGS = Path(__file__).parent / "configs"
 INIT = Path(__file__).parent / "projects" / "tokenseg" / "__init__.py"
+
+
+class BuildWithConfigs(build_py):
+    """Copies the configs into a wheel, where the package looks for them; an editable installation reads those here."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(
+                CONFIGS,
+                Path(self.build_lib, "tokenseg", "configs"),
+                ignore=shutil.ignore_patterns("__pycache__"),
+                dirs_exist_ok=True,
+            )
+
 
 setup(
     name="tokenseg",
@@ -18,15 +36,19 @@ setup(
     license_files=["LICENSE"],
     package_dir={"": "projects"},
     packages=find_packages(where="projects"),
-    package_data={"tokenseg": ["**/*.csv", "**/*.txt"]},
+    package_data={"tokenseg": ["**/*.csv", "**/*.txt", "report/page.*"]},
+    cmdclass={"build_py": BuildWithConfigs},
+    entry_points={"console_scripts": ["tokenseg = tokenseg_cli.__main__:main"]},
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.11",
         "torchvision",
         "timm>=1.0.31",
+        "filelock>=3.12",
         "fvcore>=0.1.5",
         "huggingface-hub>=0.23",
         "hydra-core>=1.3",
+        "jinja2>=3.1",
         "numpy>=1.26",
         "omegaconf>=2.3,<2.4",
         # Not opencv-python: that one needs the system's libGL and libxcb, which a server often lacks.
@@ -40,5 +62,8 @@ setup(
         "tqdm>=4.66",
     ],
     # ruff's formatting changes between its minor versions. Some heads are compared with those of transformers.
-    extras_require={"dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*"]},
+    extras_require={
+        "dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*"],
+        "wandb": ["wandb>=0.19"],
+    },
 )

@@ -1,7 +1,9 @@
 """Fixtures for all tests: a tiny data set, a tiny trained-looking model, and fixed seeds."""
 
+import functools
 import gc
 import itertools
+import json
 import logging
 import os
 import random
@@ -26,6 +28,7 @@ from detectron2.data.datasets import load_coco_json, load_sem_seg
 from omegaconf import DictConfig
 from PIL import Image
 
+from detectors import narrow_config
 from tokenseg.backbones.trivial import RawPixels
 from tokenseg.data.mapper import SemSegMapper
 from tokenseg.data.stream import build_test_loader
@@ -35,6 +38,8 @@ from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor
 
 TOY_SIZES = [(32, 32), (40, 48), (20, 36), (50, 30), (32, 64), (16, 16)]
+# Of the instances: class, left, top, width, height in pixels.
+TOY_BOXES = [[(0, 4, 6, 20, 12), (1, 30, 20, 10, 16)], [(1, 8, 3, 12, 30)]]
 TOY_COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 
 
@@ -194,4 +199,50 @@ def toy_predictor(toy_dataset, tmp_path):
     folder.mkdir()
     LazyConfig.save(config, str(folder / "config.yaml"))
     torch.save({"model": instantiate(config.model).state_dict()}, folder / "weights.pth")
+    return str(folder / "config.yaml"), str(folder / "weights.pth")
+
+
+@pytest.fixture
+def toy_instances(tmp_path):
+    """Name of a registered data set of two tiny images in which rectangles, given by TOY_BOXES, are the instances."""
+    name, images, file = "toy_instances", tmp_path / "instances", tmp_path / "instances.json"
+    images.mkdir()
+    coco = {"images": [], "annotations": [], "categories": [{"id": k + 1, "name": n} for k, n in enumerate("ab")]}
+    for place, boxes in enumerate(TOY_BOXES):
+        picture = np.random.default_rng(place).integers(0, 60, (40, 48, 3)).astype(np.uint8)
+        coco["images"].append({"id": place, "file_name": f"{place}.png", "height": 40, "width": 48})
+        for class_id, x, y, w, h in boxes:
+            picture[y : y + h, x : x + w] = TOY_COLORS[class_id]
+            corners = [x, y, x + w, y, x + w, y + h, x, y + h]
+            own = {"id": len(coco["annotations"]) + 1, "image_id": place, "iscrowd": 0, "area": w * h}
+            coco["annotations"].append(
+                own | {"category_id": class_id + 1, "bbox": [x, y, w, h], "segmentation": [corners]}
+            )
+        Image.fromarray(picture).save(images / f"{place}.png")
+    file.write_text(json.dumps(coco))
+    DatasetCatalog.register(name, lambda: load_coco_json(str(file), str(images), name))
+    MetadataCatalog.get(name).set(json_file=str(file), image_root=str(images), evaluator_type="coco")
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+@functools.cache
+def _small_detector():
+    """A config, which takes a fifth of a second to load, and random weights of its model."""
+    config = narrow_config("fpn_sgr_resnet_101", "dataloader.test.num_workers=0", "train.device=cpu")
+    config.dataset.update(num_classes=2, test_short_side=64, long_side=96)
+    return config, instantiate(config.model).state_dict()
+
+
+@pytest.fixture
+def toy_detector(toy_instances, tmp_path):
+    """Paths of a config of a small Mask R-CNN with SGR below its pyramid, on those images, and of weights of it."""
+    config, weights = _small_detector()
+    config = config.copy()
+    config.dataset.test = toy_instances
+    folder = tmp_path / "toy_detector"
+    folder.mkdir()
+    LazyConfig.save(config, str(folder / "config.yaml"))
+    torch.save({"model": weights}, folder / "weights.pth")
     return str(folder / "config.yaml"), str(folder / "weights.pth")

@@ -13,6 +13,11 @@ from tokenseg.engine.metrics_file import read_metrics
 CLOCKS = {"time", "data_time", "rank_data_time", "eta_seconds"}
 
 
+def averages(checkpoint):
+    """The averaged weights of a checkpoint, if it has any, by other names than the weights."""
+    return {f"average of {key}": value for key, value in checkpoint.get("ema", {}).get("model", {}).items()}
+
+
 def left_behind(folder):
     """What a run leaves, without what depends on clocks."""
     checkpoints = {path.name: torch.load(path) for path in sorted(folder.glob("*.pth"))}
@@ -21,7 +26,7 @@ def left_behind(folder):
         "weights": {
             f"{key} of {name}": hashlib.sha256(value.numpy().tobytes()).hexdigest()
             for name, content in checkpoints.items()
-            for key, value in content["model"].items()
+            for key, value in [*content["model"].items(), *averages(content).items()]
         },
         "best": (best["iteration"], best["trainer"]["iteration"], best["best_value"]),
         "iterations": {name: (c["iteration"], c["trainer"]["iteration"]) for name, c in checkpoints.items()},

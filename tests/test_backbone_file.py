@@ -8,13 +8,14 @@ import pytest
 import torch
 from detectron2.modeling import FPN, GeneralizedRCNN
 from safetensors.torch import load_file, save_file
-from timm.layers import resample_abs_pos_embed
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from torch import nn
 
 from tokenseg import load_backbone, save_backbone
 from tokenseg.backbone_file import export_backbone, read_backbone
 from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.backbones.pyramid import TimmPyramid
+from tokenseg.backbones.simple_pyramid import SimplePyramid
 from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor, pad_to_batch
 from tokenseg.segvit.shrunk import NearestSampling, QueryDownsample
@@ -143,9 +144,8 @@ def test_detection_sees_the_maps_of_segmentation(component, norm, tolerance, exp
 @pytest.mark.parametrize("class_token", [True, False])
 def test_a_plain_vit_goes_below_a_pyramid(class_token, exported):
     args = {"class_token": class_token}
-    source, net = segmentor(vit(timm_args=args)), vit(timm_args=args)
-    pyramid = nn.ModuleDict({"net": net, "lateral": nn.Conv2d(24, 8, 1)})
-    load_backbone(detector(pyramid), exported(source))
+    source, net = segmentor(vit(timm_args=args)), vit(timm_args=args, window_size=2)  # its windows need no others
+    load_backbone(detector(SimplePyramid(net=net, in_feature="block1", out_channels=8)), exported(source))
     state, wanted = net.state_dict(), source.backbone.state_dict()
     assert ("vit.cls_token" in state) == class_token
     assert state.keys() == wanted.keys() and all(torch.equal(state[name], value) for name, value in wanted.items())
@@ -173,6 +173,16 @@ def test_a_vit_that_halves_its_grid_begins_from_one_that_does_not(exported, capl
     assert "trained without the QueryDownsample in block 1 of this model" in caplog.text
     with pytest.raises(ValueError, match="downsample is QueryDownsample in block 1 in the file, None in the model"):
         load_backbone(vit(), exported(segmentor(target)))
+
+
+def test_relative_positions_are_resampled_too(exported):
+    beit = dict(model_name="beit_base_patch16_224", out_blocks=[0])
+    target = vit(img_size=96, **beit)
+    path = exported(segmentor(vit(**beit)))
+    load_backbone(target, path)
+    name = "vit.blocks.0.attn.relative_position_bias_table"
+    wanted = resize_rel_pos_bias_table(load_file(path)[f"backbone.{name}"], (6, 6), (11 * 11 + 3, 2))
+    torch.testing.assert_close(target.state_dict()[name], wanted)
 
 
 BGR = PIXELS["pixel_mean"][::-1]
@@ -326,6 +336,11 @@ def test_the_facts_travel(exported):
     assert facts["components"]["res5"]["kind"] == "SemanticReasoning"
     assert facts["pixels"] == {"mean": PIXELS["pixel_mean"], "std": PIXELS["pixel_std"], "image_format": "RGB"}
     assert facts["run"] == {"output_dir": "run", "iteration": 7}
+
+
+def test_others_may_read_the_file(exported, tmp_path):
+    (tmp_path / "ordinary").touch()
+    assert Path(exported(segmentor(resnet()))).stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
 def test_models_without_one_backbone_are_refused(exported):

@@ -5,20 +5,20 @@ import functools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
+from annotated import without_files
 from shapes import shapes_only
 from tokenseg.config.load import load_config
+from tokenseg.config.shipped import CONFIGS, config_path, list_models
 
-FOLDER = Path(__file__).resolve().parents[1] / "configs"
-# Every experiment; templates are in common/ or called model.py and hosts.py.
-TEMPLATES = {"model.py", "hosts.py"}
-CONFIGS = sorted(path for path in FOLDER.rglob("*.py") if "common" not in path.parts and path.name not in TEMPLATES)
-# Those of no published schedule have names of their own.
-NAMED = [path for path in CONFIGS if path.parent not in (FOLDER, FOLDER / "shape_scenes", FOLDER / "evidence")]
+# Every experiment; those of no published schedule have names of their own.
+PATHS = [config_path(name) for name in list_models()]
+NAMED = [path for path in PATHS if path.parent not in (CONFIGS, CONFIGS / "shape_scenes", CONFIGS / "evidence")]
 DETECTORS = [path for path in NAMED if path.parent.name == "detection"]
 SEGMENTORS = [path for path in NAMED if path not in DETECTORS]
 DATA = "ade20k|cityscapes|coco|coco_stuff_10k|pascal_context_59|pascal_context_60"
@@ -27,7 +27,7 @@ DATA = "ade20k|cityscapes|coco|coco_stuff_10k|pascal_context_59|pascal_context_6
 @functools.cache
 def load(path: Path) -> DictConfig:
     """A config for all tests to read; who changes it loads its own."""
-    return load_config(str(path))
+    return load_config(str(path), without_files(path))
 
 
 def located(node: object) -> object:
@@ -41,7 +41,7 @@ def located(node: object) -> object:
     return node
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_config_builds_and_survives_saving(path, tmp_path):
     cfg = load(path)
     LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
@@ -84,6 +84,10 @@ def test_names_tell_data_short_side_and_iterations(path):
     assert re.fullmatch(rf"{data}_2017_train", cfg.dataset.train)
     assert cfg.dataset.test_short_side == max(cfg.dataset.short_sides) == side
     check_schedule(cfg, iterations)
+    assert cfg.dataloader.train.total_batch_size == 8 and cfg.train.best_metric == "segm/AP"
+    factor = instantiate(cfg.lr_multiplier)
+    told = {0: 1e-3, 1000: 1.0, 209_999: 1.0, 210_000: 0.1, 249_999: 0.1, 250_000: 0.01, 269_999: 0.01}
+    assert {step: factor(step / iterations) for step in told} == pytest.approx(told)
 
 
 def test_the_order_of_channels_stands_once():
@@ -91,3 +95,27 @@ def test_the_order_of_channels_stands_once():
     train, test = cfg.dataloader.train.mapper, cfg.dataloader.test.mapper
     distortion = next(one for one in train.augmentations if "image_format" in one)
     assert {train.image_format, test.image_format, distortion.image_format} == {"BGR"}
+
+
+@pytest.mark.parametrize(
+    ("config", "scale", "size"),
+    [
+        ("segvit/segvit_vit_l_pascal_context_59_480_80k", 1.0, (520, 2253)),
+        ("segvit/segvit_vit_l_pascal_context_60_480_80k", 0.5, (480, 2080)),
+        ("ecenet/ecenet_swin_l_pascal_context_59_480_80k", 1.75, (910, 3943)),
+        ("structtoken/structtoken_cse_vit_l_coco_stuff_10k_512_80k", 1.0, (512, 2219)),
+        ("sgr/fcn_resnet_101_coco_stuff_10k_512_60k", 0.5, (512, 2219)),
+        ("segvit/segvit_vit_b_ade20k_512_160k", 1.0, (473, 2048)),
+        ("segvit/segvit_vit_b_ade20k_512_160k", 0.5, (236, 1024)),
+    ],
+)
+def test_sizes_of_test_images(config, scale, size):
+    """Of an image of 300 x 1300 pixels."""
+    (resize,) = instantiate(load(CONFIGS / f"{config}.py").dataloader.test.mapper.augmentations)
+    transform = resize.at_scale(scale).get_transform(np.broadcast_to(np.uint8(0), (300, 1300, 3)))
+    assert (transform.new_h, transform.new_w) == size
+
+
+def test_several_scales_want_the_original():
+    cfg = load_config(str(NAMED[0]), ["train.tta.enabled=true"])
+    assert cfg.dataloader.test.mapper.keep_original and not load(NAMED[0]).dataloader.test.mapper.keep_original

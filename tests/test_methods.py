@@ -10,8 +10,9 @@ from detectron2.config import LazyCall, LazyConfig, instantiate
 from torch import nn
 
 from tokenseg import Predictor
+from tokenseg.alarms.probes import measure
 from tokenseg.config.load import load_config
-from tokenseg.contracts import HasRegions, Head, ShowsStages
+from tokenseg.contracts import HasRegions, HasTokens, Head, ShowsStages
 from tokenseg.data.components import ConnectedComponents
 from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
@@ -248,6 +249,17 @@ def test_bfloat16_is_close(model):
             got = model(samples)[0]["sem_seg"]
     # wide, since norms over five random channels blow rounding up; wrong layouts or overflows give 1 and more
     assert (got.float() - wanted).norm() < 0.3 * wanted.norm()
+
+
+def test_what_can_collapse_is_measured(model):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    values = measure(model.train(), batch(None, None))
+    parts = {name for name, part in model.named_modules() if isinstance(part, HasTokens)}
+    assert {name.rpartition("/")[0] for name in values if name.endswith("image_x_token")} == parts
+    regions = {name for name in ("backbone", "sem_seg_head") if isinstance(getattr(model, name), HasRegions)}
+    assert {name.rpartition("/")[0] for name in values if name.endswith("mass")} == regions
+    assert all(-1 <= value <= 1.000001 for name, value in values.items() if not name.endswith("mass"))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()) and model.training
 
 
 def test_activation_checkpointing_changes_nothing(model):

@@ -6,7 +6,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
-from tokenseg.plain_text import caption_text, csv_text, plot_text, unprintable
+from tokenseg.plain_text import caption_text, csv_text, markdown_text, plot_text, unprintable
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,7 @@ def test_tables_of_strange_names(strange_names, tmp_path):
     evaluator.evaluate()
     with open(tmp_path / "sem_seg_per_class.csv", newline="") as file:
         assert [row["class"] for row in csv.DictReader(file)] == ["'=1+2", "a$x$b", r"$\frac$"]
+
+
+def test_markdown_shows_names_as_they_are():
+    assert markdown_text("road | [x](y) <b>") == r"road \| \[x\]\(y\) \<b\>"

@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
+import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import instantiate
+from detectron2.data import get_detection_dataset_dicts
 from omegaconf import OmegaConf
 from PIL import Image
 
+from detectors import narrow_config
 from tokenseg import Predictor
 from tokenseg.config.load import load_config
+from tokenseg.inspection import detector_regions
 
 
 @pytest.fixture
@@ -33,14 +39,23 @@ def test_arrays_equal_files(predictor, image, tmp_path):
 
 
 def test_it_predicts_what_the_evaluation_sees(toy_predictor, toy_dataset):
-    from detectron2.config import instantiate
-
     predictor = Predictor(*toy_predictor)
     record = next(iter(instantiate(load_config(toy_predictor[0]).dataloader.test)))[0]
     wanted = predictor.model([record])[0]["sem_seg"]
     assert wanted.shape[-2:] == (record["height"], record["width"])
     assert np.array_equal(predictor(record["file_name"]), wanted.max(dim=0).indices.numpy())
     assert predictor.metadata.stuff_classes == ["red", "green", "blue"]
+
+
+def test_several_scales_are_those_of_the_evaluation(toy_predictor):
+    """Each view is made of the file's pixels, here and in the loader's process."""
+    overrides = ["train.tta.enabled=true", "train.tta.scales=[0.5,2.0]"]
+    predictor = Predictor(*toy_predictor, overrides=overrides)
+    cfg = load_config(toy_predictor[0], [*overrides, "dataloader.test.mapper.keep_original=true"])
+    record = next(iter(instantiate(cfg.dataloader.test)))[0]
+    assert np.array_equal(predictor(record["file_name"]), predictor.model.class_ids([record])[0].numpy())
+    views = [record["original"].at_scale(scale).shape[-2:] for scale in (0.5, 2.0)]
+    assert [min(view) for view in views] == [12, 48]
 
 
 @pytest.mark.parametrize(
@@ -75,3 +90,60 @@ def test_a_given_config_stays_as_it_was(toy_predictor):
     before = OmegaConf.to_container(config)
     Predictor(config, toy_predictor[1], overrides=["train.amp.enabled=true", "train.device=auto"])
     assert OmegaConf.to_container(config) == before
+
+
+def test_instances_are_those_of_the_evaluation(toy_detector):
+    predictor = Predictor(*toy_detector)
+    record = next(iter(instantiate(load_config(toy_detector[0]).dataloader.test)))[0]
+    with torch.no_grad():
+        wanted = predictor.model([record])[0]["instances"]
+    found = predictor(record["file_name"])
+    assert found.image_size == (40, 48) and len(found) > 3 and predictor.class_names == ["a", "b"]
+    assert torch.equal(found.pred_boxes.tensor, wanted.pred_boxes.tensor) and found.pred_masks.shape[1:] == (40, 48)
+    for field in ("scores", "pred_classes", "pred_masks"):
+        assert torch.equal(found.get(field), wanted.get(field))
+    middle = found.scores.median().item()
+    assert 0 < len(predictor(record["file_name"], confidence_threshold=middle)) == (found.scores >= middle).sum()
+
+
+def test_regions_of_the_tokens_below_a_pyramid(toy_detector):
+    predictor = Predictor(*toy_detector)
+    record = next(iter(instantiate(load_config(toy_detector[0]).dataloader.test)))[0]
+    regions = predictor.regions(record["file_name"])
+    tokens = predictor.model.backbone.bottom_up
+    with torch.no_grad():
+        weights = tokens.region_weights(tokens(predictor.model.preprocess_image([record]).tensor))
+    assert weights.shape == (1, 12, 2, 3)  # 64 x 77 pixels, padded to 96 columns, at stride 32
+    assert np.array_equal(regions, weights[0].numpy())
+
+
+def test_what_a_detector_does_not_give(toy_detector, image):
+    predictor = Predictor(*toy_detector)
+    for ask, message in [
+        (lambda: predictor.scores(image), "GeneralizedRCNN gives no scores of each class .*; wanted a Segmentor"),
+        (lambda: predictor.token_maps(image, [0]), "GeneralizedRCNN gives no maps of classes .*; wanted a Segmentor"),
+        (lambda: predictor.class_ids(image), "GeneralizedRCNN gives no class ids"),
+        (lambda: predictor(image, confidence_threshold=50), "confidence_threshold is 50; wanted a number from 0 to 1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ask()
+
+
+def test_what_a_segmentor_does_not_give(toy_predictor, image):
+    predictor = Predictor(*toy_predictor)
+    with pytest.raises(ValueError, match="class ids and no instances; wanted a detector"):
+        predictor.instances(image)
+    with pytest.raises(ValueError, match=r"confidence_threshold is 0\.5, but Segmentor"):
+        predictor(image, confidence_threshold=0.5)
+
+
+def test_detectron2s_own_test_loader_names_the_data_too(toy_predictor, toy_dataset):
+    config = load_config(toy_predictor[0])
+    config.dataloader.test.dataset = L(get_detection_dataset_dicts)(names=[toy_dataset, "another"], filter_empty=False)
+    assert Predictor(config, toy_predictor[1]).metadata.name == toy_dataset
+
+
+def test_a_detector_without_tokens_has_no_regions():
+    model = instantiate(narrow_config("fpn_resnet_101").model)
+    with pytest.raises(ValueError, match=r"backbone \(FPN\) has region_weights; wanted a part whose tokens"):
+        detector_regions(model, torch.zeros(3, 32, 32))

@@ -16,7 +16,7 @@ from detectron2.modeling import (
 from detectron2.modeling.backbone.resnet import BasicStem
 from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 
-from tokenseg.inference.policy import SlidingWindow, WholeImage
+from tokenseg.inference.policy import MultiScale, SlidingWindow, WholeImage
 from tokenseg.inspection import RegionSegmentor, image_regions
 from tokenseg.segmentor import Segmentor
 
@@ -129,6 +129,41 @@ def test_whole_images_run_once_for_scores_and_regions(pair, policy, runs):
         wanted = Segmentor.ids(ours, inputs((80, 80)))
     assert ours.sem_seg_head.runs == runs + 1
     assert output.keys() == {"class_ids", "regions", "region_cell"} and wanted[0].keys() == {"class_ids"}
+
+
+class Original:
+    """Records the scales that it is asked for; a view is grey all over."""
+
+    def __init__(self):
+        self.scales = []
+
+    def at_scale(self, scale):
+        self.scales.append(scale)
+        return torch.full((3, 64, 64), 100.0 * scale)
+
+
+@pytest.mark.parametrize("kind", [Segmentor, RegionSegmentor])
+def test_views_at_several_scales_are_made_of_the_original(pair, kind, caplog):
+    policy = MultiScale(policy=WholeImage(), scales=[0.5, 2.0], flip=True)
+    ours = kind(backbone=pair[0].backbone, sem_seg_head=Scores(), inference=policy, **PIXELS).eval()
+    views, segment = [], ours.predict
+    ours.predict = lambda images: views.append(images) or segment(images)
+    record = inputs((64, 64))[0] | {"original": Original()}
+    with torch.no_grad():
+        ours([record])
+    assert record["original"].scales == [0.5, 2.0]
+    greys = [float(image[0].mean() * 60 + 120) for images in views[:2] for image in images]
+    assert greys == pytest.approx([50, 50, 200, 200])
+
+
+def test_views_of_images_that_were_resized_before_are_told(pair, caplog):
+    policy = MultiScale(policy=WholeImage(), scales=[1.0], flip=False)
+    ours = Segmentor(backbone=pair[0].backbone, sem_seg_head=Scores(), inference=policy, **PIXELS).eval()
+    with torch.no_grad():
+        ours([{"image": torch.zeros(3, 64, 64)}])
+        assert not caplog.messages
+        ours(inputs((64, 64)))
+    assert "keep_original=true" in caplog.text
 
 
 def test_a_model_without_regions_says_so(pair):

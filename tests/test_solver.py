@@ -1,6 +1,7 @@
 import pytest
 import timm
 import torch
+from detectron2.projects.deeplab.lr_scheduler import WarmupPolyLR
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
@@ -54,6 +55,15 @@ def test_norms_decay_where_wanted(model):
     assert {name for name, (_, decay) in rules(model, decay_norms=True).items() if decay == 0} == {"backbone.pos_embed"}
 
 
+def test_norms_decay_in_the_parts_that_are_named(model):
+    exempt = {name for name, (_, decay) in rules(model, decay_norms=["head"]).items() if decay == 0}
+    assert exempt == {"backbone.pos_embed", "backbone.norm.weight", "backbone.norm.bias"}
+    with pytest.raises(ValueError, match=r"begins with 'decode' \(decay_norms\); names begin with backbone, head"):
+        rules(model, decay_norms=["decode"])
+    with pytest.raises(ValueError, match="decay_norms is 'head'; wanted true, false, or a list"):
+        rules(model, decay_norms="head")
+
+
 @pytest.mark.parametrize("norm", [nn.GroupNorm(1, 2), nn.SyncBatchNorm(2), nn.InstanceNorm2d(2, affine=True)])
 def test_all_norms_count(norm):
     assert set(rules(norm).values()) == {(1.0, 0.0)}
@@ -88,9 +98,10 @@ def test_unused_prefixes_are_told(model):
 
 @pytest.mark.parametrize(
     ("iteration", "factor"),
-    [(0, 1e-6), (5, 0.45), (10, 0.9), (50, 0.5), (99, 0.01), (100, 0.0)],
+    [(0, 1e-6), (5, 0.5 * 0.95), (9, 0.9 * 0.91), (10, 0.9), (50, 0.5), (99, 0.01), (100, 0.0)],
 )
 def test_schedule_by_hand(iteration, factor):
+    """Linear times poly, also in the warm-up."""
     schedule = warmup_poly(max_iter=100, warmup_iter=10, power=1.0)
     assert schedule(iteration / 100) == pytest.approx(factor, abs=1e-6)
 
@@ -103,7 +114,20 @@ def test_power(warmup_iter):
 
 def test_schedules_of_nothing_but_warmup():
     schedule = warmup_poly(max_iter=4, warmup_iter=4, power=1.0, warmup_factor=0.5)
-    assert schedule(0) == pytest.approx(0.5) and schedule(0.5) == pytest.approx(0.25)
+    assert schedule(0) == pytest.approx(0.5) and schedule(0.5) == pytest.approx(0.75 * 0.5)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.9, 2.0])
+def test_the_curve_is_that_of_detectron2s_warmup_poly(power):
+    """Its scheduler multiplies the two, as mmcv's does."""
+    parameter = nn.Parameter(torch.zeros(1))
+    theirs = WarmupPolyLR(
+        torch.optim.SGD([parameter], lr=1.0), 40, warmup_factor=1e-6, warmup_iters=15, power=power, constant_ending=0.0
+    )
+    ours = warmup_poly(max_iter=40, warmup_iter=15, power=power)
+    for iteration in range(40):
+        theirs.last_epoch = iteration
+        assert theirs.get_lr()[0] == pytest.approx(ours(iteration / 40))
 
 
 @pytest.mark.parametrize("warmup_iter", [-1, 101])

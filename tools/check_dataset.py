@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Look at images and label maps before a training does; --help says how."""
+"""Look at images and labels before a training does; --help says how."""
 
 import sys
 

@@ -13,6 +13,8 @@ def _groups():
         lr="${optimizer.lr}",
         weight_decay="${optimizer.weight_decay}",
         lr_factors={},
+        # whether weights and biases of norms decay; or names of parts whose norms do
+        decay_norms=False,
         # below 1: the deeper a layer of a timm backbone, the lower its rate
         layer_decay=1.0,
     )

@@ -65,9 +65,16 @@ def add_sgr(model, dataloader, optimizer, *, feature="res5", channels=None):
     if model.get("extra_losses") is None:
         model.extra_losses = _named()
     model.extra_losses.regions = L(RegionLoss)(
-        regions=f"{feature}_regions", num_active="${sgr.num_active}", stride="${sgr.stride}"
+        regions=f"{feature}_regions",
+        num_active="${sgr.num_active}",
+        stride="${sgr.stride}",
+        weight="${sgr.beta}",
+        dice_weight="${sgr.rho}",
+        cosine_weight="${sgr.gamma}",
+        reading="${sgr.reading}",
     )
-    return shared | dict(num_active=64, stride=8)
+    # beta, rho and gamma are the paper's letters: weights of the regions' loss, of dice, and of cosine likeness
+    return shared | dict(num_active=64, stride=8, beta=8.0, rho=0.05, gamma=1.0)
 
 
 def add_glore_to_detector(model, *, feature="res5", channels=None, place="backbone"):
@@ -77,8 +84,9 @@ def add_glore_to_detector(model, *, feature="res5", channels=None, place="backbo
 
 def add_sgr_to_detector(model, *, feature="res5", channels=None, place="backbone"):
     """SGR alone, as `add_glore_to_detector` does it. Returns what several parts of it share."""
-    _put(L(SemanticReasoning)(channels=channels, num_concepts="${sgr.num_concepts}"), feature, model, place)
-    return dict(num_concepts=512)
+    component = L(SemanticReasoning)(channels=channels, num_concepts="${sgr.num_concepts}", reading="${sgr.reading}")
+    _put(component, feature, model, place)
+    return dict(num_concepts=512, reading="ours")
 
 
 def _channels(backbone, feature):

@@ -1,5 +1,9 @@
 """How a training runs; what every key means."""
 
+from detectron2.config import LazyCall as L
+
+from tokenseg.alarms.hook import TokenAlarms
+
 train = dict(
     # Folder of checkpoints, logs, config.yaml and environment.txt; relative to where the command runs.
     output_dir="./output",
@@ -28,10 +32,16 @@ train = dict(
     # Bound on the norm of all gradients together; None is off.
     clip_grad_norm=None,
     # Evaluation over several scales, relative to the test images' size, with their mirror images if `flip`; for models
-    # with an inference policy.
+    # with an inference policy. Every view is resized from the original image.
     tta=dict(enabled=False, scales=[0.5, 0.75, 1.0, 1.25, 1.5, 1.75], flip=True),
     # Whether backbone and head are compiled for training; proposals and regions of detectors are not.
     compile=False,
+    # Parts of the model that are left as they are, with the statistics of their batch norms: names of modules or
+    # parameters, with the wildcards * and ?, such as [backbone] or ['backbone.vit.blocks.[0-5]*'].
+    freeze=[],
+    # Share that a moving average of the weights keeps at a step, such as 0.9998; it is evaluated, saved beside the
+    # weights, and used by whatever reads a checkpoint afterwards. 0: no average.
+    ema=dict(decay=0.0),
     # Arguments of DistributedDataParallel.
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     # Iterations between checkpoints, and how many are kept beside the best and the final one.
@@ -40,6 +50,37 @@ train = dict(
     # <task>/<name>, that says which checkpoint is the best.
     eval_period=5000,
     best_metric="sem_seg/mIoU",
+    # Evaluations in a row without a better one after which the training ends; 0: it goes on to max_iter.
+    patience=0,
+    # Images of the test set whose loss is measured at every evaluation, as validation/total_loss: always the same ones,
+    # cropped and changed as training images are. A multiple of the batch size; 0: none.
+    validation_images=0,
+    # Images of the test set, and worst classes, that are drawn for TensorBoard at every evaluation, with label,
+    # prediction and errors; 0: none.
+    pictures=4,
+    # Project in Weights & Biases that gets scalars, pictures, config and a table of the classes; empty: none. The
+    # package wandb is an extra: pip install 'tokenseg[wandb]'. The name of the run is by default that of output_dir.
+    wandb=dict(project="", name=""),
     # Iterations between lines of the log.
     log_period=20,
+    # Alarms for tokens that collapse, which looks like slow learning: every `period` iterations (0: never; a multiple
+    # of log_period) the model runs in eval mode on the first `images` of its training stream, and what it measures goes
+    # to metrics.json as alarms/<part>/<measure>. What lies beyond its limits in `patience` measurements in a row is
+    # warned about, once. Of tokens: the shares of their variance that are image, token (or position) and image_x_token;
+    # the mean cosine between those of an image; the share of dead_tokens, alike in all images. Of regions: their mass,
+    # and the share of dead_regions, which hold less than one cell in all the images. Of attention: its entropy, 0 for
+    # one position and 1 for all alike. The measures stand in projects/tokenseg/alarms/measures.py.
+    alarms=L(TokenAlarms)(
+        period=0,
+        images=4,
+        patience=3,
+        log_period="${train.log_period}",
+        limits=dict(
+            image_x_token=[3e-5, None],
+            cosine=[None, 0.9999],
+            dead_tokens=[None, 0.5],
+            dead_regions=[None, 0.5],
+            entropy=[0.01, 0.99999],
+        ),
+    ),
 )

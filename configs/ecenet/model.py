@@ -5,28 +5,32 @@ from detectron2.config import LazyCall as L
 from tokenseg.backbones.pyramid import TimmPyramid
 from tokenseg.ecenet.blocks import SemanticsAttention
 from tokenseg.ecenet.head import ECENetHead
+from tokenseg.ecenet.readings import gated_updater
 from tokenseg.ecenet.reconstruction import feature_reconstructions
 from tokenseg.inference.policy import SlidingWindow
-from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater
+from tokenseg.layers.class_embedding import ExplicitClassExtraction
 from tokenseg.losses.mask import MaskLoss
 from tokenseg.meta_arch import ECENet
 
 from ..common.pixels import IMAGENET
 
 model = L(ECENet)(
+    class_weights="${dataset.class_weights}",
     backbone=L(TimmPyramid)(model_name="${pyramid.model_name}", out_norm=True, drop_path_rate=0.3),
     sem_seg_head=L(ECENetHead)(
         in_features=["res2", "res3", "res4", "res5"],
         channels="${pyramid.channels}",
         num_classes="${dataset.num_classes}",
-        reconstructions=L(feature_reconstructions)(channels="${model.sem_seg_head.channels}", se_sigmoid=True),
+        reconstructions=L(feature_reconstructions)(
+            channels="${model.sem_seg_head.channels}", reading="${model.sem_seg_head.reading}"
+        ),
         extraction=L(ExplicitClassExtraction)(
             num_classes="${dataset.num_classes}", width="${model.sem_seg_head.width}", alpha=1.0
         ),
         attention=L(SemanticsAttention)(
-            width="${model.sem_seg_head.width}", num_heads=4, mlp_ratio=4, reverse_similarity=False
+            width="${model.sem_seg_head.width}", num_heads=4, mlp_ratio=4, reading="${model.sem_seg_head.reading}"
         ),
-        updater=L(GatedClassUpdater)(width="${model.sem_seg_head.width}"),
+        updater=L(gated_updater)(width="${model.sem_seg_head.width}", reading="${model.sem_seg_head.reading}"),
         width=256,
         mask_groups=4,
         upscale_steps=[0, 1, 2, 3],
@@ -38,6 +42,8 @@ model = L(ECENet)(
         ),
         diversity_weight=0.2,
         norm="SyncBN",
+        # what the paper prints, what its authors released, or, by default, some of both: see the method's page
+        reading="default",
         ignore_value="${dataset.ignore_label}",
     ),
     inference=L(SlidingWindow)(window="${dataset.crop}", stride=608),

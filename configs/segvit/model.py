@@ -16,6 +16,7 @@ from ..common.pixels import HALF
 decoder = dict(width=384, num_heads=12)
 
 model = L(SegViT)(
+    class_weights="${dataset.class_weights}",
     backbone=L(PlainViT)(
         model_name="${vit.model_name}",
         img_size="${dataset.crop}",
@@ -40,6 +41,7 @@ model = L(SegViT)(
         stride="${vit.patch_size}",
         num_layers=3,
         dropout=0.1,
+        reading="printed",
     ),
     inference=L(SlidingWindow)(window="${dataset.crop}", stride=341),
     **HALF,

@@ -9,4 +9,5 @@ from .model import decoder, model
 train_for_160k(train)
 train.clip_grad_norm = 35.0
 optimizer.update(lr=2e-5, weight_decay=0.01)
-optimizer.params.lr_factors = {"sem_seg_head": 10.0}
+# The authors' rules of names find `head` before `norm`: norms of the head have its rate, and decay.
+optimizer.params.update(lr_factors={"sem_seg_head": 10.0}, decay_norms=["sem_seg_head"])

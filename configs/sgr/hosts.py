@@ -50,6 +50,7 @@ def _criterion(kind, **changes):
 
 
 uper_net = L(Segmentor)(
+    class_weights="${dataset.class_weights}",
     backbone=swin(),
     sem_seg_head=_head(UperNetHead, ignore_value="${dataset.ignore_label}"),
     extra_losses=auxiliary_fcn(),
@@ -58,6 +59,7 @@ uper_net = L(Segmentor)(
 )
 
 mask_former = L(RegionSegmentor)(
+    class_weights="${dataset.class_weights}",
     backbone=resnet("FrozenBN"),
     sem_seg_head=_head(
         MaskFormerHead,
@@ -74,6 +76,7 @@ mask_former = L(RegionSegmentor)(
 )
 
 mask2former = L(RegionSegmentor)(
+    class_weights="${dataset.class_weights}",
     backbone=swin(),
     sem_seg_head=_head(
         Mask2FormerHead,

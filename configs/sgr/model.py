@@ -32,6 +32,7 @@ def auxiliary_fcn():
 
 def _model(head):
     return L(Segmentor)(
+        class_weights="${dataset.class_weights}",
         backbone=L(TimmPyramid)(
             model_name="${pyramid.model_name}", out_features=["res4", "res5"], output_stride=8, norm="SyncBN"
         ),

@@ -7,16 +7,16 @@ from tokenseg.segmentor import Segmentor
 
 from .ecenet import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
 
-ecenet = model.sem_seg_head
+_ecenet = model.sem_seg_head
 model.update(
     _target_=Segmentor,
     sem_seg_head=L(FCNHead)(
-        in_features=ecenet.in_features,
+        in_features=_ecenet.in_features,
         channels="${pyramid.channels}",
         num_classes="${dataset.num_classes}",
-        width=ecenet.width,
-        dropout=ecenet.dropout,
-        norm=ecenet.norm,
+        width=_ecenet.width,
+        dropout=_ecenet.dropout,
+        norm=_ecenet.norm,
         ignore_value="${dataset.ignore_label}",
     ),
 )

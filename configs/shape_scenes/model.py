@@ -14,6 +14,7 @@ from ..common.pixels import IMAGENET
 from ..common.train import train
 
 model = L(Segmentor)(
+    class_weights="${dataset.class_weights}",
     backbone=L(RawPixels)(),
     sem_seg_head=L(PerPixelHead)(in_feature="pixels", layers=None, ignore_value="${dataset.ignore_label}"),
     **IMAGENET,

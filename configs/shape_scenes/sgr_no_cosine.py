@@ -2,5 +2,5 @@
 
 from .sgr_sgr import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, sgr, train
 
-model.extra_losses.regions.cosine_weight = 0.0
+sgr.gamma = 0.0
 train.output_dir = "./output/shape_scenes_sgr_no_cosine"

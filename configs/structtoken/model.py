@@ -12,6 +12,7 @@ from tokenseg.structtoken.parts import ConvBlock
 from ..common.pixels import IMAGENET
 
 model = L(StructToken)(
+    class_weights="${dataset.class_weights}",
     backbone=L(PlainViT)(
         model_name="${vit.model_name}",
         img_size="${dataset.crop}",
@@ -30,6 +31,7 @@ model = L(StructToken)(
             num_blocks=4,
             ffn=dict(mlp_ratio=4, conv=True, group_size=4),
             drop_path=0.1,
+            reading="released",
         ),
         refine=L(ConvBlock)(channels="${dataset.num_classes}"),
         ignore_value="${dataset.ignore_label}",

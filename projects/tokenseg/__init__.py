@@ -15,6 +15,7 @@ if importlib.util.find_spec("detectron2") is None:
 
 from . import meta_arch
 from .backbone_file import load_backbone, save_backbone
+from .config.shipped import list_models
 from .datasets import builtin, folders
 from .ecenet.head import ECENetHead
 from .hosts.fcn import FCNHead
@@ -22,6 +23,7 @@ from .hosts.mask2former import Mask2FormerHead
 from .hosts.mask_former import MaskFormerHead
 from .hosts.per_pixel import PerPixelHead
 from .hosts.uper_net import UperNetHead
+from .hub import load
 from .predictor import Predictor
 from .segvit.head import SegViTHead
 from .structtoken.head import StructTokenHead
@@ -38,6 +40,8 @@ __all__ = [
     "UperNetHead",
     "builtin",
     "folders",
+    "list_models",
+    "load",
     "load_backbone",
     "meta_arch",
     "save_backbone",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from .atomic_file import replacing
@@ -97,19 +97,17 @@ def _check_shapes(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> No
         raise ValueError(f"{len(wrong)} weights have another shape: {', '.join(wrong[:3])}")
 
 
-def write_backbone(file: BackboneFile, path: str) -> None:
+def write_backbone(content: BackboneFile, path: str) -> None:
     """Write a file, which replaces one that is there in one move.
 
     Raises:
         OSError: It cannot be written.
     """
-    weights = {name: value.cpu().contiguous() for name, value in file.weights.items()}
-    metadata = dict(format=_FORMAT, version=_VERSION, facts=json.dumps(file.facts, default=str), sum=_sum(weights))
-    with replacing(path) as unfinished:
-        try:
-            save_file(weights, unfinished, metadata=metadata)
-        except SafetensorError as error:
-            raise OSError(f"'{path}' cannot be written: {error}") from error
+    weights = {name: value.cpu().contiguous() for name, value in content.weights.items()}
+    metadata = dict(format=_FORMAT, version=_VERSION, facts=json.dumps(content.facts, default=str), sum=_sum(weights))
+    # not save_file, whose files none but their owner may read
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+        file.write(save(weights, metadata))
 
 
 def save_backbone(
@@ -196,8 +194,8 @@ def load_backbone(
 ) -> nn.Module:
     """Load an exported backbone, and its components, into a model that has the same backbone in whatever wraps it.
 
-    Every weight of the file must find its place. A component that the model has and the file has not keeps the weights
-    that it begins with, which is logged. The backbone does not ask for pretrained weights of timm's any more.
+    Every weight of the file must find its place. A component of the model that the file lacks keeps its initial
+    weights, which is logged. After this, the backbone no longer asks for timm's pretrained weights.
 
     Args:
         model: A segmentor, a detector, or a backbone alone, whose pixels are then not compared.

@@ -2,7 +2,7 @@
 those of an exported file."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -143,9 +143,10 @@ def check_component(feature: str, got: Mapping[str, object], wanted: Mapping[str
 
 
 def _comparable(facts: Mapping[str, object], same_dilations: bool) -> dict[str, object]:
-    """Facts without the tag of timm's weights, which are not the file's, and without a multi-grid that says nothing.
+    """Facts without the tag that timm's name has for its own weights, and without a multi-grid that changes nothing.
 
-    Factors of 1 in a multi-grid only differ from none in a model that is dilated, so that it matters where both are.
+    Factors of 1 differ from no multi-grid in dilated models alone, so they are compared if both sides have the same
+    dilation.
     """
     found = {**facts, "model_name": facts["model_name"].split(".")[0]}
     if not same_dilations and set(facts.get("multi_grid") or ()) == {1}:
@@ -153,9 +154,7 @@ def _comparable(facts: Mapping[str, object], same_dilations: bool) -> dict[str, 
     return found
 
 
-def _differing(
-    got: Mapping[str, object], wanted: Mapping[str, object], names: list[str] | tuple[str, ...]
-) -> list[str]:
+def _differing(got: Mapping[str, object], wanted: Mapping[str, object], names: Iterable[str]) -> list[str]:
     return [
         f"{name} is {got.get(name)} in the file, {wanted.get(name)} in the model"
         for name in names

@@ -5,6 +5,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 
+import safetensors.torch
 import torch
 
 # The record of a file of torch's that holds everything but the numbers.
@@ -19,7 +20,7 @@ class DamagedFile(ValueError):
 def read_checkpoint(
     path: str, *, allow_pickle: bool = False, permission: str = "train.allow_pickle=true", mmap: bool = False
 ) -> dict:
-    """Read the dict in a file that torch wrote, on the CPU, or in a pickle of arrays (.pkl).
+    """Read the dict in a file that torch wrote, on the CPU, or the one in a .safetensors or a pickle of arrays (.pkl).
 
     Args:
         path: The path of the file.
@@ -37,6 +38,8 @@ def read_checkpoint(
         raise ValueError(needs_pickle(path, permission))
     check_sums(path, plain_alone=mmap)
     try:
+        if path.endswith(".safetensors"):
+            return safetensors.torch.load_file(path)
         if path.endswith(".pkl"):
             loaded = _unpickled(path)
         else:
@@ -52,6 +55,18 @@ def read_checkpoint(
     if not isinstance(loaded, Mapping):
         raise ValueError(f"weights '{path}' hold a {type(loaded).__name__}; wanted a dict of tensors by their names")
     return loaded
+
+
+def weights_to_use(checkpoint: Mapping) -> Mapping:
+    """Return what a checkpoint is used with: its averaged weights if it has any (`train.ema`), or else its own.
+
+    Args:
+        checkpoint: What `read_checkpoint` gave: the dict that a run saved, or weights alone.
+    """
+    averaged = checkpoint.get("ema")
+    if isinstance(averaged, Mapping) and "model" in averaged:
+        return averaged["model"]
+    return checkpoint.get("model", checkpoint)
 
 
 def _unpickled(path: str) -> object:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 # The counts of one part, by names of its own: scalar tensors of single precision.
 Counts = Mapping[str, Tensor]
@@ -31,11 +31,14 @@ class Targets:
             `label_targets` made of the labels, or Detectron2's `instances`.
         counts: what `count` of the part that gets these targets has counted in the whole step, divided by the number of
             processes.
+        class_weights: (K,) how much a pixel, mask or token of each class counts in losses, in sums and counts alike;
+            None counts all alike.
     """
 
     labels: Tensor
     inputs: Sequence[Mapping[str, object]] = ()
     counts: Counts = field(default_factory=dict)
+    class_weights: Tensor | None = None
 
     @classmethod
     def alone(cls, part: "Head | ExtraLoss", labels: Tensor, inputs: Sequence[Mapping[str, object]] = ()) -> "Targets":
@@ -87,6 +90,14 @@ class ExtraLoss(Protocol):
 
 
 @runtime_checkable
+class Rescales(Protocol):
+    """What a record may have as `original`: the image before it was resized."""
+
+    def at_scale(self, scale: float) -> Tensor:
+        """The image (3, h, w) in grey levels, as a test has it at a factor on its sides, resized once."""
+
+
+@runtime_checkable
 class ShowsStages(Protocol):
     """A head that can show how its class maps come about, for pictures."""
 
@@ -100,6 +111,15 @@ class HasRegions(Protocol):
 
     def region_weights(self, features: Mapping[str, Tensor]) -> Tensor:
         """How much each cell belongs to each token, 0 or more: (N, Q, h, w)."""
+
+
+@runtime_checkable
+class HasTokens(Protocol):
+    """A part of a model, at any depth, whose tokens can be watched while it trains."""
+
+    def token_part(self) -> nn.Module:
+        """The part inside it whose output, or the first of whose outputs, is the tokens after their last update:
+        vectors (N, Q, D), or maps (N, Q, h, w)."""
 
 
 @runtime_checkable

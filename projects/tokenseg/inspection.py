@@ -139,7 +139,7 @@ class RegionSegmentor(Segmentor):
             return super().forward(batched_inputs, counts)
         source, watched = region_source(self), _Watched(self)
         images, sizes = self.normalised(batched_inputs), output_sizes(batched_inputs)
-        outputs = [{"sem_seg": scores} for scores in self.inference(watched, images, sizes)]
+        outputs = [{"sem_seg": scores} for scores in self.infer(watched, batched_inputs, images)]
         prediction = watched.prediction if watched.images is images else self.predict(images)
         for output, image, size, found in zip(
             outputs, images, sizes, predicted_regions(source, prediction), strict=True

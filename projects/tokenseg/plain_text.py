@@ -1,6 +1,7 @@
 """Names that others have chosen, in places where some characters mean something."""
 
 import contextlib
+import re
 from collections.abc import Iterable
 
 # With one of these at the start a spreadsheet takes a cell for a formula.
@@ -18,6 +19,11 @@ def csv_text(text: str) -> str:
 def plot_text(text: str) -> str:
     """A name for matplotlib, which would read what stands between two dollar signs as mathematics."""
     return text.replace("$", r"\$")
+
+
+def markdown_text(text: str) -> str:
+    """A name for a page in Markdown, where some characters would make a link, a heading or a piece of HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~$&])", r"\\\1", text)
 
 
 def caption_text(text: str, *, longest: int = 40) -> str:

@@ -17,6 +17,7 @@ from .config.instantiate import instantiate
 from .config.load import load_config
 from .config.overrides import apply_overrides
 from .data.images import read_image
+from .data.rescaling import OriginalImage
 from .datasets.records import load_records
 from .engine.build import build_model
 from .engine.checkpoint import Checkpointer
@@ -67,10 +68,9 @@ class Predictor:
             raise ValueError("weights is empty; wanted the checkpoint of a trained model")
         Checkpointer(self.model).load(str(weights))
         mapper = config.dataloader.test.mapper
-        self._augmentations = T.AugmentationList(list(instantiate(mapper.augmentations)))
+        self._augmentations = list(instantiate(mapper.augmentations))
         self._image_format = mapper.image_format
-        names = instantiate(config.dataloader.test.dataset)  # own data is registered by a call
-        self.metadata: Metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
+        self.metadata: Metadata = MetadataCatalog.get(_first_data_set(config.dataloader.test.dataset))
 
     @property
     def class_names(self) -> list[str]:
@@ -193,12 +193,14 @@ class Predictor:
     def _record(self, image: str | PathLike | np.ndarray) -> dict:
         """An image as the model's input, for results at the size of the image."""
         pixels = self._pixels(image)
-        return {"image": self._augmented(pixels), "height": pixels.shape[0], "width": pixels.shape[1]}
+        original = OriginalImage(pixels=pixels, augmentations=self._augmentations)
+        size = {"height": pixels.shape[0], "width": pixels.shape[1]}
+        return {"image": self._augmented(pixels), "original": original, **size}
 
     def _augmented(self, pixels: np.ndarray) -> Tensor:
         """(H, W, 3) pixels as the model's input (3, h, w)."""
         inputs = T.AugInput(pixels)
-        self._augmentations(inputs)
+        T.AugmentationList(self._augmentations)(inputs)
         return torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
 
     def _pixels(self, image: str | PathLike | np.ndarray) -> np.ndarray:
@@ -207,3 +209,11 @@ class Predictor:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"the image has shape {image.shape} and type {image.dtype}; wanted (H, W, 3) uint8")
         return image if self._image_format == "RGB" else image[:, :, ::-1]
+
+
+def _first_data_set(dataset: object) -> str:
+    """The registered name of the test data, or the first of several."""
+    if isinstance(dataset, DictConfig) and "names" in dataset:  # Detectron2's loaders take records, read by name
+        dataset = dataset.names
+    names = instantiate(dataset)  # own data is registered by a call
+    return names if isinstance(names, str) else names[0]

@@ -3,16 +3,19 @@
 Inputs and outputs are those of Detectron2's SemanticSegmentor, which it equals on whole images.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
 from detectron2.modeling import Backbone
+from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 
-from .contracts import Counts, ExtraLoss, Head, Targets
+from .contracts import Counts, ExtraLoss, Head, Rescales, Targets
 from .d2_compat import pad_to_batch, refuse_yacs
-from .inference.policy import Policy, WholeImage
+from .inference.policy import Model, OverScales, Policy, WholeImage, resized
 from .layers.resize import resize
 from .layers.single_precision import at_least_single
 from .losses.counts import mean_over_processes
@@ -47,6 +50,7 @@ class Segmentor(nn.Module):
         pixel_std: Sequence[float],
         inference: Policy | None = None,
         extra_losses: Mapping[str, nn.Module | None] | None = None,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         """
         Args:
@@ -56,10 +60,12 @@ class Segmentor(nn.Module):
             pixel_std: divides the image after that.
             inference: how images are cut into views; the whole image by default.
             extra_losses: an `ExtraLoss` under each name; None leaves one out.
+            class_weights: (K,) how much each class counts in the losses of head and extra losses, 0 or more; None
+                counts all alike.
 
         Raises:
-            ValueError: mean and standard deviation of different length, a part that the method does not take, or an
-                extra loss without `count`.
+            ValueError: mean and standard deviation of different length, a part that the method does not take, an extra
+                loss without `count`, or class weights for a head that does not know them.
         """
         super().__init__()
         for argument, part in (("backbone", backbone), ("sem_seg_head", sem_seg_head)):
@@ -79,6 +85,12 @@ class Segmentor(nn.Module):
         for name, loss in self.extra_losses.items():
             if not isinstance(loss, ExtraLoss):
                 raise ValueError(f"extra_losses.{name} is a {type(loss).__name__} without `count`; wanted an ExtraLoss")
+        if class_weights is not None and not isinstance(sem_seg_head, Head):
+            raise ValueError(f"class_weights are given to a {type(sem_seg_head).__name__}, which is no Head of ours")
+        weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
+        if weights is not None and not (weights.isfinite().all() and (weights >= 0).all() and weights.any()):
+            raise ValueError(f"class_weights are {list(class_weights)}; wanted numbers of 0 or more, one above 0")
+        self.register_buffer("class_weights", weights, persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
 
@@ -92,7 +104,8 @@ class Segmentor(nn.Module):
         """
         Args:
             batched_inputs: a dict an image with `image` (3, h, w) in grey levels; in training `sem_seg` (h, w);
-                in inference optionally `height` and `width` of the output (default: the image's).
+                in inference optionally `height` and `width` of the output (default: the image's), and `original`, a
+                `Rescales`, of which views at several scales are made.
             counts: in training, what `count` gave for the whole step; by default these inputs are the step.
 
         Returns:
@@ -112,7 +125,38 @@ class Segmentor(nn.Module):
 
     def scores(self, batched_inputs: list[dict]) -> list[Tensor]:
         """The scores (K, height, width) of each image; inputs as in `forward`."""
-        return self.inference(self, self.normalised(batched_inputs), output_sizes(batched_inputs))
+        return self.infer(self, batched_inputs, self.normalised(batched_inputs))
+
+    def infer(self, model: Model, batched_inputs: list[dict], images: list[Tensor]) -> list[Tensor]:
+        """Run the inference policy.
+
+        Args:
+            model: What the policy runs: this segmentor, or one that watches it.
+            batched_inputs: The records of the images.
+            images: The images (3, h, w) of the records, normalised.
+
+        Returns:
+            Scores (K, height, width) of each image.
+        """
+        sizes = output_sizes(batched_inputs)
+        if not isinstance(self.inference, OverScales):
+            return self.inference(model, images, sizes)
+        pairs = zip(batched_inputs, images, strict=True)
+        return self.inference.over_scales(model, [partial(self._at_scale, *pair) for pair in pairs], sizes)
+
+    def _at_scale(self, record: dict, image: Tensor, scale: float) -> Tensor:
+        """A record's image at a scale, normalised: made of the original where the record has it."""
+        original = record.get("original")
+        if isinstance(original, Rescales):
+            return self._normalise(original.at_scale(scale))
+        if output_sizes([record])[0] != tuple(image.shape[-2:]):
+            log_first_n(
+                logging.WARNING,
+                "views at several scales are made of images that were resized before; the test mapper's "
+                "keep_original=true has them made of the originals",
+                name=__name__,
+            )
+        return resized(image, scale)
 
     def class_ids(self, batched_inputs: list[dict]) -> list[Tensor]:
         """The class ids (height, width) int64 of each image; inputs as in `forward`."""
@@ -162,11 +206,14 @@ class Segmentor(nn.Module):
             )
         labels = [x["sem_seg"].to(self.device, non_blocking=True) for x in batched_inputs]
         labels, _ = pad_to_batch(labels, self.backbone, self.sem_seg_head.ignore_value)
-        return Targets(labels=labels, inputs=batched_inputs)
+        return Targets(labels=labels, inputs=batched_inputs, class_weights=self.class_weights)
 
     def normalised(self, batched_inputs: list[dict]) -> list[Tensor]:
         """The images (3, h, w), less the mean and divided by the standard deviation of the pixels."""
-        return [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
+        return [self._normalise(x["image"]) for x in batched_inputs]
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        return (image.to(self.device) - self.pixel_mean) / self.pixel_std
 
     def predict(self, images: list[Tensor]) -> Prediction:
         """Run normalised images (3, h, w) as one batch, padded to one size."""

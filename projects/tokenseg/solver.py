@@ -45,7 +45,7 @@ def parameter_groups(
     lr: float,
     weight_decay: float,
     lr_factors: Mapping[str, float] | None = None,
-    decay_norms: bool = False,
+    decay_norms: bool | Sequence[str] = False,
     layer_decay: float = 1.0,
 ) -> list[dict]:
     """Optimiser groups of the trainable parameters, one per pair of learning rate and weight decay.
@@ -59,36 +59,45 @@ def parameter_groups(
         weight_decay: The weight decay of all parameters without another rule.
         lr_factors: The factor on the base learning rate for parameters whose names begin with a key; the longest match
             counts.
-        decay_norms: Whether weights and biases of norms decay.
+        decay_norms: Whether weights and biases of norms decay; or beginnings of names, for norms below which they do.
         layer_decay: The factor on the learning rate from each layer of a timm backbone to the layer before it, by which
             pretrained ViTs such as BEiT and DINOv3 are fine-tuned; multiplied with `lr_factors`. timm says which layers
             there are: first patches and position codes, then a layer per block. With four blocks and a decay of d,
             these are d ** 5 and d ** 4 to d; everything outside the timm model has 1.
 
     Raises:
-        ValueError: No parameter's name begins with a key of `lr_factors`, unless that names a part without parameters,
-            such as extra losses that were left out; or `layer_decay` is out of range or given for a model without
-            layers.
+        ValueError: No parameter's name begins with a key of `lr_factors` or an item of `decay_norms`, unless that names
+            a part without parameters, such as extra losses that were left out; or `layer_decay` is out of range or
+            given for a model without layers.
     """
     layers = dict(_layer_factors(model, layer_decay))
     lr_factors = dict(lr_factors or {})
-    exempt = _without_decay(model, decay_norms=decay_norms)
-    groups, unused = defaultdict(list), set(lr_factors)
+    if isinstance(decay_norms, str):
+        raise ValueError(f"decay_norms is '{decay_norms}'; wanted true, false, or a list of the beginnings of names")
+    decaying = [] if isinstance(decay_norms, bool) else list(decay_norms)
+    _check_prefixes(model, lr_factors, "lr_factors")
+    _check_prefixes(model, decaying, "decay_norms")
+    exempt = _without_decay(model, decaying=("",) if decay_norms is True else tuple(decaying))
+    groups = defaultdict(list)
     for name, parameter in model.named_parameters():
         prefixes = [prefix for prefix in lr_factors if name.startswith(prefix)]
-        unused -= set(prefixes)
         if not parameter.requires_grad:
             continue
         factor = (lr_factors[max(prefixes, key=len)] if prefixes else 1.0) * layers.get(name, 1.0)
         groups[lr * factor, 0.0 if name in exempt else weight_decay].append(parameter)
-    unused = {prefix for prefix in unused if not _is_left_out(model, prefix)}
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def _check_prefixes(model: nn.Module, prefixes: Iterable[str], argument: str) -> None:
+    names = [name for name, _ in model.named_parameters()]
+    unused = [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
+    unused = sorted(prefix for prefix in unused if not _is_left_out(model, prefix))
     if unused:
-        parts = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+        parts = sorted({name.split(".")[0] for name in names})
         raise ValueError(
-            f"no parameter's name begins with {', '.join(map(repr, sorted(unused)))} (lr_factors); "
+            f"no parameter's name begins with {', '.join(map(repr, unused))} ({argument}); "
             f"names begin with {', '.join(parts)}"
         )
-    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 
 
 def _is_left_out(model: nn.Module, prefix: str) -> bool:
@@ -117,31 +126,48 @@ def _layer_factors(model: nn.Module, decay: float) -> Iterator[tuple[str, float]
         raise ValueError(f"layer_decay is {decay}, but {type(model).__name__} has no timm model, which has layers")
 
 
-def _without_decay(model: nn.Module, *, decay_norms: bool) -> set[str]:
+def _without_decay(model: nn.Module, *, decaying: tuple[str, ...]) -> set[str]:
+    """Names of parameters that their modules exempt, and of those of norms, unless they begin as one of `decaying`."""
     names = set()
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
         if isinstance(module, ExemptsParameters):
             names |= {prefix + name for name in module.no_weight_decay()}
-        if isinstance(module, _NORMS) and not decay_norms:
-            names |= {prefix + name for name, _ in module.named_parameters(recurse=False)}
+        if isinstance(module, _NORMS):
+            own = {prefix + name for name, _ in module.named_parameters(recurse=False)}
+            names |= {name for name in own if not name.startswith(decaying)}
     return names
 
 
+class WarmupPoly(ParamScheduler):
+    """The factor of `warmup_poly` at a share of the training between 0 and 1."""
+
+    def __init__(self, *, max_iter: int, warmup_iter: int, power: float, warmup_factor: float) -> None:
+        self.poly = PolynomialDecayParamScheduler(base_value=1.0, power=power)
+        self.max_iter, self.warmup_iter, self.warmup_factor = max_iter, warmup_iter, warmup_factor
+
+    def __call__(self, where: float) -> float:
+        to_go = max(1 - where * self.max_iter / self.warmup_iter, 0.0) if self.warmup_iter else 0.0
+        return self.poly(where) * (1 - to_go * (1 - self.warmup_factor))
+
+
 def warmup_poly(*, max_iter: int, warmup_iter: int, power: float, warmup_factor: float = 1e-6) -> ParamScheduler:
-    """Factor on the learning rate: linear warm-up from `warmup_factor`, then (1 - iteration / max_iter) ** power.
+    """Factor on the learning rate: (1 - iteration / max_iter) ** power, times a line that rises in the warm-up to 1.
+
+    The product, iteration by iteration, is the curve of mmcv's linear warm-up with a polynomial, which the authors of
+    StructToken, SegViT and ECENet trained with, and of Detectron2's WarmupPolyLR.
 
     Args:
         max_iter: The number of iterations of the training.
         warmup_iter: The number of iterations of the warm-up.
         power: The power of the polynomial.
-        warmup_factor: The factor at iteration 0.
+        warmup_factor: Where the line begins, at iteration 0.
 
     Raises:
         ValueError: The warm-up is longer than the training.
     """
-    poly = PolynomialDecayParamScheduler(base_value=1.0, power=power)
-    return _warmed_up(poly, max_iter=max_iter, warmup_iter=warmup_iter, warmup_factor=warmup_factor)
+    _check_warmup(max_iter, warmup_iter)
+    return WarmupPoly(max_iter=max_iter, warmup_iter=warmup_iter, power=power, warmup_factor=warmup_factor)
 
 
 def warmup_step(
@@ -169,16 +195,15 @@ def warmup_step(
     falling = MultiStepParamScheduler(
         [gamma**place for place in range(len(steps) + 1)], num_updates=max_iter, milestones=steps
     )
-    return _warmed_up(falling, max_iter=max_iter, warmup_iter=warmup_iter, warmup_factor=warmup_factor)
+    _check_warmup(max_iter, warmup_iter)
+    if warmup_iter == 0:
+        return falling
+    return WarmupParamScheduler(falling, warmup_factor=warmup_factor, warmup_length=warmup_iter / max_iter)
 
 
-def _warmed_up(scheduler: ParamScheduler, *, max_iter: int, warmup_iter: int, warmup_factor: float) -> ParamScheduler:
-    """A schedule that rises linearly to where it is at `warmup_iter`."""
+def _check_warmup(max_iter: int, warmup_iter: int) -> None:
     if not 0 <= warmup_iter <= max_iter:
         raise ValueError(
             f"lr_multiplier.warmup_iter is {warmup_iter}; wanted 0 to train.max_iter, {max_iter} "
             "(give lr_multiplier.warmup_iter=0 for a short trial)"
         )
-    if warmup_iter == 0:
-        return scheduler
-    return WarmupParamScheduler(scheduler, warmup_factor=warmup_factor, warmup_length=warmup_iter / max_iter)

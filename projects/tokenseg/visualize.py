@@ -7,6 +7,8 @@ import numpy as np
 from detectron2.data.catalog import Metadata
 
 _IGNORED = (0, 0, 0)
+# Of pictures of errors.
+_CORRECT, _WRONG, _UNCOUNTED = (226, 232, 226), (200, 40, 40), (255, 255, 255)
 
 
 def palette(metadata: Metadata, *, kind: str = "stuff") -> np.ndarray:
@@ -36,6 +38,15 @@ def colorize(ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """(H, W) class ids to (H, W, 3) uint8 RGB; ids without a class, such as the ignore label, are black."""
     table = np.vstack([colors, _IGNORED]).astype(np.uint8)
     return table[np.where((ids >= 0) & (ids < len(colors)), ids, len(colors))]
+
+
+def error_map(prediction: np.ndarray, label: np.ndarray, ignore_label: int) -> np.ndarray:
+    """Draw (H, W) class ids beside the label map: (H, W, 3) uint8 RGB, red where they differ, white where ignored."""
+    picture = np.empty((*label.shape, 3), dtype=np.uint8)
+    picture[:] = _CORRECT
+    picture[prediction != label] = _WRONG
+    picture[label == ignore_label] = _UNCOUNTED
+    return picture
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, colors: np.ndarray, alpha: float = 0.55) -> np.ndarray:

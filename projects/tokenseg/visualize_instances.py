@@ -5,12 +5,51 @@ from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
+from detectron2.structures import Instances
 from PIL import Image, ImageDraw, ImageFont
 
+from .datasets.ground_truth import AnnotatedInstances
 from .plain_text import caption_text
+
+_UNKNOWN = (128, 128, 128)
 
 # left, top, right, bottom in pixels
 _Rectangle = tuple[int, int, int, int]
+
+
+def draw_found(image: np.ndarray, found: Instances, *, names: Sequence[str], colors: np.ndarray) -> np.ndarray:
+    """Draw what a detector has found, each instance with its class and score in the colour of its class.
+
+    Args:
+        image: The image, (H, W, 3) uint8 RGB.
+        found: The instances, as `Predictor.instances` gives them.
+        names: The names of the K classes.
+        colors: The colours of the classes, (K, 3) uint8 RGB.
+
+    Returns:
+        The picture, see `draw_instances`.
+    """
+    classes = found.pred_classes.tolist()
+    scores = zip(classes, found.scores.tolist(), strict=True)
+    return draw_instances(
+        image,
+        boxes=found.pred_boxes.tensor.numpy(),
+        masks=found.pred_masks.numpy() if found.has("pred_masks") else None,
+        labels=[f"{caption_text(names[class_id])} {score:.2f}" for class_id, score in scores],
+        colors=colors[classes],
+    )
+
+
+def draw_annotated(
+    image: np.ndarray, known: AnnotatedInstances, *, names: Sequence[str], colors: np.ndarray
+) -> np.ndarray:
+    """Draw what is annotated in an image; arguments and result as in `draw_found`.
+
+    Classes that `names` does not have, such as those of another data set, are grey.
+    """
+    by_name = dict(zip(names, colors, strict=True))
+    own = np.array([by_name.get(name, _UNKNOWN) for name in known.names]).reshape(-1, 3)
+    return draw_instances(image, boxes=known.boxes, masks=known.masks, labels=known.names, colors=own)
 
 
 def draw_instances(
@@ -44,8 +83,7 @@ def draw_instances(
         color = tuple(int(channel) for channel in colors[place])
         if masks is not None:
             _draw_mask(canvas, masks[place].repeat(factor, axis=0).repeat(factor, axis=1), color, thickness)
-        left, top, right, bottom = corners[place]
-        cv2.rectangle(canvas, (left, top), (right, bottom), color, thickness)
+        _draw_box(canvas, corners[place], color, thickness)
     return _write(canvas, corners, [caption_text(label) for label in labels], colors)
 
 
@@ -67,13 +105,23 @@ def _area(corners: _Rectangle) -> int:
     return max(right - left, 0) * max(bottom - top, 0)
 
 
+def _draw_box(canvas: np.ndarray, corners: _Rectangle, color: tuple[int, int, int], thickness: int) -> None:
+    """Draw a box, whose lines lie inside it."""
+    left, top, right, bottom = corners
+    inside = canvas[top : bottom + 1, left : right + 1]
+    inside[:thickness] = inside[-thickness:] = inside[:, :thickness] = inside[:, -thickness:] = color
+
+
 def _draw_mask(canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], thickness: int) -> None:
-    """Tint the pixels of a mask and draw its outline, holes included."""
+    """Tint the pixels of a mask and draw its outline and those of its holes, whose lines lie inside it."""
+    if not mask.any():
+        return
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     part, inside = canvas[top : top + height, left : left + width], mask[top : top + height, left : left + width]
     part[inside] = np.round(0.55 * part[inside] + 0.45 * np.array(color)).astype(np.uint8)
-    contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
-    cv2.drawContours(canvas, contours, -1, color, thickness)
+    square = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
+    core = cv2.erode(inside.astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    part[inside & (core == 0)] = color
 
 
 def _write(canvas: np.ndarray, corners: Sequence[_Rectangle], labels: Sequence[str], colors: np.ndarray) -> np.ndarray:

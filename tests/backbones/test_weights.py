@@ -12,7 +12,7 @@ import torch
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
 
-from tokenseg.backbones import weights
+from tokenseg import weight_sources
 from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.backbones.pyramid import TimmPyramid
 
@@ -168,10 +168,10 @@ def test_files_that_cannot_be_read(tmp_path):
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """An empty cache, and a hub that refuses connections."""
-    monkeypatch.setattr(weights.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(weights.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(weights.constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(weights, "PATIENCE", 0.5)
+    monkeypatch.setattr(weight_sources.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(weight_sources.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(weight_sources.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(weight_sources, "PATIENCE", 0.5)
     return tmp_path / "hub"
 
 
@@ -191,7 +191,7 @@ def test_without_network_it_says_what_to_do(hub):
 
 def test_a_hub_that_hangs(hub, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setattr(weights.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(weight_sources.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         start = time.monotonic()
         with pytest.raises(ValueError, match=HOW):
             backbone_for("vit").load_pretrained()
@@ -199,7 +199,7 @@ def test_a_hub_that_hangs(hub, monkeypatch):
 
 
 def test_offline_mode_is_respected(hub, monkeypatch):
-    monkeypatch.setattr(weights.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(weight_sources.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="offline mode is enabled"):
         backbone_for("vit").load_pretrained()
 
@@ -226,8 +226,8 @@ def test_downloads(hub, tmp_path, monkeypatch):
             raise EntryNotFoundError("not there")
         return str(file)
 
-    monkeypatch.setattr(weights, "_obstacle_to_hub", lambda: "")
-    monkeypatch.setattr(weights, "hf_hub_download", download)
+    monkeypatch.setattr(weight_sources, "_obstacle_to_hub", lambda: "")
+    monkeypatch.setattr(weight_sources, "hf_hub_download", download)
     backbone_for("vit").load_pretrained()
     repository = "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"
     assert asked == [(repository, "model.safetensors", None), (repository, "pytorch_model.bin", None)]
@@ -237,8 +237,8 @@ def test_a_download_that_breaks_off(hub, monkeypatch):
     def download(*_, **__):
         raise ConnectionError("peer closed connection")
 
-    monkeypatch.setattr(weights, "_obstacle_to_hub", lambda: "")
-    monkeypatch.setattr(weights, "hf_hub_download", download)
+    monkeypatch.setattr(weight_sources, "_obstacle_to_hub", lambda: "")
+    monkeypatch.setattr(weight_sources, "hf_hub_download", download)
     with pytest.raises(ValueError, match=r"the download failed: peer closed.*weights_file=FILE"):
         backbone_for("vit").load_pretrained()
 

@@ -2,8 +2,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
+from omegaconf import DictConfig
 
+from detectors import narrow_config
 from shapes import shapes_only
 from tokenseg.commands import analyze_model
 from tokenseg.config.load import load_config
@@ -53,6 +57,44 @@ def test_tolerances_are_shares_or_units():
     assert within(102, "100", "2%") and not within(102.1, "100", "2%")
     assert within(7.9, "7", "1.0") and not within(5.9, "7", "1.0")
     assert within(5, "", "")
+
+
+def test_a_detector_counts_at_the_regions_of_inference_by_hand():
+    # 30 x 60 pixels are padded to 32 x 64: maps of 8x16, 4x8, 2x4, 1x2 cells, and p6 with 1x1; 16 channels
+    got = analyze_model.analyze(narrow_config("fpn_resnet_101"), (30, 60))
+    cells, proposals, detections = 128 + 32 + 8 + 2 + 1, 10, 100
+    assert (got["size"], got["proposals"], got["detections"]) == ([32, 64], proposals, detections)
+    parts = {name: round(gflops * 1e9) for name, (_, gflops) in got["parts"].items()}
+    assert parts["proposal_generator"] == cells * (9 * 16 * 16 + 16 * 3 * 5)
+    assert parts["roi_heads.box_head"] == proposals * (16 * 49 * 32 + 32 * 32)
+    assert parts["roi_heads.box_predictor"] == proposals * 32 * (4 + 3 * 4)
+    convolution, deconvolution, masks = 196 * 9 * 16 * 16, 196 * 4 * 16 * 16, 784 * 16 * 3
+    assert parts["roi_heads.mask_head"] == detections * (convolution + deconvolution + masks)
+    assert sum(parts.values()) == round(got["gflops"] * 1e9) == round(got["gflops_fvcore"] * 1e9)
+    assert sum(millions for millions, _ in got["parts"].values()) == pytest.approx(got["params_m"])
+
+
+def test_inputs_that_a_config_means():
+    config = narrow_config("fpn_resnet_101")
+    assert analyze_model.default_size(config) == (800, 1333)
+    assert analyze_model.default_size(DictConfig({"dataset": {"crop": 96}})) == (96, 96)
+    config.dataloader.test.mapper.augmentations = []
+    with pytest.raises(ValueError, match="wanted --size H W"):
+        analyze_model.default_size(config)
+
+
+def test_models_that_are_not_counted():
+    config = DictConfig(dict(model=L(torch.nn.ReLU)()), flags={"allow_objects": True})
+    with pytest.raises(ValueError, match="the model is a ReLU; wanted a Segmentor, or a GeneralizedRCNN"):
+        analyze_model.analyze(config, (32, 32))
+
+
+@pytest.mark.slow("parameters of every row of the papers' tables")
+def test_parameters_of_detectron2s_dilated_mask_rcnn(command, capsys):
+    config = str(Path(CONFIG).parents[1] / "detection/mask_rcnn_dc5_resnet_101_coco_800_270k.py")
+    with shapes_only():
+        model = instantiate(load_config(config, []).model)
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(191.3, abs=0.05)
 
 
 def test_mask_classifiers_count_the_masks_of_all_stages():

@@ -35,7 +35,7 @@ def test_good_data(check):
     assert "train: 4 images of" in out and "test: 1 images of" in out
     assert "height 12 / 12 / 12, width 16 / 16 / 16" in out
     assert "4 have a side below the training crop of 14" in out
-    assert "0 0 left 50.00 4 1 1 right 50.00 4" in out
+    assert "0 0 left 384 50.00 4 1 1 1 right 384 50.00 4 1" in out
 
 
 def test_masks_of_0_and_255(check):
@@ -47,7 +47,7 @@ def test_masks_of_0_and_255(check):
 def test_the_cure_cures(check):
     code, out = check(HALF * 255, "dataset.id_map={0: 0, 255: 1}")
     assert code == 0 and "ERROR" not in out
-    assert "0 0 background 50.00 4 255 1 object 50.00 4" in out
+    assert "0 0 background 384 50.00 4 1 255 1 object 384 50.00 4 1" in out
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_files_that_stop_a_training(check):
     ("tag", "code", "told"),
     [
         (6, 1, "orientation turns the image, but not the label map"),
-        (3, 0, "turns the image when it is read, and not the label map"),
+        (3, 0, "turns the image when it is read, and not its labels"),
     ],
 )
 def test_orientation(check, tag, code, told):

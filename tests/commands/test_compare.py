@@ -1,9 +1,11 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from counted_images import counted
 from tokenseg.commands import compare
 from tokenseg.commands.compare import Run
 
@@ -38,10 +40,12 @@ def cells(line):
 def test_table_and_picture(command, trained, tmp_path, capsys):
     command("compare", "--config-file", A, B, "--output", str(tmp_path), "--seeds", "0", "4", "--jobs", "2")
     table = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert table[0] == ["config", "mean", "spread", "seed 0", "seed 4"]
+    compared = ["above structtoken_pwe by", "95% interval", "verdict"]
+    assert table[0] == ["config", "mean", "spread", "seed 0", "seed 4", *compared]
     # standard deviation of two numbers: their distance over the root of two
-    assert table[2] == ["structtoken_pwe", "22.0", "2.8", "20.0", "24.0"]
-    assert table[3] == ["per_pixel", "44.0", "5.7", "40.0", "48.0"]
+    assert table[2] == ["structtoken_pwe", "22.0", "2.8", "20.0", "24.0", "-", "-", "-"]
+    # pairs differ by 20 and 24: by 22 +- 2, which is 12.706 times their standard error
+    assert table[3] == ["per_pixel", "44.0", "5.7", "40.0", "48.0", "+22.0", "-3.4 to +47.4", "cannot be told"]
     assert (tmp_path / "results.csv").read_text().splitlines()[1] == "structtoken_pwe,,0,20"
     assert Image.open(tmp_path / "curves.png").size[0] > 500
 
@@ -104,9 +108,82 @@ def test_mistakes_cost_no_run(command, trained, tmp_path, words, message):
 def test_a_failing_run_names_its_output(command, tmp_path, monkeypatch):
     script = tmp_path / "train_net.py"
     script.write_text("import sys; sys.exit(' '.join(sys.argv))")
-    monkeypatch.setattr(compare, "TRAIN_NET", script)
+    monkeypatch.setattr(compare, "train_command", lambda *words: [sys.executable, str(script), *words])
     words = ["--config-file", A, "--output", str(tmp_path), "--seeds", "0", "train.device=nonsense"]
     output = tmp_path / "structtoken_pwe_seed_0/output.txt"
     with pytest.raises(ChildProcessError, match=str(output)):
         command("compare", *words)
     assert f"--config-file {A}" in output.read_text() and "train.device=nonsense" in output.read_text()
+
+
+@pytest.fixture
+def ended(tmp_path):
+    """Function that makes the folder of a run that has ended after ten iterations, and returns its path."""
+
+    def make(name, seed, miou, iteration=9):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.yaml").write_text(f"train: {{seed: {seed}, max_iter: 10, best_metric: sem_seg/mIoU}}")
+        row = {"iteration": iteration, "sem_seg/mIoU": miou, "tokens_class/S_C": miou / 100}
+        (folder / "metrics.json").write_text(json.dumps(row) + "\n")
+        return str(folder)
+
+    return make
+
+
+def test_groups_of_runs_are_paired_by_seed(command, ended, capsys):
+    fcn = [ended(f"fcn{seed}", seed, miou) for seed, miou in ((0, 40), (1, 60), (2, 50))]
+    sgr = [ended(f"sgr{seed}", seed, miou) for seed, miou in ((2, 52), (0, 41.9), (1, 62.1))]
+    command("compare", "--group", "FCN", *fcn, "--group", "SGR", *sgr)
+    table = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert table[0][:6] == ["", "mean", "spread", "seed 0", "seed 1", "seed 2"]
+    # differences 1.9, 2.1, 2.0: a spread of 0.1, an interval of 4.3027 * 0.1 / sqrt(3) on either side
+    assert table[3] == ["SGR", "52.0", "10.1", "41.9", "62.1", "52.0", "+2.0", "+1.8 to +2.2", "above"]
+    command("compare", "--group", "SGR", *sgr, "--group", "FCN", *fcn, "--metric", "tokens_class/S_C")
+    assert cells(capsys.readouterr().out.splitlines()[-1])[-3:] == ["-0.020", "-0.022 to -0.018", "below"]
+
+
+def test_runs_without_a_partner_or_an_end_are_told(command, ended):
+    one, other = ended("one", 0, 40), ended("other", 1, 50)
+    with pytest.raises(ValueError, match="group B has the seeds 1, and A 0; wanted the same"):
+        command("compare", "--group", "A", one, "--group", "B", other)
+    with pytest.raises(ValueError, match="two runs of group A have the seed 0"):
+        command("compare", "--group", "A", one, one)
+    with pytest.raises(ValueError, match=r"of iteration 5; wanted it of the last one, 10"):
+        command("compare", "--group", "A", ended("cut", 0, 40, iteration=4))
+    with pytest.raises(ValueError, match=r"config.yaml cannot be read; wanted the folder of a training"):
+        command("compare", "--group", "A", one + "/nowhere")
+
+
+def test_groups_over_images(command, tmp_path, capsys):
+    for name, correct in (("a", [[2], [2], [2]]), ("b", [[3], [3], [3]])):
+        counted(correct, correct, [[4], [4], [4]]).write(tmp_path / f"{name}.npz")
+    words = ["--group", "A", tmp_path / "a.npz", "--group", "B", tmp_path / "b.npz", "--over", "images"]
+    command("compare", *words, "--resamples", "20")
+    table = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert table[2:] == [
+        ["A", "50.00", "50.00 to 50.00", "-", "-", "-"],
+        ["B", "75.00", "75.00 to 75.00", "+25.00", "+25.00 to +25.00", "above"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--group", "A"], "wanted different ones, each with its folders"),
+        (["--group", "A", "x", "--group", "A", "y"], "wanted different ones"),
+        (["--group", "A", "x", "train.seed=1"], "overrides are for trainings"),
+        (["--group", "A", "x", "--over", "images", "--metric", "a/S"], "images, which knows no other"),
+        (["--config-file", A, "--output", "x", "--over", "images"], "wanted --group"),
+    ],
+)
+def test_mistakes_in_groups(command, words, message):
+    with pytest.raises(ValueError, match=message):
+        command("compare", *words)
+
+
+@pytest.mark.parametrize("words", [[], ["--config-file", A], ["--config-file", A, "--group", "A", "x"]])
+def test_either_configs_or_groups(command, capsys, words):
+    with pytest.raises(SystemExit):
+        command("compare", *words)
+    assert "wanted either" in capsys.readouterr().err or words == ["--config-file", A]

@@ -6,6 +6,8 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from detectors import narrow_config
+from tokenseg.commands.convert_weights import rules_for
 from tokenseg.config.load import load_config
 from tokenseg.engine.checkpoint import Checkpointer
 
@@ -67,6 +69,11 @@ def test_the_result_is_a_checkpoint_of_the_config(convert, theirs, capsys):
 def test_mistakes_are_told(convert, flags, message):
     with pytest.raises(ValueError, match=message):
         convert(**flags)
+
+
+def test_detectors_are_not_converted():
+    with pytest.raises(ValueError, match="the config is a GeneralizedRCNN; wanted a Segmentor"):
+        rules_for(instantiate(narrow_config("c4_resnet_101").model))
 
 
 def test_another_class_count_is_told(convert):

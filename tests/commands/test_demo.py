@@ -1,10 +1,13 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from tokenseg.commands import demo
+from tokenseg.visualize import spread_colors
 
 
 def touch(folder, *names):
@@ -49,6 +52,69 @@ def test_outputs(command, tmp_path, toy_predictor):
     assert np.asarray(ids).shape == (7, 9) == Image.open(image).size[::-1]
 
 
-def test_wrong_kinds_are_refused(command):
-    with pytest.raises(ValueError, match="--save has mask"):
-        command("demo", "--config-file", "c", "--weights", "w", "--input", "i", "--output", "o", "--save", "mask")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--save", "mask"], "--save has mask"),
+        (["--confidence-threshold", "5"], "--confidence-threshold is 5.0; wanted a number from 0 to 1"),
+    ],
+)
+def test_wrong_arguments_are_refused(command, words, message):
+    with pytest.raises(ValueError, match=message):
+        command("demo", "--config-file", "c", "--weights", "w", "--input", "i", "--output", "o", *words)
+
+
+@pytest.fixture
+def strange_names(toy_dataset):
+    metadata = MetadataCatalog.get(toy_dataset)
+    names = metadata.as_dict()["stuff_classes"]
+    saved, names[:] = [*names], ["=1+2", "a$x$b", r"$\frac$"]
+    yield
+    names[:] = saved
+
+
+def words_for(paths, *inputs, output):
+    config, weights = paths
+    return ["--config-file", config, "--weights", weights, "--input", *inputs, "--output", output]
+
+
+def test_label_maps_stand_beside_the_prediction(strange_names, command, tmp_path, toy_predictor):
+    words = words_for(toy_predictor, tmp_path / "toy/images/1.png", output=tmp_path / "out")
+    command("demo", *words)
+    alone = np.asarray(Image.open(tmp_path / "out/1_overlay.png").convert("RGB"))
+    command("demo", *words, "--annotations")
+    both = np.asarray(Image.open(tmp_path / "out/1_overlay.png"))
+    assert alone.shape == (40, 48, 3) and both.shape == (24 + 40 + 6, 48 + 6 + 48, 3)
+    assert np.array_equal(both[24:64, 54:], alone) and not np.array_equal(both[24:64, :48], alone)
+
+
+def test_boxes_and_masks_stand_beside_those_annotated(command, tmp_path, toy_detector, capsys):
+    words = words_for(toy_detector, tmp_path / "instances/1.png", output=tmp_path / "out")
+    command("demo", *words, "--annotations", tmp_path / "instances.json", "--confidence-threshold", "0.2")
+    assert re.search(r"1 images with [1-9]\d* instances of score 0\.2 or more; overlay", capsys.readouterr().out)
+    picture = np.asarray(Image.open(tmp_path / "out/1_overlay.png"))
+    assert picture.shape == (24 + 14 * 40 + 6, 2 * 14 * 48 + 6, 3)  # the first whole factor that gives 640 pixels
+    truth = picture[24:-6, : 14 * 48]
+    rows, columns = np.nonzero((truth == spread_colors(2)[1]).all(axis=-1)[3 * 14 :])  # below the plate of the name
+    assert (columns.min(), columns.max() + 1) == (8 * 14, 20 * 14) and rows.max() + 1 == 30 * 14
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        (["--save", "overlay,ids"], "--save is overlay,ids, but GeneralizedRCNN gives no class ids"),
+        (["--annotations"], "data set toy_instances has no ground truth of the 1 images"),
+    ],
+)
+def test_what_does_not_fit_a_detector(command, tmp_path, toy_detector, further, message):
+    touch(tmp_path, "a.png")
+    with pytest.raises(ValueError, match=message):
+        command("demo", *words_for(toy_detector, tmp_path / "a.png", output=tmp_path / "out"), *further)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("further", [["--confidence-threshold", "0.5"], ["--annotations", "a.json"]])
+def test_what_does_not_fit_a_segmentor(command, tmp_path, toy_predictor, further):
+    touch(tmp_path, "a.png")
+    with pytest.raises(ValueError, match="are for detectors; the model is a Segmentor"):
+        command("demo", *words_for(toy_predictor, tmp_path / "a.png", output=tmp_path / "out"), *further)

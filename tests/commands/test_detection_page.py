@@ -45,21 +45,25 @@ def test_the_commands_lead_from_segmentation_to_a_detector(command, toy_dataset,
     block = dict(blocks[:1])[""]
     sets = {True: [CROP, f"dataset={{train: {toy_dataset}, test: {toy_dataset}}}"]}
     sets[False] = [SIZES, f"dataset={{train: {instances}, test: {instances}, mask_format: bitmask}}"]
-    called = []
+    called, fine_tuning = [], []
     for script, *words in commands(block):
         called.append(Path(script).stem)
         is_new = called[-1] == "train_net" and "--eval-only" not in words
         segments = "/sgr/" in words[1]
         extra = [*(SEGMENTATION if segments else DETECTION), *STEP, *sets[segments]] if is_new else []
         command(called[-1].removesuffix("_net"), *words, *extra)
+        fine_tuning = [*words, *extra] if is_new else fine_tuning
     assert called == ["train_net", "export_backbone", "train_net", "train_net"]
     assert len(block.splitlines()) <= 10
     begun = (tmp_path / "output/dc5_sgr/log.txt").read_text()
     weights = load_file("output/fcn_sgr.safetensors")
     assert f"begins from output/fcn_sgr.safetensors: {len(weights)} weights, run: output_dir output/fcn_sgr" in begun
     detector = torch.load("output/dc5_sgr/model_best.pth")["model"]
-    stem = "backbone.trunk.conv1.weight"  # frozen
-    assert torch.equal(detector[stem.replace("backbone.", "backbone.backbone.", 1)], weights[stem])
+    stem = "backbone.trunk.conv1.weight"  # is frozen
+    assert torch.equal(detector[f"backbone.{stem}"], weights[stem])
+    Path("output/fcn_sgr.safetensors").unlink()
+    command("train", *fine_tuning, "--resume")
+    assert "The training had ended, after iteration 0" in (tmp_path / "output/dc5_sgr/log.txt").read_text()
 
 
 def pairs():

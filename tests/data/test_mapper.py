@@ -60,6 +60,15 @@ def test_testing_input_has_the_files_size_and_no_label(record):
     assert (sample["height"], sample["width"]) == (20, 30)
 
 
+def test_a_test_input_can_keep_the_original(record):
+    changes = dict(augmentations=[ResizeToBase(short=10, long=40)], keep_original=True)
+    source = record()
+    sample = mapper(is_train=False, **changes)(source)
+    assert torch.equal(sample["original"].at_scale(1.0), sample["image"])
+    assert np.array_equal(sample["original"].pixels, np.asarray(Image.open(source["file_name"])))
+    assert "original" not in mapper(**changes)(source)
+
+
 def test_many_classes_survive_a_resize(record):
     sample = mapper(num_classes=1000, ignore_label=65535, augmentations=[ResizeToBase(short=40, long=60)])(
         record(ids=(0, 700, 999, 65535))

@@ -148,7 +148,11 @@ def _no_annotations():
     raise AssertionError("No annotations found")  # as Detectron2 does
 
 
-@pytest.mark.parametrize("records", [list, _no_annotations])
+def _unknown_category():
+    raise KeyError("category_id=9")  # so does it, too
+
+
+@pytest.mark.parametrize("records", [list, _no_annotations, _unknown_category])
 def test_empty_data_sets_are_told(records):
     DatasetCatalog.register("toy_missing", records)
     MetadataCatalog.get("toy_missing").set(image_root="images/of/toy")

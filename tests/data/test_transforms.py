@@ -32,6 +32,25 @@ def test_ratio_scales_both_bounds():
     assert resized(ResizeToBase(short=100, long=200, ratio_range=(0.5, 0.5)), 300, 300) == (50, 50)
 
 
+@pytest.mark.parametrize(
+    ("size", "scale", "wanted"),
+    [
+        ((300, 1300), 1.0, (512, 2219)),  # as on COCO-Stuff-10K: no bound on the long side
+        ((300, 1300), 1.75, (896, 3883)),
+        ((1300, 300), 0.5, (2219, 512)),  # the short side is not under the least, 512
+        ((100, 100), 0.75, (512, 512)),
+    ],
+)
+def test_a_short_side_without_bound_on_the_long_one(size, scale, wanted):
+    augmentation = ResizeToBase(short=512, long=None, least_short=512)
+    assert resized(augmentation.at_scale(scale), *size) == wanted
+
+
+def test_scales_multiply_both_bounds():
+    augmentation = ResizeToBase(short=100, long=200)
+    assert [resized(augmentation.at_scale(scale), 50, 200) for scale in (0.5, 2.0)] == [(25, 100), (100, 400)]
+
+
 def test_ratios_fill_their_range():
     augmentation = ResizeToBase(short=100, long=400, ratio_range=(0.5, 2.0))
     sides = [augmentation.get_transform(np.zeros((100, 100))).new_h for _ in range(500)]
@@ -47,10 +66,11 @@ def test_labels_are_resized_without_mixing():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"short": 0}, {"short": 300}, {"ratio_range": (2.0, 0.5)}, {"ratio_range": (0.0, 1.0)}]
+    "wrong",
+    [{"short": 0}, {"short": 300}, {"ratio_range": (2.0, 0.5)}, {"ratio_range": (0.0, 1.0)}, {"least_short": -1}],
 )
 def test_bounds_are_checked(wrong):
-    with pytest.raises(ValueError, match="wanted 0 < short <= long, 0 < low <= high"):
+    with pytest.raises(ValueError, match="wanted 0 < short <= long, or no long, 0 < low <= high, least_short >= 0"):
         ResizeToBase(**{"short": 100, "long": 200, **wrong})
 
 

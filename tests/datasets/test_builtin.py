@@ -63,4 +63,13 @@ def test_pascal_context_is_tested_at_another_size(count):
     dataloader = LazyConfig.load(str(FOLDER / f"pascal_context_{count}.py")).dataloader
     train, test = dataloader.train.mapper.augmentations[0], dataloader.test.mapper.augmentations[0]
     assert (train.short, train.long, tuple(train.ratio_range)) == (520, 520, (0.5, 2.0))
-    assert (test.short, test.long, "ratio_range" in test) == (480, 2048, False)
+    assert (test.short, test.long, "ratio_range" in test) == (520, None, False)
+
+
+@pytest.mark.parametrize("count", [10, 50])
+def test_parts_of_the_generated_instances_are_their_first_images(monkeypatch, count):
+    known = DatasetCatalog.data | {"shapes_instance_train": lambda: list(range(100))}
+    monkeypatch.setattr(DatasetCatalog, "data", known)
+    assert DatasetCatalog.get(f"shapes_instance_train_{count}") == list(range(count))
+    classes = MetadataCatalog.get("shapes_instance_train").thing_classes
+    assert MetadataCatalog.get(f"shapes_instance_train_{count}").thing_classes == classes

@@ -5,16 +5,13 @@ import torch
 from detectron2.config import instantiate
 from detectron2.utils.events import EventStorage
 
-from detectors import DETECTORS, NUM_CLASSES, narrow_config, sample
+from detectors import DETECTORS, FOLDER, NUM_CLASSES, narrow_config, resnet, sample, sgr
+from tokenseg.config.load import load_config
 from tokenseg.engine.build import begin_random
 
-FAST = "dc5_sgr_resnet_101"
-EACH = [
-    pytest.param(name, marks=() if name == FAST else pytest.mark.slow("a step of every detector")) for name in DETECTORS
-]
 
-
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.slow("a step of every detector")
+@pytest.mark.parametrize("name", DETECTORS)
 def test_a_step_and_a_look(name):
     cfg = narrow_config(name)
     model = begin_random(instantiate(cfg.model)).train()
@@ -34,3 +31,19 @@ def test_a_step_and_a_look(name):
     with torch.no_grad():
         (found,) = model.eval()([sample([], (40, 64))])
     assert found["instances"].image_size == (40, 64) and found["instances"].pred_classes.lt(NUM_CLASSES).all()
+
+
+@pytest.mark.slow("a step of every detector")
+def test_segmentation_and_detection_see_the_same_maps():
+    """At equal stride; the weights of one are those of the other, component and all."""
+    overrides = [*resnet("model.backbone.backbone"), *sgr("model.backbone"), "model.backbone.backbone.output_stride=16"]
+    fcn = FOLDER.parent / "sgr/fcn_sgr_resnet_101_coco_stuff_10k_512_60k.py"
+    segments = instantiate(load_config(str(fcn), overrides).model.backbone).eval()
+    for module in segments.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean)
+    detects = instantiate(narrow_config("dc5_sgr_resnet_101").model.backbone).eval()
+    detects.load_state_dict(segments.state_dict())
+    images = torch.randn(2, 3, 64, 96)
+    assert torch.equal(detects(images)["res5"], segments(images)["res5"])
+    assert detects.output_shape()["res5"].stride == 16

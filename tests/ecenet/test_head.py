@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import instantiate
+from torch import nn
 from torch.nn import functional as F
 
 from reference import ecenet as plain
@@ -14,6 +15,7 @@ from tokenseg.config.load import load_config
 from tokenseg.contracts import Targets
 from tokenseg.ecenet.blocks import SemanticsAttention
 from tokenseg.ecenet.head import ECENetHead
+from tokenseg.ecenet.readings import gated_updater
 from tokenseg.ecenet.reconstruction import diversity_loss, feature_reconstructions
 from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater, PlusClassUpdater
 from tokenseg.losses.mask import MaskLoss, MaskPrediction
@@ -24,13 +26,14 @@ CHANNELS = [4, 8, 12, 16]
 NAMES = ["res2", "res3", "res4", "res5"]
 
 
-def make_head(num_classes=3, **args):
+def make_head(num_classes=3, reading="default", **args):
     args = (
         dict(
-            reconstructions=feature_reconstructions(channels=CHANNELS),
+            reading=reading,
+            reconstructions=feature_reconstructions(channels=CHANNELS, reading=reading),
             extraction=ExplicitClassExtraction(num_classes=num_classes, width=8),
-            attention=SemanticsAttention(width=8, num_heads=2),
-            updater=GatedClassUpdater(width=8),
+            attention=SemanticsAttention(width=8, num_heads=2, reading=reading),
+            updater=gated_updater(width=8, reading=reading),
             mask_loss=MaskLoss(num_classes=num_classes, weights=dict(focal=5.0, dice=2.0)),
         )
         | args
@@ -54,7 +57,15 @@ ODD = [(13, 9), (7, 5), (4, 3), (2, 2)]
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(
-    ("sizes", "args"), [(HIERARCHICAL, {}), (DILATED, {}), (ODD, {}), (ODD, dict(reconstructions=None))]
+    ("sizes", "args"),
+    [
+        (HIERARCHICAL, {}),
+        (DILATED, {}),
+        (ODD, {}),
+        (ODD, dict(reconstructions=None)),
+        (ODD, dict(reading="printed")),
+        (HIERARCHICAL, dict(reading="released")),
+    ],
 )
 def test_the_head_follows_the_equations(sizes, args, training):
     head, features = make_head(dropout=0.0, **args).train(training), make_features(*sizes)
@@ -62,7 +73,9 @@ def test_the_head_follows_the_equations(sizes, args, training):
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
             torch.nn.init.normal_(module.running_mean)
-    wanted = plain.decode(list(features.values()), Weights.of(head), num_heads=2, training=training)
+    released = args.get("reading") == "released"
+    maps = list(features.values())
+    wanted = plain.decode(maps, Weights.of(head), num_heads=2, training=training, released=released)
     decoded = head.decode(features)
     close = dict(rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(decoded.scores, wanted.scores, **close)
@@ -141,7 +154,16 @@ def test_pictures_show_masks_stage_by_stage():
     assert [tuple(x.shape[-2:]) for x in maps.values()] == [*HIERARCHICAL[::-1], (16, 24), (16, 24)]
 
 
+def test_norms_are_those_of_the_released_model():
+    norms = [module for module in make_head().modules() if isinstance(module, nn.LayerNorm)]
+    assert len(norms) == 4 + 3 * 3 + 3 * 3 and {norm.eps for norm in norms} == {1e-5}
+
+
 def test_what_does_not_fit_is_refused():
+    for part in (feature_reconstructions, SemanticsAttention, gated_updater):
+        arguments = dict(channels=CHANNELS) if part is feature_reconstructions else dict(width=8)
+        with pytest.raises(ValueError, match="reading is 'text'; wanted one of default, printed, released"):
+            part(**arguments, reading="text")
     with pytest.raises(ValueError, match="have \\(4, 4, 3\\) items"):
         make_head(upscale_steps=[0, 1, 2])
 
@@ -156,22 +178,22 @@ ABLATIONS = {
         "model.sem_seg_head.updater=null",
         "model.sem_seg_head.updater={_target_:tokenseg.layers.class_embedding.PlusClassUpdater}",
     ],
-    "as released": [
-        "model.sem_seg_head.attention.reverse_similarity=true",
-        "model.sem_seg_head.reconstructions.se_sigmoid=false",
-    ],
+    "as released": ["model.sem_seg_head.reading=released"],
+    "as printed": ["model.sem_seg_head.reading=printed"],
 }
 
 
-# By ablation: FR, its weight, sigmoid of its excitation, updater, and attention to the unlike.
-FULL = (True, 0.2, True, GatedClassUpdater, False)
+# By ablation: FR, its weight, sigmoid of its excitation, updater, attention to the unlike, ReLUs of its queries, side
+# of the fusion, and the last layer of the updater.
+FULL = (True, 0.2, True, GatedClassUpdater, False, 0, 3, True)
 BUILT = {
     "no reconstruction": (False, *FULL[1:]),
     "no diversity loss": (True, 0, *FULL[2:]),
     "lambda 0.1": (True, 0.1, *FULL[2:]),
     "lambda 0.5": (True, 0.5, *FULL[2:]),
-    "plus": (*FULL[:3], PlusClassUpdater, False),
-    "as released": (True, 0.2, False, GatedClassUpdater, True),
+    "plus": (*FULL[:3], PlusClassUpdater, *FULL[4:7], False),
+    "as released": (True, 0.2, False, GatedClassUpdater, True, 2, 3, True),
+    "as printed": (*FULL[:6], 1, False),
 }
 
 
@@ -181,10 +203,13 @@ def test_ablations_build_and_are_in_the_readme(name, config):
     overrides = ABLATIONS[name]
     with shapes_only():
         head = instantiate(load_config(str(ROOT / f"configs/{config}.py"), overrides).model.sem_seg_head)
-    parts, weight, sigmoid, updater, unlike = BUILT[name]
+    parts, weight, sigmoid, updater, unlike, relus, size, last = BUILT[name]
     assert (head.reconstructions is not None, head.diversity_weight) == (parts, weight)
     assert not parts or head.reconstructions[0].recalibrate.sigmoid == sigmoid
     assert type(head.updaters[0]) is updater and head.attentions[0].reverse_similarity == unlike
+    assert sum(isinstance(part, nn.ReLU) for part in head.attentions[0].query) == relus
+    assert head.fuse[0].kernel_size == (size, size)
+    assert ("updaters.0.out.weight" in head.state_dict()) == last
     words = (ROOT / "projects/tokenseg/ecenet/README.md").read_text().replace("`", " ").replace("'", " ").split()
     assert all(override in words for override in overrides)
 

@@ -154,6 +154,12 @@ def test_missing_files():
         Checkpointer(net()).load("none.pth")
 
 
+def test_what_cannot_be_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=r"a\.pkl' are no weights, .*train\.allow_pickle=true"):
+        Checkpointer(nn.Linear(2, 2)).load("detectron2://a.pkl")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
 def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
     model = net()

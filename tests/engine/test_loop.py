@@ -8,7 +8,6 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from runs import at_call, in_write_of, killed, left_behind
-from tokenseg.config.load import load_config
 from tokenseg.engine import loop
 from tokenseg.engine.best import BestCheckpoint
 from tokenseg.engine.checkpoint import Checkpointer
@@ -17,32 +16,6 @@ from tokenseg.engine.metrics_file import MetricsFile, read_metrics
 from tokenseg.engine.saving import PeriodicSaver
 from tokenseg.engine.trainer import Trainer
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-
-
-@pytest.fixture
-def config(toy_dataset, tmp_path):
-    """A function from the name of a folder and overrides to a config of six iterations on the toy data set."""
-
-    def build(folder, *overrides):
-        shared = [
-            f"dataset={{train: {toy_dataset}, test: {toy_dataset}, num_classes: 3, crop: 16}}",
-            "train.device=cpu",
-            "train.max_iter=6",
-            "train.eval_period=2",
-            "train.log_period=1",
-            "train.checkpointer={period: 2, max_to_keep: 2}",
-            "dataloader.train={total_batch_size: 2, num_workers: 0}",
-            "dataloader.test.num_workers=0",
-            "optimizer.lr=1",  # so that not the last evaluation is the best
-            f"train.output_dir={tmp_path / folder}",
-        ]
-        (tmp_path / folder).mkdir(exist_ok=True)
-        return load_config(str(CONFIGS / "shape_scenes/baseline_color.py"), [*shared, *overrides])
-
-    return build
-
 
 MOMENTS = {
     "first step": at_call(Trainer, "run_step", 1),

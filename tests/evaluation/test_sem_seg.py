@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from PIL import Image
 
 from tokenseg.data.mapper import SemSegMapper
+from tokenseg.evaluation.image_counts import ImageCounts
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator, confusion_matrix, sem_seg_metrics
 
 
@@ -145,15 +146,28 @@ def test_metadata_must_name_the_classes(toy_dataset, monkeypatch):
         ConfusionEvaluator(dataset_name=toy_dataset)
 
 
+def _rows(folder):
+    with (folder / "sem_seg_per_class.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_files(toy_dataset, tmp_path):
     records, outputs = inputs_and_scores(toy_dataset)
     out = tmp_path / "out"
     metrics = evaluate(ConfusionEvaluator(dataset_name=toy_dataset, output_dir=str(out)), records, outputs)
-    assert [path.name for path in out.iterdir()] == ["sem_seg_per_class.csv"]
-    rows = list(csv.DictReader((out / "sem_seg_per_class.csv").open()))
+    files = ["sem_seg_confusion.csv", "sem_seg_per_class.csv", "sem_seg_per_image.npz"]
+    assert sorted(path.name for path in out.iterdir()) == files
+    with (out / files[0]).open() as file:
+        names, *matrix = [row[1:] for row in csv.reader(file)]
+    assert np.array(matrix, dtype=int).sum(axis=0).tolist() == [int(row["labelled_pixels"]) for row in _rows(out)]
+    assert names == ["red", "green", "blue"]
+    rows = _rows(out)
     assert [float(row["IoU"]) for row in rows] == [metrics[f"IoU-{row['class']}"] for row in rows]
     pixels = sum((np.asarray(Image.open(record["sem_seg_file_name"])) != 255).sum() for record in records)
     assert sum(int(row["labelled_pixels"]) for row in rows) == pixels == sum(int(r["predicted_pixels"]) for r in rows)
+    images = ImageCounts.read(out)
+    assert images.mean_iou() == pytest.approx(metrics["mIoU"]) and images.images[5] == "5.png"
+    assert images.labelled.sum() == pixels == images.predicted.sum()
 
 
 def test_predictions_are_written_where_wanted(toy_dataset, tmp_path):
@@ -167,16 +181,19 @@ def test_predictions_are_written_where_wanted(toy_dataset, tmp_path):
         ConfusionEvaluator(dataset_name=toy_dataset, save_predictions=True)
 
 
-def test_ranks_are_joined(toy_dataset, monkeypatch):
+def test_ranks_are_joined(toy_dataset, tmp_path, monkeypatch):
     records, outputs = inputs_and_scores(toy_dataset)
-    wanted = evaluate(ConfusionEvaluator(dataset_name=toy_dataset), records, outputs)
-    first, second = (ConfusionEvaluator(dataset_name=toy_dataset) for _ in range(2))
-    for evaluator, part in ((first, slice(2)), (second, slice(2, None))):
+    folders = [str(tmp_path / name) for name in ("alone", "first", "second")]
+    alone, first, second = (ConfusionEvaluator(dataset_name=toy_dataset, output_dir=folder) for folder in folders)
+    wanted = evaluate(alone, records, outputs)
+    for evaluator, part in ((first, slice(4, None)), (second, slice(4))):
         evaluator.reset()
         evaluator.process(records[part], outputs[part])
-    monkeypatch.setattr(
-        comm, "all_gather", lambda data: [data, second._confusion] if isinstance(data, np.ndarray) else [data, []]
-    )
+    theirs = iter([second._confusion, second._images, second._predictions])
+    monkeypatch.setattr(comm, "all_gather", lambda data: [data, next(theirs)])
     assert first.evaluate()["sem_seg"] == wanted
+    files = [Path(folder, "sem_seg_per_image.npz").read_bytes() for folder in folders[:2]]
+    assert files[0] == files[1]
+    monkeypatch.setattr(comm, "all_gather", lambda data: [data])
     monkeypatch.setattr(comm, "is_main_process", lambda: False)
     assert first.evaluate() is None

@@ -19,4 +19,6 @@ def test_it_equals_torchs_with_values_and_a_mask(fused):
     got, similarity = attention(tokens, memory, values, allowed=allowed)
     wanted, _ = theirs(tokens, memory, values, attn_mask=~allowed.repeat_interleave(3, 0), need_weights=False)
     torch.testing.assert_close(got, wanted)
+    _, weights = theirs(tokens, memory, values, attn_mask=~allowed.repeat_interleave(3, 0), average_attn_weights=False)
+    torch.testing.assert_close(attention.weights(tokens, memory, allowed=allowed), weights)
     assert similarity is None

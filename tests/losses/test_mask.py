@@ -45,14 +45,14 @@ def test_focal_by_hand():
     logits = torch.zeros(1, 2)  # p = 1/2 everywhere: each pixel costs alpha_t / 4 * ln 2
     masks = bools([1, 0])
     everywhere = focal_loss(logits, masks, bools([1, 1]))
-    assert everywhere.item() == pytest.approx((0.25 + 0.75) / 2 / 4 * math.log(2))
+    assert everywhere.item() == pytest.approx((0.25 + 0.75) / 4 * math.log(2))
     one_ignored = focal_loss(logits, masks, bools([1, 0]))
     assert one_ignored.item() == pytest.approx(0.25 / 4 * math.log(2))
 
 
 def test_focal_equals_torchvision():
     logits, masks = torch.randn(5, 40) * 4, torch.rand(5, 40) > 0.6
-    wanted = sigmoid_focal_loss(logits, masks.float(), alpha=0.25, gamma=2).mean(1).sum()
+    wanted = sigmoid_focal_loss(logits, masks.float(), alpha=0.25, gamma=2).sum()
     torch.testing.assert_close(focal_loss(logits, masks, torch.ones_like(masks)), wanted)
 
 
@@ -108,8 +108,8 @@ def test_loss_by_hand():
     targets = torch.tensor([[[0, 0], [2, 2], [255, 255]]])
     blank = MaskPrediction(torch.zeros(1, 3, 3, 2), torch.zeros(1, 3, 4))
     losses = losses_of(MaskLoss(num_classes=3, weights=ALL), [blank] * 3, targets)
-    # two masks, each with two of four valid pixels inside
-    assert losses["loss_focal"].item() == pytest.approx(3 * 20 * math.log(2) / 8)
+    # two masks of six pixels, two inside and two outside, which cost ln 2 / 16 and 3 ln 2 / 16 each
+    assert losses["loss_focal"].item() == pytest.approx(3 * 20 * (2 + 6) / 16 * math.log(2) / 6)
     assert losses["loss_dice"].item() == pytest.approx(3 * (1 - 3 / 5))
     assert losses["loss_class"].item() == pytest.approx(3 * math.log(4))
 
@@ -121,6 +121,7 @@ def test_ignored_pixels_count_for_nothing():
     targets[:, 0, :3] = torch.arange(3)
     got = losses_of(loss, [MaskPrediction(masks, classes)], targets)
     wanted = losses_of(loss, [MaskPrediction(masks[..., :5], classes)], targets[..., :5])
+    wanted["loss_focal"] = wanted["loss_focal"] * 5 / 8  # which is divided by all pixels, ignored ones too
     for name, value in wanted.items():
         torch.testing.assert_close(got[name], value)
     sum(got.values()).backward()
@@ -142,11 +143,58 @@ def test_every_prediction_gets_a_finite_gradient(labels, dtype):
     assert (total.item() == 0) == (labels == (255, 255))
 
 
+@pytest.mark.parametrize("kept", [1, 30, 64])
+def test_a_pixel_has_the_gradient_that_the_authors_give_it(kept):
+    """However much of its crop is ignored; they take the mean over all pixels, ignored ones being outside."""
+    masks = torch.randn(1, 1, 8, 8, requires_grad=True)
+    labels = torch.full((64,), 255)
+    labels[:kept] = 0
+    loss = MaskLoss(num_classes=1, weights=dict(focal=1.0))
+    (ours,) = torch.autograd.grad(sum(losses_of(loss, [MaskPrediction(masks)], labels.view(1, 8, 8)).values()), masks)
+    theirs = sigmoid_focal_loss(masks.flatten(), (labels == 0).float(), alpha=0.25, gamma=2).mean()
+    (wanted,) = torch.autograd.grad(theirs, masks)
+    torch.testing.assert_close(ours, wanted * (labels == 0).view(1, 1, 8, 8))
+    assert ours.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("logit", "times"), [(0.0, 167), (-8.0, 1.1)])
+def test_how_far_dice_exceeds_the_authors_in_a_crop_that_is_nearly_ignored(logit, times):
+    """As the page of SegViT says: 28 x 28 valid pixels of 512 x 512, half of them of a class; the masks are blank, or
+    right and, at the ignored pixels, outside."""
+    labels = torch.full((1, 512, 512), 255)
+    labels[:, :28, :28] = (torch.arange(28) >= 14).long()
+    wanted = torch.stack([labels[0] == 0, labels[0] == 1])
+    masks = torch.where(wanted, -logit, logit)[None].requires_grad_()
+    loss = MaskLoss(num_classes=2, weights=dict(dice=1.0))
+    (ours,) = torch.autograd.grad(losses_of(loss, [MaskPrediction(masks)], labels)["loss_dice"], masks)
+    everywhere = torch.ones(2, 512 * 512, dtype=torch.bool)
+    (theirs,) = torch.autograd.grad(dice_loss(masks[0].flatten(1), wanted.flatten(1), everywhere) / 2, masks)
+    shown = (labels != 255)[:, None].expand_as(masks)
+    assert float(ours[shown].abs().sum() / theirs[shown].abs().sum()) == pytest.approx(times, rel=0.02)
+
+
+def test_the_padding_of_a_batch_weighs_nothing():
+    """Images of two sizes together cost what they cost one after the other."""
+    loss = MaskLoss(num_classes=3, weights=dict(focal=5.0))
+    images = [torch.randint(0, 3, size) for size in ((8, 8), (4, 6))]
+    padded = torch.full((2, 8, 8), 255)
+    padded[0], padded[1, :4, :6] = images
+    records, (masks, _) = [{"sem_seg": image} for image in images], prediction(size=(8, 8))
+    targets = Targets.alone(loss, padded, records)
+    together = loss([MaskPrediction(masks)], targets)["loss_focal"]
+    parts = [Targets(padded[:1], records[:1]), Targets(images[1][None], records[1:])]
+    cut = [masks[:1], masks[1:, :, :4, :6]]
+    pairs = zip(cut, parts, strict=True)
+    apart = [loss([MaskPrediction(x)], part.with_counts(targets.counts))["loss_focal"] for x, part in pairs]
+    torch.testing.assert_close(together, sum(apart))
+    assert targets.counts["mask_pixels"] == 3 * 64 + 3 * 24
+
+
 def test_an_ignored_image_changes_nothing():
     loss, (masks, classes) = MaskLoss(num_classes=3, weights=ALL), prediction()
     targets = torch.randint(0, 3, (2, 8, 8))
     targets[1] = 255
-    got = losses_of(loss, [MaskPrediction(masks, classes)], targets)
+    got = losses_of(loss, [MaskPrediction(masks, classes)], targets)  # it has no mask, and so no pixels of masks
     wanted = losses_of(loss, [MaskPrediction(masks[:1], classes[:1])], targets[:1])
     for name, value in wanted.items():
         torch.testing.assert_close(got[name], value)
@@ -188,6 +236,7 @@ def test_counts_by_hand():
     counts = MaskLoss(num_classes=3, num_tokens=2, weights=ALL).count(Targets(labels))
     # two tokens: two of three masks, one of one, and an image that says nothing
     assert counts["masks"].item() == 3 and counts["tokens"].item() == pytest.approx(2 + 1 + 0.1)
+    assert counts["mask_pixels"].item() == 2 * 4 + 4
 
 
 def test_predictions_of_another_number_of_tokens_are_refused():

@@ -1,5 +1,7 @@
 """SegViT's head against a plain rendering of its equations, and its variants."""
 
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,10 +9,12 @@ from torch.nn import functional as F
 from reference import segvit as plain
 from reference.weights import Weights
 from tokenseg.contracts import Targets
+from tokenseg.inference.policy import MultiScale, WholeImage
 from tokenseg.layers.attention import Attention
 from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater
 from tokenseg.layers.mask_scores import class_scores
 from tokenseg.losses.mask import MaskLoss
+from tokenseg.segmentor import Segmentor
 from tokenseg.segvit.bases import ConvBases, LinearBases, Repeated
 from tokenseg.segvit.head import CombinedCrossEntropy, MaskUpdate, SegViTHead
 from tokenseg.segvit.shrunk import QueryUpsample
@@ -191,19 +195,63 @@ def test_pictures_of_shrunk_have_no_sums():
     torch.testing.assert_close(list(shown.values()), [own for own, _, _ in head.decode(maps)])
 
 
-def test_init():
+@pytest.mark.parametrize("shrunk", [False, True])
+def test_first_weights_are_those_of_the_plain_rendering(shrunk):
+    """Drawn from the same distributions, and copies of one another in the same places."""
     torch.manual_seed(0)
-    head = SegViTHead(
-        bases=LinearBases(blocks=[2], channels=64, width=64),
-        num_classes=40,
-        width=64,
-        num_heads=2,
-        criterion=CombinedCrossEntropy(),
-        size_feature="block2",
-        stride=16,
-    )
-    assert head.tokens.std().item() == pytest.approx(1, abs=0.1)
-    assert head.classify.weight.std().item() == pytest.approx(0.02, rel=0.1) and not head.classify.bias.any()
+    bases = LinearBases(blocks=[2, 5, 7], channels=64, width=64)
+    if shrunk:
+        upsample = QueryUpsample(blocks=[2, 7], channels=64, width=64, img_size=128, stride=16, num_heads=2)
+        bases = Repeated(bases=upsample, times=3)
+    num_layers, side = (1, 8) if shrunk else (3, None)
+    args = dict(num_classes=40, width=64, num_heads=2, num_layers=num_layers, size_feature="block2", stride=16)
+    head = SegViTHead(bases=bases, criterion=CombinedCrossEntropy(), **args)
+    ours, wanted = head.state_dict(), plain.first_weights(channels=64, width=64, num_classes=40, side=side)
+    assert {name: x.shape for name, x in ours.items()} == {name: x.shape for name, x in wanted.items()}
+    for name, value in wanted.items():
+        spread, most = (float(f(value)) for f in (lambda x: x.std(correction=0), lambda x: x.abs().max()))
+        assert float(ours[name].std(correction=0)) == pytest.approx(spread, rel=0.1), name
+        assert float(ours[name].abs().max()) == pytest.approx(most, rel=0.35), name
+    drawn = [name for name, value in wanted.items() if value.std() > 0]
+    alike = [{pair for pair in itertools.combinations(drawn, 2) if same(w, *pair)} for w in (ours, wanted)]
+    assert alike[0] == alike[1] != set()
+
+
+def same(weights, one, other):
+    return weights[one].shape == weights[other].shape and torch.equal(weights[one], weights[other])
+
+
+def test_first_weights_at_the_width_of_vit_b():
+    torch.manual_seed(0)
+    bases = LinearBases(blocks=[2], channels=8, width=384)
+    args = dict(num_classes=2, width=384, num_heads=12, num_layers=1, size_feature="block2", stride=16)
+    (layer,) = SegViTHead(bases=bases, criterion=CombinedCrossEntropy(), **args).levels[0]
+    assert layer.self_attention.key.weight.std().item() == pytest.approx(0.036, abs=3e-4)
+    for part in (layer.cross_attention.key, layer.self_attention.out, layer.feed_forward[0]):
+        assert part.weight.std().item() == pytest.approx(0.02, rel=0.02) and not part.bias.any()
+
+
+class Whole(Segmentor):
+    """A segmentor whose scores are given."""
+
+    def segment(self, images):
+        return [image[:2].clone() for image in images]
+
+
+@pytest.mark.parametrize("reading", ["printed", "released"])
+def test_scales_are_averaged_as_the_reading_has_it(reading):
+    """Scores of 1 and 0.2 for a pixel, at both of two scales."""
+    head = make_head(num_classes=2, reading=reading)
+    model = Whole(backbone=None, sem_seg_head=head, pixel_mean=[0.0] * 3, pixel_std=[1.0] * 3)
+    model.inference = MultiScale(policy=WholeImage(), scales=[1.0, 2.0], flip=True)
+    (scores,) = model.scores([{"image": torch.tensor([1.0, 0.2, 0.0]).view(3, 1, 1)}])
+    wanted = [1.0, 0.2] if reading == "printed" else torch.tensor([1.0, 0.2]).softmax(0).tolist()
+    assert scores.flatten().tolist() == pytest.approx(wanted)
+
+
+def test_readings_of_segvit_have_names():
+    with pytest.raises(ValueError, match="reading is 'paper'; wanted one of printed, released"):
+        make_head(reading="paper")
 
 
 def test_sizes_that_do_not_fit():

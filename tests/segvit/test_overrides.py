@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from detectron2.config import instantiate
+from torch import nn
 
 from shapes import shapes_only
 from tokenseg.config.load import load_config
@@ -44,3 +45,13 @@ def test_ways_to_sample(kind, override):
 def test_original_weights():
     model = build("segvit_vit_l_ade20k_640_160k", "vit.model_name=vit_large_patch16_224.orig_in21k")
     assert model.backbone.vit.pretrained_cfg["tag"] == "orig_in21k"
+
+
+def test_norms_of_the_head_decay_and_those_of_the_backbone_do_not():
+    cfg = load_config(str(CONFIGS / "segvit_shrunk_vit_b_ade20k_512_160k.py"))
+    with shapes_only():
+        model = cfg.optimizer.params.model = instantiate(cfg.model)
+    decays = {id(p): group["weight_decay"] for group in instantiate(cfg.optimizer.params) for p in group["params"]}
+    norms = [(path, part) for path, part in model.named_modules() if isinstance(part, nn.LayerNorm)]
+    found = {(path.split(".")[0], decays[id(p)]) for path, norm in norms for p in norm.parameters()}
+    assert found == {("backbone", 0.0), ("sem_seg_head", 0.01)}

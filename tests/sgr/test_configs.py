@@ -1,5 +1,6 @@
 """What the configs say beyond what building them shows, and the ablations that the page names."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from tokenseg.config.load import load_config
 from tokenseg.inspection import RegionSegmentor
 from tokenseg.sgr.plug import ReasoningBackbone
 from tokenseg.sgr.positions import PositionConv
-from tokenseg.sgr.reasoning import GraphConvolution
+from tokenseg.sgr.reasoning import GraphConvolution, SemanticReasoning
+from tokenseg.sgr.region_loss import RegionLoss
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "configs/sgr").glob("*_*.py"))
@@ -109,7 +111,7 @@ def test_classes_are_measured_where_tokens_have_regions(name):
 
 ABLATIONS = {
     "model.extra_losses.regions=null dataloader.train.mapper.label_targets=null": dict(supervised=False),
-    "model.extra_losses.regions.cosine_weight=0": dict(cosine=0),
+    "sgr.gamma=0": dict(cosine=0),
     "model.backbone.components.res5.reasoning=graph": dict(graph=True),
     "model.backbone.components.res5.xy_code=false": dict(xy=False),
     "model.backbone.components.res5.centroid_code=false": dict(centroid=False),
@@ -134,3 +136,23 @@ def test_ablations_build_and_are_in_the_readme(words):
     usual = dict(supervised=True, graph=False, xy=True, centroid=True, cosine=1.0, concepts=512, active=64)
     assert built == usual | ABLATIONS[words]
     assert (components.most + 1 if components else 64) == built["active"] and (components is None) == (loss is None)
+
+
+def test_the_papers_weights_and_the_reading_are_a_key_each():
+    words = ["sgr.beta=3", "sgr.rho=0.5", "sgr.gamma=0.7", "sgr.reading=printed"]
+    model = load_config(str(ROOT / "configs/shape_scenes/sgr_sgr.py"), words).model
+    loss, component = instantiate(model.extra_losses.regions), instantiate(model.backbone.components)["res5"]
+    assert (loss.weight, loss.dice_weight, loss.cosine_weight, loss.union) == (3, 0.5, 0.7, "sum_clamped")
+    assert component.token_aggregation == "sum"
+
+
+def test_readings_of_sgr():
+    assert SemanticReasoning(channels=8).token_aggregation == "mean" and RegionLoss(regions="r").union == "noisy_or"
+    assert SemanticReasoning(channels=8, reading="printed", token_aggregation="mean").token_aggregation == "mean"
+    assert RegionLoss(regions="r", reading="printed", union="noisy_or").union == "noisy_or"
+
+
+def test_an_unknown_reading_of_sgr_is_refused():
+    for part in (functools.partial(SemanticReasoning, channels=8), functools.partial(RegionLoss, regions="regions")):
+        with pytest.raises(ValueError, match="reading is 'released'; wanted one of ours, printed"):
+            part(reading="released")

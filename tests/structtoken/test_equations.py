@@ -1,5 +1,7 @@
 """StructToken against the plain rendering of its equations: outputs, loss and every gradient."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -10,14 +12,17 @@ from reference.weights import Weights
 from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.contracts import Targets
 from tokenseg.structtoken.blocks import cross_slice_blocks, point_wise_blocks, self_slice_blocks
+from tokenseg.structtoken.extraction import slice_attention
 from tokenseg.structtoken.head import StructTokenHead
-from tokenseg.structtoken.parts import ConvBlock
+from tokenseg.structtoken.parts import ConvBlock, FeedForward
 
 BLOCKS = {"cse": cross_slice_blocks, "sse": self_slice_blocks, "pwe": point_wise_blocks}
 
 
-def make_head(variant, *, num_classes=3, channels=8, refine=None, side=4, **ffn):
-    blocks = BLOCKS[variant](num_classes=num_classes, channels=channels, num_blocks=3, drop_path=0.0, ffn=ffn)
+def make_head(variant, *, num_classes=3, channels=8, refine=None, side=4, reading="released", **ffn):
+    blocks = BLOCKS[variant](
+        num_classes=num_classes, channels=channels, num_blocks=3, drop_path=0.0, ffn=ffn, reading=reading
+    )
     head = StructTokenHead(
         in_feature="map",
         channels=channels,
@@ -37,18 +42,18 @@ def relative(ours, rival):
     return float((ours - rival).norm() / rival.norm())
 
 
-def compare(head, variant, size):
+def compare(head, variant, size, **reading):
     """Relative difference of the logits, and name -> gradients (ours, the rendering's) of parameters and features."""
     x = torch.randn(2, head.project.in_channels, *size, dtype=head.tokens.dtype, requires_grad=True)
-    ours, rival = head.eval()({"map": x})[0], plain.decode(x, Weights.of(head), variant)
+    ours, rival = head.eval()({"map": x})[0], plain.decode(x, Weights.of(head), variant, **reading)
     parameters = dict(head.named_parameters()) | {"features": x}
     above = torch.randn_like(ours)
     gradients = (torch.autograd.grad(y, list(parameters.values()), above) for y in (ours, rival))
     return relative(ours, rival), {name: pair for name, *pair in zip(parameters, *gradients, strict=True)}
 
 
-def assert_equal(head, variant, size):
-    difference, gradients = compare(head.double(), variant, size)
+def assert_equal(head, variant, size, **reading):
+    difference, gradients = compare(head.double(), variant, size, **reading)
     assert difference < 1e-10
     assert {name: far for name, pair in gradients.items() if not (far := relative(*pair)) < 1e-10} == {}
 
@@ -57,6 +62,28 @@ def assert_equal(head, variant, size):
 @pytest.mark.parametrize("size", [(4, 4), (3, 7), (1, 1)])
 def test_head_follows_the_equations(variant, size):
     assert_equal(make_head(variant), variant, size)
+
+
+@pytest.mark.parametrize("variant", BLOCKS)
+def test_head_follows_the_equations_as_printed(variant):
+    head = make_head(variant, reading="printed")
+    assert_equal(head, variant, (3, 7), printed=True)
+    networks = [module for module in head.modules() if isinstance(module, FeedForward)]
+    assert len(networks) == 5  # two a block, without the features' of the last
+
+
+def test_the_printed_scale_by_hand():
+    """Slices of two pixels: dot products of 2 and 0 with the two keys, divided by sqrt(4) for four channels."""
+    query, key = torch.ones(1, 1, 1, 2), torch.tensor([[1.0, 1], [1, -1]]).view(1, 2, 1, 2)
+    got = slice_attention(query, key, torch.tensor([1.0, 0, 0, 1]).view(1, 2, 1, 2), scale=4**-0.5)
+    share = math.exp(1) / (math.exp(1) + 1)
+    torch.testing.assert_close(got.flatten(), torch.tensor([share, 1 - share]))
+
+
+def test_readings_have_names():
+    for blocks in BLOCKS.values():
+        with pytest.raises(ValueError, match="reading is 'paper'; wanted one of released, printed"):
+            blocks(num_classes=3, channels=8, reading="paper")
 
 
 @pytest.mark.parametrize("variant", BLOCKS)

@@ -61,12 +61,13 @@ def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def reconstruct(x: Tensor, w: Weights, training: bool) -> tuple[Tensor, Tensor]:
-    """Eqs. 1 and 2: the reconstructed map and Y''."""
+def reconstruct(x: Tensor, w: Weights, training: bool, released: bool) -> tuple[Tensor, Tensor]:
+    """Eqs. 1 and 2: the reconstructed map and Y''; as released, its factors are no sigmoids."""
     intrinsic = batch_norm(conv(x, w / "intrinsic" / 0), w / "intrinsic" / 1, training)
     cheap = batch_norm(conv(intrinsic, w / "cheap" / 0), w / "cheap" / 1, training)
     squeezed = F.relu(linear(cheap.mean(dim=(2, 3)), w / "recalibrate" / "squeeze"))
-    diverse = cheap * torch.sigmoid(linear(squeezed, w / "recalibrate" / "excite"))[:, :, None, None]
+    factor = linear(squeezed, w / "recalibrate" / "excite")
+    diverse = cheap * (factor if released else torch.sigmoid(factor))[:, :, None, None]
     return conv(torch.cat([intrinsic, diverse], dim=1), w / "project"), diverse
 
 
@@ -85,29 +86,33 @@ def extract(masks: Tensor, w: Weights) -> Tensor:
 
 
 def gated_update(new: Tensor, old: Tensor, w: Weights) -> Tensor:
-    """Eqs. 9 and 10, and the layer after them."""
+    """Eqs. 9 and 10, and the layer after them where it has weights."""
     factor, value = linear(new, w / "project_new").split(new.shape[2], dim=2)
     fused = factor * linear(old, w / "project_old")
     gate = torch.sigmoid(vector_norm(linear(fused, w / "gate"), w / "gate_norm"))
     updated = gate * vector_norm(value, w / "value_norm") + old
-    return F.relu(vector_norm(linear(updated, w / "out"), w / "out_norm"))
+    return F.relu(vector_norm(linear(updated, w / "out"), w / "out_norm")) if "out." in w else updated
 
 
-def semantics_attention(x: Tensor, embeddings: Tensor, w: Weights, num_heads: int) -> tuple[Tensor, Tensor]:
-    """Eqs. 6 and 7 and the MLP: the strengthened map and the mask."""
+def semantics_attention(
+    x: Tensor, embeddings: Tensor, w: Weights, num_heads: int, released: bool
+) -> tuple[Tensor, Tensor]:
+    """Eqs. 6 and 7 and the MLP: the strengthened map and the mask; as released, with ReLUs and the other sign."""
     n, d, height, width = x.shape
-    query = conv(conv(layer_norm(x, w / "feature_norm", 1e-6), w / "query" / 0), w / "query" / 1)
+    query = conv(layer_norm(x, w / "feature_norm", 1e-5), w / "query" / 0)
+    query = conv(F.relu(query) if released else query, w / "query" / 1)
+    query = F.relu(query) if released else query
     query = query.flatten(2).transpose(1, 2)  # (N, HW, D)
     key, value = linear(vector_norm(embeddings, w / "embedding_norm"), w / "key_value").split(d, dim=2)
     attended, masks = [], 0
     for q, k, v in zip(*(each.split(d // num_heads, dim=2) for each in (query, key, value)), strict=True):
         similarity = torch.matmul(q, k.transpose(1, 2)) / (d // num_heads) ** 0.5
-        attended.append(torch.matmul(similarity.softmax(dim=2), v))
+        attended.append(torch.matmul((-similarity if released else similarity).softmax(dim=2), v))
         masks = masks + similarity / num_heads
     attended = torch.cat(attended, dim=2).transpose(1, 2).reshape(n, d, height, width)
     x = x + conv(attended, w / "project")
     mlp = w / "mlp"
-    hidden = F.gelu(conv(conv(layer_norm(x, mlp / 0, 1e-6), mlp / 1), mlp / 2))
+    hidden = F.gelu(conv(conv(layer_norm(x, mlp / 0, 1e-5), mlp / 1), mlp / 2))
     return x + conv(hidden, mlp / 4), masks.transpose(1, 2).reshape(n, -1, height, width)
 
 
@@ -118,7 +123,9 @@ def ghost_upscale(x: Tensor, w: Weights, training: bool) -> Tensor:
     return F.pixel_shuffle(torch.cat([primary, cheap], dim=1), 2)
 
 
-def decode(maps: list[Tensor], w: Weights, *, num_heads: int = 4, training: bool = False) -> Decoded:
+def decode(
+    maps: list[Tensor], w: Weights, *, num_heads: int = 4, training: bool = False, released: bool = False
+) -> Decoded:
     """Fig. 3, from the backbone's maps to the scores.
 
     Args:
@@ -126,19 +133,20 @@ def decode(maps: list[Tensor], w: Weights, *, num_heads: int = 4, training: bool
         w: of our head.
         num_heads: of the attention.
         training: whether batch norms go by the batch.
+        released: whether layers without weights are those of the released model.
     """
     diverse = []
     if "reconstructions" in w:
-        pairs = [reconstruct(x, w / "reconstructions" / place, training) for place, x in enumerate(maps)]
+        pairs = [reconstruct(x, w / "reconstructions" / place, training, released) for place, x in enumerate(maps)]
         maps, diverse = [x for x, _ in pairs], [apart for _, apart in pairs]
     stages = [
-        conv(layer_norm(x, w / "unify" / place / 0, 1e-6), w / "unify" / place / 1) for place, x in enumerate(maps)
+        conv(layer_norm(x, w / "unify" / place / 0, 1e-5), w / "unify" / place / 1) for place, x in enumerate(maps)
     ]
     masks = [conv(conv(stages[-1], w / "coarsest_mask" / 0), w / "coarsest_mask" / 1)]  # Eq. 4
     embeddings = extract(masks[0], w / "extractions" / 0)
     enhanced = [stages[-1]]
     for place, x in enumerate(reversed(stages[:-1])):
-        x, mask = semantics_attention(x, embeddings, w / "attentions" / place, num_heads)
+        x, mask = semantics_attention(x, embeddings, w / "attentions" / place, num_heads, released)
         new = extract(mask, w / "extractions" / (place + 1))  # Eq. 8
         embeddings = gated_update(new, embeddings, w / "updaters" / place)
         enhanced.insert(0, x)

@@ -5,10 +5,61 @@ channels, L positions of a map. No dropout.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .weights import Weights
+
+
+def first_linear(name: str, n_in: int, n_out: int, std: float = 0.02) -> dict[str, Tensor]:
+    weight = nn.init.trunc_normal_(torch.empty(n_out, n_in), std=std)
+    return {f"{name}.weight": weight, f"{name}.bias": torch.zeros(n_out)}
+
+
+def first_attention(name: str, width: int, *, packed: bool) -> dict[str, Tensor]:
+    """First weights of an attention; packed, those that torch's own module draws for queries, keys and values."""
+    parts = ("query", "key", "value")
+    found = {}
+    for part in (*parts, "out"):
+        found |= first_linear(f"{name}.{part}", width, width)
+    if packed:
+        three = nn.MultiheadAttention(width, 1).in_proj_weight.detach().chunk(3)
+        found |= {f"{name}.{part}.weight": weight for part, weight in zip(parts, three, strict=True)}
+    return found
+
+
+def first_layers(names: list[str], width: int, *, gives_masks: bool) -> dict[str, Tensor]:
+    """First weights of decoder layers on one map: the first one's, and copies of them."""
+    one = first_attention("self_attention", width, packed=True)
+    one |= first_attention("cross_attention", width, packed=not gives_masks)
+    one |= first_linear("feed_forward.0", width, 4 * width) | first_linear("feed_forward.3", 4 * width, width)
+    for place in range(3):
+        one |= {f"norms.{place}.weight": torch.ones(width), f"norms.{place}.bias": torch.zeros(width)}
+    return {f"{name}.{key}": value for name in names for key, value in one.items()}
+
+
+def first_bases(prefix: str, count: int, channels: int, width: int) -> dict[str, Tensor]:
+    """First weights of the linear layers and norms on the backbone's maps."""
+    found = {}
+    for place in range(count):
+        found |= first_linear(f"{prefix}.project.{place}.0", channels, width)
+        norm = {"weight": torch.ones(width), "bias": torch.zeros(width)}
+        found |= {f"{prefix}.project.{place}.1.{name}": value for name, value in norm.items()}
+    return found
+
+
+def first_weights(*, channels: int, width: int, num_classes: int, side: int | None = None) -> dict[str, Tensor]:
+    """What training begins from, by the names of our head: three levels of three layers; with a side, Shrunk's."""
+    found = {"tokens": torch.randn(num_classes, width)} | first_linear("classify", width, num_classes + 1)
+    if side is None:
+        found |= first_bases("bases", 3, channels, width)
+        for level in range(3):
+            found |= first_layers([f"levels.{level}.{layer}" for layer in range(3)], width, gives_masks=True)
+        return found
+    found |= first_bases("bases.bases", 2, channels, width) | {"bases.bases.queries": torch.randn(1, width, side, side)}
+    for place in range(2):
+        found |= first_layers([f"bases.bases.layers.{place}.{layer}" for layer in range(3)], width, gives_masks=False)
+    return found | first_layers([f"levels.{level}.0" for level in range(3)], width, gives_masks=True)
 
 
 def linear(x: Tensor, w: Weights) -> Tensor:
@@ -102,7 +153,7 @@ def loss(levels: list[tuple[Tensor, Tensor]], targets: Tensor) -> dict[str, Tens
         right = p * truth + (1 - p) * (1 - truth)
         entropy = F.binary_cross_entropy_with_logits(chosen, truth, reduction="none")
         focal = (0.25 * truth + 0.75 * (1 - truth)) * (1 - right) ** 2 * entropy
-        total["loss_focal"] += 20 * ((focal * valid).sum((1, 2)) / valid.sum((1, 2))).mean()
+        total["loss_focal"] += 20 * (focal * valid).mean()
         overlap = 2 * (p * truth * valid).sum((1, 2)) + 1
         total["loss_dice"] += (1 - overlap / ((p * valid).sum((1, 2)) + truth.sum((1, 2)) + 1)).mean()
         no_object = logits.shape[2] - 1

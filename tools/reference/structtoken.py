@@ -34,10 +34,10 @@ def mapping(x: Tensor, w: Weights) -> Tensor:
     return layer_norm(conv(x, w / 6), w / 7, 1e-6)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Eqs. 2 and 6, with the scale of the length of the dot products."""
+def attention(query: Tensor, key: Tensor, value: Tensor, divisor: float | None) -> Tensor:
+    """Eqs. 2 and 6; as released, with the scale of the length of the dot products."""
     q, k, v = query.flatten(2), key.flatten(2), value.flatten(2)  # (N, slices, HW)
-    similarity = torch.matmul(q, k.transpose(1, 2)) / q.shape[2] ** 0.5
+    similarity = torch.matmul(q, k.transpose(1, 2)) / (divisor or q.shape[2] ** 0.5)
     return torch.matmul(similarity.softmax(dim=2), v).reshape(query.shape)
 
 
@@ -61,36 +61,44 @@ def conv_block(x: Tensor, w: Weights) -> Tensor:
     return x + y
 
 
-def cross_slice_block(tokens: Tensor, features: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
+def cross_slice_block(tokens: Tensor, features: Tensor, w: Weights, divisor: float | None) -> tuple[Tensor, Tensor]:
     """Eqs. 1 and 2, then a feed-forward network each; none for the features where it has no weights."""
     part = w / "extraction"
     query = mapping(tokens, part / "map_query")
     key, value = mapping(features, part / "map_key"), mapping(features, part / "map_value")
-    tokens = tokens + mapping(attention(query, key, value), part / "map_out")
+    tokens = tokens + mapping(attention(query, key, value, divisor), part / "map_out")
     tokens = feed_forward(tokens, w / "token_ffn")
     if "feature_ffn" in w:
         features = feed_forward(features, w / "feature_ffn")
     return tokens, features
 
 
-def self_slice_block(tokens: Tensor, features: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
-    """Eqs. 4 to 7, and one feed-forward network."""
+def joint_feed_forward(slices: Tensor, num_classes: int, w: Weights) -> tuple[Tensor, Tensor]:
+    """Eq. 7 and one network as released, or one each as printed; none for the features where it has no weights."""
+    if "token_ffn." not in w:
+        slices = feed_forward(slices, w)
+        return slices[:, :num_classes], slices[:, num_classes:]
+    tokens, features = slices[:, :num_classes], slices[:, num_classes:]
+    features = feed_forward(features, w / "feature_ffn") if "feature_ffn." in w else features
+    return feed_forward(tokens, w / "token_ffn"), features
+
+
+def self_slice_block(tokens: Tensor, features: Tensor, w: Weights, divisor: float | None) -> tuple[Tensor, Tensor]:
+    """Eqs. 4 to 7, and feed-forward networks."""
     part = w / "extraction"
     slices = torch.cat([tokens, features], dim=1)
     query, key, value = (mapping(slices, part / f"map_{name}") for name in ("query", "key", "value"))
-    slices = slices + mapping(attention(query, key, value), part / "map_out")
-    slices = feed_forward(slices, w / "feed_forward")
-    return slices[:, : tokens.shape[1]], slices[:, tokens.shape[1] :]
+    slices = slices + mapping(attention(query, key, value, divisor), part / "map_out")
+    return joint_feed_forward(slices, tokens.shape[1], w / "feed_forward")
 
 
-def point_wise_block(tokens: Tensor, features: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
-    """Eqs. 4, 8, 9 and 7, and one feed-forward network."""
+def point_wise_block(tokens: Tensor, features: Tensor, w: Weights, divisor: float | None) -> tuple[Tensor, Tensor]:
+    """Eqs. 4, 8, 9 and 7, and feed-forward networks."""
     part = w / "extraction"
     slices = torch.cat([tokens, features], dim=1)
     mixed = conv(mapping(slices, part / "map_in"), part / "mix")
     slices = slices + mapping(mixed, part / "map_out")
-    slices = feed_forward(slices, w / "feed_forward")
-    return slices[:, : tokens.shape[1]], slices[:, tokens.shape[1] :]
+    return joint_feed_forward(slices, tokens.shape[1], w / "feed_forward")
 
 
 BLOCKS = dict(zip(VARIANTS, (cross_slice_block, self_slice_block, point_wise_block), strict=True))
@@ -104,20 +112,21 @@ def resized_tokens(tokens: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(tokens, size=(height, width), mode="bicubic", align_corners=odd)
 
 
-def decode(feature_map: Tensor, w: Weights, variant: str) -> Tensor:
+def decode(feature_map: Tensor, w: Weights, variant: str, *, printed: bool = False) -> Tensor:
     """Fig. 2, from the backbone's map (N, C, H, W) to logits (N, K, H, W).
 
     Args:
         feature_map: of the backbone.
         w: of our head; without those of a ConvBlock there is none.
         variant: of `VARIANTS`.
+        printed: whether attention is divided by sqrt(C), as in the text.
     """
     features = conv(feature_map, w / "project")
     tokens = resized_tokens(w["tokens"], *feature_map.shape[2:])
     tokens = tokens.expand(len(feature_map), -1, -1, -1).contiguous()
-    place = 0
+    place, divisor = 0, feature_map.shape[1] ** 0.5 if printed else None
     while f"blocks.{place}." in w:
-        tokens, features = BLOCKS[variant](tokens, features, w / "blocks" / place)
+        tokens, features = BLOCKS[variant](tokens, features, w / "blocks" / place, divisor)
         place += 1
     return conv_block(tokens, w / "refine") if "refine." in w else tokens
 

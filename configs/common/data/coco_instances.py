@@ -41,6 +41,11 @@ dataloader["train"] = L(TrainLoader)(
     total_batch_size=8,
     num_workers=4,
     seed="${train.seed}",
+    # Images without objects teach little; batches of one aspect ratio need less padding.
+    filter_empty=True,
+    group_by_aspect_ratio=True,
+    # Share of images below which a class is rare; its images are drawn more often, as for LVIS. None is off.
+    repeat_threshold=None,
 )
 dataloader["test"] = L(build_test_loader)(
     dataset="${dataset.test}",

@@ -1,4 +1,4 @@
-"""PASCAL-Context, 59 classes; all other pixels are ignored. Test images have a short side of their own."""
+"""PASCAL-Context, 59 classes; all other pixels are ignored. Test images have no bound on the long side."""
 
 from tokenseg.datasets.class_names import PASCAL_CONTEXT_59
 
@@ -10,8 +10,7 @@ dataset.update(
     num_classes=len(PASCAL_CONTEXT_59),
     short_side=520,
     long_side=520,
-    test_short_side=480,
-    test_long_side=2048,
+    test_long_side=None,
+    test_least_short_side="${dataset.crop}",
     crop=480,
 )
-dataloader.test.mapper.augmentations[0].update(short="${dataset.test_short_side}", long="${dataset.test_long_side}")

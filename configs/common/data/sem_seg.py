@@ -14,11 +14,19 @@ dataset = dict(
     test="",
     num_classes=0,
     ignore_label=255,
+    # How much each class counts in the losses of heads: a list, @FILE with a number a line, or `balanced`, which a
+    # training works out from the pixels of its label maps; None: all alike.
+    class_weights=None,
     # order of the channels that the model takes, RGB or BGR
     image_format="RGB",
     # bounds on the short and the long side of an image, in pixels, before the random ratio
     short_side=512,
     long_side=2048,
+    # the same for test images, where null is no bound on the long side; and what the bound on the short side is not
+    # under at the small scales of train.tta
+    test_short_side="${dataset.short_side}",
+    test_long_side="${dataset.long_side}",
+    test_least_short_side=0,
     # side of the square training crop
     crop=512,
 )
@@ -56,10 +64,17 @@ dataloader["test"] = L(build_test_loader)(
     dataset="${dataset.test}",
     mapper=L(SemSegMapper)(
         is_train=False,
-        augmentations=[L(ResizeToBase)(short="${dataset.short_side}", long="${dataset.long_side}")],
+        augmentations=[
+            L(ResizeToBase)(
+                short="${dataset.test_short_side}",
+                long="${dataset.test_long_side}",
+                least_short="${dataset.test_least_short_side}",
+            )
+        ],
         num_classes="${dataset.num_classes}",
         ignore_label="${dataset.ignore_label}",
         image_format="${dataset.image_format}",
+        keep_original="${train.tta.enabled}",
     ),
     num_workers=4,
 )

@@ -11,3 +11,5 @@ _resize, _flip = dataloader.train.mapper.augmentations
 dataloader.train.mapper.augmentations = [_flip]
 dataloader.test.mapper.augmentations = []
 dataloader.train.num_workers = dataloader.test.num_workers = 1
+# every scene has objects, and an epoch is short: groups would be filled with copies
+dataloader.train.update(filter_empty=False, group_by_aspect_ratio=False)

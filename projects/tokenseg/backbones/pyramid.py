@@ -7,7 +7,7 @@ from detectron2.modeling import Backbone
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from .freezing import freeze_first_parts
+from .frozen_stages import freeze_first_parts
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
 from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
@@ -84,15 +84,8 @@ class TimmPyramid(Backbone):
                 parts without pretrained weights.
         """
         super().__init__()
-        if not out_features or not set(out_features) <= set(_STAGES):
-            raise ValueError(f"out_features are {list(out_features)}; wanted some of {', '.join(_STAGES)}")
-        self._out_features = [name for name in _STAGES if name in out_features]
+        self._out_features = _in_order(out_features)
         self.pretrained = pretrained or bool(weights_file)
-        if freeze_at and not self.pretrained:
-            raise ValueError(
-                f"freeze_at is {freeze_at}, but pretrained is false: the frozen parts would stay random; wanted "
-                "freeze_at=0 or pretrained weights (those of a checkpoint that is loaded before the first step count)"
-            )
         args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
         self._timm_args = _complete(args, output_stride, drop_path_rate)
         self.starting_weights = StartingWeights(timm_args=self._timm_args, weights_file=weights_file)
@@ -105,12 +98,10 @@ class TimmPyramid(Backbone):
         trunk.prune_intermediate_layers(self._indices, prune_norm=True, prune_head=True)
         trunk.set_grad_checkpointing(activation_checkpointing)
         self.trunk = convert_batch_norm(trunk, norm)
-        freeze_first_parts(self.trunk, freeze_at)
-        self.out_norms = nn.ModuleDict()
-        if out_norm:
-            # Swin's official epsilon, not timm's 1e-6
-            norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
-            self.out_norms.update(norms)
+        freeze_first_parts(self.trunk, freeze_at, pretrained=self.pretrained)
+        # Swin's official epsilon, not timm's 1e-6
+        norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
+        self.out_norms = nn.ModuleDict(norms if out_norm else {})
 
     def _set_multi_grid(self, trunk: nn.Module, multi_grid: Sequence[int] | None, output_stride: int) -> None:
         self._multi_grid = None if multi_grid is None else list(multi_grid)
@@ -179,6 +170,12 @@ class TimmPyramid(Backbone):
         maps = self.trunk.forward_intermediates(images, indices=self._indices, intermediates_only=True)
         features = dict(zip(self._out_features, maps, strict=True))
         return {name: self.out_norms[name](x) if self.out_norms else x for name, x in features.items()}
+
+
+def _in_order(out_features: Sequence[str]) -> list[str]:
+    if not out_features or not set(out_features) <= set(_STAGES):
+        raise ValueError(f"out_features are {list(out_features)}; wanted some of {', '.join(_STAGES)}")
+    return [name for name in _STAGES if name in out_features]
 
 
 def _complete(args: dict[str, object], output_stride: int, drop_path_rate: float) -> dict[str, object]:

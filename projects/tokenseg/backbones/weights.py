@@ -4,22 +4,17 @@ import logging
 import math
 import os
 import sys
-import threading
 from collections.abc import Mapping
 
 import timm
-from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError
-from huggingface_hub.utils import get_session
+from huggingface_hub import constants
 from torch import Tensor, nn
 
 from ..checkpoint_file import DamagedFile, check_sums
+from ..weight_sources import hub_file, local_file
 from .timm_models import weightless
 
 logger = logging.getLogger(__name__)
-
-# Seconds to wait for the hub's first answer; its own client goes on trying for 46.
-PATIENCE = 8.0
 
 
 class StartingWeights:
@@ -70,13 +65,13 @@ def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weig
     Args:
         model: takes the weights, in place.
         timm_args: `model_name` and the further arguments that made the model.
-        weights_file: of the weights; empty: the hub's.
+        weights_file: The file of the weights, or its address (see `local_file`); empty for timm's own on the hub.
 
     Raises:
         ValueError: no such file, no network, or weights of another model; says what to do.
     """
     name = timm_args["model_name"]
-    path = weights_file or _file_off_hub(model.pretrained_cfg, name)
+    path = local_file(weights_file) or _file_off_hub(model.pretrained_cfg, name)
     if os.path.isdir(path):
         raise ValueError(f"weights_file '{path}' is a folder; wanted a file in it")
     if not os.path.isfile(path):
@@ -178,44 +173,10 @@ def _file_off_hub(cfg: Mapping[str, object], name: str) -> str:
             "give model.backbone.weights_file=FILE, another model_name, or model.backbone.pretrained=false"
         )
     names = [cfg["hf_hub_filename"]] if cfg.get("hf_hub_filename") else ["model.safetensors", "pytorch_model.bin"]
-    for file in names:
-        path = try_to_load_from_cache(repository, file, revision=revision or None)
-        if isinstance(path, str):
-            return path
-    obstacle = _obstacle_to_hub()
-    if not obstacle:
-        try:
-            return _download(repository, names, revision or None)
-        except Exception as error:  # the errors of the hub's client and of its transport share no base class
-            obstacle = f"the download failed: {error}"
-    raise ValueError(
-        f"no weights for {name}: not in the hub's cache here ({constants.HF_HUB_CACHE}), and {obstacle}. Download "
-        f"{names[0]} of {constants.ENDPOINT}/{repository} elsewhere and give model.backbone.weights_file=FILE, "
-        "or begin from random weights with model.backbone.pretrained=false"
-    )
-
-
-def _download(repository: str, names: list[str], revision: str | None) -> str:
-    for file in names[:-1]:
-        try:
-            return hf_hub_download(repository, file, revision=revision)
-        except EntryNotFoundError:
-            continue
-    return hf_hub_download(repository, names[-1], revision=revision)
-
-
-def _obstacle_to_hub() -> str:
-    """Why the hub does not answer; empty if it does. In a thread, since looking up a name has no time limit."""
-    outcome = []
-
-    def ask() -> None:
-        try:
-            get_session().head(constants.ENDPOINT, timeout=PATIENCE)
-            outcome.append("")
-        except Exception as error:
-            outcome.append(f"{constants.ENDPOINT} cannot be reached: {error}")
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    return outcome[0] if outcome else f"{constants.ENDPOINT} did not answer within {PATIENCE:g} s"
+    try:
+        return hub_file(repository, names, revision=revision or None)
+    except ValueError as error:
+        raise ValueError(
+            f"no weights for {name}: {error}. Download {names[0]} of {constants.ENDPOINT}/{repository} elsewhere and "
+            "give model.backbone.weights_file=FILE, or begin from random weights with model.backbone.pretrained=false"
+        ) from error

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from ..config.instantiate import instantiate
 from ..config.load import load_config
+from ..config.shipped import CONFIGS
 from ..hosts.mask_classifier import MaskClassifierHead
 from ..segmentor import Segmentor
-from .checkout import CONFIGS
 from .detector_cost import DetectorCost
 
 PAPER_ROWS = Path(__file__).resolve().parent / "paper_rows"

@@ -1,4 +1,5 @@
-"""Trains several configs with several seeds and sets their results side by side: the body of the command `compare`."""
+"""Trains several configs with several seeds, or takes runs that have ended, and sets them side by side: the body of the
+command `compare`."""
 
 import argparse
 import csv
@@ -6,7 +7,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -16,10 +16,20 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
+from ..comparison import (
+    FinishedRun,
+    difference_cells,
+    difference_headers,
+    results_by_seed,
+    shown_digits,
+    table_over_images,
+    table_over_seeds,
+)
 from ..config.load import load_config
 from ..engine.metrics_file import read_metrics
+from ..evaluation.statistics import mean_and_spread, paired_difference
 from ..plain_text import csv_text, plot_text
-from .checkout import TRAIN_NET
+from .train_process import train_command
 
 
 @dataclass(frozen=True)
@@ -45,20 +55,13 @@ class Run:
         return (self.folder / "model_final.pth").exists()
 
     def train(self, threads: int) -> None:
-        """Run train_net.py to the end.
+        """Train to the end.
 
         Raises:
             ChildProcessError: It failed; names the file of its output.
         """
         output = self.folder / "output.txt"
-        command = [
-            sys.executable,
-            str(TRAIN_NET),
-            "--config-file",
-            self.config,
-            "--resume",
-            *self.overrides,
-        ]
+        command = train_command("--config-file", self.config, "--resume", *self.overrides)
         with output.open("a") as stream:
             environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
             code = subprocess.run(command, env=environment, stdout=stream, stderr=subprocess.STDOUT).returncode
@@ -119,35 +122,37 @@ def train_all(runs: list[Run], jobs: int) -> None:
 
 
 def summarise(runs: list[Run], metric: str) -> list[dict]:
-    """Sum up each config and value in a row: the metric of the last evaluation by seed, its mean and its spread."""
+    """Sum up each config and value in a row: the metric of the last evaluation by seed, its mean and spread, and its
+    difference from the first row's."""
     groups = defaultdict(list)
     for run in runs:
         curve = run.curve(metric)
         if not curve:
             raise ValueError(f"{run.folder / 'metrics.json'} has no {metric}; wanted --metric to be a key of it")
         groups[run.name, run.value].append((run.seed, curve[-1][1]))
-    return [
-        {
-            "config": name,
-            "value": value,
-            "mean": statistics.mean(last for _, last in group),
-            "spread": statistics.stdev(last for _, last in group) if len(group) > 1 else float("nan"),
-            "by_seed": dict(group),
-        }
-        for (name, value), group in groups.items()
-    ]
+    baseline, rows = dict(next(iter(groups.values()))), []
+    for (name, value), group in groups.items():
+        by_seed = dict(group)
+        mean, spread = mean_and_spread(list(by_seed.values()))
+        difference = paired_difference(baseline, by_seed) if rows else None
+        row = {"config": name, "value": value, "mean": mean, "spread": spread, "by_seed": by_seed}
+        rows.append(row | {"difference": difference})
+    return rows
 
 
 def report(rows: list[dict], vary: str | None, seeds: list[int]) -> str:
-    """Write the rows as a table in Markdown."""
+    """Write the rows as a table in Markdown; with several seeds and rows, with their differences from the first row."""
     headers = ["config", *([vary] if vary else []), "mean", "spread", *(f"seed {seed}" for seed in seeds)]
+    compares = len(rows) > 1 and len(seeds) > 1
+    if compares:
+        headers += difference_headers(" ".join(filter(None, (rows[0]["config"], rows[0]["value"]))))
     cells = []
     for row in rows:
         numbers = [row["mean"], row["spread"], *row["by_seed"].values()]
-        digits = 1 if row["mean"] >= 10 else 3  # per cent, or nats and variances
-        cells.append(
-            [row["config"], *([row["value"]] if vary else []), *(f"{number:.{digits}f}" for number in numbers)]
-        )
+        digits = shown_digits(row["mean"])
+        name = [row["config"], *([row["value"]] if vary else [])]
+        last = difference_cells(row["difference"], digits) if compares else []
+        cells.append([*name, *(f"{number:.{digits}f}" for number in numbers), *last])
     return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
 
 
@@ -190,8 +195,27 @@ def draw(runs: list[Run], rows: list[dict], metric: str, vary: str | None, path:
     figure.savefig(path, dpi=110)
 
 
+def compare_groups(args: argparse.Namespace) -> None:
+    """Print the table of runs that have ended.
+
+    Raises:
+        ValueError: A run has not ended, lacks what is compared, or has no partner of its seed.
+    """
+    if args.over == "images":
+        print(f"mIoU with intervals over the images, {args.resamples} resamples; a group has the mean of its runs\n")
+        print(table_over_images(args.groups, resamples=args.resamples))
+        return
+    groups = {name: [FinishedRun.read(folder) for folder in folders] for name, folders in args.groups.items()}
+    for metric in args.metric or [next(iter(groups.values()))[0].settings.get("best_metric")]:
+        print(f"{metric} after the last iteration; differences over pairs of runs with the same seed\n")
+        print(table_over_seeds({name: results_by_seed(name, runs, metric) for name, runs in groups.items()}))
+
+
 def main(args: argparse.Namespace) -> None:
-    """Train what is missing of the runs of `args`, and write and print their results."""
+    """Train what is missing of the runs of `args`, or take those that have ended, and write and print their results."""
+    if args.group:
+        compare_groups(args)
+        return
     runs = plan(args)
     for run in runs:
         prepare(run)

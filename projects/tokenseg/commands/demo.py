@@ -15,17 +15,15 @@ from tqdm import tqdm
 from ..data.images import read_image
 from ..data.labels import read_class_ids
 from ..datasets.ground_truth import GroundTruth
-from ..plain_text import caption_text, plot_text
+from ..plain_text import plot_text
 from ..predictor import Predictor
 from ..segmentor import Segmentor
 from ..visualize import captioned, palette, stack_rows
-from ..visualize_instances import draw_instances
+from ..visualize_instances import draw_annotated, draw_found
 
 SUFFIXES = tuple(sorted(Image.registered_extensions()))
 # The lowest score of an instance that is drawn if the arguments name none.
 CONFIDENCE = 0.5
-# The colour of annotated instances whose class the model does not have.
-UNKNOWN = (128, 128, 128)
 
 
 def find_images(inputs: list[str]) -> list[Path]:
@@ -66,22 +64,26 @@ def output_names(images: list[Path]) -> dict[Path, str]:
     return names
 
 
-def find_truth(annotations: str | None, images: list[Path], predictor: Predictor) -> GroundTruth | None:
+def find_truth(annotations: str | None, images: list[Path], predictor: Predictor, *, key: str) -> GroundTruth | None:
     """Find what is known of the images.
 
     Args:
         annotations: The path of a file in COCO's format; empty for the test data of the config, and None for nothing.
         images: The images that are asked for.
         predictor: The predictor of the config.
+        key: The key of the ground truth in the records of the test data.
 
     Raises:
         ValueError: The file or the data set cannot be read, or has none of the images.
     """
     if annotations is None:
         return None
-    truth = GroundTruth.of_file(annotations) if annotations else GroundTruth.of_dataset(predictor.metadata.name)
+    name = predictor.metadata.name
+    truth = GroundTruth.of_file(annotations) if annotations else GroundTruth.of_dataset(name, key=key)
     if not any(truth.record(path) for path in images):
-        raise ValueError(f"{truth.source} has none of the {len(images)} images, such as {images[0]}; wanted its images")
+        raise ValueError(
+            f"{truth.source} has no ground truth of the {len(images)} images, such as {images[0]}; wanted its images"
+        )
     return truth
 
 
@@ -114,7 +116,7 @@ class SegmentOutput:
                 f"--confidence-threshold and a file behind --annotations are for detectors; the model is a {name}"
             )
         self._kinds, self._predictor = args.save, predictor
-        self._truth = find_truth(args.annotations, images, predictor)
+        self._truth = find_truth(args.annotations, images, predictor, key="sem_seg_file_name")
 
     def write(self, path: Path, output: Path, image: np.ndarray) -> None:
         """Write what is asked for.
@@ -124,15 +126,27 @@ class SegmentOutput:
             output: The path of the output, without its suffix.
             image: The image, (h, w, 3) uint8 RGB.
         """
-        ids, record = self._predictor.class_ids(image), self._truth.record(path) if self._truth else None
+        ids, label = self._predictor.class_ids(image), self._label(path, image)
         for kind in self._kinds:
             if kind == "overlay":
-                picture = Image.fromarray(self._overlay(image, ids, read_class_ids(record) if record else None))
+                picture = Image.fromarray(self._overlay(image, ids, label))
             else:
                 picture = Image.fromarray(ids.astype(np.uint8 if ids.max() < 256 else np.uint16))
             if kind == "palette":
                 picture.putpalette(palette(self._predictor.metadata).flatten().tolist())
             picture.save(f"{output}_{kind}.png")
+
+    def _label(self, path: Path, image: np.ndarray) -> np.ndarray | None:
+        """The true class of each pixel; None if it is not known."""
+        record = self._truth.record(path) if self._truth else None
+        if record is None:
+            return None
+        label, file = read_class_ids(record), record["sem_seg_file_name"]
+        if label.shape != image.shape[:2]:
+            raise ValueError(
+                f"label file {file} has the size {label.shape}; wanted that of the image, {image.shape[:2]}"
+            )
+        return label
 
     def _overlay(self, image: np.ndarray, ids: np.ndarray, label: np.ndarray | None) -> np.ndarray:
         names = [plot_text(name) for name in self._predictor.class_names]
@@ -164,11 +178,11 @@ class InstanceOutput:
         if args.save != ["overlay"]:
             name = type(predictor.model).__name__
             raise ValueError(f"--save is {','.join(args.save)}, but {name} gives no class ids; wanted overlay")
-        self._predictor, self._truth = predictor, find_truth(args.annotations, images, predictor)
+        self._predictor = predictor
+        self._truth = find_truth(args.annotations, images, predictor, key="annotations")
         self._threshold = CONFIDENCE if args.confidence_threshold is None else args.confidence_threshold
-        names = predictor.class_names
-        self._colors = dict(zip(names, palette(predictor.metadata, kind="thing"), strict=True))
-        self._names, self._count = names, 0
+        self._classes = {"names": predictor.class_names, "colors": palette(predictor.metadata, kind="thing")}
+        self._count = 0
 
     def write(self, path: Path, output: Path, image: np.ndarray) -> None:
         """Draw the picture of one image; the arguments are those of `SegmentOutput.write`."""
@@ -176,23 +190,10 @@ class InstanceOutput:
         self._count += len(found)
         record, truth = self._truth.record(path) if self._truth else None, None
         if record is not None:
-            known = self._truth.instances(record, image.shape[:2])
-            truth = self._drawn(image, known.boxes, known.masks, known.names, known.names)
-        classes = [self._names[class_id] for class_id in found.pred_classes.tolist()]
-        labels = [f"{caption_text(name)} {score:.2f}" for name, score in zip(classes, found.scores, strict=True)]
-        masks = found.pred_masks.numpy() if found.has("pred_masks") else None
-        picture = side_by_side(
-            truth,
-            self._drawn(image, found.pred_boxes.tensor.numpy(), masks, classes, labels),
-            titles=("ground truth", f"prediction, scores of {self._threshold:g} or more"),
-        )
+            truth = draw_annotated(image, self._truth.instances(record, image.shape[:2]), **self._classes)
+        titles = "ground truth", f"prediction, scores of {self._threshold:g} or more"
+        picture = side_by_side(truth, draw_found(image, found, **self._classes), titles=titles)
         Image.fromarray(picture).save(f"{output}_overlay.png")
-
-    def _drawn(
-        self, image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | None, classes: list[str], labels: list[str]
-    ) -> np.ndarray:
-        colors = [self._colors.get(name, UNKNOWN) for name in classes]
-        return draw_instances(image, boxes=boxes, masks=masks, labels=labels, colors=colors)
 
     def summary(self) -> str:
         """What was done to the images, in words."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..backbone_file import export_backbone, write_backbone
 from ..backbone_parts import COUNT, find_parts
-from ..checkpoint_file import read_checkpoint
+from ..checkpoint_file import read_checkpoint, weights_to_use
 from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..weight_rules import unwrap
@@ -23,7 +23,7 @@ def main(args: argparse.Namespace) -> None:
     config = load_config(args.config_file, args.overrides, trust_config=args.trust_config)
     image_format = channel_order(config)
     checkpoint = read_checkpoint(str(args.weights), allow_pickle=args.allow_pickle, permission="--allow-pickle")
-    state = unwrap(checkpoint)
+    state = unwrap(weights_to_use(checkpoint))
     model = instantiate(config.model)
     run = dict(
         output_dir=OmegaConf.select(config, "train.output_dir"),

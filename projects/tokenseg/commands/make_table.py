@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,26 +17,25 @@ from ..config.load import load_config
 from ..tables.markdown import markdown_table, run_metrics, write_csv
 from ..tables.queue import RunQueue
 from ..tables.table_file import TableFile, TableRun, chosen_rows, planned_runs, read_table_file
-from .checkout import TOOLS, TRAIN_NET
+from .train_process import tokenseg_command, train_command
 
 
 def steps(run: TableRun, *, trust: bool = False) -> list[list[str]]:
     """The command lines of a run: the training, which goes on where it was cut, and what follows it."""
-    train = [TRAIN_NET, "--config-file", run.row.config, "--resume", *["--trust-config"] * trust, *run.overrides]
-    then = [[TOOLS / f"{command}.py", *words] for command, *words in run.then]
-    return [[sys.executable, *map(str, words)] for words in (train, *then)]
+    words = ["--config-file", str(run.row.config), "--resume", *["--trust-config"] * trust, *run.overrides]
+    return [train_command(*words), *(tokenseg_command(*command) for command in run.then)]
 
 
 def check_runs(runs: Sequence[TableRun], *, trust: bool = False) -> dict[Path, DictConfig]:
     """Load the configs of all runs, so that a mistake costs no run; each stands under the folder of its run.
 
     Raises:
-        ValueError: A config does not take the overrides of a run, or there is no such tool.
+        ValueError: A config does not take the overrides of a run, or there is no command of a name.
     """
-    for command in {command[0] for run in runs for command in run.then}:
-        if not (TOOLS / f"{command}.py").is_file():
-            known = ", ".join(sorted(path.stem for path in TOOLS.glob("*.py")))
-            raise ValueError(f"a row has the command '{command}' in `then`; wanted a script of tools/: {known}")
+    for name in {command[0] for run in runs for command in run.then}:
+        asked = subprocess.run(tokenseg_command(name, "--help"), capture_output=True, text=True)
+        if asked.returncode:
+            raise ValueError(f"a row has the command '{name}' in `then`: {asked.stderr.strip()}")
     return {run.folder: load_config(str(run.row.config), run.overrides, trust_config=trust) for run in runs}
 
 
@@ -76,9 +76,7 @@ def make_runs(
     )
     for folder in sorted(queue.finished):
         if made_otherwise(folder, configs[folder]):
-            tell(
-                f"{folder} is finished, with another config than its file gives now; without that folder it is made anew"
-            )
+            tell(f"{folder} is finished, with another config than its file gives now; remove it to have it made anew")
     queue.work()
     return queue
 

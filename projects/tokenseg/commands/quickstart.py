@@ -17,18 +17,18 @@ from ..data.labels import read_label
 from ..engine.metrics_file import newest_metrics
 from ..predictor import Predictor
 from ..visualize import colorize, legend, palette, panel_grid
-from .checkout import CONFIGS, TRAIN_NET
+from .train_process import train_command
 
-CONFIG = CONFIGS / "quickstart.py"
+CONFIG = "quickstart"
 
 
 def train(processes: int, threads: int, overrides: list[str], *, quiet: bool = False) -> None:
-    """Run train_net.py; its output goes to the terminal or, if `quiet`, is printed only if it fails.
+    """Run a training; its output goes to the terminal or, if `quiet`, is printed only if it fails.
 
     Raises:
         ChildProcessError: It failed.
     """
-    command = [sys.executable, str(TRAIN_NET), "--config-file", str(CONFIG), "--num-gpus", str(processes)]
+    command = train_command("--config-file", CONFIG, "--num-gpus", str(processes))
     done = subprocess.run(
         command + overrides,
         env=os.environ | {"OMP_NUM_THREADS": str(threads)},
@@ -79,7 +79,7 @@ def draw(output_dir: Path) -> Path:
 
 def main(args: argparse.Namespace) -> None:
     """Train, evaluate and draw, with what `args.overrides` change in the config."""
-    config = load_config(str(CONFIG), args.overrides)
+    config = load_config(CONFIG, args.overrides)
     output_dir = Path(config.train.output_dir)
     DatasetCatalog.get(config.dataset.train)  # generated here once, not by every process
     processes, threads = choose_layout(args.overrides)

@@ -9,11 +9,13 @@ import sys
 
 import torch
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..config.changes import check_changes
+from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..config.settings import check_training
+from ..datasets.class_weights import balanced_weights, count_class_pixels
 from ..engine.checkpoint import last_checkpoint
 from ..engine.devices import resolve_device, share_threads
 from ..engine.fresh_start import check_fresh_start
@@ -45,6 +47,7 @@ def main(args: argparse.Namespace) -> int | None:
             f"{place.world_size} process(es); wanted one of both: torchrun and srun say alone how many there are"
         )
     config = load_config(args.config_file, args.opts, trust_config=args.trust_config)
+    set_class_weights(config, training=not args.eval_only)
     device = check(config, args)
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # parts of Detectron2 use the GPUs that they see
@@ -61,6 +64,26 @@ def main(args: argparse.Namespace) -> int | None:
         if place is None or place.rank == 0:
             print(f"train_net.py: {stopped}; {_whats_next(config, args)}", file=sys.stderr)
         return stopped.exit_code
+
+
+def set_class_weights(config: DictConfig, *, training: bool) -> None:
+    """Put numbers in the place of `dataset.class_weights=balanced`, from the label maps of the training set.
+
+    Evaluations have no losses, and put nothing there.
+
+    Raises:
+        ValueError: A label map cannot be read.
+    """
+    if OmegaConf.select(config, "dataset.class_weights") != "balanced":
+        return
+    dataset = config.dataset
+    weights = None
+    if training:
+        names = instantiate(config.dataloader.train.dataset)
+        pixels = count_class_pixels(names, num_classes=dataset.num_classes, ignore_label=dataset.ignore_label)
+        weights = [float(f"{weight:.4g}") for weight in balanced_weights(pixels)]
+        logger.info("dataset.class_weights=balanced: %s", weights)
+    dataset.class_weights = weights
 
 
 def places(args: argparse.Namespace) -> list[Place]:

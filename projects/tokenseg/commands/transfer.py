@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog
 from PIL import Image
 
 from ..config.load import load_config
+from ..config.shipped import CONFIGS
 from ..data.images import read_image
 from ..datasets.ground_truth import GroundTruth
 from ..predictor import Predictor
@@ -17,10 +18,9 @@ from ..tables.markdown import run_metrics
 from ..tables.table_file import TableRun, chosen_rows, read_table_file
 from ..visualize import palette, panel_grid
 from ..visualize_instances import draw_instances
-from .checkout import TABLES
 from .make_table import make_runs
 
-TABLE = TABLES / "transfer.yaml"
+TABLE = CONFIGS / "tables/transfer.yaml"
 # The rows of the table that are made, by how they are told apart.
 ROWS = {"SGR-pretrained": "sgr", "from scratch": "scratch"}
 SEED = 0

@@ -16,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 # Sections that a resumed run has to share with the run before. A sample is a function of the seed and its position in
 # the stream, and the optimiser goes on with the rates that its checkpoint holds.
-_FIXED = ("dataloader.train.", "optimizer.", "train.seed")
+_FIXED = ("dataloader.train.", "optimizer.", "train.seed", "train.freeze")
 # What may change in them, since no sample depends on it.
 _FREE = ("dataloader.train.num_workers",)
-# Folders may have moved; another folder beside the old one is other data.
-_FOLDERS = ("images", "labels", "test_images", "test_labels")
+# Folders and files may have moved; another one beside the old one is other data.
+_FOLDERS = ("images", "labels", "annotations", "test_images", "test_labels", "test_annotations")
 # What only a fresh training reads.
 _UNREAD = (
     "train.init_backbone",
@@ -43,7 +43,7 @@ def check_changes(config: DictConfig, path: str) -> None:
     """
     try:
         before = OmegaConf.create(read_plain(path), flags={"allow_objects": True})
-        after = OmegaConf.create(_as_saved(config), flags={"allow_objects": True})
+        after = OmegaConf.create(as_saved(config), flags={"allow_objects": True})
         was, now = (dict(_leaves(OmegaConf.to_container(node, resolve=True))) for node in (before, after))
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         logger.warning("What changed since the run that is resumed is unknown: %s", " ".join(str(error).split()))
@@ -66,7 +66,7 @@ def check_changes(config: DictConfig, path: str) -> None:
             logger.warning("Changed settings %s: %s", words, ", ".join(_said(key, raw_was, raw_now) for key in keys))
 
 
-def _as_saved(config: DictConfig) -> dict:
+def as_saved(config: DictConfig) -> dict:
     """A config as a run saves it, with calls by name."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "config.yaml")

@@ -1,6 +1,7 @@
 """Loading a config: a LazyConfig file, or the config.yaml that a run saved, with overrides applied.
 
-`${count:${a.b}}` in a config is the number of items of the list a.b.
+`${count:${a.b}}` in a config is the number of items of the list a.b; `${category_names:${a.b}}` are the class names in
+the annotation file a.b, which is in COCO's format.
 """
 
 import os
@@ -10,13 +11,17 @@ from collections.abc import Sequence
 
 from detectron2.config import LazyConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from ..datasets.annotation_file import category_names
 from .overrides import apply_overrides
 from .safe_yaml import load_yaml
 from .settings import check_settings
+from .shipped import config_path
 
 # A class count follows from the class names, after overrides too.
 OmegaConf.register_new_resolver("count", len, replace=True)
+OmegaConf.register_new_resolver("category_names", category_names, replace=True)
 
 
 def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool = False) -> DictConfig:
@@ -25,7 +30,7 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
     A .py is a program and runs. A .yaml cannot run code unless it is trusted: see `load_yaml`.
 
     Args:
-        path: The path of the file.
+        path: The path of the file, or the name of a config that comes with TokenSeg (see `list_models`).
         overrides: `key=value` each, in Hydra's grammar. A mapping is merged into the one there is, `key={}` empties
             it; `key=@FILE` gives a list, one item a line of the file.
         trust_config: Whether a .yaml may call anything, such as classes of the user's own, and thereby run any code.
@@ -34,6 +39,8 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
         ValueError: no such file, one that is no config or would call what it may not, an override that does not fit, or
             a setting that is not what it may be; says what would.
     """
+    if not os.path.exists(path) and not os.path.splitext(path)[1]:
+        path = str(config_path(path))
     if os.path.isdir(path):
         raise ValueError(f"config file '{path}' is a folder; wanted a file, such as the config.yaml in it")
     if not os.path.isfile(path):
@@ -50,8 +57,26 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
     if missing:
         raise ValueError(f"'{path}' has no {' and no '.join(missing)}; a config has model, dataloader and train")
     config = apply_overrides(config, overrides)
+    _write_classes(config)
     check_settings(config)
     return config
+
+
+def _write_classes(config: DictConfig) -> None:
+    """Write class names that are read from a file into the config, which then tells them without the file."""
+    dataset = config.get("dataset")
+    if not isinstance(dataset, DictConfig) or not OmegaConf.is_interpolation(dataset, "classes"):
+        return
+    reference = OmegaConf.to_container(dataset)["classes"]
+    try:
+        dataset.classes = [*dataset.classes]
+    except (OmegaConfBaseException, TypeError) as error:
+        # The first line, and without OmegaConf's words before those of the function that reads the file.
+        reason = str(error).splitlines()[0].rpartition("while resolving interpolation: ")[2]
+        raise ValueError(
+            f"dataset.classes is {reference}, but {reason}; wanted another file, or the names themselves: "
+            "'dataset.classes=[a,b]'"
+        ) from error
 
 
 def _file(error: Exception) -> str:

@@ -33,7 +33,7 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if not equals:
             raise ValueError(_no_equals(override))
         _check_key(config, key)
-        old = OmegaConf.select(config, key)
+        old = _value_of(config, key)
         known = set(_keys(config))
         try:
             if value.startswith("@"):
@@ -52,6 +52,14 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if type(old) is int and isinstance(new, float) and new.is_integer():  # 1e3
             OmegaConf.update(config, key, int(new))
     return config
+
+
+def _value_of(config: DictConfig, key: str) -> object:
+    """What an override replaces; None for a reference that leads nowhere before the overrides are all applied."""
+    try:
+        return OmegaConf.select(config, key)
+    except OmegaConfBaseException:
+        return None
 
 
 def _emptied(mapping: DictConfig) -> dict:

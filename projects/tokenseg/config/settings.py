@@ -29,12 +29,22 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
+def _weighs(value: object) -> bool:
+    """Whether a value is a number of 0 or more, or the text of one, as a line of a file is."""
+    try:
+        return math.isfinite(float(value)) and float(value) >= 0 and not isinstance(value, bool)
+    except (TypeError, ValueError):
+        return False
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
 _POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
 _NOT_NEGATIVE = Kind("a number, 0 or more", lambda value: _is_number(value) and value >= 0)
+_DECAY = Kind("a number, 0 or more and below 1", lambda value: _is_number(value) and 0 <= value < 1)
+_SHARE = Kind("a share above 0 and up to 1", lambda value: _POSITIVE.fits(value) and value <= 1)
 _SWITCH = Kind("true or false", lambda value: isinstance(value, bool))
 _TEXT = Kind("a text", _is_text)
 _PATH = Kind("a path, or empty", lambda value: isinstance(value, str))
@@ -48,6 +58,16 @@ _NAMES = Kind(
     lambda value: (
         isinstance(value, ListConfig) and len(value) > 0 and all(isinstance(n, (str, int, float)) for n in value)
     ),
+)
+
+_PATTERNS = Kind(
+    "a list of names, such as '[backbone]'",
+    lambda value: isinstance(value, ListConfig) and all(isinstance(pattern, str) and pattern for pattern in value),
+)
+
+_WEIGHTS = Kind(
+    "a list of numbers of 0 or more, one for each class, balanced, or null",
+    lambda value: value is None or value == "balanced" or (isinstance(value, ListConfig) and all(map(_weighs, value))),
 )
 
 # Key -> what it may be. A config may lack any of them.
@@ -79,12 +99,26 @@ KINDS = {
     "train.eval_period": _whole(0),
     "train.best_metric": _TEXT,
     "train.log_period": _whole(1),
+    "train.patience": _whole(0),
+    "train.validation_images": _whole(0),
+    "train.ema": _MAPPING,
+    "train.ema.decay": _DECAY,
+    "train.freeze": _PATTERNS,
+    "train.pictures": _whole(0),
+    "train.wandb": _MAPPING,
+    "train.alarms": _MAPPING.or_null(),
+    "train.alarms.period": _whole(0),
+    "train.alarms.images": _whole(2),
+    "train.alarms.patience": _whole(1),
     "model": _MAPPING,
     "model.pixel_mean": _CHANNELS,
     "model.pixel_std": _SPREAD,
     "dataloader": _MAPPING,
     "dataloader.train.total_batch_size": _whole(1),
     "dataloader.train.num_workers": _whole(0),
+    "dataloader.train.filter_empty": _SWITCH,
+    "dataloader.train.group_by_aspect_ratio": _SWITCH,
+    "dataloader.train.repeat_threshold": _SHARE.or_null(),
     "dataloader.test.num_workers": _whole(0),
     "dataloader.test.batch_size": _whole(1),
     "optimizer.lr": _POSITIVE,
@@ -93,9 +127,13 @@ KINDS = {
     "dataset.ignore_label": _whole(0),
     "dataset.short_side": _whole(1),
     "dataset.long_side": _whole(1),
+    "dataset.test_short_side": _whole(1),
+    "dataset.test_long_side": _whole(1).or_null(),
+    "dataset.test_least_short_side": _whole(0),
     "dataset.crop": _whole(1),
     "dataset.classes": _NAMES,
     "dataset.num_classes": _whole(1),
+    "dataset.class_weights": _WEIGHTS,
     "dataset.id_map": _MAPPING.or_null(),
 }
 
@@ -113,6 +151,9 @@ def check_settings(config: DictConfig) -> None:
         for value in _value(config, key):
             if not kind.fits(value):
                 raise ValueError(f"{key} is {_shown(value)}; wanted {kind.words}")
+    weights, classes = (OmegaConf.select(config, f"dataset.{name}") for name in ("class_weights", "num_classes"))
+    if isinstance(weights, ListConfig) and len(weights) != classes:
+        raise ValueError(f"dataset.class_weights has {len(weights)} numbers; wanted {classes}, one for each class")
 
 
 def check_training(config: DictConfig) -> None:

@@ -12,6 +12,7 @@ from detectron2.data import transforms as T
 from .errors import SizesDiffer
 from .images import read_image
 from .labels import check_label_range, read_class_ids
+from .rescaling import OriginalImage
 
 
 class SemSegMapper(DatasetMapper):
@@ -30,6 +31,7 @@ class SemSegMapper(DatasetMapper):
         ignore_label: int = 255,
         image_format: str = "RGB",
         label_targets: Mapping[str, Callable[[np.ndarray], torch.Tensor] | None] | None = None,
+        keep_original: bool = False,
     ) -> None:
         """
         Args:
@@ -40,8 +42,11 @@ class SemSegMapper(DatasetMapper):
             image_format: channel order, as in Detectron2.
             label_targets: further targets in training, by their key: functions of the augmented label map (H, W), run
                 here so that the workers do it; None leaves one out.
+            keep_original: Whether a test input also holds the image as the file has it, of which views at several
+                scales are made.
         """
         super().__init__(is_train=is_train, augmentations=list(augmentations), image_format=image_format)
+        self.test_augmentations = None if is_train or not keep_original else list(augmentations)
         self.num_classes, self.ignore_label = num_classes, ignore_label
         self.label_targets = {key: make for key, make in (label_targets or {}).items() if make is not None}
 
@@ -53,7 +58,8 @@ class SemSegMapper(DatasetMapper):
 
         Returns:
             The record with `image` (3, H, W) uint8, `height` and `width` of the file in pixels, and in training
-            `sem_seg` (H, W) int64 and what `label_targets` make of it.
+            `sem_seg` (H, W) int64 and what `label_targets` make of it; in tests that keep it, `original`, an
+            `OriginalImage`.
 
         Raises:
             ValueError: One of the kinds in `errors.py`: an image or label map that is unreadable or would be misread, a
@@ -63,6 +69,8 @@ class SemSegMapper(DatasetMapper):
         image = read_image(record["file_name"], image_format=self.image_format)
         utils.check_image_size(record, image)
         label = self._read_label(record, image.shape[:2]) if self.is_train else None
+        if self.test_augmentations is not None:
+            record["original"] = OriginalImage(pixels=image, augmentations=self.test_augmentations)
         inputs = T.AugInput(image, sem_seg=label)
         self.augmentations(inputs)
         record["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))

@@ -1,8 +1,8 @@
 """Loaders. The training stream is a function of a seed and a position alone.
 
 Sample i of the stream, its augmentation included, is the same whatever the number of workers and processes and
-wherever a run was resumed: position i picks image `i % len` of epoch `i // len`'s permutation, and the random
-generators are seeded with (seed, i) while it is augmented.
+wherever a run was resumed: an order tells which record stands at position i, without a filter, groups or repeats image
+`i % len` of epoch `i // len`'s permutation, and the random generators are seeded with (seed, i) while it is augmented.
 """
 
 import contextlib
@@ -19,9 +19,11 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.records import load_records
+from .epochs import GroupedEpochs, ShuffledEpochs
 from .glance import warn_of_one_class
 from .labels import check_label_range, read_class_ids
 from .mapper import SemSegMapper
+from .sampling import sample_order
 
 
 @contextlib.contextmanager
@@ -43,17 +45,27 @@ def _seeded(entropy: Sequence[int]) -> Iterator[None]:
 class SampleStream(Dataset):
     """An endless stream of mapped samples, indexed by position."""
 
-    def __init__(self, *, records: Sequence[dict], mapper: Callable[[dict], dict], seed: int) -> None:
-        self.records, self.mapper, self.seed = records, mapper, seed
-        self._epoch, self._order = -1, None
+    def __init__(
+        self,
+        *,
+        records: Sequence[dict],
+        mapper: Callable[[dict], dict],
+        seed: int,
+        order: ShuffledEpochs | GroupedEpochs,
+    ) -> None:
+        """
+        Args:
+            records: The records that the order speaks of.
+            mapper: A function from a record to the input of a model.
+            seed: The seed of the augmentation.
+            order: Which record stands at which position.
+        """
+        self.records, self.mapper, self.seed, self.order = records, mapper, seed, order
 
     def __getitem__(self, position: int) -> dict:
         """The sample at `position` >= 0 of the stream."""
-        epoch, index = divmod(position, len(self.records))
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.records))
         with _seeded([self.seed, 1, position]):
-            sample = self.mapper(self.records[self._order[index]])
+            sample = self.mapper(self.records[self.order[position]])
         # For what a model draws for an image, such as points of its masks, whatever the batch around it.
         sample["seed"] = int(np.random.SeedSequence([self.seed, 2, position]).generate_state(1)[0])
         return sample
@@ -70,17 +82,24 @@ class TrainLoader:
         total_batch_size: int,
         num_workers: int,
         seed: int,
+        filter_empty: bool = False,
+        group_by_aspect_ratio: bool = False,
+        repeat_threshold: float | None = None,
     ) -> None:
         """
         Args:
-            dataset: names of registered data sets.
-            mapper: record -> model input.
-            total_batch_size: images of one optimiser step, over all processes.
-            num_workers: loader processes of this process; 0 loads in it.
-            seed: of the stream; the same in every process.
+            dataset: The names of registered data sets.
+            mapper: A function from a record to the input of a model.
+            total_batch_size: The number of images in one optimiser step, over all processes.
+            num_workers: The number of loader processes of this process; 0 loads in it.
+            seed: The seed of the stream; the same in every process.
+            filter_empty: See `sample_order`.
+            group_by_aspect_ratio: See `sample_order`; the batch is that of all processes.
+            repeat_threshold: See `sample_order`.
 
         Raises:
-            ValueError: a batch that the processes cannot share evenly, or an unknown or empty data set.
+            ValueError: The processes cannot share the batch evenly, the data set is unknown or empty, or it is unfit
+                for the order that is asked for.
         """
         world_size = comm.get_world_size()
         if total_batch_size <= 0 or total_batch_size % world_size:
@@ -93,7 +112,15 @@ class TrainLoader:
         records = load_records(dataset)
         if isinstance(mapper, SemSegMapper):
             warn_of_one_class(dataset, records, ignore_label=mapper.ignore_label)
-        self.stream = SampleStream(records=records, mapper=mapper, seed=seed)
+        order = sample_order(
+            records,
+            seed=seed,
+            batch_size=total_batch_size,
+            filter_empty=filter_empty,
+            group_by_aspect_ratio=group_by_aspect_ratio,
+            repeat_threshold=repeat_threshold,
+        )
+        self.stream = SampleStream(records=records, mapper=mapper, seed=seed, order=order)
         self.total_batch_size, self.num_workers = total_batch_size, num_workers
         self.local_batch_size = total_batch_size // world_size
         self.start_iter = 0

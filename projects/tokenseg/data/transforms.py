@@ -1,5 +1,6 @@
 """Augmentations that Detectron2 lacks, or whose behaviour differs between its versions."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,27 +20,49 @@ class ResizeToBase(T.Augmentation):
     Unlike `ResizeShortestEdge` the bound on the long side is multiplied by the ratio too.
     """
 
-    def __init__(self, *, short: int, long: int, ratio_range: Sequence[float] = (1.0, 1.0)) -> None:
+    def __init__(
+        self,
+        *,
+        short: float,
+        long: float | None,
+        ratio_range: Sequence[float] = (1.0, 1.0),
+        least_short: float = 0,
+    ) -> None:
         """
         Args:
-            short: largest length of the short side at ratio 1, in pixels.
-            long: largest length of the long side at ratio 1, in pixels.
-            ratio_range: lowest and highest ratio; equal ends make the resize deterministic.
+            short: The largest length of the short side at ratio 1, in pixels.
+            long: The largest length of the long side at ratio 1, in pixels; None is no bound.
+            ratio_range: The lowest and the highest ratio; equal ends make the resize deterministic.
+            least_short: What the bound on the short side is not under, however small the ratio, in pixels; the bound on
+                the long side holds nevertheless.
+
+        Raises:
+            ValueError: The bounds or the ratios are not positive, or out of order.
         """
         super().__init__()
         low, high = ratio_range
-        if not 0 < low <= high or short <= 0 or long < short:
+        if not 0 < low <= high or short <= 0 or (long is not None and long < short) or least_short < 0:
             raise ValueError(
-                f"got short={short}, long={long}, ratio_range={tuple(ratio_range)}; "
-                "wanted 0 < short <= long, 0 < low <= high"
+                f"got short={short}, long={long}, ratio_range={tuple(ratio_range)}, least_short={least_short}; "
+                "wanted 0 < short <= long, or no long, 0 < low <= high, least_short >= 0"
             )
-        self.short, self.long, self.low, self.high = short, long, low, high
+        self.short, self.long, self.low, self.high, self.least_short = short, long, low, high, least_short
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         ratio = self.low if self.low == self.high else self._rand_range(self.low, self.high)
         height, width = image.shape[:2]
-        new_height, new_width = _scaled_size(height, width, short=self.short * ratio, long=self.long * ratio)
-        return T.ResizeTransform(height, width, new_height, new_width)
+        short = max(self.short * ratio, self.least_short)
+        long = math.inf if self.long is None else self.long * ratio
+        return T.ResizeTransform(height, width, *_scaled_size(height, width, short=short, long=long))
+
+    def at_scale(self, scale: float) -> "ResizeToBase":
+        """The same with a base size times the scale; `least_short` stays."""
+        return ResizeToBase(
+            short=self.short * scale,
+            long=None if self.long is None else self.long * scale,
+            ratio_range=(self.low, self.high),
+            least_short=self.least_short,
+        )
 
 
 class ColorDistortion(T.Augmentation):

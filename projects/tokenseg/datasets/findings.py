@@ -1,9 +1,11 @@
 """What is wrong or odd about image folders that have been looked at, and the cure of each."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
+from .instance_survey import SurveyedInstances
 from .survey import Seen, SurveyedSplit
 
 PAGE = "projects/tokenseg/datasets/README.md"
@@ -35,16 +37,32 @@ class Finding:
     Args:
         level: ERROR if a training would stop or have nothing to learn, else NOTE.
         text: What was found, where, and the cure.
+        source: The split or the file it was found in; empty if it is about several.
     """
 
     level: str
     text: str
+    source: str = ""
+
+    def of(self, source: str) -> "Finding":
+        """The same, found in `source`."""
+        return replace(self, source=source)
+
+    def __str__(self) -> str:
+        return f"{self.level}{f' {self.source}' if self.source else ''}: {self.text}"
 
 
-def stops(split: SurveyedSplit) -> list[Finding]:
-    """Find what the mapper refuses, with one finding for each kind."""
+def stops(
+    split: SurveyedSplit | SurveyedInstances, cures: Mapping[str, tuple[str, str]] = MappingProxyType(CURES)
+) -> list[Finding]:
+    """Find what the mapper refuses, with one finding for each kind.
+
+    Args:
+        split: What was seen.
+        cures: Kind -> what is wrong, and the cure.
+    """
     findings = []
-    for kind, (what, cure) in CURES.items():
+    for kind, (what, cure) in cures.items():
         hit = [seen for seen in split.seen if seen.stop == kind]
         if not hit:
             continue
@@ -58,7 +76,7 @@ def stops(split: SurveyedSplit) -> list[Finding]:
     return findings
 
 
-def _where(hit: Sequence[Seen], split: SurveyedSplit) -> str:
+def _where(hit: Sequence[Seen], split: SurveyedSplit | SurveyedInstances) -> str:
     return f"{len(hit)} of {len(split.seen)} (first {hit[0].name}): "
 
 
@@ -126,7 +144,7 @@ def label_findings(split: SurveyedSplit) -> list[Finding]:
     return findings
 
 
-def image_findings(split: SurveyedSplit) -> list[Finding]:
+def image_findings(split: SurveyedSplit | SurveyedInstances) -> list[Finding]:
     """Find what is odd about the images that can be read."""
 
     def note(what: str, cure: str, condition: Callable[[Seen], bool]) -> Iterable[Finding]:
@@ -136,8 +154,8 @@ def image_findings(split: SurveyedSplit) -> list[Finding]:
 
     return [
         *note(
-            "its EXIF orientation turns the image when it is read, and not the label map",
-            "none if the labels were drawn on the turned image; else remove the tag (exiftool -Orientation= FILES)",
+            "its EXIF orientation turns the image when it is read, and not its labels",
+            "none if these were drawn on the turned image; else remove the tag (exiftool -Orientation= FILES)",
             lambda seen: seen.orientation not in (0, 1),
         ),
         *note(
@@ -154,7 +172,7 @@ def image_findings(split: SurveyedSplit) -> list[Finding]:
     ]
 
 
-def copies(splits: Sequence[SurveyedSplit]) -> list[Finding]:
+def copies(splits: Sequence[SurveyedSplit | SurveyedInstances]) -> list[Finding]:
     """Find equal images in different splits and within one."""
     places = defaultdict(list)
     for split in splits:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -125,20 +125,37 @@ def _checked_map(id_map: Mapping, *, num_classes: int, ignore_label: int) -> dic
 
 def _records(images: str, labels: str, *, id_map: dict[int, int] | None, part: tuple[float, float]) -> list[dict]:
     pairs = pair_files(images, labels)
-    order = sorted(pairs, key=lambda key: hashlib.sha256(key.encode()).digest())
-    first, last = (round(share * len(order)) for share in part)
     records = []
-    for key in sorted(order[first:last]):
+    for key in fixed_share(pairs, part=part, place=images):
         image, label = pairs[key]
         records.append({"file_name": image, "sem_seg_file_name": label})
         if id_map is not None:
             records[-1]["sem_seg_id_map"] = id_map
-    if not records:
-        raise ValueError(
-            f"the {len(pairs)} images of {images} are too few to keep some for the test: the share from {part[0]} to "
-            f"{part[1]} of them is none; wanted more images, another dataset.held_out, or dataset.test_images"
-        )
     return records
+
+
+def fixed_share(names: Collection[str], *, part: tuple[float, float], place: str) -> list[str]:
+    """Choose a share of some names that depends on nothing but the names, and does not shift much when some are added.
+
+    Args:
+        names: The names, all different.
+        part: Between which two shares of a fixed random order.
+        place: The folder that the names are of, for the message.
+
+    Returns:
+        The chosen names, sorted.
+
+    Raises:
+        ValueError: There are too few names to choose one.
+    """
+    order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    first, last = (round(share * len(order)) for share in part)
+    if first == last:
+        raise ValueError(
+            f"the {len(order)} images of {place} are too few to keep some for the test: the share from {part[0]} to "
+            f"{part[1]} of them is none; wanted more images, another dataset.held_out, or a test set of its own"
+        )
+    return sorted(order[first:last])
 
 
 def pair_files(images: str | PathLike, labels: str | PathLike) -> dict[str, tuple[str, str]]:

@@ -41,13 +41,17 @@ class GroundTruth:
             self._places[file.name].append((file.parts, place))
 
     @classmethod
-    def of_dataset(cls, name: str) -> "GroundTruth":
+    def of_dataset(cls, name: str, *, key: str = "annotations") -> "GroundTruth":
         """Read a registered data set.
+
+        Args:
+            name: The name of the data set.
+            key: The key of the ground truth, `annotations` or `sem_seg_file_name`; records without it do not count.
 
         Raises:
             ValueError: It is not registered, or cannot be read.
         """
-        records = load_records(name)
+        records = [record for record in load_records(name) if key in record]
         files = [Path(record["file_name"]).resolve() for record in records]
         names = MetadataCatalog.get(name).get("thing_classes") or []
         return cls(records, files=files, class_names=names, source=f"data set {name}")
@@ -93,7 +97,7 @@ class GroundTruth:
         other = {known, *(mask.shape for mask in masks if mask is not None)} - {size}
         if other:
             raise ValueError(
-                f"{self.source}: {record['file_name']} has the size {min(other)}; wanted the image's, {size}"
+                f"{self.source}: {record['file_name']} has the size {min(other)}; wanted that of the image, {size}"
             )
         filled = [np.zeros(size, dtype=bool) if mask is None else mask.astype(bool) for mask in masks]
         return AnnotatedInstances(

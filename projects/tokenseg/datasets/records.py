@@ -72,7 +72,7 @@ def _load(name: str) -> DatasetFromList:
         return _known[name][1]
     try:
         found = DatasetCatalog.get(name)
-    except (AssertionError, OSError) as error:  # an empty folder is an assertion of Detectron2's
+    except (AssertionError, KeyError, OSError) as error:  # Detectron2's for empty folders and for unknown categories
         raise ValueError(_not_there(name, error)) from error
     if not found:
         raise ValueError(_not_there(name, "it has no images"))

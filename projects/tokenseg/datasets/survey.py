@@ -1,7 +1,9 @@
 """What the files of a data set show: sizes, modes, stored ids, and what a training would refuse."""
 
+import contextlib
 import hashlib
 import os
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,7 +37,7 @@ STOPS = ("empty", "turned", *_KINDS.values(), "other")
 
 @dataclass
 class Seen:
-    """What one image and its label map show."""
+    """What one image and its label map, if it has one, show."""
 
     name: str
     digest: str = ""
@@ -83,18 +85,37 @@ class SurveyedSplit:
         return {self.class_of(stored) for stored in self.ids()} - {None, self.ignore_label}
 
 
+def describe_sizes(seen: Sequence[Seen]) -> list[str]:
+    """Say what sizes the images have, in a line; nothing if none can be read."""
+    sizes = [one.size for one in seen if one.size]
+    parts = [
+        f"{name} {min(sides)} / {statistics.median_low(sides)} / {max(sides)}"
+        for name, sides in zip(("height", "width"), zip(*sizes, strict=True), strict=False)
+    ]
+    return [f"  smallest / median / largest: {', '.join(parts)} pixels"] if parts else []
+
+
+def has_no_bytes(path: str) -> bool:
+    """Whether a file is there, and is empty."""
+    return os.path.exists(path) and not os.path.getsize(path)
+
+
+def look_at_image(path: str) -> Seen:
+    """Note what an image file is, as far as it can be read; what is wrong with it, whoever reads it whole says."""
+    seen = Seen(name=os.path.basename(path))
+    with contextlib.suppress(ValueError, OSError):
+        with open(path, "rb") as file:
+            seen.digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with opened_image(path) as header:
+            seen.mode, seen.size = header.mode, header.size[::-1]
+            seen.orientation = header.getexif().get(_ORIENTATION, 1)
+    return seen
+
+
 def look(record: dict, mapper: SemSegMapper) -> Seen:
     """Read an image and its label map as the training does, and note what they are."""
     image, label = record["file_name"], record["sem_seg_file_name"]
-    seen = Seen(name=os.path.basename(image))
-    try:
-        with open(image, "rb") as file:
-            seen.digest = hashlib.file_digest(file, "sha256").hexdigest()
-        with opened_image(image) as header:
-            seen.mode, seen.size = header.mode, header.size[::-1]
-            seen.orientation = header.getexif().get(_ORIENTATION, 1)
-    except (ValueError, OSError):
-        pass  # the mapper says what is wrong with it
+    seen = look_at_image(image)
     try:
         with opened_image(label) as header:
             seen.label_mode = header.mode
@@ -111,7 +132,7 @@ def look(record: dict, mapper: SemSegMapper) -> Seen:
 
 
 def _kind(error: ValueError, seen: Seen, *, files: Sequence[str]) -> str:
-    if any(os.path.exists(path) and not os.path.getsize(path) for path in files):
+    if any(map(has_no_bytes, files)):
         return "empty"
     if isinstance(error, SizesDiffer) and seen.orientation > 4 and error.label_size == seen.size:
         return "turned"

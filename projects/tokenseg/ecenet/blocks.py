@@ -4,6 +4,7 @@ Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Emb
 3.4 and 3.5. Letters: N images, K classes, D channels of all maps and embeddings, H x W a stage's map.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,10 @@ from torch.nn import functional as F
 
 from ..layers.point_conv import PointConv2d
 from ..layers.single_precision import at_least_single
+from .readings import read
+
+# Of every layer norm of the head, as in the released model; timm's norms of maps have 1e-6 by default.
+NORM_EPS = 1e-5
 
 
 class FirstMask(nn.Sequential):
@@ -36,30 +41,40 @@ class SemanticsAttention(nn.Module):
     What the softmax is taken of is kept, averaged over the heads, as masks of the classes.
     """
 
-    def __init__(self, *, width: int, num_heads: int = 4, mlp_ratio: int = 4, reverse_similarity: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        num_heads: int = 4,
+        mlp_ratio: int = 4,
+        reading: str = "default",
+        reverse_similarity: bool | None = None,
+    ) -> None:
         """
         Args:
-            width: D.
-            num_heads: of the attention.
-            mlp_ratio: hidden channels of the MLP over D.
-            reverse_similarity: whether pixels attend most to the embeddings that they are least like, as in the
-                released model.
+            width: The number of channels D.
+            num_heads: The number of heads of the attention.
+            mlp_ratio: The number of hidden channels of the MLP over D.
+            reading: A key of `READINGS`.
+            reverse_similarity: Whether pixels attend most to the embeddings that they are least like; by default as the
+                reading has it.
 
         Raises:
-            ValueError: heads that do not divide the width.
+            ValueError: The heads do not divide the width, or there is no reading of that name.
         """
         super().__init__()
+        choice = read(reading)
         if width % num_heads:
             raise ValueError(f"num_heads is {num_heads}; wanted a divisor of the width, {width}")
         hidden = width * mlp_ratio
         self.num_heads, self.scale = num_heads, (width // num_heads) ** -0.5
-        self.reverse_similarity = reverse_similarity
-        self.feature_norm, self.embedding_norm = LayerNorm2d(width), nn.LayerNorm(width)
-        self.query = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width), PointConv2d(width, width))
+        self.reverse_similarity = choice.reverse_similarity if reverse_similarity is None else reverse_similarity
+        self.feature_norm, self.embedding_norm = LayerNorm2d(width, eps=NORM_EPS), nn.LayerNorm(width, eps=NORM_EPS)
+        self.query = _queries(width, relu=choice.query_relu)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.project = PointConv2d(width, width)
         self.mlp = nn.Sequential(
-            LayerNorm2d(width),
+            LayerNorm2d(width, eps=NORM_EPS),
             PointConv2d(width, hidden),
             nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),
             nn.GELU(),
@@ -87,6 +102,15 @@ class SemanticsAttention(nn.Module):
         features = features + self.project(attended)
         features = features + self.mlp(features)
         return features, similarity.mean(dim=1).unflatten(1, size).permute(0, 3, 1, 2)
+
+
+def _queries(width: int, *, relu: bool) -> nn.Sequential:
+    """What makes the queries; the names of the weights are the same with and without activations."""
+    depth_wise, point_wise = nn.Conv2d(width, width, 3, padding=1, groups=width), PointConv2d(width, width)
+    if not relu:
+        return nn.Sequential(depth_wise, point_wise)
+    parts = {"0": depth_wise, "first_relu": nn.ReLU(), "1": point_wise, "second_relu": nn.ReLU()}
+    return nn.Sequential(OrderedDict(parts))
 
 
 class GhostUpscale(nn.Module):
@@ -126,6 +150,8 @@ def ghost_upscales(*, width: int, steps: int) -> nn.Sequential:
 
 class JointConvolution(nn.Conv2d):
     """A convolution of maps as if they were concatenated, which they are not: the sum of one convolution of each.
+
+    It keeps their size: its own is odd, and padded by half of it.
 
     At Swin-B's 640 pixels the concatenation is one of the two largest maps of the head, and the CPU convolves its parts
     faster.

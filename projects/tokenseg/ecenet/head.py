@@ -24,7 +24,8 @@ from ..layers.single_precision import at_least_single
 from ..losses.counts import divide
 from ..losses.mask import MaskPrediction
 from ..losses.pixel import count_pixels, pixel_cross_entropy
-from .blocks import ClassConfidence, FirstMask, JointConvolution, combined_prediction, ghost_upscales
+from .blocks import NORM_EPS, ClassConfidence, FirstMask, JointConvolution, combined_prediction, ghost_upscales
+from .readings import read
 from .reconstruction import diversity_loss
 
 
@@ -62,6 +63,7 @@ class ECENetHead(nn.Module):
         dropout: float = 0.1,
         diversity_weight: float = 0.2,
         norm: str = "SyncBN",
+        reading: str = "default",
         ignore_value: int = 255,
     ) -> None:
         """
@@ -81,10 +83,11 @@ class ECENetHead(nn.Module):
             dropout: of whole channels before the dense classification.
             diversity_weight: lambda_div of Eq. 11; with 0 the diversity loss is not computed.
             norm: kind of the batch norms, see `convert_batch_norm`.
+            reading: a key of `READINGS`, which here decides the size of the convolution that joins the stages.
             ignore_value: label of pixels that do not count.
 
         Raises:
-            ValueError: lists of different lengths, fewer than two stages, or an unknown norm.
+            ValueError: lists of different lengths, fewer than two stages, or an unknown norm or reading.
         """
         super().__init__()
         _check_lengths(in_features, channels, upscale_steps)
@@ -96,9 +99,7 @@ class ECENetHead(nn.Module):
         self.extractions = _copies(extraction, len(channels))
         self.attentions, self.updaters = (_copies(part, len(channels) - 1) for part in (attention, updater))
         self.upscales = nn.ModuleList([ghost_upscales(width=width, steps=steps) for steps in upscale_steps])
-        self.fuse = nn.Sequential(
-            JointConvolution(len(channels) * width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-        )
+        self.fuse = _fusion(len(channels), width, size=read(reading).fusion_size)
         self.classify = nn.Sequential(nn.Dropout2d(dropout), PointConv2d(width, num_classes))
         self.confidence = ClassConfidence(num_classes=num_classes, width=width)
         self.apply(_init_weights)
@@ -174,6 +175,10 @@ class ECENetHead(nn.Module):
             losses["loss_diversity"] = self.diversity_weight * divide(total, targets.counts["images"])
         return losses
 
+    def token_part(self) -> nn.Module:
+        """The last updater, which gives the class embeddings of the finest stage."""
+        return self.updaters[-1]
+
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The masks from the coarsest stage to the finest, their sum, and the scores: title -> (N, K, h, w).
 
@@ -196,7 +201,13 @@ def _check_lengths(in_features: Sequence[str], channels: Sequence[int], upscale_
 
 def _unification(channels: int, width: int) -> nn.Sequential:
     """A stage's map normalised and brought to D channels, section 3.3."""
-    return nn.Sequential(LayerNorm2d(channels), PointConv2d(channels, width, bias=False))
+    return nn.Sequential(LayerNorm2d(channels, eps=NORM_EPS), PointConv2d(channels, width, bias=False))
+
+
+def _fusion(num_stages: int, width: int, *, size: int) -> nn.Sequential:
+    """The stages' maps joined to one of D channels, section 3.5, by a convolution of odd size."""
+    joint = JointConvolution(num_stages * width, width, size, padding=size // 2, bias=False)
+    return nn.Sequential(joint, nn.BatchNorm2d(width), nn.ReLU())
 
 
 def _copies(part: nn.Module, count: int) -> nn.ModuleList:

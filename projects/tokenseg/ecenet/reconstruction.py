@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..layers.point_conv import PointConv2d
 from ..layers.single_precision import at_least_single
+from .readings import read
 
 
 class SqueezeExcitation(nn.Module):
@@ -69,14 +70,21 @@ class FeatureReconstruction(nn.Module):
         return self.project(torch.cat([intrinsic, diverse], dim=1)), diverse
 
 
-def feature_reconstructions(*, channels: Sequence[int], se_sigmoid: bool = True) -> nn.ModuleList:
+def feature_reconstructions(
+    *, channels: Sequence[int], reading: str = "default", se_sigmoid: bool | None = None
+) -> nn.ModuleList:
     """FR of every stage.
 
     Args:
-        channels: C of each stage.
-        se_sigmoid: see `SqueezeExcitation`.
+        channels: The number of channels C of each stage.
+        reading: A key of `READINGS`.
+        se_sigmoid: See `SqueezeExcitation`; by default as the reading has it.
+
+    Raises:
+        ValueError: There is no reading of that name, or a number of channels is no multiple of 4.
     """
-    return nn.ModuleList([FeatureReconstruction(channels=count, se_sigmoid=se_sigmoid) for count in channels])
+    sigmoid = read(reading).se_sigmoid if se_sigmoid is None else se_sigmoid
+    return nn.ModuleList([FeatureReconstruction(channels=count, se_sigmoid=sigmoid) for count in channels])
 
 
 def diversity_loss(diverse: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..atomic_file import replacing
 from ..backbone_file import is_backbone_file
-from ..checkpoint_file import DamagedFile, check_exists, check_sums, needs_pickle, read_checkpoint
+from ..checkpoint_file import DamagedFile, check_exists, check_sums, needs_pickle, read_checkpoint, weights_to_use
+from ..weight_sources import local_file
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +54,17 @@ class Checkpointer(DetectionCheckpointer):
         return last_checkpoint(self.save_dir)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
-        """Load a file into the model and the objects named.
+        """Load a file, which may lie on a server (see `local_file`), into the model and the objects named.
 
         Raises:
-            ValueError: The file does not exist, cannot be read or could run code, is an exported backbone, or the
-                weights are not those of the model. A damaged checkpoint from which a run was to resume names the one
-                before it.
+            ValueError: The file does not exist, cannot be downloaded or read, could run code, is an exported backbone,
+                or the weights are not those of the model. A damaged checkpoint from which a run was to resume names the
+                one before it.
         """
-        if path and "://" not in path:
+        path = local_file(path)
+        if "://" in path:
+            path = self._downloaded(path)
+        elif path:
             check_exists(path)
             _refuse_backbone(path)
         self._wanted = [*(self.checkpointables if checkpointables is None else checkpointables)]
@@ -71,6 +75,17 @@ class Checkpointer(DetectionCheckpointer):
                 raise
             raise DamagedFile(f"{error}; {_before(path)}") from error
 
+    def _downloaded(self, address: str) -> str:
+        """The path of a file that Detectron2 downloads, once, such as detectron2://ImageNetPretrained/MSRA/R-50.pkl."""
+        if address.endswith(".pkl") and not self.allow_pickle:
+            raise ValueError(needs_pickle(address, "train.allow_pickle=true"))
+        try:
+            return self.path_manager.get_local_path(address)
+        except OSError as error:
+            raise ValueError(
+                f"weights '{address}' cannot be downloaded: {error}; wanted a network, or the path of the file"
+            ) from error
+
     def _load_file(self, filename: str) -> dict:
         if filename.endswith(".pkl"):
             if not self.allow_pickle:
@@ -78,6 +93,9 @@ class Checkpointer(DetectionCheckpointer):
             return super()._load_file(filename)
         loaded = read_checkpoint(filename, allow_pickle=self.allow_pickle)
         found = loaded if "model" in loaded else {"model": loaded}
+        if not self._wanted and (averaged := weights_to_use(found)) is not found["model"]:
+            logger.info("%s holds averaged weights (train.ema), which are taken", filename)
+            found = {**found, "model": averaged}
         _check_weights(filename, found["model"])
         lacking = [key for key in self._wanted if key not in found]
         if lacking:

@@ -13,6 +13,10 @@ from .saving import PeriodicSaver
 from .stopping import Stopped, StopRequest
 
 
+class NoImprovement(Exception):
+    """The run has ended before its last iteration, because further evaluations were no better."""
+
+
 class ScalarHistory(HookBase):
     """Carries scalars over a resume: losses are logged as medians over iterations, some of which lie before the cut."""
 
@@ -69,6 +73,8 @@ class Bookkeeping(HookBase):
         writers: Sequence[EventWriter],
         log_period: int,
         stop: StopRequest,
+        patience: int = 0,
+        show: Callable[[Mapping[str, Mapping[str, float]], int], None] | None = None,
     ) -> None:
         """
         Args:
@@ -84,14 +90,23 @@ class Bookkeeping(HookBase):
             writers: The writers of the main process, which run after every evaluation and every `log_period`.
             log_period: The number of iterations between lines of the log.
             stop: What the run is stopped by, after a step or in an evaluation.
+            patience: The number of evaluations without a better one after which the run ends; 0 goes on to the end.
+            show: A function that draws what an evaluation found, from its results and its iteration; it is called on
+                the main process.
 
         Raises:
-            ValueError: A period is out of range.
+            ValueError: A period is out of range, or there is patience for no evaluation.
         """
         if eval_period < 0 or log_period < 1:
             raise ValueError(
                 f"train.eval_period is {eval_period} and train.log_period {log_period}; wanted 0 or more, and 1 or more"
             )
+        if patience and (evaluate is None or not eval_period):
+            raise ValueError(
+                f"train.patience is {patience} and train.eval_period {eval_period}, so that nothing is evaluated "
+                "before the end; wanted a train.eval_period and an evaluator, or no patience"
+            )
+        self._patience, self._show = patience * eval_period, show
         self._max_iter, self._begin, self._save, self._stop = max_iter, begin, save, stop
         self._evaluate, self._eval_period, self._best = evaluate, eval_period, best
         self._metrics, self._writers, self._log_period = metrics, writers if comm.is_main_process() else (), log_period
@@ -107,6 +122,7 @@ class Bookkeeping(HookBase):
         self._save.make_up(last)
         if not self._is_complete(last):
             self._report(last)
+        self._end_without_improvement(last)
         self.trainer.iter = self.trainer.storage.iter = start
 
     def after_step(self) -> None:
@@ -119,6 +135,7 @@ class Bookkeeping(HookBase):
             raise self._stop.stopped()
         if self._evaluates(iteration) or self._logs(iteration):
             self._report(iteration)
+            self._end_without_improvement(iteration)
 
     def after_train(self) -> None:
         for writer in self._writers:
@@ -149,6 +166,21 @@ class Bookkeeping(HookBase):
         self._save.before_stop(iteration)
         comm.synchronize()  # the first process to end must not end the others while one of them writes
 
+    def _end_without_improvement(self, iteration: int) -> None:
+        """End the run if the best evaluation lies too far back, once the row of this iteration is written.
+
+        Raises:
+            NoImprovement: It does; the final checkpoint is saved.
+        """
+        best = self._best.iteration
+        if not self._patience or not self._evaluates(iteration) or best < 0 or iteration - best < self._patience:
+            return
+        self._save.final(iteration)
+        raise NoImprovement(
+            f"{self._best.metric} has not been above {self._best.best:.2f}, which it reached at iteration "
+            f"{best}, for {self._patience} iterations (train.patience): the training ends"
+        )
+
     def _report(self, iteration: int) -> None:
         """Evaluate if that is due, then write the row."""
         if self._evaluates(iteration):
@@ -161,6 +193,8 @@ class Bookkeeping(HookBase):
             if comm.is_main_process():
                 for name, value in flatten_results_dict(results).items():
                     self.trainer.storage.put_scalar(name, float(value), smoothing_hint=False)
+                if self._show is not None:
+                    self._show(results, iteration)
             comm.synchronize()  # the others would wait in their next step, where it looks like slow data
         for writer in self._writers:
             writer.write()

@@ -6,32 +6,35 @@ It takes any Detectron2 model: `model` is called with a list of records and retu
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from detectron2.engine import hooks
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import CommonMetricPrinter, TensorboardXWriter
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ..config.instantiate import instantiate
 from ..contracts import CountsSteps
 from ..d2_compat import distribute
 from ..data.stream import TrainLoader
+from .averaging import WeightAverage
 from .best import BestCheckpoint
 from .build import build_model, compile_parts
 from .checkpoint import Checkpointer, check_finite
 from .devices import resolve_device
 from .evaluation import build_evaluation
 from .fresh_start import load_fresh_start
-from .hooks import Bookkeeping, ScalarHistory
+from .frozen_parts import freeze
+from .hooks import Bookkeeping, NoImprovement, ScalarHistory
 from .metrics_file import MetricsFile
+from .outlets import build_writers, picture_hook
 from .precision import amp_dtype
 from .run_folder import begin_run
 from .saving import PeriodicSaver
 from .stopping import StopRequest
 from .trainer import Trainer
+from .validation import build_validation
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +57,12 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     settings = config.train
     stop = stop or StopRequest()
     seed_all_rng(settings.seed + comm.get_rank())
-    evaluation = build_evaluation(config, stop=stop)
-    if evaluation is not None:
-        evaluation.check_metric(settings.best_metric)
+    measure = _build_measure(config, stop)
     trainer = build_trainer(config, stop=stop)
-    checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer)
+    decay = OmegaConf.select(settings, "ema.decay", default=0)
+    averages = {"ema": WeightAverage(trainer.model, decay=decay)} if decay else {}
+    deployed = averages["ema"].model if averages else trainer.model
+    checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer, **averages)
     metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
     start = 0
 
@@ -68,27 +72,48 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
         if start == 0:
             metrics.clear()
 
+    writers = build_writers(config, metrics, resume=resume) if comm.is_main_process() else []
     bookkeeping = Bookkeeping(
         max_iter=settings.max_iter,
         begin=begin,
         save=PeriodicSaver(checkpointer=checkpointer, max_iter=settings.max_iter, **settings.checkpointer),
-        evaluate=None if evaluation is None else lambda: evaluation(trainer.model),
+        evaluate=None if measure is None else lambda: measure(deployed),
         eval_period=settings.eval_period,
         best=BestCheckpoint(metric=settings.best_metric, checkpointer=checkpointer),
         metrics=metrics,
-        writers=[CommonMetricPrinter(settings.max_iter), metrics, TensorboardXWriter(settings.output_dir)]
-        if comm.is_main_process()
-        else [],
+        writers=writers,
         log_period=settings.log_period,
         stop=stop,
+        patience=settings.get("patience", 0),
+        show=picture_hook(config, deployed, writers) if comm.is_main_process() else None,
     )
     schedule = hooks.LRScheduler(scheduler=instantiate(config.lr_multiplier))
-    trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), bookkeeping])
+    # Bookkeeping comes last: its checkpoint holds what the others have put down.
+    alarms = instantiate(settings.get("alarms"))
+    trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), *averages.values(), alarms, bookkeeping])
     start = _load_start(config, trainer, checkpointer, resume=resume)
     if start >= settings.max_iter:
         logger.info("The training had ended, after iteration %d; no step is left", start - 1)
-    with stop.deferred():
-        trainer.train(start, max(start, settings.max_iter))
+    try:
+        with stop.deferred():
+            trainer.train(start, max(start, settings.max_iter))
+    except NoImprovement as reason:
+        logger.info("%s", reason)
+
+
+def _build_measure(config: DictConfig, stop: StopRequest) -> Callable[[nn.Module], Mapping] | None:
+    """What measures a model: the evaluation, with the loss on the test set as the task `validation` if that is wanted.
+
+    Raises:
+        ValueError: The test set cannot be read, or a setting does not fit.
+    """
+    evaluation, validation = build_evaluation(config, stop=stop), build_validation(config)
+    if evaluation is None:
+        return None
+    evaluation.check_metric(config.train.best_metric)
+    if validation is None:
+        return evaluation
+    return lambda model: evaluation(model) | {"validation": validation(model)}
 
 
 def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
@@ -112,6 +137,7 @@ def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
 def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: False) -> Trainer:
     """Model, optimiser and data of a config, ready to train."""
     model = build_model(config)
+    freeze(model, config.train.get("freeze", []))
     _log_model(model)
     config.optimizer.params.model = model
     optimizer = instantiate(config.optimizer)

@@ -43,6 +43,11 @@ class PeriodicSaver:
         if self._is_last(iteration):
             self._checkpointer.save(FINAL, iteration=iteration)
 
+    def final(self, iteration: int) -> None:
+        """Save the final checkpoint after an iteration at which the run ends early, unless it is there."""
+        if os.path.basename(self._checkpointer.get_checkpoint_file()) != f"{FINAL}.pth":
+            self._checkpointer.save(FINAL, iteration=iteration)
+
     def before_stop(self, iteration: int) -> None:
         """Save a checkpoint after an iteration at which the run is stopped, unless one was due and is there."""
         if (iteration + 1) % self._period and not self._is_last(iteration):
@@ -52,9 +57,8 @@ class PeriodicSaver:
     def make_up(self, iteration: int) -> None:
         """Do what a kill right after the checkpoint of an iteration may have prevented."""
         self._prune(iteration)
-        name = os.path.basename(self._checkpointer.get_checkpoint_file())
-        if self._is_last(iteration) and name != f"{FINAL}.pth":
-            self._checkpointer.save(FINAL, iteration=iteration)
+        if self._is_last(iteration):
+            self.final(iteration)
 
     def _is_last(self, iteration: int) -> bool:
         return iteration == self._max_iter - 1

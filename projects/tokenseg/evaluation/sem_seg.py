@@ -14,8 +14,12 @@ from tabulate import tabulate
 
 from ..data.labels import check_label_range, read_class_ids
 from ..plain_text import csv_text
+from .image_counts import IMAGE_COUNTS, ImageCounts, class_ious, mean_of_classes
 
 logger = logging.getLogger(__name__)
+
+# The files that an evaluation leaves in its output folder: a row for each class, and the confusion matrix.
+PER_CLASS, CONFUSION = "sem_seg_per_class.csv", "sem_seg_confusion.csv"
 
 
 def confusion_matrix(prediction: np.ndarray, label: np.ndarray, *, num_classes: int, ignore_label: int) -> np.ndarray:
@@ -33,14 +37,13 @@ def sem_seg_metrics(confusion: np.ndarray, class_names: list[str]) -> dict[str, 
     """
     correct = confusion.diagonal().astype(float)
     labelled, predicted = confusion.sum(axis=0).astype(float), confusion.sum(axis=1)
-    present = labelled > 0
-    labelled[~present] = np.nan
-    iou, accuracy = correct / (labelled + predicted - correct), correct / labelled
-    total = np.nansum(labelled) if present.any() else np.nan
+    iou = class_ious(correct, predicted, labelled)
+    accuracy = correct / np.where(labelled > 0, labelled, np.nan)
+    total = labelled.sum() if labelled.any() else np.nan
     metrics = {
-        "mIoU": iou[present].sum() / present.sum() if present.any() else np.nan,
+        "mIoU": mean_of_classes(iou),
         "fwIoU": np.nansum(iou * labelled) / total,
-        "mACC": accuracy[present].sum() / present.sum() if present.any() else np.nan,
+        "mACC": mean_of_classes(accuracy),
         "pACC": correct.sum() / total,
     }
     metrics |= {f"IoU-{name}": value for name, value in zip(class_names, iou, strict=True)}
@@ -49,7 +52,7 @@ def sem_seg_metrics(confusion: np.ndarray, class_names: list[str]) -> dict[str, 
 
 
 class ConfusionEvaluator(SemSegEvaluator):
-    """SemSegEvaluator that keeps a confusion matrix and nothing else, and logs a table per class.
+    """SemSegEvaluator that keeps a confusion matrix and three counts for each image and class, and logs a table.
 
     Detectron2's versions differ in mIoU (0.5 lets classes that the ground truth lacks change it), and both keep every
     prediction and, on main, boundaries too. `save_predictions` writes Detectron2's prediction file all the same. The
@@ -69,7 +72,8 @@ class ConfusionEvaluator(SemSegEvaluator):
         Args:
             dataset_name: The registered data set whose metadata has `stuff_classes` and `ignore_label`.
             distributed: Whether the results of all processes are joined.
-            output_dir: The folder in which `sem_seg_per_class.csv`, and the predictions if wanted, are written.
+            output_dir: The folder in which `sem_seg_per_class.csv`, `sem_seg_confusion.csv`, `sem_seg_per_image.npz`
+                (see `ImageCounts`) and, if wanted, the predictions are written.
             save_predictions: Whether to write Detectron2's `sem_seg_predictions.json`, run-length codes of every class
                 of every image.
 
@@ -89,6 +93,7 @@ class ConfusionEvaluator(SemSegEvaluator):
 
     def reset(self) -> None:
         self._confusion = np.zeros((self._num_classes, self._num_classes), dtype=np.int64)
+        self._images: list[tuple[str, np.ndarray]] = []
         self._predictions = []
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
@@ -108,9 +113,13 @@ class ConfusionEvaluator(SemSegEvaluator):
             if label.shape != prediction.shape:
                 raise ValueError(f"label map {path} has size {label.shape}, the prediction {prediction.shape}")
             check_label_range(label, num_classes=self._num_classes, ignore_label=self._ignore_label, path=path)
-            self._confusion += confusion_matrix(
+            confusion = confusion_matrix(
                 prediction, label, num_classes=self._num_classes, ignore_label=self._ignore_label
             )
+            self._confusion += confusion
+            if self._output_dir:
+                sums = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+                self._images.append((path, np.array(sums, dtype=np.uint32)))
             if self._save_predictions:
                 self._predictions += self.encode_json_sem_seg(prediction, record["file_name"])
 
@@ -141,6 +150,7 @@ class ConfusionEvaluator(SemSegEvaluator):
         if self._distributed:
             comm.synchronize()
             confusion = sum(comm.all_gather(confusion))
+            self._images = [image for part in comm.all_gather(self._images) for image in part]
             self._predictions = [p for part in comm.all_gather(self._predictions) for p in part]
             if not comm.is_main_process():
                 return None
@@ -172,12 +182,17 @@ class ConfusionEvaluator(SemSegEvaluator):
 
     def _write(self, metrics: dict[str, float], confusion: np.ndarray, names: list[str]) -> None:
         os.makedirs(self._output_dir, exist_ok=True)
-        with open(os.path.join(self._output_dir, "sem_seg_per_class.csv"), "w", newline="") as file:
+        with open(os.path.join(self._output_dir, PER_CLASS), "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["class", "IoU", "accuracy", "labelled_pixels", "predicted_pixels"])
             for place, name in enumerate(names):
                 pixels = confusion[:, place].sum(), confusion[place].sum()
                 writer.writerow([csv_text(name), metrics[f"IoU-{name}"], metrics[f"ACC-{name}"], *pixels])
+        with open(os.path.join(self._output_dir, CONFUSION), "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["predicted / labelled", *map(csv_text, names)])
+            writer.writerows([csv_text(name), *row] for name, row in zip(names, confusion.tolist(), strict=True))
+        ImageCounts.of_images(self._images, names).write(os.path.join(self._output_dir, IMAGE_COUNTS))
         if self._save_predictions:
             with open(os.path.join(self._output_dir, "sem_seg_predictions.json"), "w") as file:
                 json.dump(self._predictions, file)

@@ -111,6 +111,10 @@ class MaskClassifierHead(nn.Module):
         mask_features, maps = self.pixel_decoder(select_maps(features, self.in_features))
         return self.query_decoder(maps, mask_features)
 
+    def token_part(self) -> nn.Module:
+        """The last layer of the query decoder."""
+        return self.query_decoder.layers[-1]
+
     def token_maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Every stage's scores at the size of the masks, for pictures: title -> (N, K, H_1, W_1).
 

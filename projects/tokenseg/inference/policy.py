@@ -1,6 +1,7 @@
 """How an image is cut into views for inference: whole, in windows, and over either in several scales and flips."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -32,6 +33,18 @@ class Policy(Protocol):
         Returns:
             (K, height, width) scores an image.
         """
+
+
+# An image at a scale: normalised, (3, h, w), made when it is asked for.
+AtScale = Callable[[float], Tensor]
+
+
+@runtime_checkable
+class OverScales(Protocol):
+    """A policy that asks for images at several scales."""
+
+    def over_scales(self, model: Model, images: Sequence[AtScale], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
+        """Arguments and results as of `Policy`, with images that can be had at any scale."""
 
 
 class WholeImage:
@@ -116,7 +129,8 @@ class SlidingWindow:
 class MultiScale:
     """Average of probabilities over scales, with or without horizontal flips, around another policy.
 
-    Scales are relative to the network's input. Views of one size (an image and its flip) run as one batch.
+    Scales are relative to the network's input. Views of one size (an image and its flip) run as one batch. One view is
+    there at a time: the segmentor makes each of them of the original image where it has that.
     """
 
     def __init__(self, *, policy: Policy, scales: Sequence[float], flip: bool) -> None:
@@ -131,13 +145,15 @@ class MultiScale:
         self.policy, self.scales, self.flip = policy, tuple(scales), flip
 
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
+        return self.over_scales(model, [functools.partial(resized, image) for image in images], output_sizes)
+
+    def over_scales(self, model: Model, images: Sequence[AtScale], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         return [self._one(model, image, size) for image, size in zip(images, output_sizes, strict=True)]
 
-    def _one(self, model: Model, image: Tensor, output_size: tuple[int, int]) -> Tensor:
+    def _one(self, model: Model, at_scale: AtScale, output_size: tuple[int, int]) -> Tensor:
         total = None
         for scale in self.scales:
-            size = tuple(max(1, round(side * scale)) for side in image.shape[-2:])
-            view = resize(image[None], size)[0]
+            view = at_scale(scale)
             views = [view, view.flip(-1)] if self.flip else [view]
             scores = self.policy(model, views, [output_size] * len(views))
             for mirrored, score in enumerate(scores):
@@ -145,3 +161,8 @@ class MultiScale:
                 probabilities = probabilities.flip(-1) if mirrored else probabilities
                 total = probabilities if total is None else total.add_(probabilities)
         return total / (len(self.scales) * (2 if self.flip else 1))
+
+
+def resized(image: Tensor, scale: float) -> Tensor:
+    """An image (3, h, w) with its sides multiplied by a scale."""
+    return resize(image[None], [max(1, round(side * scale)) for side in image.shape[-2:]])[0]

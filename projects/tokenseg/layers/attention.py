@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .point_conv import PointLinear
+from .single_precision import at_least_single
 
 
 class Attention(nn.Module):
@@ -69,3 +70,21 @@ class Attention(nn.Module):
                 scores = scores.masked_fill(~mask, -torch.inf)
             mixed = F.dropout(scores.softmax(dim=-1), self.dropout, self.training) @ heads[2]
         return self.out(mixed.transpose(1, 2).flatten(2)), similarity
+
+    def weights(self, tokens: Tensor, memory: Tensor, *, allowed: Tensor | None = None) -> Tensor:
+        """How much every token attends to every position, for who looks at it; `forward` need not make it.
+
+        Args:
+            tokens: (N, Q, D), of which the queries are made.
+            memory: (N, L, D), of which the keys are made.
+            allowed: As in `forward`.
+
+        Returns:
+            (N, heads, Q, L), each row of sum 1.
+        """
+        query, key = self.query(tokens) * self.scale, self.key(memory)
+        query, key = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key))
+        scores = at_least_single(query @ key.transpose(2, 3))
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed[:, None], -torch.inf)
+        return scores.softmax(dim=-1)

@@ -54,14 +54,15 @@ class ExplicitClassExtraction(nn.Module):
 class GatedClassUpdater(nn.Module):
     """The gated update of class embeddings, Eqs. 9 and 10.
 
-    As in the released model the two linear maps of the new embeddings are one, and a last linear map, norm and ReLU
-    follow, which the equations do not have.
+    The two linear maps of the new embeddings are one layer, as in the released model.
     """
 
-    def __init__(self, *, width: int) -> None:
+    def __init__(self, *, width: int, last_update: bool = True) -> None:
         """
         Args:
-            width: D.
+            width: The number of channels D.
+            last_update: Whether a last linear layer, norm and ReLU follow, as in the released model, which the
+                equations do not have.
         """
         super().__init__()
         self.project_new = nn.Linear(width, 2 * width)
@@ -69,8 +70,10 @@ class GatedClassUpdater(nn.Module):
         self.gate = nn.Linear(width, width)
         self.gate_norm = nn.LayerNorm(width)
         self.value_norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, width)
-        self.out_norm = nn.LayerNorm(width)
+        self.last_update = last_update
+        if last_update:
+            self.out = nn.Linear(width, width)
+            self.out_norm = nn.LayerNorm(width)
 
     def forward(self, new: Tensor, old: Tensor) -> Tensor:
         """
@@ -85,7 +88,7 @@ class GatedClassUpdater(nn.Module):
         fused = factor * self.project_old(old)  # F_u, Eq. 9
         gate = at_least_single(self.gate_norm(self.gate(fused))).sigmoid()  # U, Eq. 10
         updated = gate * self.value_norm(value) + old
-        return F.relu(self.out_norm(self.out(updated)))
+        return F.relu(self.out_norm(self.out(updated))) if self.last_update else updated
 
 
 class PlusClassUpdater(nn.Module):

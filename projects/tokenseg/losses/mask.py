@@ -84,8 +84,21 @@ class MaskLoss(nn.Module):
         return SemanticMasks.of(targets, num_classes=self.num_classes, ignore_value=self.ignore_value)
 
     def count(self, targets: Targets) -> Counts:
-        """`masks` that are learnt, and the sum of the tokens' weights in the class term, `tokens`."""
-        return count_masks(self.find_masks(targets), num_tokens=self.num_tokens, no_object_weight=self.no_object_weight)
+        """`masks` that are learnt, their pixels `mask_pixels`, and the tokens' weights in the class term, `tokens`.
+
+        A pixel of an image that shows three classes counts three times among `mask_pixels`, once for each mask, and
+        ignored pixels count too. With class weights, masks and their tokens count as much as their class.
+        """
+        found = self.find_masks(targets)
+        own = count_masks(
+            found,
+            num_tokens=self.num_tokens,
+            no_object_weight=self.no_object_weight,
+            class_weights=targets.class_weights,
+        )
+        learnt = learnt_masks(found, num_tokens=self.num_tokens, class_weights=targets.class_weights)
+        areas = torch.tensor(_areas(targets), dtype=torch.float32, device=learnt.device)
+        return {**own, "mask_pixels": (learnt * areas).sum()}
 
     def forward(self, predictions: Sequence[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
         """
@@ -94,8 +107,9 @@ class MaskLoss(nn.Module):
             targets: labels (N, H, W), to whose size masks are resized bilinearly, and the counts of `count`.
 
         Returns:
-            `loss_focal`, `loss_dice`, `loss_class`, weighted, each summed over the predictions and divided by the masks
-            or tokens of the step; zero, with gradients, where every pixel is ignored.
+            `loss_focal`, `loss_dice`, `loss_class`, weighted, each summed over the predictions and divided by the
+            pixels of all masks, the masks, or the tokens of the step; zero, with gradients, where every pixel is
+            ignored.
 
         Raises:
             ValueError: no prediction, one of another number of tokens than Q, or a class term and a prediction without
@@ -107,7 +121,7 @@ class MaskLoss(nn.Module):
         found = self.find_masks(targets)
         losses = {f"loss_{name}": targets.labels.new_zeros((), dtype=torch.float32) for name in self.weights}
         for prediction, pairs in zip(predictions, self.assign(predictions, found), strict=True):
-            for name, value in self._terms(prediction, pairs, found, targets.counts).items():
+            for name, value in self._terms(prediction, pairs, found, targets).items():
                 losses[f"loss_{name}"] = losses[f"loss_{name}"] + self.weights[name] * value
         return losses
 
@@ -120,23 +134,52 @@ class MaskLoss(nn.Module):
         if "class" in self.weights and any(prediction.class_logits is None for prediction in predictions):
             raise ValueError("weights name the term class, and a prediction has no class_logits")
 
-    def _terms(self, prediction: MaskPrediction, pairs: Pairs, found: MaskTargets, counts: Counts) -> dict[str, Tensor]:
-        terms = {}
+    def _terms(
+        self, prediction: MaskPrediction, pairs: Pairs, found: MaskTargets, targets: Targets
+    ) -> dict[str, Tensor]:
+        terms, counts, class_weights = {}, targets.counts, targets.class_weights
         if {"focal", "dice"} & self.weights.keys():
             logits, masks, valid = masks_at_pixels(prediction.masks, pairs, found)
+            weights = None if class_weights is None else class_weights[found.classes[pairs.masks]]
             if "focal" in self.weights:
-                terms["focal"] = divide(focal_loss(logits, masks, valid), counts["masks"])
+                terms["focal"] = divide(focal_loss(logits, masks, valid, weights=weights), counts["mask_pixels"])
             if "dice" in self.weights:
-                terms["dice"] = divide(dice_loss(logits, masks, valid), counts["masks"])
+                terms["dice"] = divide(dice_loss(logits, masks, valid, weights=weights), counts["masks"])
         if "class" in self.weights:
             labels, weights = class_targets(
-                prediction.class_logits, pairs, found, no_object_weight=self.no_object_weight
+                prediction.class_logits,
+                pairs,
+                found,
+                no_object_weight=self.no_object_weight,
+                class_weights=class_weights,
             )
             terms["class"] = divide(class_loss(prediction.class_logits, labels, weights), counts["tokens"])
         return terms
 
 
-def count_masks(found: MaskTargets, *, num_tokens: int, no_object_weight: float) -> Counts:
+def learnt_masks(found: MaskTargets, *, num_tokens: int, class_weights: Tensor | None) -> Tensor:
+    """(N,) how much the masks that are learnt of each image count together: their number, or the sum of their weights.
+
+    Where an image has more masks than there are tokens, those that go without are not known before the prediction: the
+    sum of all weights is reduced in proportion then.
+
+    Args:
+        found: The masks.
+        num_tokens: Q.
+        class_weights: (K,), or None where each mask counts once.
+    """
+    numbers = torch.tensor(found.per_image, dtype=torch.float32, device=found.valid.device)
+    sums = numbers
+    if class_weights is not None:
+        sums = numbers.new_zeros(len(numbers), dtype=class_weights.dtype).index_add_(
+            0, found.images, class_weights[found.classes]
+        )
+    return sums * (numbers.clamp(max=num_tokens) / numbers.clamp(min=1))
+
+
+def count_masks(
+    found: MaskTargets, *, num_tokens: int, no_object_weight: float, class_weights: Tensor | None = None
+) -> Counts:
     """The masks that are learnt, and the sum of the tokens' weights in the class term.
 
     Where an image has more masks than there are tokens, this is said once in the log.
@@ -145,6 +188,7 @@ def count_masks(found: MaskTargets, *, num_tokens: int, no_object_weight: float)
         found: the masks.
         num_tokens: Q.
         no_object_weight: weight of a token without a mask, where one with a mask has 1.
+        class_weights: (K,) weights of masks, and of tokens with a mask; None: 1 each.
 
     Returns:
         `masks` and `tokens`.
@@ -157,9 +201,17 @@ def count_masks(found: MaskTargets, *, num_tokens: int, no_object_weight: float)
             "image and in others like it",
             name=__name__,
         )
-    learnt = torch.tensor([min(own, num_tokens) for own in found.per_image], device=found.valid.device)
-    tokens = (no_object_weight * (num_tokens - learnt) + learnt) * found.shown
+    learnt = learnt_masks(found, num_tokens=num_tokens, class_weights=class_weights)
+    without = torch.tensor([max(num_tokens - own, 0) for own in found.per_image], device=found.valid.device)
+    tokens = (no_object_weight * without + learnt) * found.shown
     return {"masks": learnt.sum(), "tokens": tokens.sum()}
+
+
+def _areas(targets: Targets) -> list[int]:
+    """Pixels of each image, without what pads it to its batch, which depends on how a step is cut into batches."""
+    whole = targets.labels[0].numel() if len(targets.labels) else 0
+    records = targets.inputs or [{}] * len(targets.labels)
+    return [record["sem_seg"].numel() if "sem_seg" in record else whole for record in records]
 
 
 def check_terms(weights: Mapping[str, float]) -> None:
@@ -212,8 +264,21 @@ def dice(overlap: Tensor, areas: Tensor) -> Tensor:
     return 1 - (2 * overlap + 1) / (areas + 1)
 
 
-def focal_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss, averaged over the valid pixels of each mask and summed over masks.
+def focal_loss(
+    logits: Tensor,
+    masks: Tensor,
+    valid: Tensor,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Focal loss, summed over the valid pixels of all masks.
+
+    The authors of the methods that use it average over all pixels, ignored ones too, which they take for outside. Here
+    the sum is divided by as many, so that a pixel that counts has the gradient that it has there, in whatever crop it
+    lies. A mean over the valid pixels of each mask would give the few pixels of a crop that is nearly ignored hundreds
+    of times that.
 
     Args:
         logits: (M, P) before the sigmoid.
@@ -221,30 +286,40 @@ def focal_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 0
         valid: (M, P) of bool, pixels that count.
         alpha: as in `focal_terms`.
         gamma: as in `focal_terms`.
+        weights: (M,) how much each mask counts; None: once.
     """
     logits = at_least_single(logits)
     toward_truth = torch.where(masks, logits, -logits)
-    weights = torch.where(masks, alpha, 1 - alpha) * valid / valid.sum(dim=1, keepdim=True).clamp(min=1)
+    shares = torch.where(masks, alpha, 1 - alpha) * valid
     # `focal_terms` of what is wanted alone, in half the memory
     pixels = torch.sigmoid(-toward_truth).pow(gamma) * F.softplus(-toward_truth)
-    return (pixels * weights).sum()
+    if weights is not None:
+        shares = shares * weights[:, None]
+    return (pixels * shares).sum()
 
 
-def dice_loss(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
+def dice_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """`dice` of each mask, summed over masks.
 
     Args:
         logits: (M, P) before the sigmoid.
         masks: (M, P) of bool, the wanted masks, False where a pixel does not count.
         valid: (M, P) of bool, pixels that count.
+        weights: (M,) how much each mask counts; None: once.
     """
     inside = at_least_single(logits).sigmoid() * valid
     overlap = (inside * masks).sum(dim=1)
-    return dice(overlap, inside.sum(dim=1) + masks.sum(dim=1)).sum()
+    each = dice(overlap, inside.sum(dim=1) + masks.sum(dim=1))
+    return each.sum() if weights is None else (each * weights).sum()
 
 
 def class_targets(
-    class_logits: Tensor, pairs: Pairs, found: MaskTargets, *, no_object_weight: float
+    class_logits: Tensor,
+    pairs: Pairs,
+    found: MaskTargets,
+    *,
+    no_object_weight: float,
+    class_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Class and weight of every token.
 
@@ -253,6 +328,7 @@ def class_targets(
         pairs: tokens that have a mask, and so its class; all others are 'no object', K.
         found: the masks; tokens of images that are ignored altogether have no weight.
         no_object_weight: weight of tokens without a mask, where the others have 1.
+        class_weights: (K,) weights of the others in place of 1.
 
     Returns:
         Labels and weights, (N, Q) each.
@@ -260,7 +336,15 @@ def class_targets(
     num_images, num_tokens, last = class_logits.shape
     labels = torch.full((num_images, num_tokens), last - 1, device=class_logits.device)
     labels[pairs.images, pairs.tokens] = found.classes[pairs.masks]
-    return labels, torch.where(labels == last - 1, no_object_weight, 1.0) * found.shown[:, None]
+    weights = token_weights(labels, last - 1, no_object_weight=no_object_weight, class_weights=class_weights)
+    return labels, weights * found.shown[:, None]
+
+
+def token_weights(labels: Tensor, num_classes: int, *, no_object_weight: float, class_weights: Tensor | None) -> Tensor:
+    """The weights of tokens in the class term, shaped as their labels, of which K is 'no object'."""
+    if class_weights is None:
+        return torch.where(labels == num_classes, no_object_weight, 1.0)
+    return torch.cat([class_weights, class_weights.new_tensor([no_object_weight])])[labels]
 
 
 def class_loss(class_logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

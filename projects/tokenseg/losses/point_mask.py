@@ -21,7 +21,7 @@ from ..contracts import Counts, Targets
 from ..layers.embedded_masks import EmbeddedMasks
 from ..layers.single_precision import at_least_single
 from .counts import divide
-from .mask import class_loss, count_masks, dice
+from .mask import class_loss, count_masks, dice, token_weights
 from .mask_targets import MaskTargets, SemanticMasks
 from .points import PointSampling, at_points, at_shared_points, uniform_points
 
@@ -99,7 +99,10 @@ class PointMaskLoss(nn.Module):
     def count(self, targets: Targets) -> Counts:
         """`masks` that are learnt, and the sum of the queries' weights in the class term, `tokens`."""
         return count_masks(
-            self.find_masks(targets), num_tokens=self.num_queries, no_object_weight=self.no_object_weight
+            self.find_masks(targets),
+            num_tokens=self.num_queries,
+            no_object_weight=self.no_object_weight,
+            class_weights=targets.class_weights,
         )
 
     def forward(self, predictions: Sequence[EmbeddedMasks], targets: Targets) -> dict[str, Tensor]:
@@ -129,11 +132,14 @@ class PointMaskLoss(nn.Module):
             images = _images(found, _generators(targets), features.dtype)
             matches = self._match(embeddings, class_logits, features, images)
             parts = zip(embeddings, features, images, matches, strict=True)
-            entropies, dices = zip(*(self._mask_terms(*each) for each in parts), strict=True)
+            weights = targets.class_weights
+            entropies, dices = zip(*(self._mask_terms(*each, weights) for each in parts), strict=True)
             terms = {
                 "cross_entropy": divide(sum(entropies), targets.counts["masks"]),
                 "dice": divide(sum(dices), targets.counts["masks"]),
-                "class": divide(self._class_term(class_logits, images, matches, found), targets.counts["tokens"]),
+                "class": divide(
+                    self._class_term(class_logits, images, matches, found, weights), targets.counts["tokens"]
+                ),
             }
         return {f"loss_{name}": self.weights[name] * value for name, value in terms.items()}
 
@@ -165,7 +171,7 @@ class PointMaskLoss(nn.Module):
         return torch.stack(costs) - self.cost_weights["class"] * class_logits.softmax(dim=-1)[:, :, image.classes]
 
     def _mask_terms(
-        self, embeddings: Tensor, features: Tensor, image: ImageMasks, match: Tensor
+        self, embeddings: Tensor, features: Tensor, image: ImageMasks, match: Tensor, class_weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Cross entropy and dice of an image's masks, summed over masks and stages."""
         queries, wanted = match.unbind(1)
@@ -173,7 +179,7 @@ class PointMaskLoss(nn.Module):
         masks = image.masks()
         if len(masks) == queries.shape[1]:
             # All masks are learnt, in their order: each is read for all stages at once.
-            queries, stages = queries.T, stages.T
+            queries, stages, wanted = queries.T, stages.T, wanted.T
         else:
             masks = masks[wanted.flatten()]
         chosen = embeddings[stages.flatten(), queries.flatten()]
@@ -182,15 +188,23 @@ class PointMaskLoss(nn.Module):
         repeats = len(points) // max(len(masks), 1)
         inside = at_points(masks, points.reshape(len(masks), repeats * points.shape[1], 2)).view(points.shape[:2])
         valid = image.valid_at(points)
-        return point_losses(at_points(logits, points), inside, valid)
+        weights = None if class_weights is None else class_weights[image.classes[wanted.flatten()]]
+        return point_losses(at_points(logits, points), inside, valid, weights=weights)
 
     def _class_term(
-        self, class_logits: Tensor, images: Sequence[ImageMasks], matches: Sequence[Tensor], found: MaskTargets
+        self,
+        class_logits: Tensor,
+        images: Sequence[ImageMasks],
+        matches: Sequence[Tensor],
+        found: MaskTargets,
+        class_weights: Tensor | None,
     ) -> Tensor:
         labels = torch.full(class_logits.shape[:3], self.num_classes, device=class_logits.device)
         for own, image, match in zip(labels, images, matches, strict=True):
             own.scatter_(1, match[:, 0], image.classes[match[:, 1]])
-        weights = torch.where(labels == self.num_classes, self.no_object_weight, 1.0) * found.shown[:, None, None]
+        weights = found.shown[:, None, None] * token_weights(
+            labels, self.num_classes, no_object_weight=self.no_object_weight, class_weights=class_weights
+        )
         return class_loss(class_logits.flatten(0, 1), labels.flatten(0, 1), weights.flatten(0, 1))
 
 
@@ -208,19 +222,25 @@ def _generators(targets: Targets) -> list[torch.Generator]:
     return [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
 
-def point_losses(logits: Tensor, inside: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def point_losses(
+    logits: Tensor, inside: Tensor, valid: Tensor, *, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Cross entropy averaged over the points of each mask, and its dice loss, both summed over masks.
 
     Args:
         logits: (M, P) before the sigmoid.
         inside: (M, P), how much of a point lies inside the wanted mask, 0 to 1.
         valid: (M, P), how much of a point counts, no less than what is inside.
+        weights: (M,) how much each mask counts; None: once.
     """
     counts = valid.sum(dim=1).clamp(min=1e-6)
-    entropy = ((valid * F.softplus(logits) - inside * logits).sum(dim=1) / counts).sum()
+    entropies = (valid * F.softplus(logits) - inside * logits).sum(dim=1) / counts
     shown = logits.sigmoid()
     areas = (shown * valid).sum(dim=1) + inside.sum(dim=1)
-    return entropy, dice((shown * inside).sum(dim=1), areas).sum()
+    dices = dice((shown * inside).sum(dim=1), areas)
+    if weights is not None:
+        entropies, dices = entropies * weights, dices * weights
+    return entropies.sum(), dices.sum()
 
 
 def point_costs(logits: Tensor, inside: Tensor, valid: Tensor) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """The maps that SegViT's levels attend to, made of the backbone's: the part of `SegViTHead` that differs by backbone.
 
-Each has `num_maps` and is called with the backbone's features, for a list of maps (N, H_i, W_i, D), the channels last.
+Each is called with the backbone's features, for a list of maps (N, H_i, W_i, D), the channels last. Its `map_ids` has a
+number for each map, the same for one that comes several times.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ class LinearBases(nn.Module):
         """
         super().__init__()
         self.in_features = [f"block{block}" for block in sorted(blocks, reverse=True)]
-        self.num_maps = len(self.in_features)
+        self.map_ids = list(range(len(blocks)))
         self.project = nn.ModuleList(
             nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width)) for _ in self.in_features
         )
@@ -61,7 +62,7 @@ class ConvBases(nn.Module):
             raise ValueError(f"there are {len(in_features)} in_features and {len(channels)} channels; wanted as many")
         if width % num_groups:
             raise ValueError(f"num_groups is {num_groups}; wanted a divisor of the width, {width}")
-        self.in_features, self.num_maps = list(reversed(in_features)), len(in_features)
+        self.in_features, self.map_ids = list(reversed(in_features)), list(range(len(in_features)))
         self.project = nn.ModuleList(
             nn.Sequential(nn.Conv2d(count, width, 1), nn.GroupNorm(num_groups, width)) for count in reversed(channels)
         )
@@ -84,7 +85,7 @@ class Repeated(nn.Module):
             times: how often each list of maps is decoded.
         """
         super().__init__()
-        self.bases, self.times, self.num_maps = bases, times, bases.num_maps * times
+        self.bases, self.times, self.map_ids = bases, times, list(bases.map_ids) * times
 
     def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
         """Features to maps (N, H, W, D)."""

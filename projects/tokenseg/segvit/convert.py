@@ -36,8 +36,8 @@ def segvit_rules(head: SegViTHead) -> list[WeightRule]:
     # a constant, the classes' weights; Shrunk's inner head has a loss of its own
     criterion = WeightRule(r"decode_head\.(atm\.)?loss_decode\.criterion\.empty_weight", None)
     if isinstance(bases, LinearBases):
-        rules = _projections(bases.num_maps, f"{ours}.bases")
-        for level in range(bases.num_maps):
+        rules = _projections(len(bases.map_ids), f"{ours}.bases")
+        for level in range(len(bases.map_ids)):
             layer = rf"decode_head\.decoder_{level + 1}\.layers\.(\d+)"
             rules += _mask_layers(layer, rf"{ours}.levels.{level}.\1")
         return [*rules, *_tokens_and_classes("decode_head"), criterion]

@@ -26,14 +26,17 @@ from ..losses.pixel import count_pixels, pixel_cross_entropy
 class DecoderLayer(nn.Module):
     """A post-norm transformer decoder layer; its cross attention is attention-to-mask (ATM), Fig. 2."""
 
-    def __init__(self, *, width: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, *, width: int, num_heads: int, dropout: float, gives_masks: bool = True) -> None:
         """
         Args:
-            width: D.
-            num_heads: of both attentions.
-            dropout: of attention weights, hidden channels, and what each part adds.
+            width: The number of channels D.
+            num_heads: The number of heads of both attentions.
+            dropout: The rate of dropout of attention weights, of hidden channels, and of what each part adds.
+            gives_masks: Whether the cross attention is attention-to-mask. It decides the first weights alone: see
+                `begin`.
         """
         super().__init__()
+        self.gives_masks = gives_masks
         self.self_attention = Attention(width=width, num_heads=num_heads, dropout=dropout)
         self.cross_attention = Attention(width=width, num_heads=num_heads, dropout=dropout)
         self.feed_forward = nn.Sequential(
@@ -57,6 +60,28 @@ class DecoderLayer(nn.Module):
         attended, mask = self.cross_attention(tokens, memory, with_similarity=with_mask)
         tokens = self.norms[1](tokens + self.dropout(attended))
         return self.norms[2](tokens + self.dropout(self.feed_forward(tokens))), mask
+
+    def begin(self) -> None:
+        """Draw the weights that no linear layer of the authors' has.
+
+        They build the self-attention of torch's own module, which keeps queries, keys and values in one weight (3 D, D)
+        and draws it by Xavier's uniform distribution; the cross attention too where it gives no masks. Attention to
+        mask has a linear layer for each of the three, which begins as the others do.
+        """
+        packed = [self.self_attention] if self.gives_masks else [self.self_attention, self.cross_attention]
+        for attention in packed:
+            for part in (attention.query, attention.key, attention.value):
+                bound = (6 / (part.in_features + 3 * part.out_features)) ** 0.5
+                nn.init.uniform_(part.weight, -bound, bound)
+
+
+class Decoder(nn.ModuleList):
+    """The decoder layers on one map; `begin_alike` is called once their first weights are drawn."""
+
+    def begin_alike(self) -> None:
+        """Make every layer a copy of the first one, as the authors' decoders begin."""
+        for layer in self[1:]:
+            layer.load_state_dict(self[0].state_dict())
 
 
 class MaskUpdate(nn.Module):
@@ -110,11 +135,17 @@ class Criterion(Protocol):
         """Scalar losses by name."""
 
 
+READINGS = ("printed", "released")
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
 class SegViTHead(nn.Module):
-    """A cascade of levels: the tokens that leave the attention to one map enter that to the next."""
+    """A cascade of levels: the tokens that leave the attention to one map enter that to the next.
 
-    gives_probabilities = True
+    Attributes:
+        gives_probabilities: Whether scores of several scales and flips are averaged as they are, as printed. As
+            released, they go through a softmax like logits before that.
+    """
 
     @refuse_yacs
     def __init__(
@@ -132,11 +163,12 @@ class SegViTHead(nn.Module):
         sum_masks: bool = True,
         updater: nn.Module | None = None,
         init_std: float = 0.02,
+        reading: str = "printed",
     ) -> None:
         """
         Args:
             bases: of the backbone's features to a list of maps (N, H_i, W_i, D), one a level in the order of decoding;
-                their number is its `num_maps`.
+                its `map_ids` has a number for each of them, equal ones for levels on the same map.
             num_classes: K, one token each.
             width: D.
             num_heads: of the attentions.
@@ -147,24 +179,46 @@ class SegViTHead(nn.Module):
             dropout: see `DecoderLayer`.
             sum_masks: whether a level's prediction is the sum of its mask and those before it.
             updater: of a level's own mask and its tokens to tokens, such as `MaskUpdate`; every level gets a copy.
-            init_std: standard deviation of the linear layers' first weights. What they give shrinks with the root
-                of D, so that a head of far fewer channels than ViT-B's 384 learns late unless this grows.
+            init_std: standard deviation of the linear layers' first weights, but for those that `DecoderLayer.begin`
+                draws. What they give shrinks with the root of D, so that a head of far fewer channels than ViT-B's
+                384 learns late unless this grows.
+            reading: Whether the scores are taken as the paper prints them, `printed`, or as the released code does,
+                `released`; see `gives_probabilities`.
+
+        Raises:
+            ValueError: There is no reading of that name.
         """
         super().__init__()
+        if reading not in READINGS:
+            raise ValueError(f"reading is '{reading}'; wanted one of {', '.join(READINGS)}")
+        self.gives_probabilities = reading == "printed"
         self.bases, self.criterion, self.ignore_value = bases, criterion, criterion.ignore_value
         self.size_feature, self.stride, self.sum_masks = size_feature, stride, sum_masks
         self.tokens = nn.Parameter(torch.empty(num_classes, width))
         self.levels = nn.ModuleList(
-            nn.ModuleList(DecoderLayer(width=width, num_heads=num_heads, dropout=dropout) for _ in range(num_layers))
-            for _ in range(bases.num_maps)
+            Decoder(DecoderLayer(width=width, num_heads=num_heads, dropout=dropout) for _ in range(num_layers))
+            for _ in bases.map_ids
         )
         self.updaters = nn.ModuleList(copy.deepcopy(updater) for _ in self.levels if updater is not None)
         self.classify = nn.Linear(width, num_classes + 1)
+        self._begin(init_std)
+
+    def _begin(self, std: float) -> None:
+        """Draw the first weights. The layers on one map begin as copies of the first, also those of several levels."""
         nn.init.normal_(self.tokens)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=init_std)
+                nn.init.trunc_normal_(module.weight, std=std)
                 nn.init.zeros_(module.bias)
+        for part in self.modules():
+            if isinstance(part, DecoderLayer):
+                part.begin()
+        for part in self.modules():
+            if isinstance(part, Decoder):
+                part.begin_alike()
+        first: dict[int, Decoder] = {}
+        for map_id, level in zip(self.bases.map_ids, self.levels, strict=True):
+            level.load_state_dict(first.setdefault(map_id, level).state_dict())
 
     def forward(
         self, features: dict[str, Tensor], targets: Targets | None = None
@@ -213,6 +267,10 @@ class SegViTHead(nn.Module):
             total = resized + total if self.sum_masks else resized
             states.append((own, total, self.classify(tokens)))
         return states
+
+    def token_part(self) -> nn.Module:
+        """The last layer of the last level, or the update after it."""
+        return self.updaters[-1] if self.updaters else self.levels[-1][-1]
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Every level's own mask before the sigmoid and, where masks are summed, the sum so far, for pictures.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.feature_maps import select_maps
-from .head import DecoderLayer
+from .head import Decoder, DecoderLayer
 
 
 class NearestSampling(nn.Module):
@@ -121,7 +121,7 @@ class QueryUpsample(nn.Module):
     A part `bases` of `SegViTHead` with one map.
     """
 
-    num_maps = 1
+    map_ids = (0,)
 
     def __init__(
         self,
@@ -159,7 +159,10 @@ class QueryUpsample(nn.Module):
             nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width)) for _ in self.in_features
         )
         self.layers = nn.ModuleList(
-            nn.ModuleList(DecoderLayer(width=width, num_heads=num_heads, dropout=dropout) for _ in range(num_layers))
+            Decoder(
+                DecoderLayer(width=width, num_heads=num_heads, dropout=dropout, gives_masks=False)
+                for _ in range(num_layers)
+            )
             for _ in self.in_features
         )
         nn.init.normal_(self.queries)
@@ -190,6 +193,10 @@ class QueryUpsample(nn.Module):
             for layer in layers:
                 tokens, _ = layer(tokens, memory)
         return [tokens.unflatten(1, size)]
+
+    def token_part(self) -> nn.Module:
+        """The last layer, whose tokens are the cells of the map."""
+        return self.layers[-1][-1]
 
     def _queries_at(self, size: torch.Size) -> Tensor:
         """The queries (1, D, *size), resampled where the grid's size is not theirs."""

@@ -48,6 +48,10 @@ class GloRe(nn.Module):
         returned = self.reason(nodes).transpose(1, 2) @ flat
         return x + self.back(returned.view(len(x), -1, *x.shape[-2:])), projection
 
+    def token_part(self) -> nn.Module:
+        """The reasoning, which gives the nodes that are handed back to the map."""
+        return self.reason
+
     @staticmethod
     def region_weights(regions: Tensor) -> Tensor:
         """How much each cell counts for each node, from what `forward` returns: sizes, (N, K, H, W)."""

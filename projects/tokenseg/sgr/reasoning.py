@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..layers.single_precision import at_least_single
 from .positions import PositionConv, cell_centres, sine_code
+from .readings import read_sgr
 
 # A region without mass has no mean and no centroid.
 _TINY = 1e-6
@@ -37,8 +38,9 @@ class SemanticReasoning(nn.Module):
         reasoning: str = "transformer",
         num_layers: int = 2,
         num_heads: int = 8,
-        token_aggregation: str = "mean",
+        token_aggregation: str | None = None,
         start_probability: float = 0.01,
+        reading: str = "ours",
     ) -> None:
         """
         Args:
@@ -52,14 +54,17 @@ class SemanticReasoning(nn.Module):
             num_layers: of the transformer.
             num_heads: of the transformer (ours: 8).
             token_aggregation: `mean`, sums over a region divided by its mass (ours: tokens of one size on maps of any
-                size); or `sum`, Eq. 3 as printed.
+                size); or `sum`, Eq. 3 as printed; by default as the reading has it.
             start_probability: of a cell to be in a region, at the start (ours: few cells, so that unions of many
                 regions are not full).
+            reading: a key of `READINGS`.
 
         Raises:
-            ValueError: an unknown reasoning or aggregation, or a width or probability that does not fit.
+            ValueError: an unknown reasoning, aggregation or reading, or a width or probability that does not fit.
         """
         super().__init__()
+        if token_aggregation is None:
+            token_aggregation = read_sgr(reading).token_aggregation
         if reasoning not in _REASONING or token_aggregation not in _AGGREGATIONS:
             raise ValueError(
                 f"reasoning is '{reasoning}' and token_aggregation '{token_aggregation}'; wanted one of "
@@ -110,6 +115,10 @@ class SemanticReasoning(nn.Module):
     def region_weights(regions: Tensor) -> Tensor:
         """How much each cell belongs to each region, 0 to 1, from what `forward` returns: (N, K, H, W)."""
         return at_least_single(regions).sigmoid()
+
+    def token_part(self) -> nn.Module:
+        """The reasoning, which gives the tokens that are handed back to the map."""
+        return self.reason
 
     def tokens(self, x: Tensor, weights: Tensor) -> Tensor:
         """The latent tokens before they reason (Eqs. 3 and 4).

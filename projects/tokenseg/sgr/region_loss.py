@@ -17,6 +17,7 @@ from ..layers.single_precision import at_least_single
 from ..losses.counts import divide
 from ..losses.mask import dice, focal_terms
 from .matching import match, matching_costs
+from .readings import read_sgr
 
 # Under the smallest of a region's odds that matter; above what single precision takes for 0.
 _TINY = 1e-30
@@ -35,8 +36,9 @@ class RegionLoss(nn.Module):
         weight: float = 8.0,
         dice_weight: float = 0.05,
         cosine_weight: float = 1.0,
-        union: str = "noisy_or",
+        union: str | None = None,
         prefix: str = "region_",
+        reading: str = "ours",
     ) -> None:
         """
         Args:
@@ -47,13 +49,16 @@ class RegionLoss(nn.Module):
             dice_weight: rho, of dice beside focal, in costs and losses (ours: 0.05, since focal is far smaller).
             cosine_weight: gamma (ours: 1); 0 leaves the term out.
             union: `noisy_or`, one minus the product of what is left of each cell (ours: it has gradients wherever a
-                region has); or `sum_clamped`, the printed sum, at most 1.
+                region has); or `sum_clamped`, the printed sum, at most 1; by default as the reading has it.
             prefix: of the losses' names, after `loss_`; of every component in a model another one.
+            reading: a key of `READINGS`.
 
         Raises:
-            ValueError: an unknown union, or fewer than 2 active regions.
+            ValueError: an unknown union or reading, or fewer than 2 active regions.
         """
         super().__init__()
+        if union is None:
+            union = read_sgr(reading).union
         if union not in _UNIONS:
             raise ValueError(f"union is '{union}'; wanted one of {', '.join(_UNIONS)}")
         if num_active < 2:

@@ -2,9 +2,14 @@
 
 Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III; letters as in
 `parts.py`. Every block takes tokens and features and returns both, updated.
+
+The text and the released code differ in two points, which the `reading` of a stack of blocks decides together. As
+released, attention between slices is scaled by 1 / sqrt(HW), and one feed-forward network works on tokens and features
+together in SSE and PWE. As printed, the scale is 1 / sqrt(C), and tokens and features have a network each.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from timm.layers import DropPath
@@ -12,6 +17,8 @@ from torch import Tensor, nn
 
 from .extraction import CrossSliceExtraction, PointWiseExtraction, SelfSliceExtraction
 from .parts import FeedForward
+
+READINGS = ("released", "printed")
 
 
 class CrossBlock(nn.Module):
@@ -48,10 +55,7 @@ class CrossBlock(nn.Module):
 
 
 class JointBlock(nn.Module):
-    """The block of SSE and PWE, which updates tokens and features together, as slices of one tensor.
-
-    The text tells of two feed-forward networks; the published parameter counts are those of one on the concatenation.
-    """
+    """The block of SSE and PWE, which updates tokens and features together, as slices of one tensor."""
 
     def __init__(self, *, num_classes: int, extraction: nn.Module, feed_forward: nn.Module, drop_path: float) -> None:
         """
@@ -82,6 +86,26 @@ class JointBlock(nn.Module):
         return slices[:, : self.num_classes], slices[:, self.num_classes :]  # Eq. 7
 
 
+class SeparateFeedForward(nn.Module):
+    """A feed-forward network each for the tokens and the features among the slices, as the text has it."""
+
+    def __init__(self, *, num_classes: int, token_ffn: nn.Module, feature_ffn: nn.Module | None) -> None:
+        """
+        Args:
+            num_classes: The number of classes K, where tokens end and features begin.
+            token_ffn: The network on the tokens, with its own residual.
+            feature_ffn: The network on the features; None in the last block, after which nobody reads them.
+        """
+        super().__init__()
+        self.num_classes, self.token_ffn, self.feature_ffn = num_classes, token_ffn, feature_ffn
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """(N, K+C, H, W) to (N, K+C, H, W)."""
+        tokens, features = slices[:, : self.num_classes], slices[:, self.num_classes :]
+        features = features if self.feature_ffn is None else self.feature_ffn(features)
+        return torch.cat([self.token_ffn(tokens), features], dim=1)
+
+
 def cross_slice_blocks(
     *,
     num_classes: int,
@@ -89,23 +113,29 @@ def cross_slice_blocks(
     num_blocks: int = 4,
     ffn: Mapping[str, object] | None = None,
     drop_path: float = 0.1,
+    reading: str = "released",
 ) -> nn.ModuleList:
     """The blocks of StructToken-CSE.
 
     Args:
-        num_classes: K.
-        channels: C of the feature map.
-        num_blocks: L.
-        ffn: further arguments of every `FeedForward`.
-        drop_path: rate in the last block, rising linearly from 0.
+        num_classes: The number of classes K.
+        channels: The number of channels C of the feature map.
+        num_blocks: The number of blocks L.
+        ffn: Further arguments of every `FeedForward`.
+        drop_path: The rate of stochastic depth in the last block, rising linearly from 0.
+        reading: Whether the blocks are those of the released code, `released`, or of the text, `printed`.
+
+    Raises:
+        ValueError: An unknown reading, or no block.
     """
+    scale = _scale(channels, reading)
 
     def make_block(place: int, rate: float) -> nn.Module:
         token_ffn, feature_ffn = (
             FeedForward(width, drop_path=rate, **(ffn or {})) for width in (num_classes, channels)
         )
         return CrossBlock(
-            extraction=CrossSliceExtraction(num_classes=num_classes, channels=channels),
+            extraction=CrossSliceExtraction(num_classes=num_classes, channels=channels, scale=scale),
             token_ffn=token_ffn,
             feature_ffn=feature_ffn if place < num_blocks - 1 else None,
             drop_path=rate,
@@ -121,9 +151,11 @@ def self_slice_blocks(
     num_blocks: int = 4,
     ffn: Mapping[str, object] | None = None,
     drop_path: float = 0.1,
+    reading: str = "released",
 ) -> nn.ModuleList:
     """The blocks of StructToken-SSE; arguments as in `cross_slice_blocks`."""
-    return _joint_blocks(SelfSliceExtraction, num_classes, channels, num_blocks, ffn, drop_path)
+    extraction = partial(SelfSliceExtraction, scale=_scale(channels, reading))
+    return _joint_blocks(extraction, num_classes, channels, num_blocks, ffn, drop_path, reading)
 
 
 def point_wise_blocks(
@@ -133,9 +165,22 @@ def point_wise_blocks(
     num_blocks: int = 4,
     ffn: Mapping[str, object] | None = None,
     drop_path: float = 0.1,
+    reading: str = "released",
 ) -> nn.ModuleList:
     """The blocks of StructToken-PWE; arguments as in `cross_slice_blocks`."""
-    return _joint_blocks(PointWiseExtraction, num_classes, channels, num_blocks, ffn, drop_path)
+    _check_reading(reading)
+    return _joint_blocks(PointWiseExtraction, num_classes, channels, num_blocks, ffn, drop_path, reading)
+
+
+def _check_reading(reading: str) -> None:
+    if reading not in READINGS:
+        raise ValueError(f"reading is '{reading}'; wanted one of {', '.join(READINGS)}")
+
+
+def _scale(channels: int, reading: str) -> float | None:
+    """What attention between slices is scaled by; None is 1 / sqrt(HW)."""
+    _check_reading(reading)
+    return channels**-0.5 if reading == "printed" else None
 
 
 def _joint_blocks(
@@ -145,15 +190,23 @@ def _joint_blocks(
     num_blocks: int,
     ffn: Mapping[str, object] | None,
     drop_path: float,
+    reading: str,
 ) -> nn.ModuleList:
     width = num_classes + channels
 
+    def network(count: int, rate: float) -> nn.Module:
+        return FeedForward(count, drop_path=rate, **(ffn or {}))
+
     def make_block(place: int, rate: float) -> nn.Module:
+        if reading == "printed":
+            feature_ffn = network(channels, rate) if place < num_blocks - 1 else None
+            both = SeparateFeedForward(
+                num_classes=num_classes, token_ffn=network(num_classes, rate), feature_ffn=feature_ffn
+            )
+        else:
+            both = network(width, rate)
         return JointBlock(
-            num_classes=num_classes,
-            extraction=extraction(channels=width),
-            feed_forward=FeedForward(width, drop_path=rate, **(ffn or {})),
-            drop_path=rate,
+            num_classes=num_classes, extraction=extraction(channels=width), feed_forward=both, drop_path=rate
         )
 
     return _stack(num_blocks, drop_path, make_block)

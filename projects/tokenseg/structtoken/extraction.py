@@ -10,16 +10,16 @@ from ..layers.point_conv import PointConv2d
 from .parts import SliceMapping
 
 
-def slice_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def slice_attention(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None) -> Tensor:
     """Attention between slices, Eqs. 2 and 6: every slice of the query becomes a mean of the value's slices.
 
-    The paper divides by sqrt(C), the released code by sqrt(HW), the length of the dot product. This follows the code,
-    whose weights then fit.
+    The paper divides by sqrt(C), the released code by sqrt(HW), the length of the dot product.
 
     Args:
         query: (N, A, H, W).
         key: (N, B, H, W).
         value: (N, B, H, W).
+        scale: The factor on the dot products; 1 / sqrt(HW) by default.
 
     Returns:
         (N, A, H, W).
@@ -27,20 +27,23 @@ def slice_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     size = query.shape[-2:]
     query, key, value = (x.permute(0, 2, 3, 1).flatten(1, 2) for x in (query, key, value))  # (N, HW, slices)
     # scaled first: in float16 the product of so many positions would overflow
-    weights = ((query * query.shape[1] ** -0.5).mT @ key).softmax(dim=-1)  # (N, A, B)
+    factor = query.shape[1] ** -0.5 if scale is None else scale
+    weights = ((query * factor).mT @ key).softmax(dim=-1)  # (N, A, B)
     return (value @ weights.mT).unflatten(1, size).permute(0, 3, 1, 2)
 
 
 class CrossSliceExtraction(nn.Module):
     """Cross-slice extraction (CSE), Eqs. 1 and 2: tokens ask, slices of the feature map answer."""
 
-    def __init__(self, *, num_classes: int, channels: int) -> None:
+    def __init__(self, *, num_classes: int, channels: int, scale: float | None = None) -> None:
         """
         Args:
-            num_classes: K.
-            channels: C.
+            num_classes: The number of classes K.
+            channels: The number of channels C of the feature map.
+            scale: See `slice_attention`.
         """
         super().__init__()
+        self.scale = scale
         self.map_query, self.map_key, self.map_value = (
             SliceMapping(num_classes),
             SliceMapping(channels),
@@ -51,18 +54,20 @@ class CrossSliceExtraction(nn.Module):
     def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
         """(N, K, H, W) and (N, C, H, W) to (N, K, H, W)."""
         key, value = self.map_key(features), self.map_value(features)
-        return self.map_out(slice_attention(self.map_query(tokens), key, value))
+        return self.map_out(slice_attention(self.map_query(tokens), key, value, scale=self.scale))
 
 
 class SelfSliceExtraction(nn.Module):
     """Self-slice extraction (SSE), Eqs. 5 and 6: tokens and slices of the feature map ask one another."""
 
-    def __init__(self, *, channels: int) -> None:
+    def __init__(self, *, channels: int, scale: float | None = None) -> None:
         """
         Args:
-            channels: K+C.
+            channels: The number of slices K+C.
+            scale: See `slice_attention`.
         """
         super().__init__()
+        self.scale = scale
         self.map_query, self.map_key, self.map_value = (
             SliceMapping(channels),
             SliceMapping(channels),
@@ -72,7 +77,8 @@ class SelfSliceExtraction(nn.Module):
 
     def forward(self, slices: Tensor) -> Tensor:
         """(N, K+C, H, W) to (N, K+C, H, W)."""
-        return self.map_out(slice_attention(self.map_query(slices), self.map_key(slices), self.map_value(slices)))
+        query, key, value = self.map_query(slices), self.map_key(slices), self.map_value(slices)
+        return self.map_out(slice_attention(query, key, value, scale=self.scale))
 
 
 class PointWiseExtraction(nn.Module):

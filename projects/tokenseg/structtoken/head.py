@@ -83,6 +83,10 @@ class StructTokenHead(nn.Module):
         """The valid pixels."""
         return count_pixels(targets, ignore_value=self.ignore_value)
 
+    def token_part(self) -> nn.Module:
+        """The last block, whose tokens are maps."""
+        return self.blocks[-1]
+
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the tokens look like, stage by stage (Fig. 4): title -> (N, K, H, W).
 

@@ -1,13 +1,15 @@
 """Finished runs as tables: Markdown with means and spreads, and a CSV with every number."""
 
 import csv
-import statistics
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
+from ..comparison import difference_cells, shown_digits
 from ..engine.metrics_file import newest_metrics
+from ..evaluation.statistics import mean_and_spread, paired_difference
 from ..plain_text import csv_text
 from .table_file import Table, TableRun
 
@@ -26,30 +28,53 @@ def run_metrics(table: Table, run: TableRun) -> dict[str, float]:
     return {title: newest[key] for title, key in table.metrics.items()}
 
 
-def _column(numbers: Sequence[Sequence[float]]) -> list[str]:
-    """The cells of a column from the numbers of each row: the mean, and the standard deviation of several seeds."""
-    digits = 1 if any(abs(number) >= 10 for own in numbers for number in own) else 3  # per cent, or nats and variances
+def _column(numbers: Sequence[Collection[float]], digits: int) -> list[str]:
+    """The mean of each row's numbers, and the standard deviation of several seeds."""
     cells = []
     for own in numbers:
-        mean = f"{statistics.mean(own):.{digits}f}" if own else "-"
-        cells.append(f"{mean} +- {statistics.stdev(own):.{digits}f}" if len(own) > 1 else mean)
+        mean, spread = mean_and_spread([*own]) if own else (math.nan, math.nan)
+        text = f"{mean:.{digits}f}" if own else "-"
+        cells.append(f"{text} +- {spread:.{digits}f}" if len(own) > 1 else text)
+    return cells
+
+
+def _differences(numbers: Sequence[Mapping[int, float]], baseline: Mapping[int, float], digits: int) -> list[str]:
+    """How far each row is above the baseline over the seeds of both, with the interval of the mean difference."""
+    cells = []
+    for own in numbers:
+        seeds = own.keys() & baseline.keys() if own is not baseline else set()
+        if seeds:
+            first, other = ({seed: one[seed] for seed in seeds} for one in (baseline, own))
+            value, bounds, _ = difference_cells(paired_difference(first, other), digits)
+            cells.append(f"{value} ({bounds})")
+        else:
+            cells.append("-")
     return cells
 
 
 def markdown_table(table: Table, runs: Sequence[TableRun]) -> str:
-    """A table with a line for each row: the mean of each metric, and the standard deviation of the seeds.
+    """A line for each row: the mean of each metric with the standard deviation of the seeds and, where there
+    is a baseline, how far the row is above it.
 
     Args:
         table: The table.
         runs: The finished runs of it; rows without any have dashes.
     """
-    found = [[run_metrics(table, run) for run in runs if run.row.name == row.name] for row in table.rows]
-    columns = [_column([[one[title] for one in own] for own in found]) for title in table.metrics]
+    found = [{run.seed: run_metrics(table, run) for run in runs if run.row.name == row.name} for row in table.rows]
     made = [f"{len(own)} of {len(row.seeds)}" for row, own in zip(table.rows, found, strict=True)]
     if all(len(own) == len(row.seeds) for row, own in zip(table.rows, found, strict=True)):
         made = [str(len(own)) for own in found]
-    lines = list(zip([row.title for row in table.rows], made, *columns, strict=True))
-    return tabulate(lines, headers=[table.title, "seeds", *table.metrics], tablefmt="github", disable_numparse=True)
+    columns = {table.title: [row.title for row in table.rows], "seeds": made}
+    names = [row.name for row in table.rows]
+    for title in table.metrics:
+        numbers = [{seed: metrics[title] for seed, metrics in own.items()} for own in found]
+        digits = min((shown_digits(number) for own in numbers for number in own.values()), default=1)
+        columns[title] = _column([own.values() for own in numbers], digits)
+        if table.baseline in names:
+            place = names.index(table.baseline)
+            heading = f"{title} above {table.rows[place].title} (95 % interval)"
+            columns[heading] = _differences(numbers, numbers[place], digits)
+    return tabulate(columns, headers="keys", tablefmt="github", disable_numparse=True)
 
 
 def write_csv(path: Path, tables: Sequence[Table], runs: Sequence[TableRun]) -> None:

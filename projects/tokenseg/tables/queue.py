@@ -126,7 +126,7 @@ class RunQueue:
             runs: All runs, in the order in which they are begun; each comes after those that it needs.
             iterations: The number of iterations of each run, by its folder.
             steps: A function that gives the command lines of a run, which are called one after the other.
-            result: A function that says in a few words how a finished run has ended.
+            result: A function that says in a few words how a run has ended; a ValueError of it is a failure of the run.
             tell: A function that takes each line about the progress.
             jobs: How many runs are made at a time.
 
@@ -184,12 +184,15 @@ class RunQueue:
             if code:
                 self._fail(chain.run, f"exit code {code}, with its output in {chain.output}")
                 continue
+            try:
+                result = self.result(chain.run)
+            except ValueError as error:
+                self._fail(chain.run, str(error))
+                continue
             chain.finish()
             self.finished.add(chain.run.folder)
-            self.tell(
-                f"[{len(self.finished)} of {len(self.runs)}] {chain.run}: {self.result(chain.run)} "
-                f"({chain.seconds / 60:.1f} min); {self._time_left()}"
-            )
+            place = f"[{len(self.finished)} of {len(self.runs)}]"
+            self.tell(f"{place} {chain.run}: {result} ({chain.seconds / 60:.1f} min); {self._time_left()}")
 
     def _fail(self, run: TableRun, reason: str) -> None:
         self.failed[run.folder] = f"{run}: {reason}"

@@ -26,7 +26,7 @@ class TableRow:
         seeds: The seeds, one run each.
         overrides: Changes of the config, `key=value` each. `{name}` in them is the folder of that row's run with the
             same seed, which is then made first.
-        then: Commands of `tools/` that follow the training, such as `export_backbone --output {here}/backbone`.
+        then: Commands of `tokenseg` that follow the training, such as `export-backbone --output {here}/backbone ...`.
         priority: Runs of a lower number come first.
     """
 
@@ -47,11 +47,19 @@ class TableRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table: its title, its rows, and its columns as pairs of a title and a key of metrics.json."""
+    """A table.
+
+    Attributes:
+        title: The title, which stands above the names of the rows.
+        metrics: The columns: a title, and the key of metrics.json.
+        rows: The rows.
+        baseline: The name of the row that all others are compared with, seed by seed; None for no comparison.
+    """
 
     title: str
     metrics: Mapping[str, str]
     rows: tuple[TableRow, ...]
+    baseline: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +113,13 @@ def read_table_file(path: Path) -> TableFile:
     seeds, overrides = content.get("seeds", [0, 1, 2]), content.get("overrides", [])
     tables = []
     for table in content["tables"]:
-        _check_keys(table, f"a table of {path}", wanted={"title", "metrics", "rows"}, other={"overrides"})
+        _check_keys(table, f"a table of {path}", wanted={"title", "metrics", "rows"}, other={"overrides", "baseline"})
         shared = [*overrides, *table.get("overrides", [])]
         rows = [_row(name, values, path, seeds, shared) for name, values in table["rows"].items()]
-        tables.append(Table(title=table["title"], metrics=table["metrics"], rows=tuple(rows)))
+        baseline = table.get("baseline")
+        if baseline not in {None, *(row.name for row in rows)}:
+            raise ValueError(f"{path} has the baseline '{baseline}'; wanted a row of '{table['title']}'")
+        tables.append(Table(title=table["title"], metrics=table["metrics"], rows=tuple(rows), baseline=baseline))
     names = [row.name for table in tables for row in table.rows]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

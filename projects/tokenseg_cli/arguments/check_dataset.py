@@ -1,8 +1,8 @@
-"""Look at images and label maps before a training does, and say what is wrong with them and how to cure it.
+"""Look at images, and their label maps or boxes and masks, before a training does, and say what is wrong and its cure.
 
-Checks the data of `train_net.py --config-file C key=value ...`; C is configs/own_data.py by default. Every file is
-read by the code that reads it in training. ERROR: the training would stop, or have nothing to learn; then the exit code
-is 1. NOTE: worth a look.
+Checks the data of `train_net.py --config-file C key=value ...`; C is configs/own_data.py by default, and
+configs/own_detection.py for an annotation file of your own. Every file is read by the code that reads it in training.
+ERROR: the training would stop, or have nothing to learn; then the exit code is 1. NOTE: worth a look.
 """
 
 import argparse

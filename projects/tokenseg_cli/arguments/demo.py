@@ -41,6 +41,8 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     )
     args = parse_with_overrides(parser, words)
     check_folder("--output", args.output)
+    if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
+        raise ValueError(f"--confidence-threshold is {args.confidence_threshold}; wanted a number from 0 to 1")
     args.save = args.save.split(",")
     wrong = set(args.save) - set(KINDS)
     if wrong:

@@ -14,11 +14,13 @@ reported, with those that need it, and the others go on; the exit code is 1 then
           first:
             config: ../shape_scenes/A.py      # relative to this file
             overrides: [train.max_iter=400]
-            then: ["export_backbone ... --output {here}/backbone.safetensors"]    # a script of tools/
+            then: ["export-backbone ... --output {here}/backbone.safetensors"]    # of `tokenseg`
       - title: Fine-tuning
         metrics: {box AP: bbox/AP}
         overrides: [optimizer.lr=1e-3]        # of all rows of this table
+        baseline: plain                       # the row that others are compared with, seed by seed; may be left out
         rows:
+          plain: {title: From scratch, config: ../shape_scenes/B.py}
           second:
             title: With the first             # in the table; without it the name
             config: ../shape_scenes/B.py

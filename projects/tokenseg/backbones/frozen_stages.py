@@ -8,7 +8,7 @@ from torch import nn
 _PARTS = 5
 
 
-def freeze_first_parts(model: nn.Module, count: int) -> None:
+def freeze_first_parts(model: nn.Module, count: int, *, pretrained: bool) -> None:
     """Keep the stem and the first stages of a hierarchical timm model at the weights that they begin with.
 
     Their parameters get no gradient, and their batch norms keep their statistics; this is what Detectron2's ResNet
@@ -17,12 +17,18 @@ def freeze_first_parts(model: nn.Module, count: int) -> None:
     Args:
         model: The timm model, changed in place. Names and values of its weights stay.
         count: How many parts are frozen: 0 none, 1 the stem, 2 the stem and res2, and so on up to 5.
+        pretrained: Whether the model is to begin from pretrained weights.
 
     Raises:
-        ValueError: The count is out of range.
+        ValueError: The count is out of range, or the frozen parts would stay random.
     """
     if not 0 <= count <= _PARTS:
         raise ValueError(f"freeze_at is {count}; wanted 0 (none), 1 (the stem), 2 (and res2), up to {_PARTS}")
+    if count and not pretrained:
+        raise ValueError(
+            f"freeze_at is {count}, but pretrained is false: the frozen parts would stay random; wanted freeze_at=0 or "
+            "pretrained=true (a checkpoint that is loaded before the first step counts)"
+        )
     places = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
     frozen = {name for name, place in places.items() if place < count}
     for name, parameter in model.named_parameters():

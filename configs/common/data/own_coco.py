@@ -1,0 +1,31 @@
+"""Your own images with boxes and masks in COCO's format, by two paths; see projects/tokenseg/datasets/README.md."""
+
+from detectron2.config import LazyCall as L
+
+from tokenseg.datasets.coco_files import own_coco
+from tokenseg.evaluation.instances import PartialCOCOEvaluator
+
+from .coco_instances import dataloader, dataset
+
+dataset.update(
+    # Folder of the images and annotation file, relative to where the command runs.
+    images="datasets/own/images",
+    annotations="datasets/own/annotations.json",
+    # The same for the test. Without annotations the share `held_out` of the images above is kept for it; without a
+    # folder its images are in the one above.
+    test_images=None,
+    test_annotations=None,
+    held_out=0.2,
+    # Names of the classes, by default those of the annotation file in the order of their ids.
+    classes="${category_names:${dataset.annotations}}",
+    num_classes="${count:${dataset.classes}}",
+    # Takes polygons too, which are then drawn; `polygon` takes nothing else, and needs less memory for large images.
+    mask_format="bitmask",
+)
+_keys = ("images", "annotations", "test_images", "test_annotations", "held_out", "classes")
+_settings = {key: f"${{dataset.{key}}}" for key in _keys}
+dataset.update(train=L(own_coco)(split="train", **_settings), test=L(own_coco)(split="test", **_settings))
+dataloader.train.num_workers = dataloader.test.num_workers = 2
+dataloader.evaluator = L(PartialCOCOEvaluator)(
+    dataset_name="${dataset.test}", output_dir="${train.output_dir}/inference"
+)

@@ -1,0 +1,95 @@
+"""Shows runs on one HTML page: the body of the command `report`."""
+
+import argparse
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from ..hub import weights_in
+from ..predictor import Predictor
+from ..report.drawings import extreme_images, image_row, records_of, token_row
+from ..report.page import PictureRow, render_page
+from ..report.runs import ReportedRun, read_run, run_names
+from ..visualize import palette
+from .analyze_model import analyze
+
+
+def measure_cost(run: ReportedRun) -> None:
+    """Count parameters and operations of a run's model at the size of its training crop, if its config has one."""
+    crop = run.config.get("dataset", {}).get("crop")
+    if crop is None:
+        return
+    counts = analyze(run.config, (crop, crop))
+    run.cost["parameters in millions"] = f"{counts['params_m']:.2f}"
+    run.cost[f"GFLOPs at {crop} x {crop}"] = f"{counts['gflops_fvcore']:.2f}"
+
+
+def draw_images(
+    runs: Sequence[ReportedRun], predictors: Sequence[Predictor], number: int
+) -> tuple[list[PictureRow], list[dict]]:
+    """Draw the best and worst images of the first run, as all runs see them, and return their records too.
+
+    Raises:
+        ValueError: The first run has no counts by image, or its data set is another one now.
+    """
+    if runs[0].counts is None:
+        raise ValueError(f"{runs[0].name} has no counts by image; an evaluation with --eval-only writes them")
+    best, worst = extreme_images(runs[0].counts, number)
+    records = records_of(predictors[0].metadata.name, [*best, *worst])
+    titles = [f"best, {place}" for place in range(1, len(best) + 1)]
+    titles += [f"worst, {place}" for place in range(1, len(worst) + 1)]
+    named = [(run.name, predictor) for run, predictor in zip(runs, predictors, strict=True)]
+    rows = [
+        PictureRow(title, image_row(record, named))
+        for title, record in zip(tqdm(titles, unit="image", disable=None), records, strict=True)
+    ]
+    return rows, records
+
+
+def draw_tokens(
+    runs: Sequence[ReportedRun], predictors: Sequence[Predictor], records: Sequence[dict], class_name: str
+) -> list[PictureRow]:
+    """Draw what each run has of a class in the images of a report.
+
+    Raises:
+        ValueError: There is no such class, or a model shows nothing of its classes.
+    """
+    classes = list(predictors[0].metadata.stuff_classes)
+    if class_name not in classes:
+        raise ValueError(f"--class is '{class_name}'; wanted one of {', '.join(classes)}")
+    return [
+        PictureRow(f"{class_name}, {run.name}", token_row(record, predictor, classes.index(class_name)))
+        for record in records
+        for run, predictor in zip(runs, predictors, strict=True)
+    ]
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write the page of the runs `args.runs` to `args.output`."""
+    names = run_names(args.runs)
+    runs = [
+        read_run(folder, name=name, trust_config=args.trust_config)
+        for folder, name in zip(args.runs, names, strict=True)
+    ]
+    images, tokens, legend, notes = [], [], [], []
+    if not args.no_models:
+        try:
+            for run in runs:
+                measure_cost(run)
+            predictors = [
+                Predictor(run.config, weights_in(run.folder), overrides=[f"train.device={args.device}"]) for run in runs
+            ]
+            images, records = draw_images(runs, predictors, args.images)
+            metadata = predictors[0].metadata
+            colors = ["rgb({} {} {})".format(*color) for color in palette(metadata).tolist()]
+            legend = [*zip(metadata.stuff_classes, colors, strict=True)]
+            if args.class_name:
+                tokens = draw_tokens(runs, predictors, records, args.class_name)
+        except (ValueError, OSError) as error:
+            notes.append(f"Some of this page is missing: {error}.")
+            print(notes[-1])
+    title = " and ".join(names)
+    args.output.write_text(
+        render_page(runs, title=title, images=images, tokens=tokens, legend=legend, notes=notes), encoding="utf-8"
+    )
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB; open it in a browser")

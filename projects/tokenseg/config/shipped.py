@@ -1,0 +1,59 @@
+"""The configs that come with TokenSeg, and the names by which they can be called.
+
+They lie beside the package in a checkout, and inside it once it was installed from a wheel.
+"""
+
+import difflib
+import functools
+from fnmatch import fnmatch
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "configs"
+
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1] / "configs"
+
+# Files of these names are parts of configs.
+_PARTS = {"model.py", "hosts.py"}
+# Configs of generated data are named with their folder: in it `segvit` is a miniature of SegViT.
+_GENERATED = "shape_scenes"
+
+
+@functools.cache
+def _by_name() -> dict[str, Path]:
+    files = [path.relative_to(CONFIGS) for path in sorted(CONFIGS.rglob("*.py"))]
+    files = [path for path in files if path.parts[0] != "common" and path.name not in _PARTS]
+    named = {
+        path.with_suffix("").as_posix() if path.parts[0] == _GENERATED else path.stem: CONFIGS / path for path in files
+    }
+    if len(named) < len(files):
+        raise RuntimeError("two configs share a name")
+    return named
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """List the names of the configs that come with TokenSeg.
+
+    Args:
+        pattern: What the names are like, with the wildcards `*` and `?`, such as `segvit*`.
+
+    Returns:
+        The names, in alphabetical order. `tokenseg.load` and `--config-file` take them.
+    """
+    return sorted(name for name in _by_name() if fnmatch(name, pattern))
+
+
+def config_path(name: str) -> Path:
+    """Find the file of a config that comes with TokenSeg.
+
+    Args:
+        name: One of the names that `list_models` gives.
+
+    Raises:
+        ValueError: There is no config of that name; says which names are near it.
+    """
+    if name not in _by_name():
+        near = difflib.get_close_matches(name, _by_name(), n=3)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise ValueError(f"'{name}' is neither a file nor the name of a config of TokenSeg{hint}")
+    return _by_name()[name]

@@ -1,0 +1,177 @@
+"""What is wrong in an annotation file in COCO's format, before an image is opened."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pycocotools.mask as mask_util
+
+_EDGE = 1.0  # in pixels; boxes that end at the last pixel's centre or border are both common
+
+
+@dataclass
+class Fault:
+    """A kind of mistake in an annotation file.
+
+    Args:
+        what: What is wrong, for one case of it.
+        cure: What helps.
+        stops: Whether a training would stop at it, or could not know what is meant.
+        places: The names of the images and annotations that have it; one or more.
+    """
+
+    what: str
+    cure: str
+    stops: bool
+    places: list[str]
+
+
+# Kind -> whether it stops a training, what is wrong, and the cure.
+_KINDS = {
+    "image": (True, "an image without id, file_name, height or width", "write all four, sides as whole numbers"),
+    "image_twice": (True, "an image id that another image has", "number the images anew, and their annotations"),
+    "annotation": (
+        True,
+        "an annotation without id, image_id, category_id or a bbox of four numbers",
+        "write all four; a bbox is left, top, width and height in pixels",
+    ),
+    "annotation_twice": (True, "an annotation id that another annotation has", "number the annotations anew"),
+    "category": (True, "a category_id that is not among the categories", "add the category, or correct the id"),
+    "ignore": (True, "an annotation marked as 'ignore', which Detectron2 refuses", "mark it as iscrowd instead"),
+    "mask": (
+        True,
+        "a mask that is neither a list of polygons nor run-length encoded at the image's size",
+        "write [[x0, y0, x1, y1, ...], ...], or size (height, width) and counts",
+    ),
+    "no_mask": (
+        True,
+        "an object without a mask",
+        "draw it, or train boxes alone: model.roi_heads.mask_in_features=null "
+        "dataloader.train.mapper.use_instance_mask=false",
+    ),
+    "rle": (True, "a run-length encoded mask where polygons are wanted", "dataset.mask_format=bitmask"),
+    "lone": (False, "an annotation of an image that is not listed, which is left out", "list the image"),
+    "file_twice": (False, "a file that is listed as two images", "list it once, with all its annotations"),
+    "no_area": (False, "a box without area, which teaches nothing", "remove it, or write width and height"),
+    "outside": (
+        False,
+        "a box that leaves its image, where it is cut off",
+        "are boxes written as left, top, width and height? Are sizes those of the image files?",
+    ),
+    "polygon": (False, "a polygon of fewer than three points, which is left out", "remove it, or draw it anew"),
+    "empty_mask": (False, "a mask without area, which teaches nothing", "remove the object, or draw it anew"),
+}
+
+
+def annotation_faults(content: dict, *, mask_format: str | None = None) -> list[Fault]:
+    """Find what is wrong in an annotation file.
+
+    Args:
+        content: What `read_annotations` gives; its categories have ids.
+        mask_format: How the model wants its masks, `polygon` or `bitmask`; None if it takes none.
+
+    Returns:
+        One fault for each kind of mistake, those that stop a training first.
+    """
+    places = defaultdict(list)
+    images = {}
+    names = Counter()
+    for place, image in enumerate(content["images"]):
+        if not _is_image(image):
+            places["image"].append(str(image.get("file_name", f"number {place}")))
+            continue
+        if image["id"] in images:
+            places["image_twice"].append(image["file_name"])
+        images[image["id"]] = image
+        names[image["file_name"]] += 1
+    places["file_twice"] = [name for name, count in names.items() if count > 1]
+    categories = {category["id"] for category in content["categories"]}
+    ids = set()
+    for place, one in enumerate(content["annotations"]):
+        where = f"annotation {one.get('id', f'number {place}')}"
+        if not _is_annotation(one):
+            places["annotation"].append(where)
+            continue
+        if one["id"] in ids:
+            places["annotation_twice"].append(where)
+        ids.add(one["id"])
+        image = images.get(one["image_id"])
+        if image is None:
+            places["lone"].append(where)
+            continue
+        for kind in _faults_of(one, image, categories=categories, mask_format=mask_format):
+            places[kind].append(f"{where} of {image['file_name']}")
+    return [
+        Fault(what=what, cure=cure, stops=stops, places=places[kind])
+        for kind, (stops, what, cure) in _KINDS.items()
+        if places[kind]
+    ]
+
+
+def _is_image(image: dict) -> bool:
+    sides = image.get("height"), image.get("width")
+    return (
+        type(image.get("id")) in (int, str)
+        and isinstance(image.get("file_name"), str)
+        and all(type(side) is int and side > 0 for side in sides)
+    )
+
+
+def _is_annotation(one: dict) -> bool:
+    box = one.get("bbox")
+    has_ids = all(type(one.get(key)) in (int, str) for key in ("id", "image_id", "category_id"))
+    return has_ids and isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _faults_of(one: dict, image: dict, *, categories: set, mask_format: str | None) -> Iterator[str]:
+    """The kinds of mistakes in an annotation whose parts are all there."""
+    if one["category_id"] not in categories:
+        yield "category"
+    if one.get("ignore"):
+        yield "ignore"
+    left, top, width, height = one["bbox"]
+    if width <= 0 or height <= 0:
+        yield "no_area"
+    elif not (
+        min(left, top) >= -_EDGE and left + width <= image["width"] + _EDGE and top + height <= image["height"] + _EDGE
+    ):
+        yield "outside"
+    mask = one.get("segmentation")
+    if mask:
+        yield from _faults_of_mask(mask, image)
+    if mask_format is None or one.get("iscrowd"):  # crowds are left out of a training
+        return
+    if not mask:
+        yield "no_mask"
+    elif isinstance(mask, dict) and mask_format == "polygon":
+        yield "rle"
+
+
+def _faults_of_mask(mask: object, image: dict) -> Iterator[str]:
+    if isinstance(mask, dict):
+        counts = mask.get("counts")
+        if mask.get("size") != [image["height"], image["width"]] or not isinstance(counts, (list, str)):
+            yield "mask"
+        elif not (sum(counts[1::2]) if isinstance(counts, list) else mask_util.area(mask)):
+            yield "empty_mask"
+        return
+    if not isinstance(mask, list) or not all(isinstance(points, list) for points in mask):
+        yield "mask"
+        return
+    whole = [points for points in mask if len(points) >= 6 and len(points) % 2 == 0]
+    if len(whole) < len(mask):
+        yield "polygon"
+    if not any(_area(points) for points in whole):
+        yield "empty_mask"
+
+
+def _area(points: list[float]) -> float:
+    """The area of a polygon x0, y0, x1, y1, ..., by the shoelace formula."""
+    xs, ys = points[::2], points[1::2]
+    crossed = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
+    return abs(sum(x * next_y - next_x * y for x, y, next_x, next_y in crossed)) / 2

@@ -1,0 +1,128 @@
+"""Pictures of a report: the best and the worst images with their errors, and what the tokens of a class see."""
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from detectron2.data import DatasetCatalog
+from PIL import Image
+
+from ..data.images import read_image
+from ..data.labels import read_class_ids
+from ..evaluation.image_counts import ImageCounts, class_ious, mean_of_classes
+from ..evaluation.sem_seg import confusion_matrix
+from ..predictor import Predictor
+from ..visualize import colorize, error_map, heat_map, palette
+
+# The longer side of a picture in pixels, and the quality of photographs.
+SIDE, _QUALITY = 360, 82
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its caption.
+
+    Attributes:
+        caption: The text under it.
+        data: A data URI with the whole picture.
+    """
+
+    caption: str
+    data: str
+
+
+def data_uri(pixels: np.ndarray, *, photograph: bool) -> str:
+    """Encode (H, W, 3) uint8 RGB as a data URI, no side longer than `SIDE`: JPEG for photographs, else PNG."""
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR if photograph else Image.Resampling.NEAREST)
+    stream = io.BytesIO()
+    if photograph:
+        picture.save(stream, "JPEG", quality=_QUALITY)
+    else:
+        picture.quantize(256).save(stream, "PNG", optimize=True)
+    kind = "jpeg" if photograph else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def extreme_images(counts: ImageCounts, number: int) -> tuple[list[str], list[str]]:
+    """Choose the images with the highest and the lowest mIoU of their own.
+
+    Args:
+        counts: The counts of an evaluation.
+        number: How many of each are wanted.
+
+    Returns:
+        Their label maps, the best first, and the label maps of the worst, the worst first; no image is in both.
+    """
+    own = mean_of_classes(class_ious(counts.correct, counts.predicted, counts.labelled))
+    order = [place for place in np.argsort(own, kind="stable") if not np.isnan(own[place])]
+    number = min(number, len(order) // 2) or min(number, len(order))
+    worst = order[:number]
+    best = [place for place in reversed(order) if place not in worst][:number]
+    return [str(counts.images[place]) for place in best], [str(counts.images[place]) for place in worst]
+
+
+def records_of(dataset: str, label_maps: Sequence[str]) -> list[dict]:
+    """Find the records of a data set whose label maps have these paths, below a folder that they share.
+
+    Raises:
+        ValueError: A label map is not in the data set.
+    """
+    records = DatasetCatalog.get(dataset)
+    folders = [os.path.dirname(record["sem_seg_file_name"]) for record in records]
+    shared = os.path.commonpath(folders) if folders else ""
+    by_path = {os.path.relpath(record["sem_seg_file_name"], shared or "."): record for record in records}
+    missing = [path for path in label_maps if path not in by_path]
+    if missing:
+        raise ValueError(f"data set '{dataset}' has no label map {missing[0]}, which the evaluation counted")
+    return [by_path[path] for path in label_maps]
+
+
+def image_row(record: dict, predictors: Sequence[tuple[str, Predictor]]) -> list[Picture]:
+    """Draw an image, its label map, and the prediction and the errors of every run.
+
+    Args:
+        record: The record of the image.
+        predictors: The name and the predictor of every run.
+    """
+    metadata = predictors[0][1].metadata
+    colors, ignored = palette(metadata), metadata.ignore_label
+    image, label = read_image(record["file_name"]), read_class_ids(record)
+    row = [
+        Picture(os.path.basename(record["file_name"]), data_uri(image, photograph=True)),
+        Picture("label", data_uri(colorize(label, colors), photograph=False)),
+    ]
+    for name, predictor in predictors:
+        ids = predictor(record["file_name"])
+        confusion = confusion_matrix(ids, label, num_classes=len(colors), ignore_label=ignored)
+        own = mean_of_classes(class_ious(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)))
+        row.append(Picture(f"{name}: mIoU {100 * float(own):.1f}", data_uri(colorize(ids, colors), photograph=False)))
+        row.append(Picture(f"{name}: errors", data_uri(error_map(ids, label, ignored), photograph=False)))
+    return row
+
+
+def token_row(record: dict, predictor: Predictor, class_id: int) -> list[Picture]:
+    """Draw what the model has of a class in an image, stage by stage, or the regions of its tokens.
+
+    Raises:
+        ValueError: The model shows neither.
+    """
+    image = read_image(record["file_name"])
+    row = [Picture(os.path.basename(record["file_name"]), data_uri(image, photograph=True))]
+    try:
+        stages = {title: maps[0] for title, maps in predictor.token_maps(record["file_name"], [class_id]).items()}
+    except ValueError:
+        label = read_class_ids(record)
+        stages = _regions_on(predictor.regions(record["file_name"]), label == class_id)
+    return row + [Picture(title, data_uri(heat_map(values), photograph=True)) for title, values in stages.items()]
+
+
+def _regions_on(regions: np.ndarray, mask: np.ndarray, count: int = 4) -> dict[str, np.ndarray]:
+    """The regions (Q, h, w) that lie most on a mask (H, W), by their share of it."""
+    small = np.asarray(Image.fromarray(mask).resize(regions.shape[:0:-1], Image.Resampling.BOX), dtype=float)
+    inside = (regions * small).sum(axis=(1, 2)) / np.maximum(regions.sum(axis=(1, 2)), 1e-9)
+    order = np.argsort(inside)[::-1][:count]
+    return {f"token {place}: {100 * inside[place]:.0f} % on the class": regions[place] for place in order}

@@ -1,0 +1,135 @@
+"""The page of a report: one HTML file with its pictures, style and script inside, which asks for nothing else."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from .charts import COLORS, confusion_chart, line_chart, swatch, worst_confusions
+from .drawings import Picture
+from .runs import ReportedRun
+
+_FOLDER = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """A row of pictures of one image.
+
+    Attributes:
+        title: What the row shows.
+        pictures: The pictures.
+    """
+
+    title: str
+    pictures: Sequence[Picture]
+
+
+def render_page(
+    runs: Sequence[ReportedRun],
+    *,
+    title: str,
+    images: Sequence[PictureRow] = (),
+    tokens: Sequence[PictureRow] = (),
+    legend: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
+) -> str:
+    """Write the page.
+
+    Args:
+        runs: The runs, the one first that the others are compared with.
+        title: The heading.
+        images: The best and worst images.
+        tokens: What tokens or regions of a class see.
+        legend: The name of every class, and its colour in CSS.
+        notes: What had to be left out, and why.
+
+    Returns:
+        HTML. Names that others chose are escaped wherever they stand.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters["number"] = shown
+    return environment.get_template("page.html").render(
+        title=title,
+        runs=runs,
+        swatches=[swatch(COLORS[place % len(COLORS)]) for place in range(len(runs))],
+        summary=_summary(runs),
+        charts=_charts(runs),
+        classes=_class_rows(runs),
+        metrics=_class_metrics(runs),
+        confusions=[
+            (run.name, confusion_chart(run.confusion, names), worst_confusions(run.confusion, names))
+            for run in runs
+            if run.confusion is not None and (names := [result.name for result in run.classes])
+        ],
+        images=images,
+        tokens=tokens,
+        legend=[(swatch(color), name) for name, color in legend],
+        notes=notes,
+        style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
+    )
+
+
+def shown(value: float | None, digits: int = 2) -> str:
+    """A number for a table cell; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def _summary(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
+    """Rows of (what, its value in every run)."""
+    metrics = _metric_names(runs)
+    rows = [(name, [shown(run.newest(name)) for run in runs]) for name in metrics]
+    rows.append(("iterations", [f"{len(run.rows) and int(run.rows[-1]['iteration']) + 1:,}" for run in runs]))
+    rows.append(("seconds an iteration", [shown(run.newest("time"), 3) for run in runs]))
+    if any(not math.isnan(run.newest("max_mem")) for run in runs):
+        rows.append(("GPU memory in MB", [shown(run.newest("max_mem"), 0) for run in runs]))
+    costs = dict.fromkeys(name for run in runs for name in run.cost)
+    rows += [(name, [run.cost.get(name, "–") for run in runs]) for name in costs]
+    rows.append(("folder", [str(run.folder) for run in runs]))
+    return rows
+
+
+def _charts(runs: Sequence[ReportedRun]) -> list[tuple[str, Markup]]:
+    names = ["total_loss", *_metric_names(runs), "lr"]
+    charts = [(name, line_chart(name, [run.curve(name) for run in runs])) for name in names]
+    return [(name, chart) for name, chart in charts if chart]
+
+
+def _metric_names(runs: Sequence[ReportedRun]) -> list[str]:
+    """The metrics of all runs, first the one by which the best checkpoint is chosen."""
+    names = dict.fromkeys(name for run in runs for name in run.metric_names())
+    best = runs[0].config.train.get("best_metric")
+    return sorted(names, key=lambda name: name != best)
+
+
+def _class_metrics(runs: Sequence[ReportedRun]) -> list[str]:
+    return list(dict.fromkeys(metric for run in runs for result in run.classes for metric in result.values))
+
+
+def _class_rows(runs: Sequence[ReportedRun]) -> list[dict[str, object]]:
+    """A row for every class: its name, its share of the labelled pixels, and for each metric its value in every run."""
+    by_name = [{result.name: result for result in run.classes} for run in runs]
+    rows = []
+    for name in dict.fromkeys(name for results in by_name for name in results):
+        found = [results.get(name) for results in by_name]
+        values = [
+            [result.values.get(metric, math.nan) if result else math.nan for result in found]
+            for metric in _class_metrics(runs)
+        ]
+        rows.append({"name": name, "share": _pixel_share(runs, found), "values": values})
+    return rows
+
+
+def _pixel_share(runs: Sequence[ReportedRun], found: Sequence[object]) -> float:
+    """The share of a class among the labelled pixels in per cent, of the first run that counted any."""
+    for run, result in zip(runs, found, strict=True):
+        total = sum(other.pixels or 0 for other in run.classes)
+        if result is not None and total:
+            return 100 * (result.pixels or 0) / total
+    return math.nan

@@ -1,0 +1,73 @@
+"""TokenSeg on the command line: `tokenseg COMMAND ...`, or `python -m tokenseg_cli COMMAND ...`.
+
+Each command is the script of the same purpose in a checkout: `tokenseg train` does what `train_net.py` does.
+`tokenseg COMMAND --help` explains it.
+"""
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+from .run import run
+
+# The name on the command line -> the command, and the words that always follow it.
+COMMANDS = {
+    "train": ("train",),
+    "eval": ("train", "--eval-only"),
+    "demo": ("demo",),
+    "check": ("check_dataset",),
+    "analyze": ("analyze_model",),
+    "compare": ("compare",),
+    "convert": ("convert_weights",),
+    "report": ("report",),
+    "tokens": ("visualize_tokens",),
+    "export-backbone": ("export_backbone",),
+    "publish": ("publish",),
+    "quickstart": ("quickstart",),
+    "table": ("make_table",),
+    "transfer": ("transfer",),
+    "prepare-ade20k": ("prepare_datasets.ade20k",),
+    "prepare-cityscapes": ("prepare_datasets.cityscapes",),
+    "prepare-coco": ("prepare_datasets.coco",),
+    "prepare-coco-stuff-10k": ("prepare_datasets.coco_stuff_10k",),
+    "prepare-pascal-context": ("prepare_datasets.pascal_context",),
+}
+
+
+def usage() -> str:
+    """Describe all commands, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {_summary(*words)}" for name, words in COMMANDS.items()]
+    return "\n".join(["usage: tokenseg COMMAND ...", "", "Commands, each with its own --help:", *lines])
+
+
+def _summary(command: str, *flags: str) -> str:
+    """The first sentence of a command's description, read from the source without running it."""
+    source = importlib.util.find_spec(f"tokenseg_cli.arguments.{command}").origin
+    with open(source, encoding="utf-8") as file:
+        line = ast.get_docstring(ast.parse(file.read())).splitlines()[0]
+    return f"{line} ({' '.join(flags)})" if flags else line
+
+
+def main(argv: Sequence[str] = sys.argv) -> int | None:
+    """Run the command that the first word names.
+
+    Args:
+        argv: The name of the program and the words behind it.
+
+    Returns:
+        The exit code, where None is success.
+    """
+    words = argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(f"{usage()}\n")
+        return 0 if words else 2
+    if words[0] not in COMMANDS:
+        sys.exit(f"tokenseg: error: there is no command '{words[0]}'; wanted one of {', '.join(COMMANDS)}")
+    command, *flags = COMMANDS[words[0]]
+    return run(command, [f"tokenseg {words[0]}", *flags, *words[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""The page of a report, from the folder of a run to what a parser of HTML finds in it."""
+
+import base64
+import io
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from PIL import Image
+
+from tokenseg.config.instantiate import instantiate
+from tokenseg.config.load import load_config
+from tokenseg.evaluation.image_counts import ImageCounts
+from tokenseg.evaluation.sem_seg import ConfusionEvaluator
+from tokenseg.predictor import Predictor
+from tokenseg.report.drawings import extreme_images
+from tokenseg.visualize import error_map
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+VOID = {"meta", "img", "input"}
+
+
+class Page(HTMLParser):
+    """The tags, addresses and text of a page; a tag that is closed out of order is an error."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.addresses, self.words, self.tags = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] not in (["script"], ["style"]):
+            self.words.append(data.strip())
+
+
+@pytest.fixture
+def run(toy_predictor, toy_dataset, tmp_path):
+    """The folder of a run with an evaluation, whose first class has a hostile name."""
+    MetadataCatalog.get(toy_dataset).stuff_classes[0] = HOSTILE
+    folder = tmp_path / "toy_model"
+    config = load_config(str(folder / "config.yaml"))
+    torch.save({"model": instantiate(config.model).state_dict()}, folder / "model_final.pth")
+    evaluator = ConfusionEvaluator(dataset_name=toy_dataset, output_dir=str(folder / "inference"))
+    loader = instantiate(config.dataloader.test)
+    predictor = Predictor(config, folder / "model_final.pth")
+    evaluator.reset()
+    for batch in loader:
+        evaluator.process(batch, [{"class_ids": torch.from_numpy(predictor(batch[0]["file_name"]))}])
+    metrics = evaluator.evaluate()["sem_seg"]
+    rows = [{"iteration": 0, "total_loss": 2.0}, {"iteration": 9, "total_loss": 1.0, "sem_seg/mIoU": metrics["mIoU"]}]
+    (folder / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder, metrics
+
+
+def test_the_page_has_everything_inside(command, run, tmp_path):
+    folder, metrics = run
+    command("report", folder, "--output", tmp_path / "page.html", "--images", "2", "--device", "cpu")
+    page = Page((tmp_path / "page.html").read_text())
+    assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
+    assert page.tags.count("script") == 1 and HOSTILE in page.words  # as text, and as no tag
+    assert f"{metrics['mIoU']:.2f}" in page.words and f"{metrics['IoU-green']:.1f}" in page.words
+    pictures = [address for address in page.addresses if address.startswith("data:")]
+    # two best and two worst: image, label, prediction, errors
+    assert len(pictures) == 4 * 4
+    assert Image.open(io.BytesIO(base64.b64decode(pictures[0].partition(",")[2]))).mode == "RGB"
+
+
+def test_runs_stand_side_by_side(command, run, tmp_path, capsys):
+    folder, _ = run
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/config.yaml").write_text((folder / "config.yaml").read_text())
+    command("report", folder, tmp_path / "other", "--no-models", "--output", tmp_path / "page.html")
+    page = Page((tmp_path / "page.html").read_text())
+    assert {"toy_model", "other"} <= set(page.words) and "img" not in page.tags
+
+
+def test_what_is_missing_is_said(command, run, tmp_path, capsys):
+    folder, _ = run
+    (folder / "model_final.pth").unlink()
+    command("report", folder, "--output", tmp_path / "page.html", "--device", "cpu")
+    assert "Some of this page is missing" in capsys.readouterr().out
+    assert any("has no weights; wanted" in words for words in Page((tmp_path / "page.html").read_text()).words)
+    with pytest.raises(ValueError, match=r"has no config.yaml; wanted the output folder"):
+        command("report", tmp_path)
+    with pytest.raises(ValueError, match="a run is given twice"):
+        command("report", folder, folder)
+
+
+def test_best_and_worst_images_differ():
+    correct = np.array([[5], [1], [9], [0]])
+    counts = ImageCounts(np.array(list("abcd")), np.array(["x"]), correct, correct, np.array([[10], [10], [10], [0]]))
+    assert extreme_images(counts, 1) == (["c"], ["b"])
+    assert extreme_images(counts, 5) == (["c"], ["b"])  # d has no label at all
+
+
+def test_errors_are_red_and_ignored_pixels_white():
+    picture = error_map(np.array([[0, 1, 1]]), np.array([[0, 0, 255]]), 255)
+    assert picture.tolist() == [[[226, 232, 226], [200, 40, 40], [255, 255, 255]]]

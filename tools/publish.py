@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Publish a trained model; --help says how."""
+
+import sys
+
+from tokenseg_cli.run import run
+
+if __name__ == "__main__":
+    sys.exit(run("publish", sys.argv))
