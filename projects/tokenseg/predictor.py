@@ -29,7 +29,6 @@ from .engine.precision import amp_dtype, autocast
 from .inspection import detector_regions, image_regions, stage_maps
 from .segmentor import Segmentor
 
-
 # What an image may be given as; see `Predictor`.
 AnyImage = str | PathLike | Image.Image | np.ndarray | Tensor
 _Result = TypeVar("_Result")
