@@ -1,6 +1,6 @@
 """What a model sees in an image, asked for by a class, an instance or a pixel: pictures for a page of any kind."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -159,14 +159,21 @@ class Explorer:
         return _shrunk(picture, self._panel_side)
 
 
-def answers(*questions: Callable[[], Sequence[Panel]]) -> tuple[list[Panel], list[str]]:
-    """Ask several questions: the panels of those that a model answers, and the reasons why it does not the others."""
+def answers(questions: Mapping[str, Callable[[], Sequence[Panel]]]) -> tuple[list[Panel], list[str]]:
+    """Ask several questions.
+
+    Args:
+        questions: What is asked for, in words -> the function that gives the panels, or raises ValueError.
+
+    Returns:
+        The panels of those that a model answers, and why it does not answer the others.
+    """
     panels, reasons = [], []
-    for question in questions:
+    for what, question in questions.items():
         try:
             panels += question()
         except ValueError as error:
-            reasons.append(str(error))
+            reasons.append(f"No {what}: {error}.")
     return panels, reasons
 
 

@@ -8,15 +8,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from ..explorer import Explorer, Look, answers
 from ..predictor import Predictor
 
-MAX_UPLOAD = "20mb"
+MAX_UPLOAD = "20 MB"
 _HOW = "Click into the picture, or choose from the list."
 _STYLE = """
 .gradio-container { max-width: 1400px !important; }
 footer { display: none !important; }
+.grid-wrap { max-height: none !important; height: auto !important; }
+@media (max-width: 600px) { .grid-container { grid-template-columns: repeat(2, 1fr) !important; } }
 """
 
 
@@ -74,7 +77,7 @@ def started(
             share=False,
             quiet=True,
             prevent_thread_lock=True,
-            max_file_size=MAX_UPLOAD,
+            max_file_size=MAX_UPLOAD.replace(" ", "").lower(),
             footer_links=[],
             ssr_mode=False,
             mcp_server=False,
@@ -89,7 +92,7 @@ def started(
             page.close(verbose=False)
 
 
-def build_page(gradio: ModuleType, explorer: Explorer, *, confidence_threshold: float) -> "gradio.Blocks":  # noqa: F821
+def build_page(gradio: ModuleType, explorer: Explorer, *, confidence_threshold: float) -> Any:
     """The page, as Gradio's Blocks.
 
     Args:
@@ -154,7 +157,7 @@ class Replies:
             threshold = score if self._explorer.predictor.task == "instances" else 0.0
             seen = self._explorer.look(path, confidence_threshold=threshold)
         except ValueError as error:
-            raise self._error(str(error).replace(path, os.path.basename(path))) from error
+            return self._complain(str(error).replace(path, os.path.basename(path)))
         choices = self._explorer.choices(seen)
         note = "" if choices else f"No instance has a score of {score:g} or more."
         return seen, seen.picture, self._gradio.Dropdown(choices=choices, value=None), [], note
@@ -164,11 +167,13 @@ class Replies:
         if seen is None or choice is None:
             return [], ""
         panels, reasons = answers(
-            lambda: [self._explorer.mask_panel(seen, choice)],
-            lambda: self._explorer.stages(seen, choice),
-            lambda: self._explorer.regions(seen, choice, pixel),
+            {
+                "picture of it": lambda: [self._explorer.mask_panel(seen, choice)],
+                "stages of the class": lambda: self._explorer.stages(seen, choice),
+                "regions of tokens": lambda: self._explorer.regions(seen, choice, pixel),
+            }
         )
-        return panels, "".join(f"<p>Not shown: {html.escape(reason)}.</p>" for reason in reasons)
+        return panels, "".join(f"<p>{html.escape(reason)}</p>" for reason in reasons)
 
     def click(self, seen: Look | None, x: int, y: int) -> tuple:
         """The choice, the panels and the note of a place in the picture."""
@@ -180,5 +185,8 @@ class Replies:
             return None, [], "There is no instance at this pixel."
         return choice, *self.ask(seen, choice, pixel)
 
-    def _error(self, message: str) -> Exception:
-        return self._gradio.Error(html.escape(message), print_exception=False)
+    def _complain(self, message: str) -> tuple:
+        """An empty page with a message, which stands above it for a while too."""
+        safe = html.escape(message)
+        self._gradio.Warning(safe, title="This image cannot be used")
+        return None, None, self._gradio.Dropdown(choices=[], value=None), [], f"<p>{safe}</p>"
