@@ -135,16 +135,20 @@ class Explorer:
             choice: The class or the instance.
             pixel: Row and column of the pixel; None asks about the class or the instance.
 
+        Returns:
+            The tokens with the highest shares, and these: how much of the pixel is the token's, or how much of the
+            token's region lies on the class or the instance.
+
         Raises:
             ValueError: The model has no tokens with regions.
         """
         weights, image = self.predictor.regions(seen.image), self._small(seen.image)
         if pixel is None:
-            shares, what = tokens_on(weights, self.mask(seen, choice)), "of it lies here"
+            shares = tokens_on(weights, self.mask(seen, choice))
         else:
-            shares, what = _tokens_at(weights, pixel, seen.image.shape[:2]), "of the pixel"
+            shares = _tokens_at(weights, pixel, seen.image.shape[:2])
         order = np.argsort(-shares, kind="stable")[: self._token_count]
-        return [(spotlight(image, weights[k]), f"token {k}: {100 * shares[k]:.0f} % {what}") for k in order]
+        return [(spotlight(image, weights[k]), f"token {k}: {100 * shares[k]:.0f} %") for k in order]
 
     def _masks(self, seen: Look) -> np.ndarray:
         """The pixels of each instance (instances, H, W) bool: its mask, or of a model without masks its box."""

@@ -199,5 +199,5 @@ def test_sources_and_outputs_that_do_not_fit(command, words, message):
 
 def test_the_page_wants_gradio(command, toy_predictor, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ValueError, match=r"wants the package gradio, .* pip install 'tokenseg\[web\]'"):
+    with pytest.raises(ValueError, match=r"wants the package gradio, which is not .*'tokenseg\[web\]'"):
         command("demo", "--config-file", "c", "--weights", "w", "--web")

@@ -2,6 +2,7 @@
 optional."""
 
 import html
+import importlib.util
 import os
 import tempfile
 import threading
@@ -15,6 +16,10 @@ from ..predictor import Predictor
 
 MAX_UPLOAD = "20 MB"
 _HOW = "Click into the picture, or choose from the list."
+_LEGEND = """First what was found; then, of a segmentor, the class stage by stage, yellow where it is strongest; then
+where those tokens look that have most to do with it. After a click the number is the token's share of the pixel; after
+a choice from the list it is how much of the token's region lies on what was chosen. Larger images are shrunk to {}
+pixels."""
 _STYLE = """
 .gradio-container { max-width: 1400px !important; }
 footer { display: none !important; }
@@ -23,20 +28,14 @@ footer { display: none !important; }
 """
 
 
-def check_gradio() -> ModuleType:
-    """The package `gradio`, which is told to send nothing to its makers.
+def check_gradio() -> None:
+    """Refuse to go on without the package `gradio`, before a model is loaded.
 
     Raises:
         ValueError: It is not installed.
     """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
-    try:
-        import gradio
-    except ImportError as error:
-        raise ValueError(
-            f"--web wants the package gradio, which is not installed ({error}): pip install 'tokenseg[web]'"
-        ) from error
-    return gradio
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("--web wants the package gradio, which is not installed: pip install 'tokenseg[web]'")
 
 
 def serve(predictor: Predictor, *, confidence_threshold: float, host: str, port: int | None) -> None:
@@ -68,8 +67,9 @@ def started(
         The address of the page.
     """
     with tempfile.TemporaryDirectory(prefix="tokenseg-web-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # what is uploaded goes with the page
-        gradio = check_gradio()
+        # read when Gradio is imported: nothing goes to its makers, and what is uploaded goes with the page
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
+        gradio = importlib.import_module("gradio")
         page = build_page(gradio, Explorer(predictor), confidence_threshold=confidence_threshold)
         _, address, _ = page.launch(
             server_name=host,
@@ -120,6 +120,7 @@ def build_page(gradio: ModuleType, explorer: Explorer, *, confidence_threshold: 
                 panels = gradio.Gallery(
                     label="What the model sees", columns=3, height="auto", object_fit="contain", format="png"
                 )
+                gradio.Markdown(_LEGEND.format(explorer.longest_side))
 
         # one run of the model at a time
         alone = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
