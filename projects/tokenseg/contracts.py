@@ -13,8 +13,11 @@ reduces nothing over processes itself.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
+from detectron2.data.catalog import Metadata
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 # The counts of one part, by names of its own: scalar tensors of single precision.
@@ -199,3 +202,36 @@ class GivesIds(Protocol):
 
     def ids(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
         """For each image `class_ids` (H, W) int64, and whatever the model returns beside its scores."""
+
+
+# What a model is for, by the key of its results in Detectron2.
+Task = Literal["sem_seg", "instances"]
+
+
+class Predicts(Protocol):
+    """A trained model as a function of images, whatever runs it: what is asked of it to show and save predictions.
+
+    Attributes:
+        task: What the model is for.
+        model_name: What it is called in messages.
+        metadata: Detectron2's metadata of its data, for the colours of the classes.
+        class_names: The name of each class id.
+    """
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def model_name(self) -> str: ...
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+    @property
+    def class_names(self) -> list[str]: ...
+
+    def class_ids(self, image: np.ndarray) -> np.ndarray:
+        """The class of each pixel, (H, W) int64, of an (H, W, 3) uint8 RGB image; only if the task is `sem_seg`."""
+
+    def instances(self, image: np.ndarray, *, confidence_threshold: float = 0.0) -> Instances:
+        """The instances of such a score and above, on the CPU; only if the task is `instances`."""

@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from detectron2.modeling import GeneralizedRCNN
+from PIL import Image
 from torch import Tensor
 
 from .contracts import HasRegions, ShowsStages
@@ -119,6 +121,22 @@ def _image_regions(
         height, width = (math.ceil(side / step) for side, step in zip(size, cell, strict=True))
         found.append(Regions(own[:, :height, :width], cell))
     return found
+
+
+def tokens_on(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """How much of each token's region lies on a mask.
+
+    Args:
+        weights: The weights of the regions, (Q, h, w), 0 or more.
+        mask: The pixels of the mask, (H, W) bool, of any size.
+
+    Returns:
+        Shares from 0 to 1, (Q,).
+    """
+    height, width = weights.shape[-2:]
+    # numbers: masks of Pillow's would be sampled and not averaged
+    small = np.asarray(Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX))
+    return (weights * small).sum(axis=(1, 2)) / np.maximum(weights.sum(axis=(1, 2)), 1e-9)
 
 
 class RegionSegmentor(Segmentor):

@@ -2,25 +2,17 @@
 
 import base64
 import io
-import json
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import torch
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
-from tokenseg.config.instantiate import instantiate
-from tokenseg.config.load import load_config
+from evaluated_run import HOSTILE, evaluate
 from tokenseg.evaluation.image_counts import ImageCounts
-from tokenseg.evaluation.sem_seg import ConfusionEvaluator
-from tokenseg.predictor import Predictor
 from tokenseg.report.drawings import extreme_images
 from tokenseg.visualize import error_map
-
-HOSTILE = '<script>alert("x")</script>'
-
 
 VOID = {"meta", "img", "input"}
 
@@ -57,18 +49,7 @@ def run(toy_predictor, toy_dataset, tmp_path):
     """The folder of a run with an evaluation, whose first class has a hostile name."""
     MetadataCatalog.get(toy_dataset).stuff_classes[0] = HOSTILE
     folder = tmp_path / "toy_model"
-    config = load_config(str(folder / "config.yaml"))
-    torch.save({"model": instantiate(config.model).state_dict()}, folder / "model_final.pth")
-    evaluator = ConfusionEvaluator(dataset_name=toy_dataset, output_dir=str(folder / "inference"))
-    loader = instantiate(config.dataloader.test)
-    predictor = Predictor(config, folder / "model_final.pth")
-    evaluator.reset()
-    for batch in loader:
-        evaluator.process(batch, [{"class_ids": torch.from_numpy(predictor(batch[0]["file_name"]))}])
-    metrics = evaluator.evaluate()["sem_seg"]
-    rows = [{"iteration": 0, "total_loss": 2.0}, {"iteration": 9, "total_loss": 1.0, "sem_seg/mIoU": metrics["mIoU"]}]
-    (folder / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder, metrics
+    return folder, evaluate(folder, toy_dataset)
 
 
 def test_the_page_has_everything_inside(command, run, tmp_path):
