@@ -51,7 +51,7 @@ ROOMS = {
     "hosts": METHOD,
     "hub.py": {"predictor", "weight_sources"},
     "inference": {"layers"},
-    "inspection.py": {"d2_compat", "layers", "segmentor"},
+    "inspection.py": {"d2_compat", "layers", "regions", "segmentor"},
     "layers": set(),
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
@@ -74,7 +74,8 @@ ROOMS = {
         "predictor",
         "visualize",
     },
-    "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
+    "regions.py": set(),
+    "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts", "regions"},
     "solver.py": set(),
     "visualize.py": set(),
     "visualize_instances.py": {"datasets.ground_truth", "plain_text"},

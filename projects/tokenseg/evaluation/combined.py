@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
-from ..contracts import NamesMetrics
+from ..contracts import NamesMetrics, WantsOutputs
 
 
 class CombinedEvaluators(DatasetEvaluators):
-    """Detectron2's combination of several evaluators, which knows the metrics that they will give."""
+    """Detectron2's combination of several evaluators, which knows the metrics that they will give.
+
+    Attributes:
+        wants: What the evaluators want of a model beside class ids.
+    """
 
     def __init__(self, parts: Sequence[DatasetEvaluator]) -> None:
         """
@@ -17,6 +21,7 @@ class CombinedEvaluators(DatasetEvaluators):
         """
         super().__init__(list(parts))
         self._parts = tuple(parts)
+        self.wants = frozenset().union(*(part.wants for part in parts if isinstance(part, WantsOutputs)))
 
     def metric_names(self) -> list[str] | None:
         """The names of what `evaluate` gives, `<task>/<name>`; None if one of the evaluators does not know."""
