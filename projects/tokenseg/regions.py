@@ -20,7 +20,7 @@ class Regions(NamedTuple):
 
 
 def region_weights_of(backbone: nn.Module, head: nn.Module) -> RegionWeights:
-    """Find what gives the regions of a model's tokens: the backbone, else the head, else the masks of the head's classes.
+    """Find what gives the regions of a model's tokens: the backbone, else the head, else the head's masks of classes.
 
     Args:
         backbone: The backbone of the model.

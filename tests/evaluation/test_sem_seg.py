@@ -150,7 +150,8 @@ def test_files(toy_dataset, tmp_path):
     records, outputs = inputs_and_scores(toy_dataset)
     out = tmp_path / "out"
     metrics = evaluate(ConfusionEvaluator(dataset_name=toy_dataset, output_dir=str(out)), records, outputs)
-    assert sorted(path.name for path in out.iterdir()) == ["sem_seg_per_class.csv", "sem_seg_per_image.npz"]
+    names = [f"sem_seg_{name}" for name in ("confusion.csv", "per_class.csv", "per_image.npz")]
+    assert sorted(path.name for path in out.iterdir()) == names
     rows = list(csv.DictReader((out / "sem_seg_per_class.csv").open()))
     assert [float(row["IoU"]) for row in rows] == [metrics[f"IoU-{row['class']}"] for row in rows]
     pixels = sum((np.asarray(Image.open(record["sem_seg_file_name"])) != 255).sum() for record in records)

@@ -3,8 +3,8 @@
 mIoU itself has no value by size: a pixel that is wrongly predicted belongs to no labelled object. Two numbers stand for
 it. Accuracy is the share of an object's pixels that get its class, which predictions elsewhere do not lower. The IoU of
 a segment compares it with the predicted components of its class that touch it, and pixels of these that lie in other
-objects of the class are left out, as in the component-wise IoU of Chan et al.: SegmentMeIfYouCan (NeurIPS 2021, Datasets
-and Benchmarks). Predicted components that touch no object of their class lower neither.
+objects of the class are left out, as in the component-wise IoU of Chan et al.: SegmentMeIfYouCan (NeurIPS 2021,
+Datasets and Benchmarks). Predicted components that touch no object of their class lower neither.
 """
 
 from collections.abc import Sequence

@@ -180,8 +180,8 @@ class ConfusionEvaluator(SemSegEvaluator):
         return names + (self._tokens.metric_names() if self._tokens else [])
 
     def evaluate(self) -> OrderedDict | None:
-        """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent on the main process, None on others; then the
-        results of each further metric under its name."""
+        """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent on the main process, None on others; then
+        the results of each further metric under its name."""
         confusion, tokens = self._confusion, self._tokens.evaluate() if self._tokens else {}
         if self._distributed:
             comm.synchronize()

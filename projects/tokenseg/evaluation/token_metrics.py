@@ -133,8 +133,8 @@ def _mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
 class TokenMetrics(DatasetEvaluator):
     """S and D of a model's regions over a data set: means over its images.
 
-    It reads `regions` and `region_cell` of the outputs, which a `RegionSegmentor` gives, and any `Segmentor` whose tokens
-    have regions if it is asked for them.
+    It reads `regions` and `region_cell` of the outputs, which a `RegionSegmentor` gives, and, if it is asked for them,
+    any `Segmentor` whose tokens have regions.
     """
 
     wants = frozenset({"regions"})
