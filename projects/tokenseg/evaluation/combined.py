@@ -24,9 +24,20 @@ class CombinedEvaluators(DatasetEvaluators):
         self.wants = frozenset().union(*(part.wants for part in parts if isinstance(part, WantsOutputs)))
 
     def metric_names(self) -> list[str] | None:
-        """The names of what `evaluate` gives, `<task>/<name>`; None if one of the evaluators does not know."""
+        """The names of what `evaluate` gives, `<task>/<name>`; None if one of the evaluators does not know.
+
+        Raises:
+            ValueError: Two of the evaluators give the same.
+        """
         names = [part.metric_names() if isinstance(part, NamesMetrics) else None for part in self._parts]
-        return None if None in names else [name for some in names for name in some]
+        if None in names:
+            return None
+        joined = [name for some in names for name in some]
+        if twice := sorted({name for name in joined if joined.count(name) > 1}):
+            raise ValueError(
+                f"two evaluators give {', '.join(twice)}; wanted one of them"
+            )
+        return joined
 
 
 def combined_evaluators(**evaluators: DatasetEvaluator | None) -> CombinedEvaluators:
