@@ -234,7 +234,7 @@ def test_methods_are_registered():
 def test_confidence_is_the_share_of_the_likeliest_class(pair, policy, probabilities):
     ours = Segmentor(backbone=pair[0].backbone, sem_seg_head=Scores(), inference=policy, **PIXELS).eval()
     ours.sem_seg_head.gives_probabilities = probabilities
-    ours.sem_seg_head.count = None  # it keeps the contract `Head` now
+    ours.sem_seg_head.count = dict  # it keeps the contract `Head` now
     scores = torch.tensor([4.0, 2, 1]).log().view(1, 3, 1, 1)
     ours.predict = lambda images: Prediction(scores, {}, (1, 1), [(1, 1)])
     [output] = ours.ids([{"image": torch.zeros(3, 1, 1)}], {"confidence"})

@@ -34,9 +34,7 @@ class CombinedEvaluators(DatasetEvaluators):
             return None
         joined = [name for some in names for name in some]
         if twice := sorted({name for name in joined if joined.count(name) > 1}):
-            raise ValueError(
-                f"two evaluators give {', '.join(twice)}; wanted one of them"
-            )
+            raise ValueError(f"two evaluators give {', '.join(twice)}; wanted one of them")
         return joined
 
 
