@@ -301,6 +301,22 @@ def test_regions_of_every_method_with_tokens(name):
         assert len(regions) == 5 and regions.max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("name", "stage", "activation"),
+    [
+        ("structtoken_pwe", "logits", lambda x: x.softmax(dim=1)),
+        ("segvit", "sum of masks 1-2", torch.sigmoid),
+        ("ecenet_vit", "sum of masks", torch.sigmoid),
+    ],
+)
+def test_the_regions_of_classes_are_their_masks(name, stage, activation):
+    model = tiny_model(name).eval()
+    with torch.no_grad():
+        features = model.backbone(torch.randn(1, 3, 64, 64))
+        wanted, got = model.sem_seg_head.token_maps(features)[stage], model.sem_seg_head.class_masks(features)
+    torch.testing.assert_close(got, activation(wanted))
+
+
 @pytest.mark.parametrize("name", ["per_pixel", "fcn", "uper_net"])
 def test_methods_without_tokens_say_so(name):
     with pytest.raises(ValueError, match="has region_weights; wanted a part whose tokens have regions"):
