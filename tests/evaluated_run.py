@@ -14,16 +14,18 @@ HOSTILE = '<script>alert("x")</script>'
 
 
 def evaluate(folder, dataset):
-    """Leave in a folder that has a config.yaml what a run leaves there after an evaluation; returns its metrics."""
+    """Leave in a folder that has a config.yaml what a run leaves there after an evaluation; returns its results."""
     config = load_config(str(folder / "config.yaml"))
     torch.save({"model": instantiate(config.model).state_dict()}, folder / "model_final.pth")
-    evaluator = ConfusionEvaluator(dataset_name=dataset, output_dir=str(folder / "inference"))
-    loader = instantiate(config.dataloader.test)
+    metrics = ["boundary", "size", "frequency", "calibration"]
+    evaluator = ConfusionEvaluator(dataset_name=dataset, output_dir=str(folder / "inference"), metrics=metrics)
     predictor = Predictor(config, folder / "model_final.pth")
     evaluator.reset()
-    for batch in loader:
-        evaluator.process(batch, [{"class_ids": torch.from_numpy(predictor(batch[0]["file_name"]))}])
-    metrics = evaluator.evaluate()["sem_seg"]
-    rows = [{"iteration": 0, "total_loss": 2.0}, {"iteration": 9, "total_loss": 1.0, "sem_seg/mIoU": metrics["mIoU"]}]
+    with torch.no_grad():
+        for batch in instantiate(config.dataloader.test):
+            evaluator.process(batch, predictor.model.ids(batch, {"confidence"}))
+    results = evaluator.evaluate()
+    last = {f"{task}/{name}": value for task, values in results.items() for name, value in values.items()}
+    rows = [{"iteration": 0, "total_loss": 2.0}, {"iteration": 9, "total_loss": 1.0} | last]
     (folder / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return metrics
+    return results

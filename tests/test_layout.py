@@ -60,7 +60,7 @@ ROOMS = {
     "hosts": METHOD,
     "hub.py": {"predictor", "weight_sources"},
     "inference": {"layers"},
-    "inspection.py": {"d2_compat", "layers", "segmentor"},
+    "inspection.py": {"d2_compat", "layers", "regions", "segmentor"},
     "layers": set(),
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
@@ -84,7 +84,8 @@ ROOMS = {
         "predictor",
         "visualize",
     },
-    "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts"},
+    "regions.py": set(),
+    "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts", "regions"},
     "solver.py": set(),
     "tables": {"comparison", "engine.metrics_file", "engine.stopping", "evaluation.statistics", "plain_text"},
     "visualize.py": set(),

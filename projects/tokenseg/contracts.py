@@ -11,7 +11,7 @@ since DistributedDataParallel averages gradients over them. A part divides sums 
 reduces nothing over processes itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
@@ -117,6 +117,17 @@ class HasRegions(Protocol):
 
 
 @runtime_checkable
+class HasClassMasks(Protocol):
+    """A head each of whose tokens is a class, with a mask that comes from the token and is its region.
+
+    These are no `HasRegions`: the mask of a class that the image lacks is empty, which is no sign of a collapse.
+    """
+
+    def class_masks(self, features: Mapping[str, Tensor]) -> Tensor:
+        """How much each cell belongs to the mask of each class, 0 to 1: (N, K, h, w)."""
+
+
+@runtime_checkable
 class HasTokens(Protocol):
     """A part of a model, at any depth, whose tokens can be watched while it trains."""
 
@@ -200,8 +211,21 @@ class NamesMetrics(Protocol):
 class GivesIds(Protocol):
     """A model that can be asked for class ids alone, which need not cost the memory of the scores."""
 
-    def ids(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """For each image `class_ids` (H, W) int64, and whatever the model returns beside its scores."""
+    def ids(self, batched_inputs: list[dict], also: Collection[str] = ()) -> list[dict[str, Tensor]]:
+        """For each image `class_ids` (H, W) int64, whatever the model returns beside its scores, and what `also` names:
+        `confidence`, the probability of the class of each pixel (H, W), or `regions` and `region_cell`, where tokens
+        look. Raises ValueError for what the model cannot give."""
+
+
+@runtime_checkable
+class WantsOutputs(Protocol):
+    """An evaluator that may want more of a model than class ids.
+
+    Attributes:
+        wants: What `GivesIds.ids` is asked for beside class ids; empty if nothing.
+    """
+
+    wants: frozenset[str]
 
 
 # What a model is for, by the key of its results in Detectron2.
