@@ -17,6 +17,7 @@ decoder = dict(width=384, num_heads=12)
 
 model = L(SegViT)(
     backbone=L(PlainViT)(
+        in_chans="${count:${model.pixel_mean}}",
         model_name="${vit.model_name}",
         img_size="${dataset.crop}",
         out_blocks=[5, 7, 11],

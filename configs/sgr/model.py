@@ -33,7 +33,11 @@ def auxiliary_fcn():
 def _model(head):
     return L(Segmentor)(
         backbone=L(TimmPyramid)(
-            model_name="${pyramid.model_name}", out_features=["res4", "res5"], output_stride=8, norm="SyncBN"
+            in_chans="${count:${model.pixel_mean}}",
+            model_name="${pyramid.model_name}",
+            out_features=["res4", "res5"],
+            output_stride=8,
+            norm="SyncBN",
         ),
         sem_seg_head=head,
         extra_losses=auxiliary_fcn(),

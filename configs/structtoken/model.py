@@ -13,6 +13,7 @@ from ..common.pixels import IMAGENET
 
 model = L(StructToken)(
     backbone=L(PlainViT)(
+        in_chans="${count:${model.pixel_mean}}",
         model_name="${vit.model_name}",
         img_size="${dataset.crop}",
         out_blocks=["${vit.last_block}"],

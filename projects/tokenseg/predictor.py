@@ -16,7 +16,7 @@ from torch import Tensor
 from .config.instantiate import instantiate
 from .config.load import load_config
 from .config.overrides import apply_overrides
-from .data.images import read_image
+from .data.image_reader import ImageReader
 from .data.rescaling import OriginalImage
 from .datasets.records import load_records
 from .engine.build import build_model
@@ -36,6 +36,7 @@ class Predictor:
 
     Attributes:
         model: The model in evaluation mode, on its device.
+        reader: What turns files and arrays into pixels.
         metadata: Detectron2's metadata of the config's test data; see `class_names`.
     """
 
@@ -69,7 +70,8 @@ class Predictor:
         Checkpointer(self.model).load(str(weights))
         mapper = config.dataloader.test.mapper
         self._augmentations = list(instantiate(mapper.augmentations))
-        self._image_format = mapper.image_format
+        told = {key: mapper[key] for key in ("image_format", "bands", "value_range") if key in mapper}
+        self.reader = ImageReader(**told)
         self.metadata: Metadata = MetadataCatalog.get(_first_data_set(config.dataloader.test.dataset))
 
     @property
@@ -93,7 +95,8 @@ class Predictor:
         """Give what the model is for: `class_ids` of a segmentor, `instances` of a detector.
 
         Args:
-            image: The path of a file, or an (H, W, 3) uint8 array in RGB order.
+            image: The path of a file, or an (H, W, 3) uint8 array in RGB order; where the config names
+                `dataset.bands` or a `dataset.value_range`, an (H, W, bands) array of stored values.
             confidence_threshold: The lowest score of an instance that is given; for detectors alone.
 
         Raises:
@@ -204,11 +207,7 @@ class Predictor:
         return torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
 
     def _pixels(self, image: str | PathLike | np.ndarray) -> np.ndarray:
-        if not isinstance(image, np.ndarray):
-            return read_image(str(image), image_format=self._image_format)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise ValueError(f"the image has shape {image.shape} and type {image.dtype}; wanted (H, W, 3) uint8")
-        return image if self._image_format == "RGB" else image[:, :, ::-1]
+        return self.reader.from_array(image) if isinstance(image, np.ndarray) else self.reader(str(image))
 
 
 def _first_data_set(dataset: object) -> str:

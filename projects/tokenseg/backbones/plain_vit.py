@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
+from .timm_models import architecture_args, channels_argument, check_sides, create, plain, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint, resampled
 from .windowed_block import WindowedBlock
 
@@ -43,6 +43,7 @@ class PlainViT(Backbone):
         drop_path_rate: float = 0.0,
         pretrained: bool = True,
         weights_file: str = "",
+        in_chans: int = 3,
         activation_checkpointing: bool = False,
         downsample: nn.Module | None = None,
         window_size: int | None = None,
@@ -59,6 +60,8 @@ class PlainViT(Backbone):
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
             pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
             weights_file: begin from this file instead: .safetensors, .pth, or for a ViT Google's .npz.
+            in_chans: The number of channels of the images. Pretrained weights of a stem for three colours are repeated
+                over the channels and scaled, as timm does it.
             activation_checkpointing: recompute the blocks in the backward pass to save memory.
             downsample: runs in place of the block that its `block` numbers and halves both sides of the grid, rounded
                 up, such as `QueryDownsample`: called with the block, tokens (N, T, C) and the grid (H, W), it returns
@@ -74,7 +77,9 @@ class PlainViT(Backbone):
         """
         super().__init__()
         # no pooling: most pool the class token, which `timm_args` may leave out
-        args = dict(model_name=model_name, num_classes=0, global_pool="") | plain(timm_args)
+        args = (
+            dict(model_name=model_name, num_classes=0, global_pool="") | channels_argument(in_chans) | plain(timm_args)
+        )
         whole = weightless(**args)
         self._patch = _patch_of(whole, model_name, out_blocks)
         args["img_size"], self._fixed_size = img_size, img_size
@@ -190,7 +195,7 @@ class PlainViT(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            images: (N, 3, H, W), both sides multiples of `size_divisibility`.
+            images: (N, in_chans, H, W), both sides multiples of `size_divisibility`.
 
         Returns:
             `block<i>`: (N, C, H / stride_i, W / stride_i), rounded up from `downsample` on.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .freezing import freeze_first_parts
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
-from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
+from .timm_models import architecture_args, channels_argument, check_sides, create, plain, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint
 from .window_padding import WindowPadding, arrange_window_padding
 
@@ -54,6 +54,7 @@ class TimmPyramid(Backbone):
         drop_path_rate: float = 0.0,
         pretrained: bool = True,
         weights_file: str = "",
+        in_chans: int = 3,
         activation_checkpointing: bool = False,
         window_padding: WindowPadding | None = None,
         multi_grid: Sequence[int] | None = None,
@@ -72,6 +73,8 @@ class TimmPyramid(Backbone):
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
             pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
             weights_file: begin from this file instead: .safetensors or .pth.
+            in_chans: The number of channels of the images. Pretrained weights of a stem for three colours are repeated
+                over the channels and scaled, as timm does it.
             activation_checkpointing: recompute the blocks in the backward pass to save memory; batch norms then count
                 each batch twice in their running statistics.
             window_padding: whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is
@@ -86,7 +89,7 @@ class TimmPyramid(Backbone):
         super().__init__()
         self._out_features = _in_order(out_features)
         self.pretrained = pretrained or bool(weights_file)
-        args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
+        args = dict(model_name=model_name, num_classes=0) | channels_argument(in_chans) | plain(timm_args)
         self._timm_args = _complete(args, output_stride, drop_path_rate)
         self.starting_weights = StartingWeights(timm_args=self._timm_args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
@@ -156,7 +159,7 @@ class TimmPyramid(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            images: (N, 3, H, W), both sides multiples of `size_divisibility`.
+            images: (N, in_chans, H, W), both sides multiples of `size_divisibility`.
 
         Returns:
             `res<i>`: (N, C_i, H / stride_i, W / stride_i).

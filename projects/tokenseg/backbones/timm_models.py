@@ -66,6 +66,11 @@ def architecture_args(timm_args: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in timm_args.items() if name not in _SILENT and not name.endswith("_rate")}
 
 
+def channels_argument(in_chans: int) -> dict[str, int]:
+    """The argument of a timm model for images of `in_chans` channels; none for three, timm's default."""
+    return {} if in_chans == 3 else {"in_chans": in_chans}
+
+
 def stem(model: nn.Module) -> str:
     """The name and shape of a timm model's first convolution, such as `conv1.weight (64, 3, 7, 7)`."""
     return next(f"{name} {tuple(value.shape)}" for name, value in model.named_parameters() if value.ndim == 4)

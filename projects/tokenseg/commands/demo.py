@@ -12,7 +12,6 @@ from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from tqdm import tqdm
 
-from ..data.images import read_image
 from ..data.labels import read_class_ids
 from ..datasets.ground_truth import GroundTruth
 from ..plain_text import plot_text
@@ -126,7 +125,9 @@ class SegmentOutput:
             output: The path of the output, without its suffix.
             image: The image, (h, w, 3) uint8 RGB.
         """
-        ids, label = self._predictor.class_ids(image), self._label(path, image)
+        # a picture of bands is less than what the model wants
+        ids = self._predictor.class_ids(image if self._predictor.reader.is_plain else path)
+        label = self._label(path, image)
         for kind in self._kinds:
             if kind == "overlay":
                 picture = Image.fromarray(self._overlay(image, ids, label))
@@ -210,7 +211,7 @@ def main(args: argparse.Namespace) -> None:
     failed = []
     for path, name in tqdm(output_names(images).items(), unit="image", disable=None):
         try:
-            image = read_image(str(path))
+            image = predictor.reader.read_picture(str(path))
         except ValueError as error:
             failed.append(str(error))
             continue

@@ -42,9 +42,15 @@ _TEXT = Kind("a text", _is_text)
 _PATH = Kind("a path, or empty", lambda value: isinstance(value, str))
 _MAPPING = Kind("a mapping", lambda value: isinstance(value, DictConfig))
 _CHANNELS = Kind(
-    "three numbers", lambda value: isinstance(value, ListConfig) and len(value) == 3 and all(map(_is_number, value))
+    "a number for each channel of the images, such as three for colours",
+    lambda value: isinstance(value, ListConfig) and len(value) > 0 and all(map(_is_number, value)),
 )
-_SPREAD = Kind("three numbers above 0", lambda value: _CHANNELS.fits(value) and min(value) > 0)
+_RANGE = Kind(
+    "two numbers, the lower first", lambda value: _CHANNELS.fits(value) and len(value) == 2 and value[0] < value[1]
+)
+_SPREAD = Kind(
+    "a number above 0 for each channel of the images", lambda value: _CHANNELS.fits(value) and min(value) > 0
+)
 _NAMES = Kind(
     "a list of names, such as '[a,b]' or @FILE",
     lambda value: (
@@ -111,6 +117,8 @@ KINDS = {
     "optimizer.lr": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "lr_multiplier.warmup_iter": _whole(0),
+    "dataset.bands": _NAMES.or_null(),
+    "dataset.value_range": _RANGE.or_null(),
     "dataset.ignore_label": _whole(0),
     "dataset.short_side": _whole(1),
     "dataset.long_side": _whole(1),
@@ -137,6 +145,20 @@ def check_settings(config: DictConfig) -> None:
         for value in _value(config, key):
             if not kind.fits(value):
                 raise ValueError(f"{key} is {_shown(value)}; wanted {kind.words}")
+    _check_channels(config)
+
+
+def _check_channels(config: DictConfig) -> None:
+    """Refuse a mean or a spread that has not a number for each channel of the data set's images."""
+    if OmegaConf.select(config, "dataset.value_range", default=0) == 0:  # a config without bands, such as a detector's
+        return
+    bands = OmegaConf.select(config, "dataset.bands")
+    channels = 3 if bands is None else len(bands)
+    for key in ("model.pixel_mean", "model.pixel_std"):
+        values = OmegaConf.select(config, key)
+        if values is not None and len(values) != channels:
+            told = "dataset.bands is null" if bands is None else f"dataset.bands names {channels}"
+            raise ValueError(f"{key} has {len(values)} numbers, but {told}; wanted {channels}, one a channel")
 
 
 def check_training(config: DictConfig) -> None:
