@@ -16,8 +16,8 @@ dataset = dict(
     ignore_label=255,
     # order of the channels that the model takes, RGB or BGR
     image_format="RGB",
-    # for images that are no 8-bit colours: the names of their bands, in the order of the file, and the two stored values
-    # that become the grey levels 0 and 255; model.pixel_mean and pixel_std then have a number for each band
+    # for images that are no 8-bit colours: the names of their bands, in the order of the file, and the two stored
+    # values that become the grey levels 0 and 255; model.pixel_mean and pixel_std then have a number for each band
     bands=None,
     value_range=None,
     # bounds on the short and the long side of an image, in pixels, before the random ratio

@@ -150,15 +150,13 @@ def check_settings(config: DictConfig) -> None:
 
 def _check_channels(config: DictConfig) -> None:
     """Refuse a mean or a spread that has not a number for each channel of the data set's images."""
-    if OmegaConf.select(config, "dataset.value_range", default=0) == 0:  # a config without bands, such as a detector's
-        return
     bands = OmegaConf.select(config, "dataset.bands")
     channels = 3 if bands is None else len(bands)
     for key in ("model.pixel_mean", "model.pixel_std"):
         values = OmegaConf.select(config, key)
         if values is not None and len(values) != channels:
-            told = "dataset.bands is null" if bands is None else f"dataset.bands names {channels}"
-            raise ValueError(f"{key} has {len(values)} numbers, but {told}; wanted {channels}, one a channel")
+            told = "three numbers, since dataset.bands names none" if bands is None else f"{channels}, one a band"
+            raise ValueError(f"{key} is {_shown(values)}; wanted {told}")
 
 
 def check_training(config: DictConfig) -> None:

@@ -63,8 +63,8 @@ class TiffRaster:
         kinds = {(page.imagelength, page.imagewidth, page.samplesperpixel, str(page.dtype)) for page in self._pages}
         if len(kinds) > 1 or (len(self._pages) > 1 and first.samplesperpixel > 1) or first.imagedepth > 1:
             raise UnsupportedImage(
-                f"image file {path} has {len(self._pages)} pages, which are no bands of one image: height, width, bands "
-                f"and type are {sorted(kinds)}; wanted one page, or a page of one band for each band"
+                f"image file {path} has {len(self._pages)} pages, which are no bands of one image: height, width, "
+                f"bands and type are {sorted(kinds)}; wanted one page, or a page of one band for each band"
             )
         turn = first.tags.get(ORIENTATION)
         if turn is not None and turn.value != 1:
@@ -83,8 +83,8 @@ class TiffRaster:
         except Exception as error:  # whatever tifffile stumbles over
             stored = f"stored with {getattr(page.compression, 'name', page.compression)}"
             raise UnreadableImage(
-                f"image file {self._path}, {stored}, cannot be read: {error}; wanted an undamaged file, uncompressed or "
-                "with Deflate, or the package imagecodecs, by which tifffile reads other compressions"
+                f"image file {self._path}, {stored}, cannot be read: {error}; wanted an undamaged file, uncompressed "
+                "or with Deflate, or the package imagecodecs, by which tifffile reads other compressions"
             ) from error
         return values
 

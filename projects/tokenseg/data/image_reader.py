@@ -124,7 +124,8 @@ class ImageReader:
         missing = stored.size - int(np.isfinite(stored).sum()) if stored.dtype.kind == "f" else 0
         if missing:
             raise UnsupportedImage(
-                f"{source} has {missing} values that are no finite numbers; wanted them filled, and ignored in its label"
+                f"{source} has {missing} values that are no finite numbers; wanted them filled, and ignored in "
+                "the label map"
             )
         low, high = self.value_range
         values = (stored.astype(np.result_type(stored.dtype, np.float32)) - low) * (255 / (high - low))

@@ -62,9 +62,9 @@ class SemSegMapper(DatasetMapper):
                 class ids, `sem_seg_id_map`.
 
         Returns:
-            The record with `image` (C, H, W), uint8 or float32 grey levels, `height` and `width` of the file in pixels, and in training
-            `sem_seg` (H, W) int64 and what `label_targets` make of it; in tests that keep it, `original`, an
-            `OriginalImage`.
+            The record with `image` (C, H, W), uint8 or float32 grey levels, `height` and `width` of the file in pixels,
+            and in training `sem_seg` (H, W) int64 and what `label_targets` make of it; in tests that keep it,
+            `original`, an `OriginalImage`.
 
         Raises:
             ValueError: One of the kinds in `errors.py`: an image or label map that is unreadable or would be misread, a
