@@ -19,6 +19,7 @@ from .config.overrides import apply_overrides
 from .data.image_reader import ImageReader
 from .data.rescaling import OriginalImage
 from .datasets.records import load_records
+from .datasets.stored_ids import to_stored
 from .engine.build import build_model
 from .engine.checkpoint import Checkpointer
 from .engine.devices import resolve_device
@@ -116,6 +117,13 @@ class Predictor:
         """The class of each pixel of an image, (H, W) int64, by a segmentor; see `__call__`."""
         with self._inference():
             return self._segmentor("class ids").class_ids([self._record(image)])[0].cpu().numpy()
+
+    def stored(self, ids: np.ndarray) -> np.ndarray:
+        """Turn class ids (H, W) into what the label maps of the test data store: ids, or (H, W, 3) colours.
+
+        See `to_stored` for classes that several stored ids stand for, and for errors.
+        """
+        return to_stored(ids, self.metadata)
 
     def scores(self, image: str | PathLike | np.ndarray) -> Tensor:
         """The scores (K, H, W) of an image's pixels, by a segmentor; see `__call__`."""

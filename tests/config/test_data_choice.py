@@ -1,4 +1,5 @@
 import pytest
+from detectron2.config import LazyConfig
 from omegaconf import OmegaConf
 
 from tokenseg.config.load import load_config
@@ -7,20 +8,20 @@ OWN = ["data=own", "dataset.classes=[a,b,c]", "dataset.images=photos"]
 
 
 def test_own_data_under_sgr():
-    before, cfg = load_config("fcn_sgr_resnet_101_ade20k_512_160k"), load_config("fcn_sgr_resnet_101_ade20k_512_160k", OWN)
+    before, cfg = (
+        load_config("fcn_sgr_resnet_101_ade20k_512_160k"),
+        load_config("fcn_sgr_resnet_101_ade20k_512_160k", OWN),
+    )
     assert cfg.dataset.num_classes == cfg.model.sem_seg_head.num_classes == cfg.dataloader.train.mapper.num_classes == 3
     assert cfg.dataset.train.images == "photos" and cfg.dataloader.evaluator.sem_seg.dataset_name.split == "test"
     sizes = ("crop", "short_side", "long_side")
     assert [cfg.dataset[key] for key in sizes] == [before.dataset[key] for key in sizes]
     for part in ("model", "optimizer", "lr_multiplier", "train"):
         assert OmegaConf.to_container(cfg[part]) == OmegaConf.to_container(before[part])
-    targets = cfg.dataloader.train.mapper.label_targets
-    assert list(targets) == ["components", "_target_"] or "components" in targets
+    assert "components" in cfg.dataloader.train.mapper.label_targets
 
 
 def test_own_data_stays_when_it_is_saved(tmp_path):
-    from detectron2.config import LazyConfig
-
     LazyConfig.save(load_config("segvit_vit_b_ade20k_512_160k", OWN), str(tmp_path / "config.yaml"))
     cfg = load_config(str(tmp_path / "config.yaml"), ["dataset.classes=[a,b]"])
     assert cfg.model.sem_seg_head.num_classes == 2

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..data.labels import read_class_ids
 from ..datasets.ground_truth import GroundTruth
+from ..datasets.stored_ids import smallest, to_submission
 from ..plain_text import plot_text
 from ..predictor import Predictor
 from ..segmentor import Segmentor
@@ -21,6 +22,8 @@ from ..visualize import captioned, palette, stack_rows
 from ..visualize_instances import draw_annotated, draw_found
 
 SUFFIXES = tuple(sorted(Image.registered_extensions()))
+# The kind of output for the server of a benchmark, which is also the name of its folder.
+SUBMISSION = "submission"
 # The lowest score of an instance that is drawn if the arguments name none.
 CONFIDENCE = 0.5
 
@@ -129,13 +132,18 @@ class SegmentOutput:
         ids = self._predictor.class_ids(image if self._predictor.reader.is_plain else path)
         label = self._label(path, image)
         for kind in self._kinds:
-            if kind == "overlay":
-                picture = Image.fromarray(self._overlay(image, ids, label))
-            else:
-                picture = Image.fromarray(ids.astype(np.uint8 if ids.max() < 256 else np.uint16))
+            picture = Image.fromarray(self._overlay(image, ids, label) if kind == "overlay" else self._map(kind, ids))
             if kind == "palette":
                 picture.putpalette(palette(self._predictor.metadata).flatten().tolist())
-            picture.save(f"{output}_{kind}.png")
+            file = f"{output}_{kind}.png" if kind != SUBMISSION else output.parent / SUBMISSION / f"{output.name}.png"
+            Path(file).parent.mkdir(exist_ok=True)
+            picture.save(file)
+
+    def _map(self, kind: str, ids: np.ndarray) -> np.ndarray:
+        """What a PNG of a kind holds for class ids."""
+        if kind == SUBMISSION:
+            return to_submission(ids, self._predictor.metadata)
+        return self._predictor.stored(ids) if kind == "stored" else smallest(ids)
 
     def _label(self, path: Path, image: np.ndarray) -> np.ndarray | None:
         """The true class of each pixel; None if it is not known."""

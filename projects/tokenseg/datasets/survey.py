@@ -14,21 +14,23 @@ from ..data.errors import (
     IdsOutOfRange,
     LabelHasColours,
     SizesDiffer,
+    UnknownColours,
     UnreadableImage,
     UnreadableLabel,
     UnsupportedImage,
 )
+from ..data.image_reader import ImageReader
 from ..data.images import opened_image
-from ..data.labels import read_label
+from ..data.labels import read_stored_ids
 from ..data.mapper import SemSegMapper
 
-_ORIENTATION = 274  # the EXIF tag
 # Kinds of what the mapper refuses. A file of no bytes, and an image that its EXIF tag turns, have kinds of their own.
 _KINDS = {
     UnreadableImage: "image",
     UnsupportedImage: "unsupported",
     UnreadableLabel: "label",
     LabelHasColours: "colours",
+    UnknownColours: "unknown colours",
     SizesDiffer: "size",
     IdsOutOfRange: "ids",
 }
@@ -100,26 +102,29 @@ def has_no_bytes(path: str) -> bool:
     return os.path.exists(path) and not os.path.getsize(path)
 
 
-def look_at_image(path: str) -> Seen:
-    """Note what an image file is, as far as it can be read; what is wrong with it, whoever reads it whole says."""
+def look_at_image(path: str, reader: ImageReader | None = None) -> Seen:
+    """Note what an image file is, as far as it can be read; what is wrong with it, whoever reads it whole says.
+
+    Args:
+        path: The path of the file.
+        reader: The reader of the data set's images; None for 8-bit colours.
+    """
     seen = Seen(name=os.path.basename(path))
     with contextlib.suppress(ValueError, OSError):
         with open(path, "rb") as file:
             seen.digest = hashlib.file_digest(file, "sha256").hexdigest()
-        with opened_image(path) as header:
-            seen.mode, seen.size = header.mode, header.size[::-1]
-            seen.orientation = header.getexif().get(_ORIENTATION, 1)
+        seen.mode, seen.size, seen.orientation = (reader or ImageReader()).header(path)
     return seen
 
 
 def look(record: dict, mapper: SemSegMapper) -> Seen:
     """Read an image and its label map as the training does, and note what they are."""
     image, label = record["file_name"], record["sem_seg_file_name"]
-    seen = look_at_image(image)
+    seen = look_at_image(image, mapper.reader)
     try:
         with opened_image(label) as header:
             seen.label_mode = header.mode
-        ids, pixels = np.unique(read_label(label), return_counts=True)
+        ids, pixels = np.unique(read_stored_ids(record), return_counts=True)
         seen.ids = Counter(dict(zip(ids.tolist(), pixels.tolist(), strict=True)))
     except ValueError:
         pass

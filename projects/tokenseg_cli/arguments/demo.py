@@ -2,7 +2,8 @@
 
 For every image, by the name of its file: `overlay` draws the classes over the image with their names; of a detector,
 boxes and masks with class names and scores. `ids` is a PNG of class ids, `palette` the same with the classes' colours
-as palette.
+as palette. `stored` has what the label maps of own data store, ids or colours. `submission` writes PNGs in the format of
+the server of ADE20K or Cityscapes, with the names of the images, into a folder of that name.
 
 With --annotations the overlay stands beside the ground truth of every image that has one.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 from ..overrides import parse_with_overrides
 from ..paths import check_folder
 
-KINDS = ("overlay", "ids", "palette")
+KINDS = ("overlay", "ids", "palette", "stored", "submission")
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
