@@ -72,8 +72,10 @@ ROOMS = {
         "datasets.stored_ids",
         "engine",
         "inspection",
+        "rasters",
         "segmentor",
     },
+    "rasters.py": {"data.image_reader", "inference", "segmentor"},
     "report": {
         "config.load",
         "data.labels",

@@ -25,6 +25,7 @@ from .engine.checkpoint import Checkpointer
 from .engine.devices import resolve_device
 from .engine.precision import amp_dtype, autocast
 from .inspection import detector_regions, image_regions, stage_maps
+from .rasters import raster_ids
 from .segmentor import Segmentor
 
 
@@ -117,6 +118,20 @@ class Predictor:
         """The class of each pixel of an image, (H, W) int64, by a segmentor; see `__call__`."""
         with self._inference():
             return self._segmentor("class ids").class_ids([self._record(image)])[0].cpu().numpy()
+
+    def raster_ids(self, path: str | PathLike, *, window: int | None = None) -> np.ndarray:
+        """The class of each pixel of an image that is too large to run as a whole, by a segmentor.
+
+        Arguments, result and errors are those of `tokenseg.rasters.raster_ids`.
+        """
+        with self._inference():
+            return raster_ids(
+                self._segmentor("class ids"),
+                str(path),
+                reader=self.reader,
+                augmentations=self._augmentations,
+                window=window,
+            )
 
     def stored(self, ids: np.ndarray) -> np.ndarray:
         """Turn class ids (H, W) into what the label maps of the test data store: ids, or (H, W, 3) colours.

@@ -23,7 +23,12 @@ def painted(tmp_path):
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
 def test_colours_are_their_places(painted, mode):
-    Image.open(painted).convert(mode).save(painted)
+    if mode == "P":
+        image = Image.fromarray(PLACES.astype(np.uint8)).convert("P")
+        image.putpalette(sum(COLORS, []))
+    else:
+        image = Image.open(painted).convert(mode)
+    image.save(painted)
     assert np.array_equal(read_colour_label(painted, COLORS), PLACES)
 
 

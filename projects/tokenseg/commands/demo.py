@@ -12,6 +12,7 @@ from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from tqdm import tqdm
 
+from ..data.bands import NUMPY_SUFFIXES
 from ..data.labels import read_class_ids
 from ..datasets.ground_truth import GroundTruth
 from ..datasets.stored_ids import smallest, to_submission
@@ -21,7 +22,7 @@ from ..segmentor import Segmentor
 from ..visualize import captioned, palette, stack_rows
 from ..visualize_instances import draw_annotated, draw_found
 
-SUFFIXES = tuple(sorted(Image.registered_extensions()))
+SUFFIXES = (*sorted(Image.registered_extensions()), *NUMPY_SUFFIXES)
 # The kind of output for the server of a benchmark, which is also the name of its folder.
 SUBMISSION = "submission"
 # The lowest score of an instance that is drawn if the arguments name none.
@@ -117,20 +118,23 @@ class SegmentOutput:
             raise ValueError(
                 f"--confidence-threshold and a file behind --annotations are for detectors; the model is a {name}"
             )
-        self._kinds, self._predictor = args.save, predictor
+        self._kinds, self._predictor, self._windows = args.save, predictor, args.windows
         self._truth = find_truth(args.annotations, images, predictor, key="sem_seg_file_name")
 
-    def write(self, path: Path, output: Path, image: np.ndarray) -> None:
+    def write(self, path: Path, output: Path, image: np.ndarray | None) -> None:
         """Write what is asked for.
 
         Args:
             path: The path of the image.
             output: The path of the output, without its suffix.
-            image: The image, (h, w, 3) uint8 RGB.
+            image: The image, (h, w, 3) uint8 RGB; None if it is read window by window.
         """
         # a picture of bands is less than what the model wants
-        ids = self._predictor.class_ids(image if self._predictor.reader.is_plain else path)
-        label = self._label(path, image)
+        if self._windows is None:
+            ids = self._predictor.class_ids(image if self._predictor.reader.is_plain else path)
+        else:
+            ids = self._predictor.raster_ids(path, window=self._windows or None)
+        label = None if image is None else self._label(path, image)
         for kind in self._kinds:
             picture = Image.fromarray(self._overlay(image, ids, label) if kind == "overlay" else self._map(kind, ids))
             if kind == "palette":
@@ -184,6 +188,8 @@ class InstanceOutput:
         Raises:
             ValueError: The arguments ask for what only segmentors have, or name wrong annotations.
         """
+        if args.windows is not None:
+            raise ValueError(f"--windows is for models of label maps; the model is a {type(predictor.model).__name__}")
         if args.save != ["overlay"]:
             name = type(predictor.model).__name__
             raise ValueError(f"--save is {','.join(args.save)}, but {name} gives no class ids; wanted overlay")
@@ -219,7 +225,7 @@ def main(args: argparse.Namespace) -> None:
     failed = []
     for path, name in tqdm(output_names(images).items(), unit="image", disable=None):
         try:
-            image = predictor.reader.read_picture(str(path))
+            image = None if args.windows is not None else predictor.reader.read_picture(str(path))
         except ValueError as error:
             failed.append(str(error))
             continue

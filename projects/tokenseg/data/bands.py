@@ -12,6 +12,8 @@ import numpy as np
 from .errors import UnreadableImage, UnsupportedImage
 from .images import ORIENTATION, REDUCED_OR_MASK, check_single_page, opened_image, stored_bits
 
+# Photometric interpretations of TIFF whose values are what they seem: grey with black as the lowest value, and RGB.
+_PLAIN = (1, 2)
 NUMPY_SUFFIXES, TIFF_SUFFIXES = (".npy",), (".tif", ".tiff")
 
 
@@ -69,8 +71,11 @@ class TiffRaster:
         turn = first.tags.get(ORIENTATION)
         if turn is not None and turn.value != 1:
             raise UnsupportedImage(f"image file {path} has the orientation {turn.value}; wanted 1, as it is stored")
-        if first.dtype is None or first.photometric == 3:
-            raise UnsupportedImage(f"image file {path} has a palette or values of unknown type; wanted plain values")
+        if first.dtype is None or first.photometric not in _PLAIN:
+            raise UnsupportedImage(
+                f"image file {path} has values of the type {first.dtype} and the photometric interpretation "
+                f"{first.photometric!s}; wanted numbers, grey with black as the lowest (1) or RGB (2)"
+            )
         self.shape = (first.imagelength, first.imagewidth, first.samplesperpixel * len(self._pages))
         self.dtype = np.dtype(first.dtype).newbyteorder("=")
 

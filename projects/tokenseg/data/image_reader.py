@@ -1,12 +1,13 @@
 """How the files of a data set become pixels: the one reader of training, evaluation, demo and `Predictor`."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from .bands import opened_raster
+from .bands import TIFF_SUFFIXES, opened_raster
 from .errors import UnsupportedImage
 from .images import ORIENTATION, opened_image, read_image
 
@@ -168,6 +169,32 @@ class ImageReader:
     def read_picture(self, path: str) -> np.ndarray:
         """Read an image for pictures, (H, W, 3) uint8 RGB; see `picture`."""
         return self.picture(self(path))
+
+    @contextlib.contextmanager
+    def windows(self, path: str) -> Iterator[tuple[tuple[int, int], Callable[[slice, slice], np.ndarray]]]:
+        """Open an image for the length of a `with` block, inside which parts of it can be read.
+
+        Args:
+            path: The path of the file.
+
+        Yields:
+            (height, width) of the image, and a function from rows and columns to their pixels, as of `__call__`. Of
+            TIFF and NumPy files no more than these is read; others are read whole.
+
+        Raises:
+            ValueError: See `__call__`.
+        """
+        source = f"image file {path}"
+        if self.is_plain and not path.lower().endswith(TIFF_SUFFIXES):
+            whole = self(path)
+            yield whole.shape[:2], lambda rows, columns: whole[rows, columns]
+            return
+        with opened_raster(path) as raster:
+            self.check(raster.shape, raster.dtype, source=source)
+            yield (
+                raster.shape[:2],
+                lambda rows, columns: self.to_pixels(raster.window(rows, columns), source=source),
+            )
 
     def header(self, path: str) -> ImageHeader:
         """Read what a file says of itself, without its pixels where the format allows that.

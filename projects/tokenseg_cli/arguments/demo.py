@@ -40,6 +40,15 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
         metavar="S",
         help="lowest score of an instance that is drawn (detectors); default 0.5",
     )
+    parser.add_argument(
+        "--windows",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="SIDE",
+        help="for large images: read and segment each window by window as it is stored, with windows of SIDE pixels, by "
+        "default those of the config; not with --save overlay",
+    )
     args = parse_with_overrides(parser, words)
     check_folder("--output", args.output)
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
@@ -48,4 +57,9 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     wrong = set(args.save) - set(KINDS)
     if wrong:
         raise ValueError(f"--save has {', '.join(sorted(wrong))}; wanted some of {','.join(KINDS)}")
+    if args.windows is not None and ("overlay" in args.save or args.windows < 0 or args.annotations is not None):
+        raise ValueError(
+            "--windows reads no image whole, so that nothing can be drawn over it; wanted a SIDE above 0 or none, no "
+            f"--annotations, and --save with some of {','.join(KINDS[1:])}"
+        )
     return args
