@@ -31,7 +31,7 @@ def raster_ids(
         path: The path of the image.
         reader: The reader of its pixels.
         augmentations: What the test of the config applies to images; they may not change the size of this one.
-        window: The side of the windows in pixels, at a stride of two thirds of it; None for those of the model's policy.
+        window: The side of the windows in pixels, at a stride of two thirds; None for those of the model's policy.
         columns: The width of a strip in pixels.
 
     Returns:
@@ -43,8 +43,8 @@ def raster_ids(
     policy = model.inference if window is None else SlidingWindow(window=window, stride=max(1, window * 2 // 3))
     if not isinstance(policy, SlidingWindow):
         raise ValueError(
-            f"the policy of the model is {type(policy).__name__}, which takes images whole; wanted the side of a window "
-            "in pixels, such as the training crop"
+            f"the policy of the model is {type(policy).__name__}, which takes images whole; wanted the side of a "
+            "window in pixels, such as the training crop"
         )
     with reader.windows(path) as (size, pixels):
         _check_size(path, size, reader.channels, augmentations)

@@ -25,7 +25,7 @@ def painted(tmp_path):
 def test_colours_are_their_places(painted, mode):
     if mode == "P":
         image = Image.fromarray(PLACES.astype(np.uint8)).convert("P")
-        image.putpalette(sum(COLORS, []))
+        image.putpalette(np.ravel(COLORS).tolist())
     else:
         image = Image.open(painted).convert(mode)
     image.save(painted)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .timm_models import architecture_args, channels_argument, check_sides, create, plain, stem, takes, weightless
+from .timm_models import architecture_args, backbone_args, check_sides, create, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint, resampled
 from .windowed_block import WindowedBlock
 
@@ -60,8 +60,7 @@ class PlainViT(Backbone):
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
             pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
             weights_file: begin from this file instead: .safetensors, .pth, or for a ViT Google's .npz.
-            in_chans: The number of channels of the images. Pretrained weights of a stem for three colours are repeated
-                over the channels and scaled, as timm does it.
+            in_chans: how many channels images have; pretrained stems for colours are inflated by timm's own rule.
             activation_checkpointing: recompute the blocks in the backward pass to save memory.
             downsample: runs in place of the block that its `block` numbers and halves both sides of the grid, rounded
                 up, such as `QueryDownsample`: called with the block, tokens (N, T, C) and the grid (H, W), it returns
@@ -77,9 +76,7 @@ class PlainViT(Backbone):
         """
         super().__init__()
         # no pooling: most pool the class token, which `timm_args` may leave out
-        args = (
-            dict(model_name=model_name, num_classes=0, global_pool="") | channels_argument(in_chans) | plain(timm_args)
-        )
+        args = dict(global_pool="") | backbone_args(model_name, in_chans, timm_args)
         whole = weightless(**args)
         self._patch = _patch_of(whole, model_name, out_blocks)
         args["img_size"], self._fixed_size = img_size, img_size
@@ -88,13 +85,10 @@ class PlainViT(Backbone):
         self.pretrained = pretrained or bool(weights_file)
         self.starting_weights = StartingWeights(timm_args=args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
-        self._timm_args = args
-
-        self._out_blocks = sorted(out_blocks)
+        self._timm_args, self._out_blocks = args, sorted(out_blocks)
         self.vit = create(**args, drop_path_rate=drop_path_rate)
         self.vit.prune_intermediate_layers(self._out_blocks, prune_norm=True, prune_head=True)
         self.vit.set_grad_checkpointing(activation_checkpointing)
-
         self.downsample = downsample
         self._publish(out_strides)
         self._set_windows(window_size, global_blocks)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .freezing import freeze_first_parts
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
-from .timm_models import architecture_args, channels_argument, check_sides, create, plain, stem, takes, weightless
+from .timm_models import architecture_args, backbone_args, check_sides, create, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint
 from .window_padding import WindowPadding, arrange_window_padding
 
@@ -73,8 +73,7 @@ class TimmPyramid(Backbone):
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
             pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
             weights_file: begin from this file instead: .safetensors or .pth.
-            in_chans: The number of channels of the images. Pretrained weights of a stem for three colours are repeated
-                over the channels and scaled, as timm does it.
+            in_chans: how many channels images have; pretrained stems for colours are inflated by timm's own rule.
             activation_checkpointing: recompute the blocks in the backward pass to save memory; batch norms then count
                 each batch twice in their running statistics.
             window_padding: whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is
@@ -89,11 +88,10 @@ class TimmPyramid(Backbone):
         super().__init__()
         self._out_features = _in_order(out_features)
         self.pretrained = pretrained or bool(weights_file)
-        args = dict(model_name=model_name, num_classes=0) | channels_argument(in_chans) | plain(timm_args)
+        args = backbone_args(model_name, in_chans, timm_args)
         self._timm_args = _complete(args, output_stride, drop_path_rate)
         self.starting_weights = StartingWeights(timm_args=self._timm_args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
-
         trunk = create(**self._timm_args)
         self._indices = self._publish(trunk, output_stride)
         self._window_padding = arrange_window_padding(trunk, window_padding)

@@ -66,9 +66,10 @@ def architecture_args(timm_args: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in timm_args.items() if name not in _SILENT and not name.endswith("_rate")}
 
 
-def channels_argument(in_chans: int) -> dict[str, int]:
-    """The argument of a timm model for images of `in_chans` channels; none for three, timm's default."""
-    return {} if in_chans == 3 else {"in_chans": in_chans}
+def backbone_args(model_name: str, in_chans: int, timm_args: Mapping[str, object] | None) -> dict[str, object]:
+    """The arguments of a timm model without its classifier; three channels, timm's default, are not among them."""
+    channels = {} if in_chans == 3 else {"in_chans": in_chans}
+    return dict(model_name=model_name, num_classes=0) | channels | plain(timm_args)
 
 
 def stem(model: nn.Module) -> str:

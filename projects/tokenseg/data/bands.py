@@ -173,12 +173,9 @@ def _tifffile(path: str) -> ModuleType:
 def _whole(path: str) -> np.ndarray:
     """A file that is neither TIFF nor NumPy's, with 8 bits by Pillow, else by OpenCV; turned as EXIF says."""
     with opened_image(path) as image:
+        deep = stored_bits(image, path=path) > 8  # known until the first look at EXIF, which decodes a PNG
         check_single_page(image, path=path)
-        bands, turn, deep = (
-            len(image.getbands()),
-            image.getexif().get(ORIENTATION, 1),
-            stored_bits(image, path=path) > 8,
-        )
+        bands, turn = len(image.getbands()), image.getexif().get(ORIENTATION, 1)
         if image.mode not in ("L", "LA", "RGB", "RGBA", "F") and not image.mode.startswith("I"):
             raise UnsupportedImage(
                 f"image file {path} has mode {image.mode}; wanted plain values: grey or RGB, with or without alpha"

@@ -34,8 +34,8 @@ def checked_colors(colors: Sequence[Sequence[int]], *, count: int, id_map: Mappi
         )
     if id_map is not None and sorted(id_map) != list(range(len(plain))):
         raise ValueError(
-            f"dataset.id_map names {sorted(id_map)}, and dataset.colors has {len(plain)} colours; wanted every place of "
-            f"a colour, 0 to {len(plain) - 1}, to be mapped"
+            f"dataset.id_map names {sorted(id_map)}, and dataset.colors has {len(plain)} colours; wanted every place "
+            f"of a colour, 0 to {len(plain) - 1}, to be mapped"
         )
     return plain
 
@@ -52,7 +52,7 @@ def class_colors(
 
 
 def first_stored(id_map: Mapping[int, int] | None, *, count: int) -> dict[int, int]:
-    """Invert an id map: class id -> the first stored id that the map gives it, for those of `count` classes it names."""
+    """Invert an id map: class id -> the first stored id that the map gives it, for those of `count` classes in it."""
     if id_map is None:
         return {class_id: class_id for class_id in range(count)}
     found: dict[int, int] = {}

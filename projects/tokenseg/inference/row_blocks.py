@@ -1,4 +1,4 @@
-"""Sliding windows over an image that does not fit into memory: its scores are there for one row of windows at a time."""
+"""Sliding windows over an image that does not fit into memory: scores are there for one row of windows at a time."""
 
 from collections.abc import Callable, Iterator
 

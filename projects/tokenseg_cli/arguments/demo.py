@@ -2,8 +2,8 @@
 
 For every image, by the name of its file: `overlay` draws the classes over the image with their names; of a detector,
 boxes and masks with class names and scores. `ids` is a PNG of class ids, `palette` the same with the classes' colours
-as palette. `stored` has what the label maps of own data store, ids or colours. `submission` writes PNGs in the format of
-the server of ADE20K or Cityscapes, with the names of the images, into a folder of that name.
+as palette. `stored` has what the label maps of own data store, ids or colours. `submission` writes PNGs in the format
+of the server of ADE20K or Cityscapes, with the names of the images, into a folder of that name.
 
 With --annotations the overlay stands beside the ground truth of every image that has one.
 """
@@ -46,8 +46,8 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
         nargs="?",
         const=0,
         metavar="SIDE",
-        help="for large images: read and segment each window by window as it is stored, with windows of SIDE pixels, by "
-        "default those of the config; not with --save overlay",
+        help="for large images: read and segment each window by window as it is stored, with windows of SIDE pixels, "
+        "by default those of the config; not with --save overlay",
     )
     args = parse_with_overrides(parser, words)
     check_folder("--output", args.output)
