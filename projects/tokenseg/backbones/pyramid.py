@@ -99,8 +99,7 @@ class TimmPyramid(Backbone):
         trunk.prune_intermediate_layers(self._indices, prune_norm=True, prune_head=True)
         trunk.set_grad_checkpointing(activation_checkpointing)
         self.trunk = convert_batch_norm(trunk, norm)
-        freeze_first_parts(self.trunk, freeze_at, pretrained=self.pretrained)
-        # Swin's official epsilon, not timm's 1e-6
+        freeze_first_parts(self.trunk, freeze_at, pretrained=self.pretrained)  # below: Swin's epsilon, not timm's 1e-6
         norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
         self.out_norms = nn.ModuleDict(norms if out_norm else {})
 

@@ -155,7 +155,7 @@ def _check_channels(config: DictConfig) -> None:
     for key in ("model.pixel_mean", "model.pixel_std"):
         values = OmegaConf.select(config, key)
         if values is not None and len(values) != channels:
-            told = "three, as dataset.bands is null" if bands is None else f"{channels}, one a band"
+            told = "three, or dataset.bands" if bands is None else f"{channels}, one a band"
             raise ValueError(f"{key} is {_shown(values)}; wanted {told}")
 
 

@@ -48,6 +48,7 @@ class Seen:
     orientation: int = 1
     label_mode: str = ""
     ids: Counter = field(default_factory=Counter)  # stored id -> pixels
+    levels: np.ndarray | None = None  # (2, C): mean and mean square of the grey levels, of images of other than 8 bits
     stop: str = ""  # what the mapper refuses: one of STOPS, or nothing
     message: str = ""
 
@@ -97,6 +98,19 @@ def describe_sizes(seen: Sequence[Seen]) -> list[str]:
     return [f"  smallest / median / largest: {', '.join(parts)} pixels"] if parts else []
 
 
+def describe_levels(seen: Sequence[Seen]) -> list[str]:
+    """Say what mean and spread the grey levels of each band have, as overrides; nothing for colours of 8 bits."""
+    found = [one.levels for one in seen if one.levels is not None]
+    if not found:
+        return []
+    mean, square = np.mean(found, axis=0)
+    spread = np.sqrt(np.maximum(square - mean**2, 0))
+    words = (
+        f"model.pixel_{name}=[{','.join(f'{v:.4g}' for v in each)}]" for name, each in (("mean", mean), ("std", spread))
+    )
+    return [f"  grey levels of the bands: {' '.join(words)}"]
+
+
 def has_no_bytes(path: str) -> bool:
     """Whether a file is there, and is empty."""
     return os.path.exists(path) and not os.path.getsize(path)
@@ -129,7 +143,10 @@ def look(record: dict, mapper: SemSegMapper) -> Seen:
     except ValueError:
         pass
     try:
-        mapper(record)
+        image = mapper(record)["image"]
+        if not mapper.reader.is_plain:
+            channels = image.flatten(1).double()
+            seen.levels = np.stack([channels.mean(dim=1), channels.square().mean(dim=1)])
     except ValueError as error:
         seen.message = str(error)
         seen.stop = _kind(error, seen, files=(image, label))
