@@ -55,7 +55,7 @@ ROOMS = {
         "atomic_file",
         "backbone_file",
     },
-    "evaluation": {"data.labels", "datasets.records", "plain_text"},
+    "evaluation": {"data.labels", "datasets.records", "datasets.stored_ids", "plain_text"},
     "hosts": METHOD,
     "hub.py": {"predictor", "weight_sources"},
     "inference": {"layers"},

@@ -58,6 +58,7 @@ OURS = [
     "tokenseg.ecenet.blocks.SemanticsAttention",
     "tokenseg.ecenet.readings.gated_updater",
     "tokenseg.ecenet.reconstruction.feature_reconstructions",
+    "tokenseg.evaluation.cityscapes.OfficialCityscapesEvaluator",
     "tokenseg.evaluation.combined.combined_evaluators",
     "tokenseg.evaluation.instances.PartialCOCOEvaluator",
     "tokenseg.evaluation.sem_seg.ConfusionEvaluator",
