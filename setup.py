@@ -59,11 +59,15 @@ setup(
         "scipy>=1.11.2",
         "tabulate>=0.9",
         "tensorboard>=2.15",
+        # Reads TIFFs of any bands and depth, which Pillow and OpenCV do not; those with LZW or JPEG want imagecodecs too.
+        "tifffile>=2023.8.12",
         "tqdm>=4.66",
     ],
     # ruff's formatting changes between its minor versions. Some heads are compared with those of transformers.
     extras_require={
         "dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*"],
         "wandb": ["wandb>=0.19"],
+        "cityscapes": ["cityscapesscripts>=2.2"],
+        "tiff": ["imagecodecs"],
     },
 )

@@ -4,12 +4,13 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from tokenseg.evaluation.cityscapes import OfficialCityscapesEvaluator
 
 SCRIPT = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
-NAME = "cityscapes_fine_sem_seg_val"
+NAME = "cityscapes_fine_sem_seg_toy"
 
 
 @pytest.fixture
@@ -19,7 +20,13 @@ def record(tmp_path):
     half = np.repeat([[0, 18]], 4, axis=1).repeat(4, axis=0).astype(np.uint8)
     Image.fromarray(half).save(f"{base}_gtFine_labelTrainIds.png")
     Image.fromarray(np.where(half == 0, 7, 33).astype(np.uint8)).save(f"{base}_gtFine_labelIds.png")
-    return {"file_name": f"{base}_leftImg8bit.png", "sem_seg_file_name": f"{base}_gtFine_labelTrainIds.png"}
+    record = {"file_name": f"{base}_leftImg8bit.png", "sem_seg_file_name": f"{base}_gtFine_labelTrainIds.png"}
+    DatasetCatalog.register(NAME, lambda: [record])
+    names = MetadataCatalog.get("cityscapes_fine_sem_seg_val").stuff_classes
+    MetadataCatalog.get(NAME).set(stuff_classes=names, ignore_label=255)
+    yield record
+    DatasetCatalog.remove(NAME)
+    MetadataCatalog.remove(NAME)
 
 
 @pytest.fixture
