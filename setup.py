@@ -59,7 +59,7 @@ setup(
         "scipy>=1.11.2",
         "tabulate>=0.9",
         "tensorboard>=2.15",
-        # Reads TIFFs of any bands and depth, which Pillow and OpenCV do not; those with LZW or JPEG want imagecodecs too.
+        # Reads TIFFs of any bands and depth, as Pillow and OpenCV do not; with LZW or JPEG it wants imagecodecs too.
         "tifffile>=2023.8.12",
         "tqdm>=4.66",
     ],

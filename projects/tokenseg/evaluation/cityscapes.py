@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from types import ModuleType
 
+from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from PIL import Image
 
@@ -65,7 +66,7 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
         for record, output in zip(inputs, outputs, strict=True):
             name = os.path.splitext(os.path.basename(record["file_name"]))[0]
             file = os.path.join(self._folder, f"{name}.png")
-            Image.fromarray(to_submission(self._class_ids(output), self._metadata)).save(file)
+            Image.fromarray(to_submission(self._class_ids(output), MetadataCatalog.get(self._dataset_name))).save(file)
             self._pairs.append((file, record["sem_seg_file_name"]))
 
     def metric_names(self) -> list[str]:
