@@ -29,7 +29,7 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
     count them: `cityscapes/IoU`, over classes and (`_sup`) categories, and iIoU, which weighs instances by their size.
 
     An override puts it into a config:
-    `dataloader.evaluator._target_=tokenseg.evaluation.cityscapes.OfficialCityscapesEvaluator`. The PNGs stay in the
+    `dataloader.evaluator._target_=tokenseg.evaluation.official_cityscapes.OfficialCityscapesEvaluator`. The PNGs stay in the
     folder `cityscapes` of `output_dir`, which all processes have to share.
     """
 

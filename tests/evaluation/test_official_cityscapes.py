@@ -7,7 +7,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from tokenseg.evaluation.cityscapes import OfficialCityscapesEvaluator
+from tokenseg.evaluation.official_cityscapes import OfficialCityscapesEvaluator
 
 SCRIPT = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
 NAME = "cityscapes_fine_sem_seg_toy"
