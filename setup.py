@@ -59,6 +59,8 @@ setup(
         "scipy>=1.11.2",
         "tabulate>=0.9",
         "tensorboard>=2.15",
+        # Reads TIFFs of any bands and depth, as Pillow and OpenCV do not; with LZW or JPEG it wants imagecodecs too.
+        "tifffile>=2023.8.12",
         "tqdm>=4.66",
     ],
     # ruff's formatting changes between its minor versions. Some heads are compared with those of transformers.
@@ -67,5 +69,7 @@ setup(
         "wandb": ["wandb>=0.19"],
         # the page of `demo --web`; playwright drives a browser in `make test-web`
         "web": ["gradio>=6.31,<7", "playwright>=1.49"],
+        "cityscapes": ["cityscapesscripts>=2.2"],
+        "tiff": ["imagecodecs"],
     },
 )

@@ -283,6 +283,11 @@ class Segmentor(nn.Module):
         return [self._normalise(x["image"]) for x in batched_inputs]
 
     def _normalise(self, image: Tensor) -> Tensor:
+        if len(image) != len(self.pixel_mean):
+            raise ValueError(
+                f"an image has {len(image)} channels, model.pixel_mean {len(self.pixel_mean)} numbers; wanted one a "
+                "channel"
+            )
         return (image.to(self.device) - self.pixel_mean) / self.pixel_std
 
     def predict(self, images: list[Tensor]) -> Prediction:

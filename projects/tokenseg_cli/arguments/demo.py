@@ -2,7 +2,8 @@
 
 For every image, by the name of its file: `overlay` draws the classes over the image with their names; of a detector,
 boxes and masks with class names and scores. `ids` is a PNG of class ids, `palette` the same with the classes' colours
-as palette.
+as palette. `stored` has what the label maps of own data store, ids or colours. `submission` writes PNGs in the format
+of the server of ADE20K or Cityscapes, with the names of the images, into a folder of that name.
 
 With --annotations the overlay stands beside the ground truth of every image that has one.
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from ..overrides import parse_with_overrides
 from ..paths import check_file, check_folder
 
-KINDS = ("overlay", "ids", "palette")
+KINDS = ("overlay", "ids", "palette", "stored", "submission")
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
@@ -49,6 +50,15 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument(
         "--host", default="127.0.0.1", help="address at which the page is served (--web); default: this machine alone"
     )
+    parser.add_argument(
+        "--windows",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="SIDE",
+        help="for large images: read and segment each window by window as it is stored, with windows of SIDE pixels, "
+        "by default those of the config; not with --save overlay",
+    )
     args = parse_with_overrides(parser, words)
     _check_output(args)
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
@@ -57,6 +67,11 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     wrong = set(args.save) - set(KINDS)
     if wrong:
         raise ValueError(f"--save has {', '.join(sorted(wrong))}; wanted some of {','.join(KINDS)}")
+    if args.windows is not None and ("overlay" in args.save or args.windows < 0 or args.annotations is not None):
+        raise ValueError(
+            "--windows reads no image whole, so that nothing can be drawn over it; wanted a SIDE above 0 or none, no "
+            f"--annotations, and --save with some of {','.join(KINDS[1:])}"
+        )
     return args
 
 
