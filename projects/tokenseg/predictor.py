@@ -302,7 +302,7 @@ class Predictor:
             ):
                 raise ValueError(
                     f"{name} has shape {tuple(image.shape)} and type {image.dtype}; wanted "
-                    f"({self.reader.channels}, H, W) uint8 of a tensor, grey levels from 0 to 255, or the config's bands"
+                    f"({self.reader.channels}, H, W) uint8 of a tensor, grey levels from 0 to 255, or its bands"
                 )
             image = image.cpu().numpy().transpose(1, 2, 0)
         if not isinstance(image, np.ndarray):
