@@ -29,8 +29,8 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
     count them: `cityscapes/IoU`, over classes and (`_sup`) categories, and iIoU, which weighs instances by their size.
 
     An override puts it into a config:
-    `dataloader.evaluator._target_=tokenseg.evaluation.official_cityscapes.OfficialCityscapesEvaluator`. The PNGs stay
-    in the folder `cityscapes` of `output_dir`, which all processes have to share.
+    `dataloader.evaluator._target_=tokenseg.evaluation.official_cityscapes.OfficialCityscapesEvaluator`.
+    The PNGs stay in the folder `cityscapes` of `output_dir`, which all processes have to share.
     """
 
     def __init__(
