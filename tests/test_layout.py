@@ -32,6 +32,7 @@ ROOMS = {
     "config": {"datasets.annotation_file"},
     "contracts.py": set(),
     "d2_compat.py": set(),
+    "deployment": {"data.images", "data.transforms", "layers", "segmentor"},
     "data": {"datasets.records"},
     "datasets": {"data.errors", "data.images", "data.labels", "data.mapper", "plain_text", "visualize"},
     "engine": {

@@ -70,7 +70,7 @@ class Predictor:
         mapper = config.dataloader.test.mapper
         self._augmentations = list(instantiate(mapper.augmentations))
         self._image_format = mapper.image_format
-        self.metadata: Metadata = MetadataCatalog.get(_first_data_set(config.dataloader.test.dataset))
+        self.metadata: Metadata = class_metadata(config)
 
     @property
     def class_names(self) -> list[str]:
@@ -211,9 +211,10 @@ class Predictor:
         return image if self._image_format == "RGB" else image[:, :, ::-1]
 
 
-def _first_data_set(dataset: object) -> str:
-    """The registered name of the test data, or the first of several."""
+def class_metadata(config: DictConfig) -> Metadata:
+    """Detectron2's metadata of a config's test data, or of the first of several sets."""
+    dataset = config.dataloader.test.dataset
     if isinstance(dataset, DictConfig) and "names" in dataset:  # Detectron2's loaders take records, read by name
         dataset = dataset.names
     names = instantiate(dataset)  # own data is registered by a call
-    return names if isinstance(names, str) else names[0]
+    return MetadataCatalog.get(names if isinstance(names, str) else names[0])

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ..data.images import read_image
 from ..data.labels import read_class_ids
 from ..datasets.ground_truth import GroundTruth
+from ..deployment.exported_predictor import ExportedPredictor
 from ..plain_text import plot_text
 from ..predictor import Predictor
 from ..segmentor import Segmentor
@@ -100,20 +101,19 @@ def side_by_side(truth: np.ndarray | None, predicted: np.ndarray, *, titles: tup
 class SegmentOutput:
     """Writes the class ids of images, as often as the arguments ask for."""
 
-    def __init__(self, args: argparse.Namespace, images: list[Path], predictor: Predictor) -> None:
+    def __init__(self, args: argparse.Namespace, images: list[Path], predictor: Predictor | ExportedPredictor) -> None:
         """
         Args:
             args: The arguments of the command.
             images: The images that are asked for.
-            predictor: The predictor of a segmentor.
+            predictor: The predictor of a segmentor, or of a file that one was exported to.
 
         Raises:
             ValueError: The arguments ask for what only detectors have, or name a wrong data set.
         """
-        name = type(predictor.model).__name__
         if args.confidence_threshold is not None or args.annotations:
             raise ValueError(
-                f"--confidence-threshold and a file behind --annotations are for detectors; the model is a {name}"
+                "--confidence-threshold and a file behind --annotations are for detectors; the model is a Segmentor"
             )
         self._kinds, self._predictor = args.save, predictor
         self._truth = find_truth(args.annotations, images, predictor, key="sem_seg_file_name")
@@ -200,12 +200,27 @@ class InstanceOutput:
         return f"with {self._count} instances of score {self._threshold:g} or more"
 
 
+def open_model(args: argparse.Namespace, images: list[Path]) -> SegmentOutput | InstanceOutput:
+    """Load the model, and choose what is written of it.
+
+    Args:
+        args: The arguments of the command.
+        images: The images that are asked for.
+
+    Raises:
+        ValueError: The model cannot be loaded, or the arguments do not fit it.
+    """
+    if args.exported:
+        return SegmentOutput(args, images, ExportedPredictor(args.weights))
+    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
+    kind = SegmentOutput if isinstance(predictor.model, Segmentor) else InstanceOutput
+    return kind(args, images, predictor)
+
+
 def main(args: argparse.Namespace) -> None:
     """Write what `args.save` lists for every image of `args.input`."""
     images = find_images(args.input)
-    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
-    kind = SegmentOutput if isinstance(predictor.model, Segmentor) else InstanceOutput
-    output = kind(args, images, predictor)
+    output = open_model(args, images)
     args.output.mkdir(parents=True, exist_ok=True)
     failed = []
     for path, name in tqdm(output_names(images).items(), unit="image", disable=None):

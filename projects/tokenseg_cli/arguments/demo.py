@@ -5,6 +5,8 @@ boxes and masks with class names and scores. `ids` is a PNG of class ids, `palet
 as palette.
 
 With --annotations the overlay stands beside the ground truth of every image that has one.
+
+W may be a file of `tools/export.py` (.onnx or .pt2), which wants no config.
 """
 
 import argparse
@@ -15,14 +17,14 @@ from ..overrides import parse_with_overrides
 from ..paths import check_folder
 
 KINDS = ("overlay", "ids", "palette")
+# How the names of exported files end, which need no config.
+EXPORTED = (".onnx", ".pt2")
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of the command; `save` becomes a list."""
-    parser.add_argument(
-        "--config-file", required=True, metavar="C", help="config of the model; a run leaves its own as config.yaml"
-    )
-    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint of that model")
+    parser.add_argument("--config-file", metavar="C", help="config of the model; a run leaves its own as config.yaml")
+    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint of that model, or an exported file")
     parser.add_argument("--input", required=True, nargs="+", metavar="IMAGES", help="files, folders or globs")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write to")
     parser.add_argument("--save", default="overlay", help=f"one or more of {','.join(KINDS)}, joined by commas")
@@ -43,6 +45,16 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     check_folder("--output", args.output)
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
         raise ValueError(f"--confidence-threshold is {args.confidence_threshold}; wanted a number from 0 to 1")
+    args.exported = args.weights.endswith(EXPORTED)
+    if args.exported and (args.config_file or args.overrides or args.annotations is not None):
+        raise ValueError(
+            f"--weights {args.weights} holds a whole model; wanted neither --config-file nor overrides nor --annotations"
+        )
+    if not args.exported and not args.config_file:
+        raise ValueError(
+            f"there is no --config-file, and --weights {args.weights} does not end in {' or '.join(EXPORTED)}; wanted "
+            "the config of the model"
+        )
     args.save = args.save.split(",")
     wrong = set(args.save) - set(KINDS)
     if wrong:
