@@ -65,9 +65,8 @@ def file_facts(config: DictConfig, model: WholePass, *, size: tuple[int, int] | 
     metadata = class_metadata(config)
     if metadata.get("stuff_classes") is None:
         raise ValueError(f"data set '{metadata.name}' has no stuff_classes in its metadata; wanted one name a class")
-    resize = [
-        each for each in instantiate(config.dataloader.test.mapper.augmentations) if isinstance(each, ResizeToBase)
-    ]
+    augmentations = instantiate(config.dataloader.test.mapper.augmentations)
+    base = next((each for each in augmentations if isinstance(each, ResizeToBase)), None)
     head = model.segmentor.sem_seg_head
     return FileFacts(
         class_names=list(metadata.stuff_classes),
@@ -79,8 +78,8 @@ def file_facts(config: DictConfig, model: WholePass, *, size: tuple[int, int] | 
         divisor=model.divisor,
         output_kind=model.output_kind,
         probabilities=isinstance(head, Head) and head.gives_probabilities,
-        short_side=resize[0].short if resize else None,
-        long_side=resize[0].long if resize else None,
+        short_side=base.short if base else None,
+        long_side=base.long if base else None,
         source=source,
     )
 

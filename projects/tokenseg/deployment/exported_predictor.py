@@ -14,7 +14,6 @@ from ..data.images import read_image
 from ..data.transforms import ResizeToBase
 from ..layers.resize import resize
 from .exported_files import open_file
-from .file_facts import FileFacts
 
 
 class ExportedPredictor:
@@ -106,10 +105,8 @@ class ExportedPredictor:
 def _largest_inside(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """(H, W, C) pixels resized, with their aspect ratio, to as large as fits into (height, width)."""
     scale = min(height / pixels.shape[0], width / pixels.shape[1])
-    sides = (
-        max(1, min(bound, round(side * scale))) for side, bound in zip(pixels.shape[:2], (height, width), strict=True)
-    )
-    return T.ResizeTransform(*pixels.shape[:2], *sides).apply_image(pixels)
+    rows, columns = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    return T.ResizeTransform(*pixels.shape[:2], rows, columns).apply_image(pixels)
 
 
 def _batch(pixels: np.ndarray) -> np.ndarray:

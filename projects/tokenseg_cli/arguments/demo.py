@@ -48,7 +48,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     args.exported = args.weights.endswith(EXPORTED)
     if args.exported and (args.config_file or args.overrides or args.annotations is not None):
         raise ValueError(
-            f"--weights {args.weights} holds a whole model; wanted neither --config-file nor overrides nor --annotations"
+            f"--weights {args.weights} holds a whole model; wanted no --config-file, overrides or --annotations"
         )
     if not args.exported and not args.config_file:
         raise ValueError(

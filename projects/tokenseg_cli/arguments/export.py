@@ -1,8 +1,8 @@
 """Write a whole segmentor to one file, ONNX or torch's own, that runs without the code of the model.
 
-The file takes images (N, C, height, width) of float32 in grey levels, any number of them, and gives the class of each
-pixel, or the scores of all classes: normalising, padding and resizing are inside. C is the config.yaml that a run leaves
-in its folder, and W one of its checkpoints; without W the weights are random, which is enough to measure speed.
+The file takes images (N, C, H, W) of float32 in grey levels, any number of them, and gives the class of each pixel, or
+the scores of all classes: normalising, padding and resizing are inside. C is the config.yaml that a run leaves in its
+folder, and W one of its checkpoints; without W the weights are random, which is enough to measure speed.
 
 Class names, colours, the order of the channels and the size are in the file; `tools/demo.py --weights FILE` reads them
 there. What is supported stands in projects/EXPORT.md.
