@@ -60,7 +60,7 @@ def _write_onnx(program: ExportedProgram, path: Path, facts: FileFacts) -> None:
     for package in ("onnx", "onnxscript"):
         _optional(package)
     exported = torch.onnx.export(
-        program, dynamo=True, input_names=[INPUT], output_names=[facts.output_kind], verbose=False
+        program, dynamo=True, input_names=[INPUT], output_names=[facts.output_kind], verbose=False, optimize=False
     )
     exported.model.metadata_props[_FACTS_KEY] = facts.to_json()
     exported.save(str(path))

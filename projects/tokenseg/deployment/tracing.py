@@ -37,10 +37,25 @@ def trace(model: WholePass, *, size: tuple[int, int] | None) -> ExportedProgram:
     sides = {} if size else {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     with torch.no_grad():
         model(images)  # what the model itself refuses, it tells in a sentence
-        return torch.export.export(
+        program = torch.export.export(
             model,
             (images,),
             dynamic_shapes={INPUT: {0: Dim.DYNAMIC, **sides}},
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
+    _drop_assertions(program.graph_module)
+    return program
+
+
+def _drop_assertions(module: torch.fx.GraphModule) -> None:
+    """Remove what the program asserts of sizes.
+
+    Much of it is true of the example alone, for instance that the images need padding, and says how tensors lie in
+    memory, on which the operations do not depend. ONNX files have no assertions at all.
+    """
+    for node in list(module.graph.nodes):
+        if node.target is torch.ops.aten._assert_scalar.default:
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
