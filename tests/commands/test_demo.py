@@ -68,8 +68,8 @@ def test_wrong_arguments_are_refused(command, words, message):
     ("words", "message"),
     [
         (["--weights", "a.onnx", "--config-file", "c"], r"a\.onnx holds a whole model; wanted no --config-file"),
-        (["--weights", "a.pt2", "train.device=cpu"], "wanted no --config-file, overrides"),
-        (["--weights", "a.pth"], r"there is no --config-file, and --weights a\.pth does not end in \.onnx or \.pt2"),
+        (["--weights", "a.onnx", "train.device=cpu"], "wanted no --config-file, overrides"),
+        (["--weights", "a.pth"], r"there is no --config-file, and --weights a\.pth does not end in \.onnx"),
     ],
 )
 def test_exported_files_want_no_config_and_others_do(command, words, message):

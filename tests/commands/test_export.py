@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from tokenseg import Predictor
+from tokenseg.deployment import exported_predictor
 from tokenseg.deployment.exported_predictor import ExportedPredictor
 
 NEEDED = ["--config-file", "c", "--format", "onnx"]
@@ -37,10 +38,16 @@ def test_an_exported_file_predicts_as_its_model(command, toy_predictor, tmp_path
     assert "images to scores\nverified: it differs from the model by 0.0e+00" in capsys.readouterr().out
     assert [file.name for file in path.parent.iterdir()] == ["model.pt2"]
     image = np.random.randint(0, 256, (30, 41, 3), dtype=np.uint8)
-    predictor = ExportedPredictor(path)
+    predictor = ExportedPredictor(path, allow_pickle=True)
     assert np.array_equal(predictor(image), Predictor(*toy_predictor)(image))
     assert predictor.class_names == ["red", "green", "blue"] and predictor.facts.short_side == 24
 
-    Image.fromarray(image).save(tmp_path / "a.png")
-    command("demo", "--weights", path, "--input", tmp_path / "a.png", "--output", tmp_path, "--save", "ids,overlay")
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "a_ids.png")), predictor(image))
+
+def test_the_demo_runs_an_exported_file(command, tmp_path, exported_facts, monkeypatch):
+    opened = lambda images: images.argmax(axis=1), exported_facts
+    monkeypatch.setattr(exported_predictor, "open_file", lambda *_, **__: opened)
+    Image.new("RGB", (9, 7), (0, 200, 0)).save(tmp_path / "a.png")
+    words = ["--weights", tmp_path / "m.onnx", "--input", tmp_path / "a.png", "--output", tmp_path]
+    command("demo", *words, "--save", "ids,overlay")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a_ids.png")), np.ones((7, 9)))
+    assert np.asarray(Image.open(tmp_path / "a_overlay.png")).shape == (7, 9, 3)

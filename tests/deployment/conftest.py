@@ -3,7 +3,6 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import nn
 
-from tokenseg.deployment.file_facts import FileFacts
 from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor
 
@@ -27,22 +26,3 @@ def segmentor():
     """A backbone of stride 4, one 1x1 convolution to three classes, and a mean that is not grey."""
     head = PerPixelHead(in_feature="map", layers=nn.Conv2d(8, 3, 1))
     return Segmentor(backbone=Strided(), sem_seg_head=head, pixel_mean=[10, 20, 30], pixel_std=[50.0] * 3).eval()
-
-
-@pytest.fixture
-def facts():
-    """Facts of a file for images of any size."""
-    return FileFacts(
-        class_names=["a", "b", "c"],
-        class_colors=[[1, 2, 3]] * 3,
-        image_format="RGB",
-        pixel_mean=[10.0, 20.0, 30.0],
-        pixel_std=[50.0] * 3,
-        size=None,
-        divisor=4,
-        output_kind="ids",
-        probabilities=False,
-        short_side=24,
-        long_side=None,
-        source="a test",
-    )

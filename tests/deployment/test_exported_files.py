@@ -12,19 +12,21 @@ from tokenseg.deployment.verification import verify
 from tokenseg.deployment.whole_pass import WholePass
 
 
-def test_facts_are_read_as_they_were_written(facts):
-    assert FileFacts.from_json(facts.to_json(), path="f") == facts
+def test_facts_are_read_as_they_were_written(exported_facts):
+    assert FileFacts.from_json(exported_facts.to_json(), path="f") == exported_facts
     for text in (None, "{}", "[]", "no json", '{"size": 1}'):
         with pytest.raises(ValueError, match="'f' does not tell what classes"):
             FileFacts.from_json(text, path="f")
 
 
 @pytest.mark.slow("files of torch.export for images of any size")
-def test_a_file_of_any_size_gives_what_the_model_gives(segmentor, facts, tmp_path):
+def test_a_file_of_any_size_gives_what_the_model_gives(segmentor, exported_facts, tmp_path):
     model, path = WholePass(segmentor), tmp_path / "model.pt2"
-    write_file(trace(model, size=None), path, facts=facts)
-    run, told = open_file(path)
-    assert told == facts
+    write_file(trace(model, size=None), path, facts=exported_facts)
+    with pytest.raises(ValueError, match=r"reading it can run any code; wanted allow_pickle=True"):
+        open_file(path)
+    run, told = open_file(path, allow_pickle=True)
+    assert told == exported_facts
     assert verify(run, model, size=None) == 0
 
 
@@ -39,11 +41,11 @@ def test_another_model_is_told_from_the_file(segmentor):
         verify(lambda images: model(torch.from_numpy(images)).numpy() * float("nan"), model, size=(9, 9))
 
 
-def test_packages_that_are_not_there_are_named(facts, tmp_path, monkeypatch):
+def test_packages_that_are_not_there_are_named(exported_facts, tmp_path, monkeypatch):
     for package in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=r"want the package onnx .*pip install 'tokenseg\[export\]'"):
-        write_file(None, tmp_path / "model.onnx", facts=facts)
+        write_file(None, tmp_path / "model.onnx", facts=exported_facts)
     (tmp_path / "model.onnx").touch()
     with pytest.raises(ValueError, match="want the package onnxruntime"):
         open_file(tmp_path / "model.onnx")
@@ -53,13 +55,13 @@ def test_packages_that_are_not_there_are_named(facts, tmp_path, monkeypatch):
 
 @pytest.mark.slow("models in onnxruntime equal those in torch")
 @pytest.mark.parametrize("name", ["structtoken_pwe", "segvit", "fcn_sgr", "mask_former", "ecenet_vit"])
-def test_onnx_files_give_what_the_models_give(name, facts, tmp_path):
+def test_onnx_files_give_what_the_models_give(name, exported_facts, tmp_path):
     """With a number of images that is not the example's."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     model, path = WholePass(instantiate(tiny_config(name).model), output_kind="scores"), tmp_path / "model.onnx"
-    write_file(trace(model, size=(60, 64)), path, facts=facts)
+    write_file(trace(model, size=(60, 64)), path, facts=exported_facts)
     run, told = open_file(path)
-    assert told == facts
+    assert told == exported_facts
     assert verify(run, model, size=(60, 64)) <= 1e-4

@@ -9,17 +9,17 @@ from tokenseg.deployment.exported_predictor import ExportedPredictor
 
 
 @pytest.fixture
-def opened(facts, monkeypatch):
+def opened(exported_facts, monkeypatch):
     """Function from facts to a predictor whose file gives the highest channel, and to what the file was given."""
 
     def make(**changes):
-        told, seen = dataclasses.replace(facts, **changes), []
+        told, seen = dataclasses.replace(exported_facts, **changes), []
 
         def run(images):
             seen.append(images)
             return images.argmax(axis=1) if told.output_kind == "ids" else images
 
-        monkeypatch.setattr(exported_predictor, "open_file", lambda path: (run, told))
+        monkeypatch.setattr(exported_predictor, "open_file", lambda path, allow_pickle: (run, told))
         return ExportedPredictor("model.onnx"), seen
 
     return make

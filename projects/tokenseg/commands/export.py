@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
         path = Path(folder, args.output.name)
         write_file(program, path, facts=facts)
         if args.verify:
-            worst = verify(open_file(path)[0], model, size=size)
+            worst = verify(open_file(path, allow_pickle=True)[0], model, size=size)
         for part in sorted(Path(folder).iterdir(), key=lambda part: part == path):
             os.replace(part, args.output.parent / part.name)
     height, width = size or ("any height", "any width")

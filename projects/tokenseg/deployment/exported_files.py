@@ -39,21 +39,26 @@ def write_file(program: ExportedProgram, path: Path, *, facts: FileFacts) -> Non
             torch.export.save(program, path, extra_files={_FACTS_FILE: facts.to_json()})
 
 
-def open_file(path: Path) -> tuple[RunFile, FileFacts]:
+def open_file(path: Path, *, allow_pickle: bool = False) -> tuple[RunFile, FileFacts]:
     """Load an exported file.
 
     Args:
         path: The path of the file, which ends in `.onnx` or `.pt2`.
+        allow_pickle: Whether a `.pt2` may be read, since `torch.export.load` unpickles parts of it, which can run code.
 
     Returns:
         A function that runs it, and what it tells.
 
     Raises:
-        ValueError: The file does not exist, is none of ours, or the package that runs it is not installed.
+        ValueError: The file does not exist, is none of ours or may not be read, or the package that runs it is missing.
     """
     if not path.is_file():
         raise ValueError(f"'{path}' does not exist; wanted a file that tools/export.py has written")
-    return _open_onnx(path) if path.suffix == ".onnx" else _open_torch(path)
+    if path.suffix == ".onnx":
+        return _open_onnx(path)
+    if not allow_pickle:
+        raise ValueError(f"'{path}' is no ONNX file, and reading it can run any code; wanted allow_pickle=True")
+    return _open_torch(path)
 
 
 def _write_onnx(program: ExportedProgram, path: Path, facts: FileFacts) -> None:

@@ -27,15 +27,16 @@ class ExportedPredictor:
         metadata: Names and colours of the classes, as Detectron2's metadata.
     """
 
-    def __init__(self, path: str | PathLike) -> None:
+    def __init__(self, path: str | PathLike, *, allow_pickle: bool = False) -> None:
         """
         Args:
             path: The path of a file that tools/export.py has written.
+            allow_pickle: Whether it may be a `.pt2`, which can run any code; `.onnx` cannot.
 
         Raises:
             ValueError: There is no such file, or the package that runs it is not installed.
         """
-        self._run, self.facts = open_file(Path(path))
+        self._run, self.facts = open_file(Path(path), allow_pickle=allow_pickle)
         self.metadata = Metadata(
             name=str(path), stuff_classes=self.facts.class_names, stuff_colors=self.facts.class_colors
         )

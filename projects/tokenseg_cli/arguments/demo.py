@@ -6,7 +6,7 @@ as palette.
 
 With --annotations the overlay stands beside the ground truth of every image that has one.
 
-W may be a file of `tools/export.py` (.onnx or .pt2), which wants no config.
+W may be an ONNX file of `tools/export.py`, which wants no config.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from ..paths import check_folder
 
 KINDS = ("overlay", "ids", "palette")
 # How the names of exported files end, which need no config.
-EXPORTED = (".onnx", ".pt2")
+EXPORTED = ".onnx"
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of the command; `save` becomes a list."""
     parser.add_argument("--config-file", metavar="C", help="config of the model; a run leaves its own as config.yaml")
-    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint of that model, or an exported file")
+    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint of that model, or an ONNX file")
     parser.add_argument("--input", required=True, nargs="+", metavar="IMAGES", help="files, folders or globs")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write to")
     parser.add_argument("--save", default="overlay", help=f"one or more of {','.join(KINDS)}, joined by commas")
@@ -52,7 +52,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
         )
     if not args.exported and not args.config_file:
         raise ValueError(
-            f"there is no --config-file, and --weights {args.weights} does not end in {' or '.join(EXPORTED)}; wanted "
+            f"there is no --config-file, and --weights {args.weights} does not end in {EXPORTED}; wanted "
             "the config of the model"
         )
     args.save = args.save.split(",")
