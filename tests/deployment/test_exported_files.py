@@ -30,6 +30,14 @@ def test_a_file_of_any_size_gives_what_the_model_gives(segmentor, exported_facts
     assert verify(run, model, size=None) == 0
 
 
+def test_a_model_that_knows_one_size_is_not_traced_for_any(segmentor, monkeypatch):
+    """Nor is one whose code asks for numbers."""
+    forward = segmentor.backbone.forward
+    monkeypatch.setattr(segmentor.backbone, "forward", lambda x: forward(x[:, :, : int(torch.tensor(x.shape[2]) * 1)]))
+    with pytest.raises(ValueError, match=r"cannot be recorded for images of any size .*; wanted --size H W"):
+        trace(WholePass(segmentor), size=None)
+
+
 @torch.no_grad()
 def test_another_model_is_told_from_the_file(segmentor):
     model = WholePass(segmentor)

@@ -1,5 +1,7 @@
 """From a whole pass in Python to a program of operations on tensors."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
@@ -18,7 +20,8 @@ def example_images(model: WholePass, size: tuple[int, int] | None, *, count: int
         size: (h, w); None for a small size that the model has to pad.
         count: The number of images.
     """
-    height, width = size or (3 * model.divisor - 5, 4 * model.divisor - 7)
+    unit = max(model.divisor, 8)
+    height, width = size or (3 * unit - 5, 4 * unit - 7)
     return torch.rand(count, model.channels, height, width) * 255
 
 
@@ -30,22 +33,35 @@ def trace(model: WholePass, *, size: tuple[int, int] | None) -> ExportedProgram:
         size: (height, width) of the images in pixels; None leaves it open too.
 
     Raises:
-        ValueError: The model takes no images of this size, or of one size alone.
+        ValueError: The model takes no images of this size, or cannot be recorded for all sizes.
     """
     model.eval().requires_grad_(False)
     images = example_images(model, size)
     sides = {} if size else {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     with torch.no_grad():
         model(images)  # what the model itself refuses, it tells in a sentence
-        program = torch.export.export(
+        program = _export(model, images, sides)
+    _drop_assertions(program.graph_module)
+    return program
+
+
+def _export(model: WholePass, images: Tensor, open_sides: Mapping[int, object]) -> ExportedProgram:
+    try:
+        return torch.export.export(
             model,
             (images,),
-            dynamic_shapes={INPUT: {0: Dim.DYNAMIC, **sides}},
+            dynamic_shapes={INPUT: {0: Dim.DYNAMIC, **open_sides}},
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-    _drop_assertions(program.graph_module)
-    return program
+    except Exception as error:  # torch has many kinds of them
+        if not open_sides:
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"the model cannot be recorded for images of any size ({reason}); wanted --size H W in place of "
+            "--dynamic-size"
+        ) from error
 
 
 def _drop_assertions(module: torch.fx.GraphModule) -> None:
