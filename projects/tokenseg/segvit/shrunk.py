@@ -181,7 +181,7 @@ class QueryUpsample(nn.Module):
         """
         maps = select_maps(features, self.in_features)
         size, last = maps[0].shape[-2:], maps[-1].shape[-2:]
-        half = tuple(-(-side // 2) for side in size)
+        half = tuple((side + 1) // 2 for side in size)
         if tuple(last) != half:
             raise ValueError(
                 f"{self.in_features[-1]} has a grid of {last[0]}x{last[1]} and {self.in_features[0]} of "
