@@ -21,7 +21,6 @@ from ..deployment.whole_pass import WholePass
 from ..engine.checkpoint import Checkpointer
 from ..predictor import class_metadata
 from ..visualize import palette
-from .export_backbone import channel_order
 
 
 def main(args: argparse.Namespace) -> None:
@@ -71,7 +70,7 @@ def file_facts(config: DictConfig, model: WholePass, *, size: tuple[int, int] | 
     return FileFacts(
         class_names=list(metadata.stuff_classes),
         class_colors=palette(metadata).tolist(),
-        image_format=channel_order(config),
+        image_format=config.dataloader.test.mapper.image_format,
         pixel_mean=model.segmentor.pixel_mean.flatten().tolist(),
         pixel_std=model.segmentor.pixel_std.flatten().tolist(),
         size=list(size) if size else None,
