@@ -32,6 +32,7 @@ ROOMS = {
     "config": {"datasets.annotation_file"},
     "contracts.py": set(),
     "d2_compat.py": set(),
+    "deployment": {"data.image_reader", "data.transforms", "datasets.stored_ids", "layers", "segmentor"},
     "data": {"datasets.records"},
     "datasets": {
         "data.errors",

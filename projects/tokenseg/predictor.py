@@ -92,7 +92,7 @@ class Predictor:
         self._augmentations = list(instantiate(mapper.augmentations))
         told = {key: mapper[key] for key in ("image_format", "bands", "value_range") if key in mapper}
         self.reader = ImageReader(**told)
-        self.metadata: Metadata = MetadataCatalog.get(_first_data_set(config.dataloader.test.dataset))
+        self.metadata: Metadata = class_metadata(config)
 
     @property
     def task(self) -> Task:
@@ -327,9 +327,10 @@ def _by_size(records: Sequence[dict], predict: Callable[[list[dict]], list[_Resu
     return [found[place] for place in range(len(records))]
 
 
-def _first_data_set(dataset: object) -> str:
-    """The registered name of the test data, or the first of several."""
+def class_metadata(config: DictConfig) -> Metadata:
+    """Detectron2's metadata of a config's test data, or of the first of several sets."""
+    dataset = config.dataloader.test.dataset
     if isinstance(dataset, DictConfig) and "names" in dataset:  # Detectron2's loaders take records, read by name
         dataset = dataset.names
     names = instantiate(dataset)  # own data is registered by a call
-    return names if isinstance(names, str) else names[0]
+    return MetadataCatalog.get(names if isinstance(names, str) else names[0])

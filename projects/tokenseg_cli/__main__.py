@@ -22,6 +22,7 @@ COMMANDS = {
     "convert": ("convert_weights",),
     "report": ("report",),
     "tokens": ("visualize_tokens",),
+    "export": ("export",),
     "export-backbone": ("export_backbone",),
     "publish": ("publish",),
     "quickstart": ("quickstart",),

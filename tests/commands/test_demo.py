@@ -86,6 +86,19 @@ def test_wrong_arguments_are_refused(command, words, message):
         command("demo", "--config-file", "c", "--weights", "w", "--input", "i", "--output", "o", *words)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--weights", "a.onnx", "--config-file", "c"], r"a\.onnx holds a whole model; wanted no --config-file"),
+        (["--weights", "a.onnx", "train.device=cpu"], "wanted no --config-file, overrides"),
+        (["--weights", "a.pth"], r"there is no --config-file, and --weights a\.pth does not end in \.onnx"),
+    ],
+)
+def test_exported_files_want_no_config_and_others_do(command, words, message):
+    with pytest.raises(ValueError, match=message):
+        command("demo", "--input", "i", "--output", "o", *words)
+
+
 @pytest.fixture
 def strange_names(toy_dataset):
     metadata = MetadataCatalog.get(toy_dataset)

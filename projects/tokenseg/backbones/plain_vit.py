@@ -228,7 +228,7 @@ class PlainViT(Backbone):
         maps = {block: self._to_map(tokens, grid) for block, tokens in zip(early, found, strict=True)}
 
         tokens = self._run(self.downsample, self.vit.blocks[first], found[-1], grid)
-        grid = tuple(-(-side // 2) for side in grid)
+        grid = tuple((side + 1) // 2 for side in grid)
         maps[first] = self._to_map(tokens, grid)
         for place, block in enumerate(self.vit.blocks[first + 1 :], first + 1):
             tokens = self._run(block, tokens)

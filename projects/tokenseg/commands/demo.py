@@ -17,6 +17,7 @@ from ..data.bands import NUMPY_SUFFIXES
 from ..data.labels import read_class_ids
 from ..datasets.ground_truth import GroundTruth
 from ..datasets.stored_ids import smallest, to_submission
+from ..deployment.exported_predictor import ExportedPredictor
 from ..plain_text import plot_text
 from ..predictor import Predictor
 from ..video import VideoSource, check_suffix
@@ -122,7 +123,7 @@ class SegmentOutput:
         Args:
             args: The arguments of the command.
             images: The images that are asked for.
-            predictor: The predictor of a segmentor.
+            predictor: The predictor of a segmentor, or of a file that one was exported to.
 
         Raises:
             ValueError: The arguments ask for what only detectors have, or name a wrong data set.
@@ -258,7 +259,10 @@ def main(args: argparse.Namespace) -> None:
         source = VideoSource(args.video)
     if args.web:
         check_gradio()
-    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
+    if args.exported:
+        predictor = ExportedPredictor(args.weights)
+    else:
+        predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
     if args.video is not None:
         write_video(source, args.output, FramePainter(predictor, confidence_threshold=threshold(args, predictor)))
     elif args.web:

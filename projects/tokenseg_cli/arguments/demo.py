@@ -9,6 +9,8 @@ With --annotations the overlay stands beside the ground truth of every image tha
 
 --video takes a video file, or the number of a camera until Ctrl-C, and writes a video file; sound is not kept. --web
 opens a page in which an image is explored by clicks; it needs the extra `web` (pip install 'tokenseg[web]').
+
+W may be an ONNX file of `tools/export.py`, which wants no config.
 """
 
 import argparse
@@ -19,14 +21,14 @@ from ..overrides import parse_with_overrides
 from ..paths import check_file, check_folder
 
 KINDS = ("overlay", "ids", "palette", "stored", "submission")
+# How the names of exported files end, which need no config.
+EXPORTED = ".onnx"
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of the command; `save` becomes a list."""
-    parser.add_argument(
-        "--config-file", required=True, metavar="C", help="config of the model; a run leaves its own as config.yaml"
-    )
-    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint of that model")
+    parser.add_argument("--config-file", metavar="C", help="config of the model; a run leaves its own as config.yaml")
+    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint of that model, or an ONNX file")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", nargs="+", metavar="IMAGES", help="files, folders or globs")
     source.add_argument("--video", metavar="FILE|N", help="a video file, or the number of a camera, such as 0")
@@ -63,6 +65,16 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     _check_output(args)
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
         raise ValueError(f"--confidence-threshold is {args.confidence_threshold}; wanted a number from 0 to 1")
+    args.exported = args.weights.endswith(EXPORTED)
+    if args.exported and (args.config_file or args.overrides or args.annotations is not None):
+        raise ValueError(
+            f"--weights {args.weights} holds a whole model; wanted no --config-file, overrides or --annotations"
+        )
+    if not args.exported and not args.config_file:
+        raise ValueError(
+            f"there is no --config-file, and --weights {args.weights} does not end in {EXPORTED}; wanted "
+            "the config of the model"
+        )
     args.save = args.save.split(",")
     wrong = set(args.save) - set(KINDS)
     if wrong:
