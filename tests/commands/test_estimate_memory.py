@@ -35,8 +35,8 @@ def test_a_step_of_linear_layers_by_hand():
     # For the weights of the second layer and the ReLU the same 32 numbers an image are kept; the input, which is not
     # made here, counts nothing; the loss is one number.
     assert step.kept == 4 * (100 * 32 + 1)
-    # Most lives in the backward pass of the ReLU: its result, the gradients of its result and of its input, the gradient
-    # of the second layer's weights, the loss and the gradient of it.
+    # Most lives in the backward pass of the ReLU: its result, the gradients of its result and of its input, the
+    # gradient of the second layer's weights, the loss and the gradient of it.
     assert step.peak == step.parameters + step.optimizer + 3 * 4 * 3200 + 4 * 128 + 2 * 4
     assert step.update >= step.parameters + step.gradients + step.optimizer
 

@@ -130,7 +130,7 @@ def _told(fit: tuple[Setting, int] | None) -> str:
     if fit is None:
         return "-"
     setting, parts = fit
-    words = [word for word, wanted in (("A", setting.amp), ("C", setting.checkpointing), (f"P{parts}", parts > 1)) if wanted]
+    words = ["A"] * setting.amp + ["C"] * setting.checkpointing + [f"P{parts}"] * (parts > 1)
     return " ".join(words) or "as it is"
 
 

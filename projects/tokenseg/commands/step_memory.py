@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 # PyTorch documents both under these names, and has no others for them.
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -216,7 +216,7 @@ def measure_step(
         live.restart()
         losses = _losses(model, batch, dtype)
         kept = live.now - before
-        losses.backward()
+        torch.autograd.backward(losses)  # Tensor.backward would switch off the drawing of values
         peak = live.most
     batch_norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
     return StepMemory(parameters, gradients, state, averages, kept, averages + peak, averages + update, batch_norms)

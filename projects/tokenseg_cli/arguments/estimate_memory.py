@@ -1,4 +1,4 @@
-"""The GPU memory that a training step of a config takes, calculated without a GPU; or recipes for GPUs of 12, 24, 80 GB.
+"""The GPU memory of a training step, calculated without a GPU; or recipes for GPUs of 12, 24 and 80 GB.
 
 The step runs forward, backward and through the optimiser on the shapes of its tensors alone, and the bytes of all
 tensors that live at once are summed: parameters, gradients, the state of the optimiser, what is kept for the backward
