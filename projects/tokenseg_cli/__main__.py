@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("demo",),
     "check": ("check_dataset",),
     "analyze": ("analyze_model",),
+    "memory": ("estimate_memory",),
     "compare": ("compare",),
     "convert": ("convert_weights",),
     "report": ("report",),
