@@ -42,6 +42,10 @@ test: $(ENVIRONMENT) ## Run all tests; in the end they say what the slow ones ad
 test-fast: $(ENVIRONMENT) ## Run the tests that are not slow: two minutes of one core
 	$(TEST) -m "not slow"
 
+.PHONY: test-web
+test-web: $(ENVIRONMENT) ## Open the pages of report.py and demo.py --web in a browser; wants the extra `web` and Chromium
+	PYTHONPATH=$(CURDIR)/projects$${PYTHONPATH:+:$$PYTHONPATH} OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/web
+
 .PHONY: lint
 lint: $(ENVIRONMENT) ## Check style and formatting
 	$(PYTHON) -m ruff check .

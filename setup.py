@@ -65,5 +65,7 @@ setup(
     extras_require={
         "dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*"],
         "wandb": ["wandb>=0.19"],
+        # the page of `demo --web`; playwright drives a browser in `make test-web`
+        "web": ["gradio>=6.31,<7", "playwright>=1.49"],
     },
 )

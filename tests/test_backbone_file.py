@@ -18,6 +18,7 @@ from tokenseg.backbones.pyramid import TimmPyramid
 from tokenseg.backbones.simple_pyramid import SimplePyramid
 from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor, pad_to_batch
+from tokenseg.segvit.shrunk import NearestSampling, QueryDownsample
 from tokenseg.sgr.glore import GloRe
 from tokenseg.sgr.plug import ReasoningBackbone
 from tokenseg.sgr.reasoning import SemanticReasoning
@@ -158,6 +159,20 @@ def test_position_codes_are_resampled_by_timms_rules(exported):
     assert target.vit.pos_embed.shape == (1, 37, 24)
     torch.testing.assert_close(target.vit.pos_embed, wanted)
     assert torch.equal(target.vit.cls_token, source.backbone.vit.cls_token)
+
+
+def halving():
+    return vit(downsample=QueryDownsample(block=1, sample=NearestSampling()))
+
+
+def test_a_vit_that_halves_its_grid_begins_from_one_that_does_not(exported, caplog):
+    source, target = segmentor(vit()), halving()
+    with caplog.at_level(logging.INFO):
+        load_backbone(target, exported(source))
+    assert torch.equal(target.vit.blocks[1].mlp.fc1.weight, source.backbone.vit.blocks[1].mlp.fc1.weight)
+    assert "trained without the QueryDownsample in block 1 of this model" in caplog.text
+    with pytest.raises(ValueError, match="downsample is QueryDownsample in block 1 in the file, None in the model"):
+        load_backbone(vit(), exported(segmentor(target)))
 
 
 def test_relative_positions_are_resampled_too(exported):

@@ -18,7 +18,7 @@ from tokenseg.config.shipped import CONFIGS, config_path, list_models
 
 # Every experiment; those of no published schedule have names of their own.
 PATHS = [config_path(name) for name in list_models()]
-NAMED = [path for path in PATHS if path.parent not in (CONFIGS, CONFIGS / "shape_scenes")]
+NAMED = [path for path in PATHS if path.parent not in (CONFIGS, CONFIGS / "shape_scenes", CONFIGS / "evidence")]
 DETECTORS = [path for path in NAMED if path.parent.name == "detection"]
 SEGMENTORS = [path for path in NAMED if path not in DETECTORS]
 DATA = "ade20k|cityscapes|coco|coco_stuff_10k|pascal_context_59|pascal_context_60"

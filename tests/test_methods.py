@@ -12,7 +12,7 @@ from torch import nn
 from tokenseg import Predictor
 from tokenseg.alarms.probes import measure
 from tokenseg.config.load import load_config
-from tokenseg.contracts import HasRegions, HasTokens, Head, ShowsStages
+from tokenseg.contracts import HasClassMasks, HasRegions, HasTokens, Head, ShowsStages
 from tokenseg.data.components import ConnectedComponents
 from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
@@ -284,6 +284,43 @@ def test_pictures_have_a_map_of_every_class_at_every_stage(model):
     *_, last = maps.values()
     if not model.sem_seg_head.gives_probabilities:
         torch.testing.assert_close(last, scores)
+
+
+TOKEN_METHODS = [name for name in METHODS if name not in ("per_pixel", "fcn", "uper_net")]
+
+
+@pytest.mark.parametrize("name", TOKEN_METHODS)
+def test_regions_of_every_method_with_tokens(name):
+    model = tiny_model(name).eval()
+    with torch.no_grad():
+        [output] = model.ids(batch(None, size=(64, 96))[:1], {"regions"})
+    regions, (height, width) = output["regions"], output["region_cell"]
+    assert output["class_ids"].shape == (64, 96) and torch.isfinite(regions).all() and regions.min() >= 0
+    assert (regions.shape[1] * height, regions.shape[2] * width) == (64, 96)
+    if isinstance(model.sem_seg_head, HasClassMasks):
+        assert len(regions) == 5 and regions.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "activation"),
+    [
+        ("structtoken_pwe", "logits", lambda x: x.softmax(dim=1)),
+        ("segvit", "sum of masks 1-2", torch.sigmoid),
+        ("ecenet_vit", "sum of masks", torch.sigmoid),
+    ],
+)
+def test_the_regions_of_classes_are_their_masks(name, stage, activation):
+    model = tiny_model(name).eval()
+    with torch.no_grad():
+        features = model.backbone(torch.randn(1, 3, 64, 64))
+        wanted, got = model.sem_seg_head.token_maps(features)[stage], model.sem_seg_head.class_masks(features)
+    torch.testing.assert_close(got, activation(wanted))
+
+
+@pytest.mark.parametrize("name", ["per_pixel", "fcn", "uper_net"])
+def test_methods_without_tokens_say_so(name):
+    with pytest.raises(ValueError, match="has region_weights; wanted a part whose tokens have regions"):
+        tiny_model(name).eval().ids(batch(None), {"regions"})
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -38,6 +38,73 @@ def test_arrays_equal_files(predictor, image, tmp_path):
     assert np.array_equal(image, before)
 
 
+def test_images_of_pillow_and_tensors_equal_arrays(predictor, image):
+    wanted = predictor(image)
+    assert np.array_equal(predictor(Image.fromarray(image)), wanted)
+    assert np.array_equal(predictor(torch.from_numpy(image).permute(2, 0, 1)), wanted)
+
+
+def test_pillow_turns_images_as_files_say(toy_predictor, image, tmp_path):
+    predictor, exif = Predictor(*toy_predictor), Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(image).save(tmp_path / "turned.png", exif=exif)
+    ids = predictor(Image.open(tmp_path / "turned.png"))
+    assert ids.shape == (41, 30) and np.array_equal(ids, predictor(tmp_path / "turned.png"))
+
+
+@pytest.fixture
+def mixed(image, tmp_path):
+    """Seven images of three sizes and all kinds."""
+    wide, high = image[:10], image[:, :20]
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    tensor = torch.from_numpy(high[::-1].copy()).permute(2, 0, 1)
+    return [image, tmp_path / "wide.png", image[::-1], Image.fromarray(high), tensor, image[:, ::-1], image]
+
+
+def test_a_list_gives_what_its_images_give_one_by_one(toy_predictor, mixed):
+    predictor = Predictor(*toy_predictor, batch_size=5)
+    batches = []
+    predictor.model.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    for many, one in zip(predictor(mixed), mixed, strict=True):
+        assert np.array_equal(many, predictor(one))
+    for many, one in zip(predictor.scores(mixed), mixed, strict=True):
+        torch.testing.assert_close(many, predictor.scores(one), rtol=0, atol=1e-6)
+    assert [output["sem_seg"].shape[-2:] for output in predictor.outputs(mixed[:2])] == [(30, 41), (10, 41)]
+    predictor.outputs(mixed)
+    # of the first five images two have one size, two another; of the others two have the same
+    assert batches == [1, 1, 2, 1, 2, 2] and predictor([]) == []
+
+
+def test_a_list_for_a_detector(toy_detector, image):
+    predictor = Predictor(*toy_detector)
+    several = predictor([image, image[::-1].copy()])
+    for found, one in zip(several, (image, image[::-1]), strict=True):
+        alone = predictor(one)
+        assert len(found) == len(alone) > 0
+        torch.testing.assert_close(found.pred_boxes.tensor, alone.pred_boxes.tensor, rtol=1e-4, atol=1e-3)
+    assert torch.equal(predictor.outputs(image)["instances"].scores, predictor(image).scores)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"shape \(4, 4, 3\) .*; wanted \(3, H, W\) uint8 of a tensor"),
+        (torch.zeros(3, 4, 4), "type torch.float32; .* of a tensor, grey levels from 0 to 255"),
+        (Image.new("I;16", (4, 4)), "whole numbers of more than 8 bits .*; wanted 8 bits a channel"),
+        (Image.new("RGB", (0, 4)), "no pixel"),
+        (7, "a int; wanted a path, an image of Pillow's, an .* array or a .* tensor, or a list of them"),
+    ],
+)
+def test_wrong_images_are_named_by_their_place(toy_predictor, image, wrong, message):
+    with pytest.raises(ValueError, match=f"image 1 of the list .*{message}"):
+        Predictor(*toy_predictor)([image, wrong])
+
+
+def test_a_batch_has_an_image(toy_predictor):
+    with pytest.raises(ValueError, match="batch_size is 0; wanted a whole number of 1 or more"):
+        Predictor(*toy_predictor, batch_size=0)
+
+
 def test_it_predicts_what_the_evaluation_sees(toy_predictor, toy_dataset):
     predictor = Predictor(*toy_predictor)
     record = next(iter(instantiate(load_config(toy_predictor[0]).dataloader.test)))[0]

@@ -1,5 +1,7 @@
 """The shared segmentor against Detectron2's SemanticSegmentor, with equal weights."""
 
+import math
+
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -18,7 +20,7 @@ from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 
 from tokenseg.inference.policy import MultiScale, SlidingWindow, WholeImage
 from tokenseg.inspection import RegionSegmentor, image_regions
-from tokenseg.segmentor import Segmentor
+from tokenseg.segmentor import Prediction, Segmentor
 
 PIXELS = dict(pixel_mean=[120.0, 110.0, 100.0], pixel_std=[60.0, 50.0, 55.0])
 
@@ -225,3 +227,29 @@ def test_mean_and_std_must_match(pair):
 
 def test_methods_are_registered():
     assert issubclass(META_ARCH_REGISTRY.get("StructToken"), Segmentor)
+
+
+@pytest.mark.parametrize("policy", [WholeImage(), MultiScale(policy=WholeImage(), scales=[1.0], flip=False)])
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_confidence_is_the_share_of_the_likeliest_class(pair, policy, probabilities):
+    ours = Segmentor(backbone=pair[0].backbone, sem_seg_head=Scores(), inference=policy, **PIXELS).eval()
+    ours.sem_seg_head.gives_probabilities = probabilities
+    ours.sem_seg_head.count = dict  # it keeps the contract `Head` now
+    scores = torch.tensor([4.0, 2, 1]).log().view(1, 3, 1, 1)
+    ours.predict = lambda images: Prediction(scores, {}, (1, 1), [(1, 1)])
+    [output] = ours.ids([{"image": torch.zeros(3, 1, 1)}], {"confidence"})
+    # log(4), log(2) and 0 as logits: 4 / (4 + 2 + 1); as scores that add up to more than 1: log(4) / log(8)
+    wanted = math.log(4) / math.log(8) if probabilities else 4 / 7
+    assert output["confidence"].tolist() == [[pytest.approx(wanted)]] and output["class_ids"].tolist() == [[0]]
+
+
+def test_confidence_goes_row_by_row(pair):
+    """Probabilities are there for a few rows at a time, and are those of the whole."""
+    ours, scores = pair[0].eval(), torch.randn(5, 70, 3)
+    torch.testing.assert_close(ours.confidence(scores), scores.softmax(dim=0).amax(dim=0))
+    assert torch.equal(ours.confidence(torch.full((5, 1, 1), -200.0).exp()), torch.full((1, 1), 0.2))
+
+
+def test_what_a_segmentor_does_not_give(pair):
+    with pytest.raises(ValueError, match="beside class ids depth are wanted; a segmentor gives confidence, regions"):
+        pair[0].eval().ids(inputs((32, 32)), {"depth"})

@@ -1,7 +1,7 @@
 """A plain ViT-B with a simple feature pyramid; its weights have the shapes of SegViT's ViT-B at 512 pixels.
 
-StructToken's has a class token and was trained with other pixels: model.backbone.net.timm_args.class_token=true
-model.pixel_mean=[123.675,116.28,103.53] model.pixel_std=[58.395,57.12,57.375]
+StructToken's backbones have a class token: model.backbone.net.timm_args.class_token=true. The one of CSE was trained
+with other pixels too: model.pixel_mean=[123.675,116.28,103.53] model.pixel_std=[58.395,57.12,57.375].
 """
 
 from ..common.backbones.vit import vit_b as vit

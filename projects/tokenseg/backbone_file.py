@@ -272,6 +272,9 @@ def _log(path: str, file: BackboneFile, parts: BackboneParts, own: Mapping[str, 
     strides = [facts["backbone"]["output_stride"] for facts in (file.facts, own)]
     if strides[0] != strides[1]:
         logger.info("It was trained at output stride %d, and has %d in this model, as accepted", *strides)
+    halving = [facts["backbone"].get("downsample") for facts in (file.facts, own)]
+    if halving[0] != halving[1]:
+        logger.info("It was trained without the %s of this model", halving[1])
     for feature, facts in file.facts["components"].items():
         taken = f"components.{feature}" in filled
         logger.info("The component %s on %s is %s", facts["kind"], feature, "the file's" if taken else "left out")

@@ -108,6 +108,8 @@ def _described(part: nn.Module) -> dict[str, object]:
 def check_facts(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping], *, accept_stride: int | None) -> None:
     """Refuse a backbone that is not the model's, or has other pixels.
 
+    A backbone that halves its grid on the way, as Shrunk's does, begins from one that does not.
+
     Args:
         got: The facts of an exported file.
         wanted: Those of the model; pixels that are not known are not compared.
@@ -123,7 +125,8 @@ def check_facts(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping], *, ac
     ours, theirs = (_comparable(facts["backbone"], same_dilations) for facts in (wanted, got))
     wrong = _differing(theirs, ours, ("kind", "model_name"))  # of another model everything differs
     if not wrong:
-        wrong = _differing(theirs, ours, sorted({*theirs, *ours} - {"img_size", "output_stride"}))
+        free = {"img_size", "output_stride", *(["downsample"] if theirs.get("downsample") is None else [])}
+        wrong = _differing(theirs, ours, sorted({*theirs, *ours} - free))
     wrong += _wrong_pixels(got["pixels"], wanted["pixels"])
     if accept_stride is None:
         hint = f" (accept_stride={stride} takes the weights of that stride all the same)"

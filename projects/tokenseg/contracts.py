@@ -11,10 +11,13 @@ since DistributedDataParallel averages gradients over them. A part divides sums 
 reduces nothing over processes itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
+from detectron2.data.catalog import Metadata
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 # The counts of one part, by names of its own: scalar tensors of single precision.
@@ -114,6 +117,17 @@ class HasRegions(Protocol):
 
 
 @runtime_checkable
+class HasClassMasks(Protocol):
+    """A head each of whose tokens is a class, with a mask that comes from the token and is its region.
+
+    These are no `HasRegions`: the mask of a class that the image lacks is empty, which is no sign of a collapse.
+    """
+
+    def class_masks(self, features: Mapping[str, Tensor]) -> Tensor:
+        """How much each cell belongs to the mask of each class, 0 to 1: (N, K, h, w)."""
+
+
+@runtime_checkable
 class HasTokens(Protocol):
     """A part of a model, at any depth, whose tokens can be watched while it trains."""
 
@@ -197,5 +211,51 @@ class NamesMetrics(Protocol):
 class GivesIds(Protocol):
     """A model that can be asked for class ids alone, which need not cost the memory of the scores."""
 
-    def ids(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """For each image `class_ids` (H, W) int64, and whatever the model returns beside its scores."""
+    def ids(self, batched_inputs: list[dict], also: Collection[str] = ()) -> list[dict[str, Tensor]]:
+        """For each image `class_ids` (H, W) int64, whatever the model returns beside its scores, and what `also` names:
+        `confidence`, the probability of the class of each pixel (H, W), or `regions` and `region_cell`, where tokens
+        look. Raises ValueError for what the model cannot give."""
+
+
+@runtime_checkable
+class WantsOutputs(Protocol):
+    """An evaluator that may want more of a model than class ids.
+
+    Attributes:
+        wants: What `GivesIds.ids` is asked for beside class ids; empty if nothing.
+    """
+
+    wants: frozenset[str]
+
+
+# What a model is for, by the key of its results in Detectron2.
+Task = Literal["sem_seg", "instances"]
+
+
+class Predicts(Protocol):
+    """A trained model as a function of images, whatever runs it: what is asked of it to show and save predictions.
+
+    Attributes:
+        task: What the model is for.
+        model_name: What it is called in messages.
+        metadata: Detectron2's metadata of its data, for the colours of the classes.
+        class_names: The name of each class id.
+    """
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def model_name(self) -> str: ...
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+    @property
+    def class_names(self) -> list[str]: ...
+
+    def class_ids(self, image: np.ndarray) -> np.ndarray:
+        """The class of each pixel, (H, W) int64, of an (H, W, 3) uint8 RGB image; only if the task is `sem_seg`."""
+
+    def instances(self, image: np.ndarray, *, confidence_threshold: float = 0.0) -> Instances:
+        """The instances of such a score and above, on the CPU; only if the task is `instances`."""

@@ -18,6 +18,7 @@ def load(
     *,
     overrides: Sequence[str] = (),
     trust_config: bool = False,
+    batch_size: int = 8,
 ) -> Predictor:
     """Load a trained model as a function from images to predictions.
 
@@ -32,6 +33,7 @@ def load(
             a published model, or else the best ones of a run, or else its final ones.
         overrides: Changes of the config, `key=value` each, for instance `train.device=cpu`.
         trust_config: Whether a config.yaml may call anything, and thereby run any code.
+        batch_size: How many images of a list the model runs at most at once.
 
     Raises:
         ValueError: There is no such model, or there are no weights of it.
@@ -47,7 +49,7 @@ def load(
         config = model
     if not weights:
         raise ValueError(f"'{model}' is a config, and weights is empty; wanted the weights of a model trained with it")
-    return Predictor(config, weights, overrides=overrides, trust_config=trust_config)
+    return Predictor(config, weights, overrides=overrides, trust_config=trust_config, batch_size=batch_size)
 
 
 def weights_in(folder: str | PathLike) -> str:

@@ -1,25 +1,19 @@
 """What a model sees: the stages by which a segmentor's class maps come about, and the regions of tokens."""
 
-import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 from detectron2.modeling import GeneralizedRCNN
+from PIL import Image
 from torch import Tensor
 
 from .contracts import HasRegions, ShowsStages
 from .d2_compat import pad_to_batch
 from .layers.resize import resize
 from .layers.single_precision import at_least_single
-from .segmentor import Prediction, Segmentor, image_scores, most_likely, output_sizes
-
-
-class Regions(NamedTuple):
-    """The regions of an image's tokens."""
-
-    weights: Tensor  # (Q, H, W), 0 or more, without the batch's padding
-    cell: tuple[float, float]  # height and width of a cell in pixels
+from .regions import Regions, region_weights_of, regions_of_images
+from .segmentor import Segmentor
 
 
 @torch.no_grad()
@@ -57,23 +51,9 @@ def image_regions(model: Segmentor, image: Tensor) -> Regions:
     Raises:
         ValueError: neither backbone nor head has regions.
     """
-    source = region_source(model)
-    return predicted_regions(source, model.predict(model.normalised([{"image": image}])))[0]
-
-
-def region_source(model: Segmentor) -> HasRegions:
-    """The part of a model whose tokens have regions, the backbone before the head.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for part in (model.backbone, model.sem_seg_head):
-        if isinstance(part, HasRegions):
-            return part
-    raise ValueError(
-        f"neither {type(model.backbone).__name__} nor {type(model.sem_seg_head).__name__} has region_weights; "
-        "wanted a part whose tokens have regions"
-    )
+    find = region_weights_of(model.backbone, model.sem_seg_head)
+    prediction = model.predict(model.normalised([{"image": image}]))
+    return regions_of_images(find(prediction.features), prediction.batch_size, prediction.image_sizes)[0]
 
 
 @torch.no_grad()
@@ -101,68 +81,36 @@ def detector_regions(model: GeneralizedRCNN, image: Tensor) -> Regions:
         model.backbone(batch)
     finally:
         handle.remove()
-    return _image_regions(source.region_weights(seen), tuple(batch.shape[-2:]), sizes)[0]
+    return regions_of_images(source.region_weights(seen), tuple(batch.shape[-2:]), sizes)[0]
 
 
-def predicted_regions(source: HasRegions, prediction: Prediction) -> list[Regions]:
-    """The regions of each image of a batch."""
-    return _image_regions(source.region_weights(prediction.features), prediction.batch_size, prediction.image_sizes)
+def tokens_on(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """How much of each token's region lies on a mask.
 
+    Args:
+        weights: The weights of the regions, (Q, h, w), 0 or more.
+        mask: The pixels of the mask, (H, W) bool, of any size.
 
-def _image_regions(
-    weights: Tensor, batch_size: tuple[int, int], image_sizes: Sequence[tuple[int, int]]
-) -> list[Regions]:
-    """The regions of each image in (N, Q, H, W) weights of a padded batch, without the padding."""
-    cell = tuple(whole / side for whole, side in zip(batch_size, weights.shape[-2:], strict=True))
-    found = []
-    for own, size in zip(weights, image_sizes, strict=True):
-        height, width = (math.ceil(side / step) for side, step in zip(size, cell, strict=True))
-        found.append(Regions(own[:, :height, :width], cell))
-    return found
+    Returns:
+        Shares from 0 to 1, (Q,).
+    """
+    height, width = weights.shape[-2:]
+    # numbers: masks of Pillow's would be sampled and not averaged
+    small = np.asarray(Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX))
+    return (weights * small).sum(axis=(1, 2)) / np.maximum(weights.sum(axis=(1, 2)), 1e-9)
 
 
 class RegionSegmentor(Segmentor):
-    """A segmentor that returns the regions of its tokens too, for `TokenMetrics`.
-
-    Where the policy runs the images as they are, scores and regions come from one run; else the whole image runs once
-    more for its regions.
-    """
+    """A segmentor that returns the regions of its tokens too without being asked, for `TokenMetrics`."""
 
     def forward(self, batched_inputs: list[dict], counts: object = None) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Inputs and outputs as in `Segmentor`; in inference also `regions` (Q, h, w) of the whole image, whatever the
-        policy, and `region_cell`, (height, width) of one of their cells in pixels of the output.
+        """Inputs and outputs as in `Segmentor`; in inference also what `with_regions` gives.
 
         Raises:
             ValueError: neither backbone nor head has regions.
         """
-        if self.training:
-            return super().forward(batched_inputs, counts)
-        source, watched = region_source(self), _Watched(self)
-        images, sizes = self.normalised(batched_inputs), output_sizes(batched_inputs)
-        outputs = [{"sem_seg": scores} for scores in self.infer(watched, batched_inputs, images)]
-        prediction = watched.prediction if watched.images is images else self.predict(images)
-        for output, image, size, found in zip(
-            outputs, images, sizes, predicted_regions(source, prediction), strict=True
-        ):
-            scales = (wanted / side for wanted, side in zip(size, image.shape[-2:], strict=True))
-            output["regions"] = found.weights
-            output["region_cell"] = tuple(step * scale for step, scale in zip(found.cell, scales, strict=True))
-        return outputs
+        return super().forward(batched_inputs, counts) if self.training else self.with_regions(batched_inputs)
 
-    def ids(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+    def ids(self, batched_inputs: list[dict], also: Collection[str] = ()) -> list[dict[str, Tensor]]:
         """As in `Segmentor`, and the regions."""
-        return [output | {"class_ids": most_likely(output.pop("sem_seg"))} for output in self(batched_inputs)]
-
-
-class _Watched:
-    """A segmentor to a policy, which remembers the last images and what they gave."""
-
-    def __init__(self, model: Segmentor) -> None:
-        self.model, self.images, self.prediction = model, None, None
-
-    def segment(self, images: list[Tensor]) -> list[Tensor]:
-        self.images, self.prediction = images, self.model.predict(images)
-        return image_scores(self.prediction)
-
-    def to_probabilities(self, scores: Tensor) -> Tensor:
-        return self.model.to_probabilities(scores)
+        return super().ids(batched_inputs, {*also, "regions"})

@@ -1,8 +1,9 @@
 """A trained model as a function from images to class maps or instances."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,12 +12,14 @@ from detectron2.data import transforms as T
 from detectron2.data.catalog import Metadata
 from detectron2.structures import Instances
 from omegaconf import DictConfig
+from PIL import Image
 from torch import Tensor
 
 from .config.instantiate import instantiate
 from .config.load import load_config
 from .config.overrides import apply_overrides
-from .data.images import read_image
+from .contracts import Task
+from .data.images import pillow_pixels, read_image
 from .data.rescaling import OriginalImage
 from .datasets.records import load_records
 from .engine.build import build_model
@@ -26,13 +29,22 @@ from .engine.precision import amp_dtype, autocast
 from .inspection import detector_regions, image_regions, stage_maps
 from .segmentor import Segmentor
 
+# What an image may be given as; see `Predictor`.
+AnyImage = str | PathLike | Image.Image | np.ndarray | Tensor
+_Result = TypeVar("_Result")
+
 
 class Predictor:
-    """Runs a trained model on single images the way the evaluation of its config does.
+    """Runs a trained model on images the way the evaluation of its config does; keeps the contract `Predicts`.
 
         predictor = tokenseg.Predictor("output/quickstart/config.yaml", "output/quickstart/model_best.pth")
         ids = predictor("photo.jpg")                                    # of a segmentor
         instances = predictor("photo.jpg", confidence_threshold=0.5)    # of a detector
+        several = predictor(["a.jpg", PIL.Image.open("b.png"), array])  # a list gives a list
+
+    An image is the path of a file, an image of Pillow's, an (H, W, 3) array or a (3, H, W) tensor; arrays and tensors
+    are uint8 in RGB order. Where a method takes a list of images it gives the list of their results, which are those
+    that the images have one by one: images that have the same size as inputs of the model run together.
 
     Attributes:
         model: The model in evaluation mode, on its device.
@@ -46,6 +58,7 @@ class Predictor:
         *,
         overrides: Sequence[str] = (),
         trust_config: bool = False,
+        batch_size: int = 8,
     ) -> None:
         """
         Args:
@@ -54,10 +67,14 @@ class Predictor:
             overrides: `key=value` each, for instance `train.device=cpu`.
             trust_config: whether a config.yaml may call anything, such as classes of your own, and thereby
                 run any code.
+            batch_size: how many images of a list the model runs at most at once.
 
         Raises:
-            ValueError: a config or weights that do not exist, or weights of another model.
+            ValueError: a config or weights that do not exist, weights of another model, or a batch of no image.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; wanted a whole number of 1 or more")
+        self._batch_size = batch_size
         if not isinstance(config, DictConfig):
             config = load_config(str(config), trust_config=trust_config)
         config = apply_overrides(config.copy(), overrides)
@@ -73,13 +90,23 @@ class Predictor:
         self.metadata: Metadata = MetadataCatalog.get(_first_data_set(config.dataloader.test.dataset))
 
     @property
+    def task(self) -> Task:
+        """What the model is for, by the key of its results in Detectron2: `sem_seg` or `instances`."""
+        return "sem_seg" if isinstance(self.model, Segmentor) else "instances"
+
+    @property
+    def model_name(self) -> str:
+        """What the model is called in messages: its class."""
+        return type(self.model).__name__
+
+    @property
     def class_names(self) -> list[str]:
         """The names of the class ids: `stuff_classes` of the metadata for a segmentor, `thing_classes` for a detector.
 
         Raises:
             ValueError: The data set has no names of this kind.
         """
-        key = "stuff_classes" if isinstance(self.model, Segmentor) else "thing_classes"
+        key = "stuff_classes" if self.task == "sem_seg" else "thing_classes"
         if self.metadata.get(key) is None:  # Detectron2 learns them from COCO's file when it reads the records
             load_records(self.metadata.name)
         names = self.metadata.get(key)
@@ -88,38 +115,39 @@ class Predictor:
         return list(names)
 
     def __call__(
-        self, image: str | PathLike | np.ndarray, *, confidence_threshold: float = 0.0
-    ) -> np.ndarray | Instances:
+        self, image: AnyImage | Sequence[AnyImage], *, confidence_threshold: float = 0.0
+    ) -> np.ndarray | Instances | list[np.ndarray] | list[Instances]:
         """Give what the model is for: `class_ids` of a segmentor, `instances` of a detector.
 
         Args:
-            image: The path of a file, or an (H, W, 3) uint8 array in RGB order.
+            image: An image, see the class, or a list of images.
             confidence_threshold: The lowest score of an instance that is given; for detectors alone.
 
         Raises:
-            ValueError: A file that cannot be read, an array of another shape or type, or a threshold that is not
+            ValueError: A file that cannot be read, an image of another shape or type, or a threshold that is not
                 between 0 and 1 or is given for a segmentor.
         """
-        if not isinstance(self.model, Segmentor):
+        if self.task == "instances":
             return self.instances(image, confidence_threshold=confidence_threshold)
         if confidence_threshold:
             raise ValueError(
-                f"confidence_threshold is {confidence_threshold}, but {type(self.model).__name__} gives each pixel a "
-                "class and no instances; wanted no threshold, or a detector"
+                f"confidence_threshold is {confidence_threshold}, but {self.model_name} gives each pixel a class and "
+                "no instances; wanted no threshold, or a detector"
             )
         return self.class_ids(image)
 
-    def class_ids(self, image: str | PathLike | np.ndarray) -> np.ndarray:
+    def class_ids(self, image: AnyImage | Sequence[AnyImage]) -> np.ndarray | list[np.ndarray]:
         """The class of each pixel of an image, (H, W) int64, by a segmentor; see `__call__`."""
-        with self._inference():
-            return self._segmentor("class ids").class_ids([self._record(image)])[0].cpu().numpy()
+        model = self._segmentor("class ids")
+        return self._run(image, lambda records: [ids.cpu().numpy() for ids in model.class_ids(records)])
 
-    def scores(self, image: str | PathLike | np.ndarray) -> Tensor:
+    def scores(self, image: AnyImage | Sequence[AnyImage]) -> Tensor | list[Tensor]:
         """The scores (K, H, W) of an image's pixels, by a segmentor; see `__call__`."""
-        with self._inference():
-            return self._segmentor("scores of each class").scores([self._record(image)])[0]
+        return self._run(image, self._segmentor("scores of each class").scores)
 
-    def instances(self, image: str | PathLike | np.ndarray, *, confidence_threshold: float = 0.0) -> Instances:
+    def instances(
+        self, image: AnyImage | Sequence[AnyImage], *, confidence_threshold: float = 0.0
+    ) -> Instances | list[Instances]:
         """The instances in an image, by a detector.
 
         Args:
@@ -136,23 +164,39 @@ class Predictor:
         """
         if not 0 <= confidence_threshold <= 1:
             raise ValueError(f"confidence_threshold is {confidence_threshold}; wanted a number from 0 to 1")
-        if isinstance(self.model, Segmentor):
-            raise ValueError(f"{type(self.model).__name__} gives class ids and no instances; wanted a detector")
-        with self._inference():
-            output = self.model([self._record(image)])[0]
-        if "instances" not in output:
-            given = ", ".join(map(str, output))
-            raise ValueError(
-                f"{type(self.model).__name__} gives {given}; wanted a Segmentor, or a model with instances"
-            )
-        instances = output["instances"].to("cpu")
-        return instances[instances.scores >= confidence_threshold]
+        if self.task == "sem_seg":
+            raise ValueError(f"{self.model_name} gives class ids and no instances; wanted a detector")
 
-    def token_maps(self, image: str | PathLike | np.ndarray, classes: Sequence[int]) -> dict[str, np.ndarray]:
-        """What a segmentor has of some classes, stage by stage: title -> (classes, h, w) at the size of its input.
+        def detect(records: list[dict]) -> list[Instances]:
+            outputs = self.model(records)
+            if "instances" not in outputs[0]:
+                given = ", ".join(map(str, outputs[0]))
+                raise ValueError(f"{self.model_name} gives {given}; wanted a Segmentor, or a model with instances")
+            found = [output["instances"].to("cpu") for output in outputs]
+            return [instances[instances.scores >= confidence_threshold] for instances in found]
+
+        return self._run(image, detect)
+
+    def outputs(self, image: AnyImage | Sequence[AnyImage]) -> dict | list[dict]:
+        """What Detectron2's own models return for an image, on the model's device.
 
         Args:
             image: As in `__call__`.
+
+        Returns:
+            For each image a dict with `sem_seg`, the scores (K, H, W) of a segmentor, or `instances`, Detectron2's
+            `Instances` of a detector.
+
+        Raises:
+            ValueError: As in `__call__`.
+        """
+        return self._run(image, self.model)
+
+    def token_maps(self, image: AnyImage, classes: Sequence[int]) -> dict[str, np.ndarray]:
+        """What a segmentor has of some classes, stage by stage: title -> (classes, h, w) at the size of its input.
+
+        Args:
+            image: One image, see the class.
             classes: The ids of the classes.
 
         Raises:
@@ -162,16 +206,16 @@ class Predictor:
             stages = stage_maps(self._segmentor("maps of classes"), self._augmented(self._pixels(image)), classes)
         return {title: maps.cpu().numpy() for title, maps in stages.items()}
 
-    def regions(self, image: str | PathLike | np.ndarray) -> np.ndarray:
+    def regions(self, image: AnyImage) -> np.ndarray:
         """Where the model's tokens look: (K, h, w) weights of 0 or more, on the map of the tokens.
 
         Args:
-            image: As in `__call__`.
+            image: One image, see the class.
 
         Raises:
             ValueError: As in `__call__`, or a model whose tokens have no regions.
         """
-        find = image_regions if isinstance(self.model, Segmentor) else detector_regions
+        find = image_regions if self.task == "sem_seg" else detector_regions
         with self._inference():
             return find(self.model, self._augmented(self._pixels(image))).weights.cpu().numpy()
 
@@ -185,14 +229,28 @@ class Predictor:
         """The model, if it can give what is asked of it."""
         if not isinstance(self.model, Segmentor):
             raise ValueError(
-                f"{type(self.model).__name__} gives no {what} for the pixels of an image; wanted a Segmentor (a "
+                f"{self.model_name} gives no {what} for the pixels of an image; wanted a Segmentor (a "
                 "detector gives its instances when the predictor is called)"
             )
         return self.model
 
-    def _record(self, image: str | PathLike | np.ndarray) -> dict:
+    def _run(
+        self, images: AnyImage | Sequence[AnyImage], predict: Callable[[list[dict]], list[_Result]]
+    ) -> _Result | list[_Result]:
+        """The result of an image, or the list of those of several, by a function of the model's inputs."""
+        with self._inference():
+            if not isinstance(images, (list, tuple)):
+                return predict([self._record(images, "the image")])[0]
+            results: list[_Result] = []
+            for start in range(0, len(images), self._batch_size):
+                chunk = images[start : start + self._batch_size]
+                names = [f"image {start + place} of the list" for place in range(len(chunk))]
+                results += _by_size(list(map(self._record, chunk, names)), predict)
+            return results
+
+    def _record(self, image: AnyImage, name: str) -> dict:
         """An image as the model's input, for results at the size of the image."""
-        pixels = self._pixels(image)
+        pixels = self._pixels(image, name)
         original = OriginalImage(pixels=pixels, augmentations=self._augmentations)
         size = {"height": pixels.shape[0], "width": pixels.shape[1]}
         return {"image": self._augmented(pixels), "original": original, **size}
@@ -203,12 +261,50 @@ class Predictor:
         T.AugmentationList(self._augmentations)(inputs)
         return torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
 
-    def _pixels(self, image: str | PathLike | np.ndarray) -> np.ndarray:
-        if not isinstance(image, np.ndarray):
+    def _pixels(self, image: AnyImage, name: str = "the image") -> np.ndarray:
+        """The pixels (H, W, 3) in the config's order of channels."""
+        if isinstance(image, (str, PathLike)):
             return read_image(str(image), image_format=self._image_format)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise ValueError(f"the image has shape {image.shape} and type {image.dtype}; wanted (H, W, 3) uint8")
-        return image if self._image_format == "RGB" else image[:, :, ::-1]
+        if isinstance(image, Image.Image):
+            pixels = pillow_pixels(image, name=name)
+        else:
+            pixels = _checked_pixels(image, name)
+        return pixels if self._image_format == "RGB" else pixels[:, :, ::-1]
+
+
+def _checked_pixels(image: np.ndarray | Tensor, name: str) -> np.ndarray:
+    """The pixels (H, W, 3) of an array or a tensor.
+
+    Raises:
+        ValueError: Another type, shape or type of numbers.
+    """
+    is_tensor = isinstance(image, Tensor)
+    if not is_tensor and not isinstance(image, np.ndarray):
+        raise ValueError(
+            f"{name} is a {type(image).__name__}; wanted a path, an image of Pillow's, an (H, W, 3) uint8 array or a "
+            "(3, H, W) uint8 tensor, or a list of them"
+        )
+    channels = 0 if is_tensor else 2
+    wanted = "(3, H, W) uint8 of a tensor" if is_tensor else "(H, W, 3) uint8"
+    right_type = image.dtype == (torch.uint8 if is_tensor else np.uint8)
+    if image.ndim != 3 or image.shape[channels] != 3 or not right_type or 0 in image.shape:
+        hint = "" if right_type else ", grey levels from 0 to 255"
+        raise ValueError(f"{name} has shape {tuple(image.shape)} and type {image.dtype}; wanted {wanted}{hint}")
+    return image.permute(1, 2, 0).cpu().numpy() if is_tensor else image
+
+
+def _by_size(records: Sequence[dict], predict: Callable[[list[dict]], list[_Result]]) -> list[_Result]:
+    """The results of records in their order, of which those of one size run together.
+
+    Images of different sizes would be padded to the largest, and what lies beside an image changes its borders.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, record in enumerate(records):
+        groups.setdefault(tuple(record["image"].shape), []).append(place)
+    found: dict[int, _Result] = {}
+    for places in groups.values():
+        found.update(zip(places, predict([records[place] for place in places]), strict=True))
+    return [found[place] for place in range(len(records))]
 
 
 def _first_data_set(dataset: object) -> str:

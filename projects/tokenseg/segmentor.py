@@ -4,7 +4,7 @@ Inputs and outputs are those of Detectron2's SemanticSegmentor, which it equals 
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, NamedTuple
 
@@ -19,6 +19,10 @@ from .inference.policy import Model, OverScales, Policy, WholeImage, resized
 from .layers.resize import resize
 from .layers.single_precision import at_least_single
 from .losses.counts import mean_over_processes
+from .regions import region_weights_of, regions_of_images
+
+# What `Segmentor.ids` can give beside class ids, and the rows of pixels whose probabilities are there at a time.
+_ALSO, _ROWS = ("confidence", "regions"), 32
 
 
 class Prediction(NamedTuple):
@@ -119,9 +123,75 @@ class Segmentor(nn.Module):
             return self._losses(batched_inputs, self.count(batched_inputs) if counts is None else counts)
         return [{"sem_seg": scores} for scores in self.scores(batched_inputs)]
 
-    def ids(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """What `forward` gives in inference, with `class_ids` (height, width) int64 in place of the scores."""
-        return [{"class_ids": ids} for ids in self.class_ids(batched_inputs)]
+    def ids(self, batched_inputs: list[dict], also: Collection[str] = ()) -> list[dict[str, Tensor]]:
+        """What `forward` gives in inference, with `class_ids` (height, width) int64 in place of the scores.
+
+        Args:
+            batched_inputs: As in `forward`.
+            also: What else is wanted: `confidence`, see there; `regions`, see `with_regions`.
+
+        Raises:
+            ValueError: Something else is wanted, or neither backbone nor head has regions.
+        """
+        if not set(also) <= set(_ALSO):
+            raise ValueError(f"beside class ids {', '.join(also)} are wanted; a segmentor gives {', '.join(_ALSO)}")
+        if "regions" in also:
+            outputs = self.with_regions(batched_inputs)
+        else:
+            outputs = [{"sem_seg": scores} for scores in self.scores(batched_inputs)]
+        for output in outputs:
+            scores = output.pop("sem_seg")
+            output["class_ids"] = most_likely(scores)
+            if "confidence" in also:
+                output["confidence"] = self.confidence(scores)
+        return outputs
+
+    def confidence(self, scores: Tensor) -> Tensor:
+        """The probability of the likeliest class of each pixel, among the probabilities of all classes.
+
+        Logits go through a softmax. The scores of mask classifiers, sums over tokens that need not add up to 1, are
+        divided by their sum; so are probabilities that were averaged over several scales or flips.
+
+        Args:
+            scores: What `scores` gave for an image, (K, height, width).
+
+        Returns:
+            (height, width) in single precision, 0 to 1.
+        """
+        averaged, parts = isinstance(self.inference, OverScales), []
+        for rows in scores.split(_ROWS, dim=1):
+            probabilities = rows if averaged else self.to_probabilities(rows[None])[0]
+            probabilities = at_least_single(probabilities)
+            total = probabilities.sum(dim=0).clamp_min(torch.finfo(probabilities.dtype).tiny)
+            parts.append(probabilities.max(dim=0).values / total)
+        return torch.cat(parts)
+
+    def with_regions(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        """Scores, and the regions of tokens in the whole image, whatever the policy.
+
+        Where the policy runs the images as they are, scores and regions come from one run of the backbone; else the
+        whole image runs once more for its regions.
+
+        Args:
+            batched_inputs: As in `forward`.
+
+        Returns:
+            A dict an image with `sem_seg` (K, height, width), `regions` (Q, h, w) and `region_cell`, the (height,
+            width) of one of their cells in pixels of the output.
+
+        Raises:
+            ValueError: neither backbone nor head has regions.
+        """
+        find, watched = region_weights_of(self.backbone, self.sem_seg_head), _Watched(self)
+        images, sizes = self.normalised(batched_inputs), output_sizes(batched_inputs)
+        outputs = [{"sem_seg": scores} for scores in self.infer(watched, batched_inputs, images)]
+        prediction = watched.prediction if watched.images is images else self.predict(images)
+        regions = regions_of_images(find(prediction.features), prediction.batch_size, prediction.image_sizes)
+        for output, image, size, found in zip(outputs, images, sizes, regions, strict=True):
+            scales = (wanted / side for wanted, side in zip(size, image.shape[-2:], strict=True))
+            output["regions"] = found.weights
+            output["region_cell"] = tuple(step * scale for step, scale in zip(found.cell, scales, strict=True))
+        return outputs
 
     def scores(self, batched_inputs: list[dict]) -> list[Tensor]:
         """The scores (K, height, width) of each image; inputs as in `forward`."""
@@ -231,6 +301,20 @@ class Segmentor(nn.Module):
         head = self.sem_seg_head
         given = isinstance(head, Head) and head.gives_probabilities
         return scores if given else at_least_single(scores).softmax(dim=1)
+
+
+class _Watched:
+    """A segmentor to a policy, which remembers the last images and what they gave."""
+
+    def __init__(self, model: Segmentor) -> None:
+        self.model, self.images, self.prediction = model, None, None
+
+    def segment(self, images: list[Tensor]) -> list[Tensor]:
+        self.images, self.prediction = images, self.model.predict(images)
+        return image_scores(self.prediction)
+
+    def to_probabilities(self, scores: Tensor) -> Tensor:
+        return self.model.to_probabilities(scores)
 
 
 def image_scores(prediction: Prediction) -> list[Tensor]:

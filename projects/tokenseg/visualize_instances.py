@@ -1,20 +1,16 @@
 """Pictures of instances: boxes, masks and names over an image."""
 
-import functools
 from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 from detectron2.structures import Instances
-from PIL import Image, ImageDraw, ImageFont
 
 from .datasets.ground_truth import AnnotatedInstances
 from .plain_text import caption_text
+from .visualize_names import Rectangle, area, enlarged, room_for_names, write_names
 
 _UNKNOWN = (128, 128, 128)
-
-# left, top, right, bottom in pixels
-_Rectangle = tuple[int, int, int, int]
 
 
 def draw_found(image: np.ndarray, found: Instances, *, names: Sequence[str], colors: np.ndarray) -> np.ndarray:
@@ -75,19 +71,20 @@ def draw_instances(
     Returns:
         (f H, f W, 3) uint8 RGB, where f is the factor.
     """
-    factor = max(1, -(-min_side // max(image.shape[:2])))
+    factor = room_for_names(image, min_side)
     canvas = image.repeat(factor, axis=0).repeat(factor, axis=1)
     corners = [_corners(box, factor, canvas) for box in boxes]
     thickness = max(1, round(max(canvas.shape[:2]) / 350))
     for place in _largest_first(corners):
         color = tuple(int(channel) for channel in colors[place])
         if masks is not None:
-            _draw_mask(canvas, masks[place].repeat(factor, axis=0).repeat(factor, axis=1), color, thickness)
+            _draw_mask(canvas, enlarged(masks[place], factor), color, thickness)
         _draw_box(canvas, corners[place], color, thickness)
-    return _write(canvas, corners, [caption_text(label) for label in labels], colors)
+    size = canvas.shape[1], canvas.shape[0]
+    return write_names(canvas, labels, colors, lambda place, plate: _spots(corners[place], plate, size))
 
 
-def _corners(box: np.ndarray, factor: int, canvas: np.ndarray) -> _Rectangle:
+def _corners(box: np.ndarray, factor: int, canvas: np.ndarray) -> Rectangle:
     """The outermost pixels of a box on the enlarged canvas."""
     left, top, right, bottom = (round(float(border) * factor) for border in box)
     height, width = canvas.shape[:2]
@@ -95,17 +92,12 @@ def _corners(box: np.ndarray, factor: int, canvas: np.ndarray) -> _Rectangle:
     return left, top, min(max(right - 1, left), width - 1), min(max(bottom - 1, top), height - 1)
 
 
-def _largest_first(corners: Sequence[_Rectangle]) -> list[int]:
+def _largest_first(corners: Sequence[Rectangle]) -> list[int]:
     """The places of the boxes by their area, so that small ones lie over large ones."""
-    return sorted(range(len(corners)), key=lambda place: -_area(corners[place]))
+    return sorted(range(len(corners)), key=lambda place: -area(corners[place]))
 
 
-def _area(corners: _Rectangle) -> int:
-    left, top, right, bottom = corners
-    return max(right - left, 0) * max(bottom - top, 0)
-
-
-def _draw_box(canvas: np.ndarray, corners: _Rectangle, color: tuple[int, int, int], thickness: int) -> None:
+def _draw_box(canvas: np.ndarray, corners: Rectangle, color: tuple[int, int, int], thickness: int) -> None:
     """Draw a box, whose lines lie inside it."""
     left, top, right, bottom = corners
     inside = canvas[top : bottom + 1, left : right + 1]
@@ -124,23 +116,7 @@ def _draw_mask(canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]
     part[inside & (core == 0)] = color
 
 
-def _write(canvas: np.ndarray, corners: Sequence[_Rectangle], labels: Sequence[str], colors: np.ndarray) -> np.ndarray:
-    """Write a label at each box, where no other label stands if there is such a place."""
-    font = _font(max(12, round(max(canvas.shape[:2]) / 55)))
-    picture, taken = Image.fromarray(canvas), []
-    draw = ImageDraw.Draw(picture)
-    ascent, descent = font.getmetrics()
-    for box, label, color in zip(corners, labels, colors, strict=True):
-        size = round(font.getlength(label)) + 6, ascent + descent + 2
-        spot = min(_spots(box, size, picture.size), key=lambda spot: sum(_overlap(spot, other) for other in taken))
-        taken.append(spot)
-        draw.rectangle(spot, fill=tuple(int(channel) for channel in color))
-        dark = np.dot(color, (0.299, 0.587, 0.114)) < 140
-        draw.text((spot[0] + 3, spot[1] + 1), label, font=font, fill="white" if dark else "black")
-    return np.asarray(picture)
-
-
-def _spots(box: _Rectangle, size: tuple[int, int], canvas: tuple[int, int]) -> Iterator[_Rectangle]:
+def _spots(box: Rectangle, size: tuple[int, int], canvas: tuple[int, int]) -> Iterator[Rectangle]:
     """The places of a label at a box, inside the canvas, best first."""
     (left, top, right, bottom), (width, height) = box, size
     for x, y in (
@@ -154,15 +130,3 @@ def _spots(box: _Rectangle, size: tuple[int, int], canvas: tuple[int, int]) -> I
     ):
         x, y = max(0, min(x, canvas[0] - width)), max(0, min(y, canvas[1] - height))
         yield x, y, x + width, y + height
-
-
-def _overlap(one: _Rectangle, other: _Rectangle) -> int:
-    return _area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and has the letters of many languages."""
-    from matplotlib import get_data_path
-
-    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)

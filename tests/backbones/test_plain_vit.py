@@ -175,3 +175,32 @@ def test_without_class_token():
 def test_what_does_not_fit_is_refused(args, message):
     with pytest.raises(ValueError, match=message):
         PlainViT(**(dict(model_name="vit_tiny_patch16_224", img_size=32, out_blocks=[1]) | args))
+
+
+def test_sine_codes_are_fixed_and_tell_rows_from_columns():
+    args = dict(embed_dim=48, depth=1, num_heads=3, class_token=False)
+    vit = PlainViT(
+        model_name="vit_tiny_patch16_224",
+        img_size=64,
+        out_blocks=[0],
+        pretrained=False,
+        position_codes="sine",
+        timm_args=args,
+    )
+    codes = vit.vit.pos_embed
+    assert not codes.requires_grad and "vit.pos_embed" in vit.state_dict()
+    of_rows, of_columns = codes[0].unflatten(0, (4, 4)).chunk(2, dim=2)
+    assert torch.equal(of_rows, of_rows[:, :1].expand_as(of_rows))
+    assert torch.equal(of_columns, of_columns[:1].expand_as(of_columns))
+    assert len(codes[0].unique(dim=0)) == 16
+
+
+def test_sine_codes_want_patches_alone():
+    with pytest.raises(ValueError, match=r"position_codes is 'sine'.*class_token=false"):
+        PlainViT(
+            model_name="vit_tiny_patch16_224", img_size=64, out_blocks=[0], pretrained=False, position_codes="sine"
+        )
+    with pytest.raises(ValueError, match="position_codes is 'sines'; wanted one of learnt, sine"):
+        PlainViT(
+            model_name="vit_tiny_patch16_224", img_size=64, out_blocks=[0], pretrained=False, position_codes="sines"
+        )

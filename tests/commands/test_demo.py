@@ -1,4 +1,6 @@
+import contextlib
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +8,12 @@ import pytest
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
+from tokenseg import Predictor
 from tokenseg.commands import demo
+from tokenseg.commands.demo_video import write_video
+from tokenseg.video import VideoFile, VideoSource
 from tokenseg.visualize import spread_colors
+from tokenseg.visualize_names import draw_segments
 
 
 def touch(folder, *names):
@@ -116,5 +122,82 @@ def test_what_does_not_fit_a_detector(command, tmp_path, toy_detector, further, 
 @pytest.mark.parametrize("further", [["--confidence-threshold", "0.5"], ["--annotations", "a.json"]])
 def test_what_does_not_fit_a_segmentor(command, tmp_path, toy_predictor, further):
     touch(tmp_path, "a.png")
-    with pytest.raises(ValueError, match="are for detectors; the model is a Segmentor"):
+    with pytest.raises(ValueError, match="is for detectors; the model is a Segmentor"):
         command("demo", *words_for(toy_predictor, tmp_path / "a.png", output=tmp_path / "out"), *further)
+
+
+def video_of_toys(folder, tmp_path, count=4):
+    """A video of three stripes, and the words that demo reads it with."""
+    with_stripes = np.asarray(Image.open(tmp_path / "toy/images/1.png"))
+    file = VideoFile(folder / "in.avi", rate=10.0, size=with_stripes.shape[:2])
+    for _ in range(count):
+        file.write(with_stripes)
+    file.close()
+    return file.path
+
+
+def video_words(paths, source, output):
+    config, weights = paths
+    return ["--config-file", config, "--weights", weights, "--video", source, "--output", output]
+
+
+def test_videos_keep_their_length_and_speed(command, tmp_path, toy_predictor, capsys):
+    source = video_of_toys(tmp_path, tmp_path)
+    command("demo", *video_words(toy_predictor, source, tmp_path / "deep/out.mp4"))
+    said = capsys.readouterr().out
+    assert re.search(r"4 frames in \d+\.\d s: \d+\.\d\d frames a second", said)
+    assert re.search(r"deep/out\.mp4 written \(codec \w{4}, 10 frames a second\)", said)
+    written = VideoSource(str(tmp_path / "deep/out.mp4"))
+    assert written.rate == 10.0 and {frame.shape for frame in written} == {(14 * 40, 14 * 48, 3)}
+
+
+def test_videos_of_a_detector(command, tmp_path, toy_detector, capsys):
+    file = VideoFile(tmp_path / "in.avi", rate=10.0, size=(40, 48))
+    file.write(np.asarray(Image.open(tmp_path / "instances/1.png")))
+    file.close()
+    words = video_words(toy_detector, file.path, tmp_path / "out.mp4")
+    command("demo", *words, "--confidence-threshold", "0.2")
+    assert "out.mp4 written" in capsys.readouterr().out and len(list(VideoSource(str(tmp_path / "out.mp4")))) == 1
+
+
+@pytest.mark.parametrize("is_camera", [True, False])
+def test_ctrl_c_leaves_a_whole_file(toy_predictor, tmp_path, capsys, is_camera):
+    source = VideoSource(str(video_of_toys(tmp_path, tmp_path)))
+    source.is_camera = is_camera
+    predictor, frames = Predictor(*toy_predictor), []
+
+    def painter(frame):
+        frames.append(frame)
+        if len(frames) == 3:
+            raise KeyboardInterrupt
+        return draw_segments(frame, predictor(frame), names=["a", "b", "c"], colors=spread_colors(3))
+
+    with contextlib.nullcontext() if is_camera else pytest.raises(KeyboardInterrupt):
+        write_video(source, tmp_path / "out.avi", painter)
+    assert "2 frames in" in capsys.readouterr().out
+    assert len(list(VideoSource(str(tmp_path / "out.avi")))) >= 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--video", "0"], "--output is missing; wanted a file for the video"),
+        (["--input", "i"], "--output is missing; wanted a folder"),
+        (["--web", "--output", "o"], "--output is o, but --web writes nothing"),
+        (["--web", "--port", "0"], "--port is 0; wanted a number from 1 to 65535"),
+        (["--video", "0", "--output", "o.mp4", "--annotations"], "--annotations is for images; wanted --input"),
+        (["--video", "0", "--output", "o.mp4", "--save", "ids"], "--save is ids, but --video and --web draw overlays"),
+        (["--video", "0", "--output", "."], r"--output is \., which is a folder; wanted a file"),
+        (["--video", "0", "--output", "o.txt"], r"--output is o\.txt; wanted a video file that ends in \.mp4"),
+        (["--video", "none.mp4", "--output", "o.mp4"], "--video is 'none.mp4'; wanted a file, or the number of"),
+    ],
+)
+def test_sources_and_outputs_that_do_not_fit(command, words, message):
+    with pytest.raises(ValueError, match=message):
+        command("demo", "--config-file", "c", "--weights", "w", *words)
+
+
+def test_the_page_wants_gradio(command, toy_predictor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ValueError, match=r"wants the package gradio, which is not .*'tokenseg\[web\]'"):
+        command("demo", "--config-file", "c", "--weights", "w", "--web")

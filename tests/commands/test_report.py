@@ -2,25 +2,17 @@
 
 import base64
 import io
-import json
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import torch
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
-from tokenseg.config.instantiate import instantiate
-from tokenseg.config.load import load_config
+from evaluated_run import HOSTILE, evaluate
 from tokenseg.evaluation.image_counts import ImageCounts
-from tokenseg.evaluation.sem_seg import ConfusionEvaluator
-from tokenseg.predictor import Predictor
 from tokenseg.report.drawings import extreme_images
 from tokenseg.visualize import error_map
-
-HOSTILE = '<script>alert("x")</script>'
-
 
 VOID = {"meta", "img", "input"}
 
@@ -57,22 +49,12 @@ def run(toy_predictor, toy_dataset, tmp_path):
     """The folder of a run with an evaluation, whose first class has a hostile name."""
     MetadataCatalog.get(toy_dataset).stuff_classes[0] = HOSTILE
     folder = tmp_path / "toy_model"
-    config = load_config(str(folder / "config.yaml"))
-    torch.save({"model": instantiate(config.model).state_dict()}, folder / "model_final.pth")
-    evaluator = ConfusionEvaluator(dataset_name=toy_dataset, output_dir=str(folder / "inference"))
-    loader = instantiate(config.dataloader.test)
-    predictor = Predictor(config, folder / "model_final.pth")
-    evaluator.reset()
-    for batch in loader:
-        evaluator.process(batch, [{"class_ids": torch.from_numpy(predictor(batch[0]["file_name"]))}])
-    metrics = evaluator.evaluate()["sem_seg"]
-    rows = [{"iteration": 0, "total_loss": 2.0}, {"iteration": 9, "total_loss": 1.0, "sem_seg/mIoU": metrics["mIoU"]}]
-    (folder / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder, metrics
+    results = evaluate(folder, toy_dataset)
+    return folder, results["sem_seg"], results
 
 
 def test_the_page_has_everything_inside(command, run, tmp_path):
-    folder, metrics = run
+    folder, metrics, _ = run
     command("report", folder, "--output", tmp_path / "page.html", "--images", "2", "--device", "cpu")
     page = Page((tmp_path / "page.html").read_text())
     assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
@@ -84,8 +66,26 @@ def test_the_page_has_everything_inside(command, run, tmp_path):
     assert Image.open(io.BytesIO(base64.b64decode(pictures[0].partition(",")[2]))).mode == "RGB"
 
 
+def test_further_metrics_are_shown(command, run, tmp_path):
+    folder, _, results = run
+    command("report", folder, "--no-models", "--output", tmp_path / "page.html")
+    page = Page((tmp_path / "page.html").read_text())
+    assert {"By size", "By frequency", "Calibration", "boundary IoU"} <= set(page.words)
+    assert {"boundary/mIoU", "size/IoU_medium", "frequency/mIoU_tail", "calibration/ECE"} <= set(page.words)
+    row = page.words.index("small, from 0 pixels")
+    cells = [word for word in page.words[row:] if word][2:4]
+    assert cells == [f"{results['size'][f'{kind}_small']:.1f}" for kind in ("ACC", "IoU")]
+    assert f"toy_model: expected calibration error {results['calibration']['ECE']:.1f} %" in page.words
+    assert any(words.startswith("head, 1: ") for words in page.words) and "rect" in page.tags
+    for path in (folder / "inference").glob("sem_seg_[bsf]*.csv"):
+        path.unlink()
+    (folder / "inference/sem_seg_calibration.csv").unlink()
+    command("report", folder, "--no-models", "--output", tmp_path / "page.html")
+    assert "#further" not in Page((tmp_path / "page.html").read_text()).addresses
+
+
 def test_runs_stand_side_by_side(command, run, tmp_path, capsys):
-    folder, _ = run
+    folder, *_ = run
     (tmp_path / "other").mkdir()
     (tmp_path / "other/config.yaml").write_text((folder / "config.yaml").read_text())
     command("report", folder, tmp_path / "other", "--no-models", "--output", tmp_path / "page.html")
@@ -94,7 +94,7 @@ def test_runs_stand_side_by_side(command, run, tmp_path, capsys):
 
 
 def test_what_is_missing_is_said(command, run, tmp_path, capsys):
-    folder, _ = run
+    folder, *_ = run
     (folder / "model_final.pth").unlink()
     command("report", folder, "--output", tmp_path / "page.html", "--device", "cpu")
     assert "Some of this page is missing" in capsys.readouterr().out

@@ -111,6 +111,8 @@ CALL = "{_target_: os.mkdir, path: PLACE}"
         '''x: "${oc.decode:'{_target_: os.mkdir, path: PLACE}'}"''',
         '''x: "${${train.best_metric}:a}"''',
         '''x: "${oc.env:HOME}"''',
+        '''x: "${train[${oc.env:HOME}]}"''',
+        '''x: "${train[${${train.best_metric}:a}]}"''',
         """"${oc.env:HOME}": 3""",
         "other: {allow_pickle: true}\ntrain: ${other}",
     ],

@@ -128,6 +128,21 @@ def test_processes_join_their_images(monkeypatch):
     assert got == {"S_C": 0.5, "D_C": 0.5, "S_C_of_max": 0.5, "images": 2}
 
 
+def test_regions_that_see_next_to_nothing_can_be_left_out():
+    def masks(record):
+        return np.array([[[True, False]], [[False, True]]])
+
+    masks.level = "class"
+    # the second region is that of a class which the image lacks: of little weight, everywhere alike
+    output = {"regions": torch.tensor([[[3.0, 0.0]], [[0.1, 0.1]]]), "region_cell": (1.0, 1.0)}
+    entropies = []
+    for least in (1e-6, 1.0):
+        evaluator = TokenMetrics(masks=masks, least_mass=least)
+        evaluator.process([{}], [output])
+        entropies.append(evaluator.evaluate()["tokens_class"]["S_C"])
+    assert entropies == [pytest.approx(math.log(2) / 2), 0]
+
+
 def test_evaluators_by_name():
     one, other = TokenMetrics(masks=None), TokenMetrics(masks=None)
     assert combined_evaluators(a=one, b=None, c=other)._evaluators == [one, other]

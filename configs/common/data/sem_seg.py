@@ -79,5 +79,8 @@ dataloader["test"] = L(build_test_loader)(
     num_workers=4,
 )
 dataloader["evaluator"] = L(ConfusionEvaluator)(
-    dataset_name="${dataset.test}", output_dir="${train.output_dir}/inference"
+    dataset_name="${dataset.test}",
+    output_dir="${train.output_dir}/inference",
+    # further metrics, any of boundary, size, frequency, calibration, tokens
+    metrics=[],
 )

@@ -1,10 +1,25 @@
-"""ShapeScenes, generated on first use. Images keep their size and, being of any colour, their colours."""
+"""ShapeScenes, generated on first use. Images keep their size and, being of any colour, their colours.
 
-from tokenseg.datasets.shape_scenes import CLASSES
+`dataset.level` chooses the level: basic, place, context or many.
+"""
+
+from tokenseg.datasets.shape_scenes import BASIC, LEVELS
 
 from .sem_seg import dataloader, dataset
 
-dataset.update(train="shapes_sem_seg_train", test="shapes_sem_seg_val", num_classes=len(CLASSES), crop=96)
+
+def _facts(level):
+    """What a config has to know of a level: names, classes, and the crop, which is the whole image but in the first."""
+    return dict(
+        train=level.dataset("sem_seg", "train"),
+        test=level.dataset("sem_seg", "val"),
+        num_classes=len(level.classes),
+        crop=96 if level is BASIC else level.size,
+    )
+
+
+dataset.update(level=BASIC.name, levels={level.name: _facts(level) for level in LEVELS})
+dataset.update({key: f"${{dataset.levels[${{dataset.level}}].{key}}}" for key in _facts(BASIC)})
 _resize, _crop, _flip, _color, _pad = dataloader.train.mapper.augmentations
 dataloader.train.mapper.augmentations = [_crop, _flip, _pad]
 dataloader.test.mapper.augmentations = []

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .sine_codes import set_position_codes
 from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint, resampled
 from .windowed_block import WindowedBlock
@@ -45,6 +46,7 @@ class PlainViT(Backbone):
         weights_file: str = "",
         activation_checkpointing: bool = False,
         downsample: nn.Module | None = None,
+        position_codes: str = "learnt",
         window_size: int | None = None,
         global_blocks: Sequence[int] = (),
         timm_args: Mapping[str, object] | None = None,
@@ -63,14 +65,14 @@ class PlainViT(Backbone):
             downsample: runs in place of the block that its `block` numbers and halves both sides of the grid, rounded
                 up, such as `QueryDownsample`: called with the block, tokens (N, T, C) and the grid (H, W), it returns
                 the tokens left. For ViT, DeiT, CLIP and DINOv2.
-            window_size: side in patches of the windows in which blocks attend; None: all attend to the whole map. For
-                ViT, DeiT, CLIP and DINOv2.
+            window_size: side in patches of the windows in which blocks of a ViT attend; None: all see the whole map.
             global_blocks: numbers of the blocks that attend to the whole map nevertheless.
+            position_codes: `learnt`, the timm model's own; or `sine`, fixed ones for a ViT without a class token.
             timm_args: further arguments of the timm model, such as `patch_size` or `class_token`.
 
         Raises:
             ValueError: an unknown or hierarchical model, arguments that do not fit it, a block it does not have, or a
-                downsampling or windows that it does not take.
+                downsampling, windows or position codes that it does not take.
         """
         super().__init__()
         # no pooling: most pool the class token, which `timm_args` may leave out
@@ -84,12 +86,11 @@ class PlainViT(Backbone):
         self.starting_weights = StartingWeights(timm_args=args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
         self._timm_args = args
-
         self._out_blocks = sorted(out_blocks)
         self.vit = create(**args, drop_path_rate=drop_path_rate)
         self.vit.prune_intermediate_layers(self._out_blocks, prune_norm=True, prune_head=True)
         self.vit.set_grad_checkpointing(activation_checkpointing)
-
+        set_position_codes(self.vit, position_codes)
         self.downsample = downsample
         self._publish(out_strides)
         self._set_windows(window_size, global_blocks)

@@ -12,14 +12,17 @@ from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from tqdm import tqdm
 
+from ..contracts import Predicts
 from ..data.images import read_image
 from ..data.labels import read_class_ids
 from ..datasets.ground_truth import GroundTruth
 from ..plain_text import plot_text
 from ..predictor import Predictor
-from ..segmentor import Segmentor
+from ..video import VideoSource, check_suffix
 from ..visualize import captioned, palette, stack_rows
 from ..visualize_instances import draw_annotated, draw_found
+from .demo_video import FramePainter, write_video
+from .demo_web import check_gradio, serve
 
 SUFFIXES = tuple(sorted(Image.registered_extensions()))
 # The lowest score of an instance that is drawn if the arguments name none.
@@ -64,7 +67,7 @@ def output_names(images: list[Path]) -> dict[Path, str]:
     return names
 
 
-def find_truth(annotations: str | None, images: list[Path], predictor: Predictor, *, key: str) -> GroundTruth | None:
+def find_truth(annotations: str | None, images: list[Path], predictor: Predicts, *, key: str) -> GroundTruth | None:
     """Find what is known of the images.
 
     Args:
@@ -97,10 +100,21 @@ def side_by_side(truth: np.ndarray | None, predicted: np.ndarray, *, titles: tup
     )
 
 
+def threshold(args: argparse.Namespace, predictor: Predicts) -> float:
+    """The lowest score of an instance that is drawn.
+
+    Raises:
+        ValueError: The arguments name one for a segmentor.
+    """
+    if predictor.task == "sem_seg" and args.confidence_threshold is not None:
+        raise ValueError(f"--confidence-threshold is for detectors; the model is a {predictor.model_name}")
+    return CONFIDENCE if args.confidence_threshold is None else args.confidence_threshold
+
+
 class SegmentOutput:
     """Writes the class ids of images, as often as the arguments ask for."""
 
-    def __init__(self, args: argparse.Namespace, images: list[Path], predictor: Predictor) -> None:
+    def __init__(self, args: argparse.Namespace, images: list[Path], predictor: Predicts) -> None:
         """
         Args:
             args: The arguments of the command.
@@ -110,11 +124,9 @@ class SegmentOutput:
         Raises:
             ValueError: The arguments ask for what only detectors have, or name a wrong data set.
         """
-        name = type(predictor.model).__name__
-        if args.confidence_threshold is not None or args.annotations:
-            raise ValueError(
-                f"--confidence-threshold and a file behind --annotations are for detectors; the model is a {name}"
-            )
+        threshold(args, predictor)
+        if args.annotations:
+            raise ValueError(f"a file behind --annotations is for detectors; the model is a {predictor.model_name}")
         self._kinds, self._predictor = args.save, predictor
         self._truth = find_truth(args.annotations, images, predictor, key="sem_seg_file_name")
 
@@ -165,7 +177,7 @@ class SegmentOutput:
 class InstanceOutput:
     """Draws the instances in images, beside those that are annotated."""
 
-    def __init__(self, args: argparse.Namespace, images: list[Path], predictor: Predictor) -> None:
+    def __init__(self, args: argparse.Namespace, images: list[Path], predictor: Predicts) -> None:
         """
         Args:
             args: The arguments of the command.
@@ -176,11 +188,11 @@ class InstanceOutput:
             ValueError: The arguments ask for what only segmentors have, or name wrong annotations.
         """
         if args.save != ["overlay"]:
-            name = type(predictor.model).__name__
-            raise ValueError(f"--save is {','.join(args.save)}, but {name} gives no class ids; wanted overlay")
+            kinds = ",".join(args.save)
+            raise ValueError(f"--save is {kinds}, but {predictor.model_name} gives no class ids; wanted overlay")
         self._predictor = predictor
         self._truth = find_truth(args.annotations, images, predictor, key="annotations")
-        self._threshold = CONFIDENCE if args.confidence_threshold is None else args.confidence_threshold
+        self._threshold = threshold(args, predictor)
         self._classes = {"names": predictor.class_names, "colors": palette(predictor.metadata, kind="thing")}
         self._count = 0
 
@@ -200,12 +212,13 @@ class InstanceOutput:
         return f"with {self._count} instances of score {self._threshold:g} or more"
 
 
-def main(args: argparse.Namespace) -> None:
-    """Write what `args.save` lists for every image of `args.input`."""
-    images = find_images(args.input)
-    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
-    kind = SegmentOutput if isinstance(predictor.model, Segmentor) else InstanceOutput
-    output = kind(args, images, predictor)
+def write_images(args: argparse.Namespace, predictor: Predicts, images: list[Path]) -> None:
+    """Write what `args.save` lists for every image.
+
+    Raises:
+        ValueError: The arguments do not fit the model, or images cannot be read; the others are written before.
+    """
+    output = (SegmentOutput if predictor.task == "sem_seg" else InstanceOutput)(args, images, predictor)
     args.output.mkdir(parents=True, exist_ok=True)
     failed = []
     for path, name in tqdm(output_names(images).items(), unit="image", disable=None):
@@ -220,3 +233,20 @@ def main(args: argparse.Namespace) -> None:
     if failed:
         more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
         raise ValueError(f"{len(failed)} of {len(images)} images could not be read: {'; '.join(failed[:3])}{more}")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write pictures of the images or of the video, or serve the page, whichever `args` ask for."""
+    images = find_images(args.input) if args.input else []
+    if args.video is not None:
+        check_suffix(args.output)
+        source = VideoSource(args.video)
+    if args.web:
+        check_gradio()
+    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
+    if args.video is not None:
+        write_video(source, args.output, FramePainter(predictor, confidence_threshold=threshold(args, predictor)))
+    elif args.web:
+        serve(predictor, confidence_threshold=threshold(args, predictor), host=args.host, port=args.port)
+    else:
+        write_images(args, predictor, images)

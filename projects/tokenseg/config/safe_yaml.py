@@ -16,8 +16,9 @@ from .callables import DETECTION, OURS
 logger = logging.getLogger(__name__)
 
 TRUST = "if you trust the file, say --trust-config, in Python trust_config=True"
-# Another key of the config, or the number of items of one; OmegaConf's own resolvers could make a call out of text.
-_INTERPOLATION = re.compile(r"\$\{(?:count:\$\{[\w.\[\]]+\}|[\w.\[\]]+)\}")
+# Another key of the config, which may have the value of a key between brackets, or the number of items of one;
+# OmegaConf's own resolvers could make a call out of text.
+_INTERPOLATION = re.compile(r"\$\{(?:count:\$\{[\w.\[\]]+\}|(?:[\w.\[\]]|\[\$\{[\w.\[\]]+\}\])+)\}")
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -16,7 +16,7 @@ CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1] / "configs"
 # Files of these names are parts of configs.
 _PARTS = {"model.py", "hosts.py"}
 # Configs of generated data are named with their folder: in it `segvit` is a miniature of SegViT.
-_GENERATED = "shape_scenes"
+_GENERATED = {"shape_scenes", "evidence"}
 
 
 @functools.cache
@@ -24,7 +24,7 @@ def _by_name() -> dict[str, Path]:
     files = [path.relative_to(CONFIGS) for path in sorted(CONFIGS.rglob("*.py"))]
     files = [path for path in files if path.parts[0] != "common" and path.name not in _PARTS]
     named = {
-        path.with_suffix("").as_posix() if path.parts[0] == _GENERATED else path.stem: CONFIGS / path for path in files
+        path.with_suffix("").as_posix() if path.parts[0] in _GENERATED else path.stem: CONFIGS / path for path in files
     }
     if len(named) < len(files):
         raise RuntimeError("two configs share a name")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, ImageOps
 
 from .errors import UnreadableImage, UnsupportedImage
 
@@ -37,6 +37,32 @@ def read_image(path: str, *, image_format: str = "RGB") -> np.ndarray:
         return utils.read_image(path, format=image_format)
     except Exception as error:  # whatever Pillow's readers stumble over in a damaged file
         raise UnreadableImage(_unreadable(path, error)) from error
+
+
+def pillow_pixels(image: Image.Image, *, name: str = "the image") -> np.ndarray:
+    """Take the pixels of an image that Pillow has opened or made, turned as its EXIF orientation says.
+
+    Args:
+        image: The image; of several frames the one at which it stands.
+        name: What the image is called in messages.
+
+    Returns:
+        (H, W, 3) uint8 RGB array.
+
+    Raises:
+        UnreadableImage: The file behind it is damaged, or was closed.
+        UnsupportedImage: The image has more than 8 bits a channel, or no pixel.
+    """
+    depth = _deeper(image, getattr(image, "filename", ""))
+    if depth or 0 in image.size:
+        raise UnsupportedImage(
+            f"{name} has {depth or 'no pixel'} (mode {image.mode}, {image.width}x{image.height} pixels); wanted 8 bits "
+            "a channel"
+        )
+    try:
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except Exception as error:  # see `read_image`
+        raise UnreadableImage(f"{name} cannot be read: {str(error) or type(error).__name__}") from error
 
 
 @contextlib.contextmanager
@@ -108,7 +134,7 @@ def _deeper(image: Image.Image, path: str) -> str:
 def _bits_of_tiles(image: Image.Image) -> int:
     """Bits a channel by the storage that Pillow is about to decode, such as RGB;16B in a PNG; 8 if it does not say."""
     bits = [8]
-    for _, _, _, arguments in image.tile:
+    for _, _, _, arguments in getattr(image, "tile", ()):  # an image that was made has none
         for argument in arguments if isinstance(arguments, tuple) else (arguments,):
             layout = argument.partition(";")[2] if isinstance(argument, str) else ""
             bits += [deep for deep in (12, 16, 32) if layout.startswith(str(deep))]
@@ -118,7 +144,7 @@ def _bits_of_tiles(image: Image.Image) -> int:
 
 
 def _bits_of_j2k(image: Image.Image, path: str) -> int:
-    if image.format != "JPEG2000":
+    if image.format != "JPEG2000" or not path:
         return 8
     with PathManager.open(path, "rb") as file:
         head = file.read(1 << 16)

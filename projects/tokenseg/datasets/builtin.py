@@ -16,48 +16,51 @@ from .class_names import BACKGROUND, COCO_STUFF_10K, PASCAL_CONTEXT_59
 
 
 def register_shape_scenes(root: str | Path) -> None:
-    """Register `shapes_sem_seg_{train,val}` and `shapes_instance_{train,val}`, generated under `root` on first use.
+    """Register every level of ShapeScenes, generated under `root` on first use: `shapes_sem_seg_{train,val}` and
+    `shapes_instance_{train,val}` of the first, `shapes_place_sem_seg_train` and so on of the others.
 
     `shapes_instance_train_{10,50}` are the first 10 and 50 of the 1,000 training images: one and five per cent.
     """
-    folder = Path(root) / shape_scenes.FOLDER
-    for split in shape_scenes.SPLITS:
-        images, labels = str(folder / "images" / split), str(folder / "annotations" / split)
-        instances = str(folder / f"instances_{split}.json")
-
-        def sem_seg_records(images: str = images, labels: str = labels) -> list[dict]:
-            shape_scenes.ensure(root)
-            return load_sem_seg(labels, images, gt_ext="png", image_ext="png")
-
-        def instance_records(
-            images: str = images, instances: str = instances, name: str = f"shapes_instance_{split}"
-        ) -> list[dict]:
-            shape_scenes.ensure(root)
-            return load_coco_json(instances, images, name)
-
-        DatasetCatalog.register(f"shapes_sem_seg_{split}", sem_seg_records)
-        MetadataCatalog.get(f"shapes_sem_seg_{split}").set(
-            stuff_classes=[kind.name for kind in shape_scenes.CLASSES],
-            stuff_colors=[kind.color for kind in shape_scenes.CLASSES],
-            ignore_label=shape_scenes.IGNORE_LABEL,
-            image_root=images,
-            sem_seg_root=labels,
-            evaluator_type="sem_seg",
-        )
-        metadata = dict(
-            thing_classes=[kind.name for kind in shape_scenes.THINGS],
-            thing_colors=[kind.color for kind in shape_scenes.THINGS],
-            json_file=instances,
-            image_root=images,
-            evaluator_type="coco",
-        )
-        DatasetCatalog.register(f"shapes_instance_{split}", instance_records)
-        MetadataCatalog.get(f"shapes_instance_{split}").set(**metadata)
+    for level in shape_scenes.LEVELS:
+        for split in shape_scenes.SPLITS:
+            _register_shapes(Path(root), level, split)
     for count in (10, 50):
         name = f"shapes_instance_train_{count}"
         DatasetCatalog.register(name, lambda count=count: DatasetCatalog.get("shapes_instance_train")[:count])
         # no json_file: it would tell an evaluator of all images
         MetadataCatalog.get(name).set(thing_classes=[kind.name for kind in shape_scenes.THINGS])
+
+
+def _register_shapes(root: Path, level: shape_scenes.Level, split: str) -> None:
+    folder, name = root / level.folder, level.dataset("instance", split)
+    images, labels = str(folder / "images" / split), str(folder / "annotations" / split)
+    instances = str(folder / f"instances_{split}.json")
+
+    def sem_seg_records() -> list[dict]:
+        shape_scenes.ensure(root, level)
+        return load_sem_seg(labels, images, gt_ext="png", image_ext="png")
+
+    def instance_records() -> list[dict]:
+        shape_scenes.ensure(root, level)
+        return load_coco_json(instances, images, name)
+
+    DatasetCatalog.register(level.dataset("sem_seg", split), sem_seg_records)
+    MetadataCatalog.get(level.dataset("sem_seg", split)).set(
+        stuff_classes=[kind.name for kind in level.classes],
+        stuff_colors=[kind.color for kind in level.classes],
+        ignore_label=shape_scenes.IGNORE_LABEL,
+        image_root=images,
+        sem_seg_root=labels,
+        evaluator_type="sem_seg",
+    )
+    DatasetCatalog.register(name, instance_records)
+    MetadataCatalog.get(name).set(
+        thing_classes=[kind.name for kind in level.things],
+        thing_colors=[kind.color for kind in level.things],
+        json_file=instances,
+        image_root=images,
+        evaluator_type="coco",
+    )
 
 
 def _register_sem_seg(name: str, *, images: Path, labels: Path, classes: Sequence[str]) -> None:

@@ -179,6 +179,14 @@ class ECENetHead(nn.Module):
         """The last updater, which gives the class embeddings of the finest stage."""
         return self.updaters[-1]
 
+    def class_masks(self, features: dict[str, Tensor]) -> Tensor:
+        """The region of each class embedding: the masks summed over the stages, as in section 3.5, (N, K, H, W).
+
+        Args:
+            features: The maps of the backbone.
+        """
+        return at_least_single(self.decode(features).summed_masks).sigmoid()
+
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The masks from the coarsest stage to the finest, their sum, and the scores: title -> (N, K, h, w).
 

@@ -1,7 +1,7 @@
 """The evaluation of a run: its loader and its evaluator, built once and used every time."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, inference_on_dataset, print_csv_format
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..config.instantiate import instantiate
-from ..contracts import GivesIds, NamesMetrics
+from ..contracts import GivesIds, NamesMetrics, WantsOutputs
 from ..d2_compat import undistributed
 from .devices import resolve_device
 from .precision import amp_dtype, autocast
@@ -42,6 +42,8 @@ class Evaluation:
         """
         self._loader, self._evaluator = _Stoppable(loader, stop or StopRequest()), evaluator
         self._amp_dtype, self._stance = amp_dtype, "force_eager" if eager else "default"
+        evaluators = evaluator if isinstance(evaluator, list) else [evaluator]
+        self._also = frozenset().union(*(one.wants for one in evaluators if isinstance(one, WantsOutputs)))
 
     def check_metric(self, metric: str) -> None:
         """Refuse a metric that the results will not hold, as far as that is known before the first evaluation.
@@ -70,7 +72,7 @@ class Evaluation:
         device = next(model.parameters()).device
         _share_statistics(model)
         with autocast(device, self._amp_dtype), torch.compiler.set_stance(self._stance):
-            results = inference_on_dataset(_asked_for_ids(model), self._loader, self._evaluator)
+            results = inference_on_dataset(_asked_for_ids(model, self._also), self._loader, self._evaluator)
         if comm.is_main_process():
             print_csv_format(results)
         return results
@@ -111,21 +113,21 @@ class _Stoppable:
 
 
 class _Ids(nn.Module):
-    """A model that is asked for class ids alone, as Detectron2's evaluation calls it."""
+    """A model that is asked for class ids and little more, as Detectron2's evaluation calls it."""
 
-    def __init__(self, model: GivesIds) -> None:
+    def __init__(self, model: GivesIds, also: Collection[str]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self._also = model, also
         self.train(model.training)
 
     def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        return self.model.ids(batched_inputs)
+        return self.model.ids(batched_inputs, self._also) if self._also else self.model.ids(batched_inputs)
 
 
-def _asked_for_ids(model: nn.Module) -> nn.Module:
-    """The model, for class ids alone if it gives them; other models give what they give."""
+def _asked_for_ids(model: nn.Module, also: Collection[str]) -> nn.Module:
+    """The model, for class ids and what the evaluators want beside them; models without ids give what they give."""
     whole = undistributed(model)
-    return _Ids(whole) if isinstance(whole, GivesIds) else model
+    return _Ids(whole, also) if isinstance(whole, GivesIds) else model
 
 
 def build_evaluation(config: DictConfig, *, stop: StopRequest | None = None) -> Evaluation | None:

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
-from ..contracts import NamesMetrics
+from ..contracts import NamesMetrics, WantsOutputs
 
 
 class CombinedEvaluators(DatasetEvaluators):
-    """Detectron2's combination of several evaluators, which knows the metrics that they will give."""
+    """Detectron2's combination of several evaluators, which knows the metrics that they will give.
+
+    Attributes:
+        wants: What the evaluators want of a model beside class ids.
+    """
 
     def __init__(self, parts: Sequence[DatasetEvaluator]) -> None:
         """
@@ -17,11 +21,21 @@ class CombinedEvaluators(DatasetEvaluators):
         """
         super().__init__(list(parts))
         self._parts = tuple(parts)
+        self.wants = frozenset().union(*(part.wants for part in parts if isinstance(part, WantsOutputs)))
 
     def metric_names(self) -> list[str] | None:
-        """The names of what `evaluate` gives, `<task>/<name>`; None if one of the evaluators does not know."""
+        """The names of what `evaluate` gives, `<task>/<name>`; None if one of the evaluators does not know.
+
+        Raises:
+            ValueError: Two of the evaluators give the same.
+        """
         names = [part.metric_names() if isinstance(part, NamesMetrics) else None for part in self._parts]
-        return None if None in names else [name for some in names for name in some]
+        if None in names:
+            return None
+        joined = [name for some in names for name in some]
+        if twice := sorted({name for name in joined if joined.count(name) > 1}):
+            raise ValueError(f"two evaluators give {', '.join(twice)}; wanted one of them")
+        return joined
 
 
 def combined_evaluators(**evaluators: DatasetEvaluator | None) -> CombinedEvaluators:

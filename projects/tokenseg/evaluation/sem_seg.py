@@ -5,6 +5,8 @@ import json
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -15,11 +17,15 @@ from tabulate import tabulate
 from ..data.labels import check_label_range, read_class_ids
 from ..plain_text import csv_text
 from .image_counts import IMAGE_COUNTS, ImageCounts, class_ious, mean_of_classes
+from .pixel_metrics import PIXEL_METRICS, PixelMetrics
+from .token_metrics import ClassMasks, TokenMetrics
 
 logger = logging.getLogger(__name__)
 
 # The files that an evaluation leaves in its output folder: a row for each class, and the confusion matrix.
 PER_CLASS, CONFUSION = "sem_seg_per_class.csv", "sem_seg_confusion.csv"
+# What `ConfusionEvaluator.metrics` may name.
+FURTHER_METRICS = (*PIXEL_METRICS, "tokens")
 
 
 def confusion_matrix(prediction: np.ndarray, label: np.ndarray, *, num_classes: int, ignore_label: int) -> np.ndarray:
@@ -58,6 +64,9 @@ class ConfusionEvaluator(SemSegEvaluator):
     prediction and, on main, boundaries too. `save_predictions` writes Detectron2's prediction file all the same. The
     label maps are those that the inputs name, so that an evaluation does not list the data set's files once more;
     Detectron2's constructor does it once, which is why one evaluator serves all evaluations of a run.
+
+    Attributes:
+        wants: What the further metrics want of a model beside class ids.
     """
 
     def __init__(
@@ -67,6 +76,7 @@ class ConfusionEvaluator(SemSegEvaluator):
         distributed: bool = True,
         output_dir: str | None = None,
         save_predictions: bool = False,
+        metrics: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -76,10 +86,17 @@ class ConfusionEvaluator(SemSegEvaluator):
                 (see `ImageCounts`) and, if wanted, the predictions are written.
             save_predictions: Whether to write Detectron2's `sem_seg_predictions.json`, run-length codes of every class
                 of every image.
+            metrics: Further metrics, each with results under its own name and a file: `boundary`, `size`, `frequency`,
+                `calibration` (see `BoundaryIoU`, `SizeMetric`, `FrequencyMetric`, `CalibrationMetric`), and `tokens`,
+                which is `TokenMetrics` by classes and has no file.
 
         Raises:
-            ValueError: The metadata lacks the classes or the ignore label, or predictions have no folder to go to.
+            ValueError: The metadata lacks the classes or the ignore label, predictions have no folder to go to, or
+                there is no metric of a name.
         """
+        unknown = [name for name in metrics if name not in FURTHER_METRICS]
+        if unknown or len(set(metrics)) < len(metrics):
+            raise ValueError(f"metrics are {list(metrics)}; wanted some of {', '.join(FURTHER_METRICS)}, each once")
         if save_predictions and not output_dir:
             raise ValueError("save_predictions is on; wanted an output_dir to write them to, got none")
         metadata = MetadataCatalog.get(dataset_name)
@@ -90,23 +107,38 @@ class ConfusionEvaluator(SemSegEvaluator):
             )
         super().__init__(dataset_name, distributed=distributed, output_dir=output_dir)
         self._save_predictions = save_predictions
+        self._further = PixelMetrics(
+            [name for name in metrics if name in PIXEL_METRICS],
+            class_names=metadata.stuff_classes,
+            ignore_label=metadata.ignore_label,
+        )
+        masks = ClassMasks(ignore_label=metadata.ignore_label)
+        self._tokens = TokenMetrics(masks=masks, distributed=distributed) if "tokens" in metrics else None
+        self.wants = self._further.wants | (self._tokens.wants if self._tokens else frozenset())
 
     def reset(self) -> None:
         self._confusion = np.zeros((self._num_classes, self._num_classes), dtype=np.int64)
         self._images: list[tuple[str, np.ndarray]] = []
         self._predictions = []
+        self._further.reset()
+        if self._tokens:
+            self._tokens.reset()
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """
         Args:
             inputs: The records that the mapper handed on, with `file_name`, `sem_seg_file_name` and, where stored ids
                 are no class ids, `sem_seg_id_map`.
-            outputs: What the model gave for them, with `class_ids` (H, W), or else with `sem_seg` (K, H, W) scores.
+            outputs: What the model gave for them, with `class_ids` (H, W), or else with `sem_seg` (K, H, W) scores, and
+                with what the further metrics want.
 
         Raises:
             ValueError: a prediction and its label map differ in size, or a label is out of range, naming the file; or
-                scores of another number of classes than the data set's; or an input that names no label map.
+                scores of another number of classes than the data set's; or an input that names no label map; or
+                outputs without what a metric wants.
         """
+        if self._tokens:
+            self._tokens.process(inputs, outputs)
         for record, output in zip(inputs, outputs, strict=True):
             prediction = self._class_ids(output)
             path, label = record["sem_seg_file_name"], read_class_ids(record)
@@ -117,6 +149,7 @@ class ConfusionEvaluator(SemSegEvaluator):
                 prediction, label, num_classes=self._num_classes, ignore_label=self._ignore_label
             )
             self._confusion += confusion
+            self._further.update(prediction, label, output)
             if self._output_dir:
                 sums = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
                 self._images.append((path, np.array(sums, dtype=np.uint32)))
@@ -142,16 +175,21 @@ class ConfusionEvaluator(SemSegEvaluator):
         """The names of what `evaluate` gives, `<task>/<name>`."""
         nothing = np.zeros((self._num_classes, self._num_classes))
         with np.errstate(invalid="ignore"):
-            return [f"sem_seg/{name}" for name in sem_seg_metrics(nothing, list(self._class_names))]
+            names = [f"sem_seg/{name}" for name in sem_seg_metrics(nothing, list(self._class_names))]
+        names += [f"{task}/{name}" for task, values in self._further.results().items() for name in values]
+        return names + (self._tokens.metric_names() if self._tokens else [])
 
     def evaluate(self) -> OrderedDict | None:
-        """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent on the main process, None on others."""
-        confusion = self._confusion
+        """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent on the main process, None on others; then
+        the results of each further metric under its name."""
+        confusion, tokens = self._confusion, self._tokens.evaluate() if self._tokens else {}
         if self._distributed:
             comm.synchronize()
             confusion = sum(comm.all_gather(confusion))
             self._images = [image for part in comm.all_gather(self._images) for image in part]
             self._predictions = [p for part in comm.all_gather(self._predictions) for p in part]
+            if own := self._further.sums():
+                self._further.add_up(comm.all_gather(own))
             if not comm.is_main_process():
                 return None
         names = list(self._class_names)
@@ -159,7 +197,7 @@ class ConfusionEvaluator(SemSegEvaluator):
         self._log(metrics, confusion, names)
         if self._output_dir:
             self._write(metrics, confusion, names)
-        return OrderedDict(sem_seg=metrics)
+        return OrderedDict(sem_seg=metrics, **self._further.results(), **tokens)
 
     def _log(self, metrics: dict[str, float], confusion: np.ndarray, names: list[str]) -> None:
         rows = [
@@ -192,6 +230,7 @@ class ConfusionEvaluator(SemSegEvaluator):
             writer = csv.writer(file)
             writer.writerow(["predicted / labelled", *map(csv_text, names)])
             writer.writerows([csv_text(name), *row] for name, row in zip(names, confusion.tolist(), strict=True))
+        self._further.write(Path(self._output_dir))
         ImageCounts.of_images(self._images, names).write(os.path.join(self._output_dir, IMAGE_COUNTS))
         if self._save_predictions:
             with open(os.path.join(self._output_dir, "sem_seg_predictions.json"), "w") as file:

@@ -25,16 +25,19 @@ from ..data.labels import read_class_ids
 logger = logging.getLogger(__name__)
 
 # A region with less mass than this, in cells, is skipped.
-_LEAST_MASS = 1e-6
+LEAST_MASS = 1e-6
 
 
-def region_histograms(regions: Tensor, masks: Tensor, cell: tuple[float, float]) -> Tensor:
+def region_histograms(
+    regions: Tensor, masks: Tensor, cell: tuple[float, float], *, least_mass: float = LEAST_MASS
+) -> Tensor:
     """What each region consists of, counted in single precision, under autocast too.
 
     Args:
         regions: (K, h, w) weights of 0 or more.
         masks: (n, H, W) of bool, the pixels of each bin.
         cell: height and width of a cell in pixels; cells begin at the upper left corner.
+        least_mass: The mass under which a region is skipped, in cells.
 
     Returns:
         (K', n), each row of sum 1, of the regions that have mass.
@@ -47,7 +50,7 @@ def region_histograms(regions: Tensor, masks: Tensor, cell: tuple[float, float])
         areas = rows @ masks.to(rows.dtype) @ columns.T / (cell[0] * cell[1])
         votes = regions.float().flatten(1) @ areas.flatten(1).T
     mass = votes.sum(dim=1, keepdim=True)
-    return (votes / mass)[mass[:, 0] >= _LEAST_MASS]
+    return (votes / mass)[mass[:, 0] >= least_mass]
 
 
 def _overlaps(count: int, pixels: int, side: float, device: torch.device) -> Tensor:
@@ -130,16 +133,27 @@ def _mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
 class TokenMetrics(DatasetEvaluator):
     """S and D of a model's regions over a data set: means over its images.
 
-    It reads `regions` and `region_cell` of the outputs, which a `RegionSegmentor` gives.
+    It reads `regions` and `region_cell` of the outputs, which a `RegionSegmentor` gives, and, if it is asked for them,
+    any `Segmentor` whose tokens have regions.
     """
 
-    def __init__(self, *, masks: Callable[[Mapping], np.ndarray], distributed: bool = True) -> None:
+    wants = frozenset({"regions"})
+
+    def __init__(
+        self,
+        *,
+        masks: Callable[[Mapping], np.ndarray],
+        distributed: bool = True,
+        least_mass: float = LEAST_MASS,
+    ) -> None:
         """
         Args:
             masks: of an input, the pixels of each bin: `ClassMasks`, `InstanceMasks`, or anything with their `level`.
             distributed: whether results of all processes are joined.
+            least_mass: The mass, in cells, under which a region of an image is skipped. With 1 or more, the tokens of
+                classes that an image lacks count in it only where they see something.
         """
-        self._masks, self._distributed = masks, distributed
+        self._masks, self._distributed, self._least_mass = masks, distributed, least_mass
         self.reset()
 
     def metric_names(self) -> list[str]:
@@ -169,7 +183,8 @@ class TokenMetrics(DatasetEvaluator):
             regions, masks = output["regions"], self._masks(record)
             if not len(masks):
                 continue
-            histograms = region_histograms(regions, torch.from_numpy(masks).to(regions.device), output["region_cell"])
+            bins = torch.from_numpy(masks).to(regions.device)
+            histograms = region_histograms(regions, bins, output["region_cell"], least_mass=self._least_mass)
             if len(histograms):
                 entropy = semantics(histograms)
                 share = entropy / math.log(len(masks)) if len(masks) > 1 else 0.0

@@ -14,6 +14,7 @@ from ..data.images import read_image
 from ..data.labels import read_class_ids
 from ..evaluation.image_counts import ImageCounts, class_ious, mean_of_classes
 from ..evaluation.sem_seg import confusion_matrix
+from ..inspection import tokens_on
 from ..predictor import Predictor
 from ..visualize import colorize, error_map, heat_map, palette
 
@@ -122,7 +123,6 @@ def token_row(record: dict, predictor: Predictor, class_id: int) -> list[Picture
 
 def _regions_on(regions: np.ndarray, mask: np.ndarray, count: int = 4) -> dict[str, np.ndarray]:
     """The regions (Q, h, w) that lie most on a mask (H, W), by their share of it."""
-    small = np.asarray(Image.fromarray(mask).resize(regions.shape[:0:-1], Image.Resampling.BOX), dtype=float)
-    inside = (regions * small).sum(axis=(1, 2)) / np.maximum(regions.sum(axis=(1, 2)), 1e-9)
+    inside = tokens_on(regions, mask)
     order = np.argsort(inside)[::-1][:count]
     return {f"token {place}: {100 * inside[place]:.0f} % on the class": regions[place] for place in order}

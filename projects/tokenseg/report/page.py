@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from .charts import COLORS, confusion_chart, line_chart, swatch, worst_confusions
 from .drawings import Picture
+from .further import further_tables, reliability_figures
 from .runs import ReportedRun
 
 _FOLDER = Path(__file__).resolve().parent
@@ -67,6 +68,8 @@ def render_page(
             for run in runs
             if run.confusion is not None and (names := [result.name for result in run.classes])
         ],
+        tables=further_tables(runs),
+        reliability=reliability_figures(runs),
         images=images,
         tokens=tokens,
         legend=[(swatch(color), name) for name, color in legend],

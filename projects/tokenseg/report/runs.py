@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from ..config.load import load_config
 from ..engine.metrics_file import read_metrics
 from ..evaluation.image_counts import IMAGE_COUNTS, ImageCounts
+from ..evaluation.pixel_metrics import METRIC_FILE, PIXEL_METRICS
 from ..evaluation.sem_seg import CONFUSION, PER_CLASS
 from .charts import Curve
 
@@ -43,6 +44,8 @@ class ReportedRun:
         classes: What the last evaluation found for every class.
         confusion: (K, K) pixels of the last evaluation, [predicted, labelled]; None where there is none.
         counts: Its counts by image; None where there are none.
+        further: Name of a further metric -> the rows of its file, by the names of their columns; only those that the
+            last evaluation computed.
         cost: Name -> value, such as parameters and GFLOPs; filled in by who measures them.
     """
 
@@ -53,6 +56,7 @@ class ReportedRun:
     classes: Sequence[ClassResult]
     confusion: np.ndarray | None
     counts: ImageCounts | None
+    further: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
     cost: dict[str, str] = field(default_factory=dict)
 
     def metric_names(self) -> list[str]:
@@ -84,14 +88,16 @@ def read_run(folder: Path, *, name: str, trust_config: bool = False) -> Reported
         raise ValueError(f"{folder} has no config.yaml; wanted the output folder of a run")
     rows = read_metrics(folder / "metrics.json")
     results = folder / "inference"
+    further = {name: _rows(path) for name in PIXEL_METRICS if (path := results / METRIC_FILE.format(name)).exists()}
     return ReportedRun(
         name=name,
         folder=folder,
         config=load_config(str(folder / "config.yaml"), trust_config=trust_config),
         rows=rows,
-        classes=_class_table(results / PER_CLASS) or _class_scalars(rows),
+        classes=_class_table(results / PER_CLASS, further.get("boundary", [])) or _class_scalars(rows),
         confusion=_confusion(results / CONFUSION),
         counts=ImageCounts.read(results) if (results / IMAGE_COUNTS).exists() else None,
+        further=further,
     )
 
 
@@ -105,20 +111,26 @@ def run_names(folders: Sequence[Path]) -> list[str]:
     raise ValueError(f"a run is given twice: {', '.join(map(str, folders))}")
 
 
-def _class_table(path: Path) -> list[ClassResult]:
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, by the names of the columns."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _class_table(path: Path, boundary: Sequence[Mapping[str, str]]) -> list[ClassResult]:
     """What the evaluation of label maps wrote for every class; nothing if there is no such file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [
-            ClassResult(
-                # an apostrophe keeps spreadsheets from taking a name for a formula
-                row["class"].removeprefix("'"),
-                {"IoU": float(row["IoU"]), "accuracy": float(row["accuracy"])},
-                int(row["labelled_pixels"]),
-            )
-            for row in csv.DictReader(file)
-        ]
+    further = {row["class"]: {"boundary IoU": float(row["boundary_IoU"])} for row in boundary}
+    return [
+        ClassResult(
+            # an apostrophe keeps spreadsheets from taking a name for a formula
+            row["class"].removeprefix("'"),
+            {"IoU": float(row["IoU"]), "accuracy": float(row["accuracy"])} | further.get(row["class"], {}),
+            int(row["labelled_pixels"]),
+        )
+        for row in _rows(path)
+    ]
 
 
 def _class_scalars(rows: Sequence[Mapping[str, float]]) -> list[ClassResult]:

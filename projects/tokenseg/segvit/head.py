@@ -19,6 +19,7 @@ from ..d2_compat import refuse_yacs
 from ..layers.attention import Attention
 from ..layers.mask_scores import class_scores
 from ..layers.resize import resize
+from ..layers.single_precision import at_least_single
 from ..losses.mask import MaskPrediction
 from ..losses.pixel import count_pixels, pixel_cross_entropy
 
@@ -267,6 +268,15 @@ class SegViTHead(nn.Module):
             total = resized + total if self.sum_masks else resized
             states.append((own, total, self.classify(tokens)))
         return states
+
+    def class_masks(self, features: dict[str, Tensor]) -> Tensor:
+        """The region of each class's token: its mask after the last level, Eq. 3, (N, K, H, W); a mask for itself,
+        before the token's class is asked.
+
+        Args:
+            features: The maps of the backbone.
+        """
+        return at_least_single(self.decode(features)[-1][1]).sigmoid()
 
     def token_part(self) -> nn.Module:
         """The last layer of the last level, or the update after it."""

@@ -15,6 +15,7 @@ from ..contracts import Counts, Targets
 from ..d2_compat import refuse_yacs
 from ..layers.feature_maps import select_maps
 from ..layers.point_conv import PointConv2d
+from ..layers.single_precision import at_least_single
 from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 
@@ -96,6 +97,15 @@ class StructTokenHead(nn.Module):
         first, *updated, logits = self.decode(*select_maps(features, [self.in_feature]))
         blocks = {f"block {place}": tokens for place, tokens in enumerate(updated, 1)}
         return {"tokens": first, **blocks, "logits": logits}
+
+    def class_masks(self, features: dict[str, Tensor]) -> Tensor:
+        """The region of each class's token: the share that the class has of each cell, (N, K, H, W), which the softmax
+        of the logits gives, since the tokens compete for the cells in the loss.
+
+        Args:
+            features: The maps of the backbone.
+        """
+        return at_least_single(self.decode(*select_maps(features, [self.in_feature]))[-1]).softmax(dim=1)
 
     def decode(self, feature_map: Tensor) -> list[Tensor]:
         """Every state of the tokens.

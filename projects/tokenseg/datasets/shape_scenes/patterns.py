@@ -135,3 +135,27 @@ def checks(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray
     x, y = _turned(x, y, rng.uniform(0.0, np.pi / 2))
     side, phase = rng.uniform(6.0, 9.0), rng.uniform(0.0, 2.0, 2)
     return _sharpened(np.sin(np.pi * (x / side + phase[0])) * np.sin(np.pi * (y / side + phase[1])), gain=4.0)
+
+
+def bricks(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Level courses of long bricks, of both shades, every other course shifted by half a brick."""
+    height, length = rng.uniform(5.0, 7.0), rng.uniform(14.0, 18.0)
+    v = y / height + rng.uniform()
+    u = x / length + rng.uniform() + 0.5 * (np.floor(v) % 2)
+    joint = np.minimum((0.5 - abs(v - np.floor(v) - 0.5)) * height, (0.5 - abs(u - np.floor(u) - 0.5)) * length)
+    return _sharpened(1.1 - joint, gain=0.7)
+
+
+def ripples(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Circles around a point far inside or just outside of the image."""
+    center = rng.uniform([x.min(), y.min()], [x.max(), y.max()])
+    radius = np.hypot(x - center[0], y - center[1])
+    return _sharpened(np.sin(2 * np.pi * (radius / rng.uniform(7.0, 10.0) + rng.uniform())), gain=1.5)
+
+
+def zigzag(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Level lines with sharp teeth, steeper than those of waves."""
+    period, length = rng.uniform(7.0, 10.0), rng.uniform(9.0, 12.0)
+    u = x / length + rng.uniform()
+    teeth = 2.5 * length * (0.5 - abs(u - np.floor(u) - 0.5))
+    return _sharpened(np.sin(2 * np.pi * ((y + teeth) / period + rng.uniform())), gain=1.5)

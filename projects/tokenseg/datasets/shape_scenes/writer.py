@@ -1,4 +1,4 @@
-"""Write ShapeScenes in the layouts of the field; see README.md for the files."""
+"""Write a level of ShapeScenes in the layouts of the field; see README.md for the files."""
 
 import json
 import logging
@@ -12,50 +12,57 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from .kinds import CLASSES, THINGS
-from .scenes import SPLITS, Scene, draw_scene
+from .canvas import Scene
+from .scenes import BASIC, SPLITS, Level, draw_scene
 
-FOLDER = "shape_scenes"
-
-_VERSION = 1  # raise it with every change that changes a pixel
 _META = "meta.json"
 
 logger = logging.getLogger(__name__)
 
 
-def write(root: str | Path, *, seed: int = 0, num_train: int = 1000, num_val: int = 100, size: int = 128) -> Path:
-    """Generate the data set, unless the same one is already there, and return its folder, `root`/shape_scenes.
+def write(
+    root: str | Path,
+    *,
+    seed: int = 0,
+    num_train: int | None = None,
+    num_val: int | None = None,
+    size: int | None = None,
+    level: Level = BASIC,
+) -> Path:
+    """Generate a level, unless the same one is already there, and return its folder, such as `root`/shape_scenes.
 
     All files are written into a hidden folder beside it, which is renamed when it is complete: what is killed midway
     leaves nothing under the final name, and of two processes that generate at once the slower uses the other's files.
 
     Args:
-        root: folder of all data sets, `$DETECTRON2_DATASETS`.
-        seed: same seed, same files.
-        num_train, num_val: images in each split.
-        size: typical side of an image, in pixels.
+        root: The folder of all data sets, `$DETECTRON2_DATASETS`.
+        seed: The seed of the data set; the same seed gives the same files.
+        num_train: The number of training images, by default the level's.
+        num_val: The number of validation images, by default the level's.
+        size: The typical side of an image in pixels, by default the level's.
+        level: The level to generate.
 
     Raises:
         ValueError: the folder exists and was made with other settings or by another version.
     """
-    folder = Path(root) / FOLDER
+    folder = Path(root) / level.folder
     meta = {
-        "version": _VERSION,
+        "version": level.version,
         "seed": seed,
-        "num_train": num_train,
-        "num_val": num_val,
-        "size": size,
-        "classes": [kind.name for kind in CLASSES],
+        "num_train": level.num_train if num_train is None else num_train,
+        "num_val": level.num_val if num_val is None else num_val,
+        "size": level.size if size is None else size,
+        "classes": [kind.name for kind in level.classes],
     }
     if folder.exists():
         _check_same(folder, wanted=meta)
         return folder
     logger.info("Generating ShapeScenes in %s", folder)
-    unfinished = folder.with_name(f".{FOLDER}-{uuid.uuid4().hex}")
+    unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     unfinished.mkdir(parents=True)
     try:
-        for split, count in zip(SPLITS, (num_train, num_val), strict=True):
-            _write_split(unfinished, split=split, count=count, seed=seed, size=size)
+        for split in SPLITS:
+            _write_split(unfinished, level, split=split, count=meta[f"num_{split}"], seed=seed, size=meta["size"])
         _write_json(unfinished / _META, meta)
         _move_into_place(unfinished, folder=folder, meta=meta)
     finally:
@@ -63,9 +70,9 @@ def write(root: str | Path, *, seed: int = 0, num_train: int = 1000, num_val: in
     return folder
 
 
-def ensure(root: str | Path) -> Path:
-    """The default data set under `root`, made on first use; see `write`."""
-    return write(root)
+def ensure(root: str | Path, level: Level = BASIC) -> Path:
+    """A level with its own settings under `root`, made on first use; see `write`."""
+    return write(root, level=level)
 
 
 def _check_same(folder: Path, *, wanted: dict[str, Any]) -> None:
@@ -88,15 +95,15 @@ def _move_into_place(unfinished: Path, *, folder: Path, meta: dict[str, Any]) ->
         _check_same(folder, wanted=meta)
 
 
-def _write_split(folder: Path, *, split: str, count: int, seed: int, size: int) -> None:
+def _write_split(folder: Path, level: Level, *, split: str, count: int, seed: int, size: int) -> None:
     """Write images, label maps and the instances of one split."""
     image_folder, label_folder = folder / "images" / split, folder / "annotations" / split
     image_folder.mkdir(parents=True)
     label_folder.mkdir(parents=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for index in tqdm(range(count), desc=f"ShapeScenes {split}", unit="image", disable=None):
-        scene = draw_scene(seed=seed, split=split, index=index, size=size)
+    for index in tqdm(range(count), desc=f"{level.folder} {split}", unit="image", disable=None):
+        scene = draw_scene(seed=seed, split=split, index=index, size=size, level=level)
         name = f"{index:06d}.png"
         _write_png(image_folder / name, scene.image[..., ::-1])
         _write_png(label_folder / name, scene.label)
@@ -104,7 +111,7 @@ def _write_split(folder: Path, *, split: str, count: int, seed: int, size: int) 
         images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
         for annotation in _annotations(scene):
             annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **annotation})
-    categories = [{"id": place + 1, "name": thing.name} for place, thing in enumerate(THINGS)]
+    categories = [{"id": place + 1, "name": thing.name} for place, thing in enumerate(level.things)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     _write_json(folder / f"instances_{split}.json", content)
 

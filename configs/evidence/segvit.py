@@ -1,0 +1,11 @@
+"""SegViT: three levels of attention to masks."""
+
+from ..segvit.model import decoder, model
+from .model import begin, dataloader, dataset, lr_multiplier, optimizer, plain_vit, train
+
+vit, model.backbone = plain_vit()
+model.backbone.out_blocks = [1, 3, 5]
+decoder.update(width=64, num_heads=4)
+model.sem_seg_head.update(dropout=0.0, init_std=0.05)  # 0.02 at 384 channels is 0.05 at 64
+begin(model, "vit")
+train.output_dir = "./output/evidence/segvit_${dataset.level}"

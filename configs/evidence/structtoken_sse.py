@@ -1,0 +1,8 @@
+"""StructToken-SSE."""
+
+from tokenseg.structtoken.blocks import self_slice_blocks
+
+from .structtoken_pwe import dataloader, dataset, lr_multiplier, model, optimizer, train, vit
+
+model.sem_seg_head.blocks._target_ = self_slice_blocks
+train.output_dir = "./output/evidence/structtoken_sse_${dataset.level}"

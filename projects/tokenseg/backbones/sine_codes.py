@@ -1,0 +1,33 @@
+"""Fixed two-dimensional sine and cosine position codes for timm's plain vision transformers."""
+
+import torch
+from timm.layers import build_sincos2d_pos_embed
+from torch import nn
+
+_KINDS = ("learnt", "sine")
+
+
+def set_position_codes(vit: nn.Module, kind: str) -> None:
+    """Keep the learnt position codes of a vision transformer, or fix sines and cosines that no training changes.
+
+    Args:
+        vit: timm's model; for fixed codes with a position code for every patch and none for other tokens.
+        kind: `learnt` or `sine`.
+
+    Raises:
+        ValueError: An unknown kind, or a model that has no such codes.
+    """
+    if kind not in _KINDS:
+        raise ValueError(f"position_codes is '{kind}'; wanted one of {', '.join(_KINDS)}")
+    if kind == "learnt":
+        return
+    codes = getattr(vit, "pos_embed", None)
+    grid = vit.patch_embed.grid_size
+    if codes is None or codes.shape[1] != grid[0] * grid[1]:
+        raise ValueError(
+            f"position_codes is 'sine', but {type(vit).__name__} has no position codes for its {grid[0]}x{grid[1]} "
+            "patches alone; wanted a model with learnt codes, and timm_args.class_token=false"
+        )
+    with torch.no_grad():
+        codes.copy_(build_sincos2d_pos_embed(list(grid), codes.shape[2], interleave_sin_cos=True)[None])
+    codes.requires_grad_(False)

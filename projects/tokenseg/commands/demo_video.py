@@ -1,0 +1,84 @@
+"""A video with predictions drawn over its frames: what the command `demo` does with --video."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..contracts import Predicts
+from ..video import LifeSpeed, VideoFile, VideoSource
+from ..visualize import palette
+from ..visualize_instances import draw_found
+from ..visualize_names import draw_segments
+
+
+class FramePainter:
+    """Predicts frames and draws what is found, every class in one colour throughout."""
+
+    def __init__(self, predictor: Predicts, *, confidence_threshold: float) -> None:
+        """
+        Args:
+            predictor: The predictor of a segmentor or a detector.
+            confidence_threshold: The lowest score of an instance that is drawn.
+        """
+        self._predictor, self._threshold = predictor, confidence_threshold
+        kind = "stuff" if predictor.task == "sem_seg" else "thing"
+        self._classes = {"names": predictor.class_names, "colors": palette(predictor.metadata, kind=kind)}
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """The picture of a frame, both (H, W, 3) uint8 RGB; a small frame is enlarged by a whole factor."""
+        if self._predictor.task == "sem_seg":
+            return draw_segments(image, self._predictor.class_ids(image), **self._classes)
+        found = self._predictor.instances(image, confidence_threshold=self._threshold)
+        return draw_found(image, found, **self._classes)
+
+
+def write_video(source: VideoSource, output: Path, painter: FramePainter) -> None:
+    """Write the video of a source with predictions; Ctrl-C ends it after a frame, with a file that can be played.
+
+    Args:
+        source: The frames.
+        output: The path of the video.
+        painter: Draws a frame.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C has ended a file before its end; for a camera it is the usual end.
+    """
+    video, frames, interrupt = None, 0, None
+    start = time.perf_counter()
+    speed = LifeSpeed(source.rate)
+    progress = tqdm(source, total=source.count or None, unit="frame", disable=None)
+    try:
+        for frame in progress:
+            picture = painter(frame)
+            if video is None:
+                video = VideoFile(output, rate=source.rate, size=picture.shape[:2])
+            for _ in range(speed.repeats() if source.is_camera else 1):
+                video.write(picture)
+            frames += 1
+    except KeyboardInterrupt as stopped:
+        interrupt = stopped
+    finally:
+        seconds = time.perf_counter() - start
+        progress.close()
+        source.close()
+        if video is not None:
+            video.close()
+    _tell(source, video, frames, seconds, stopped=interrupt is not None)
+    if interrupt is not None and not source.is_camera:
+        raise interrupt
+
+
+def _tell(source: VideoSource, video: VideoFile | None, frames: int, seconds: float, *, stopped: bool) -> None:
+    """Print what was done, how fast, and where it lies."""
+    if video is None:
+        print("stopped before the first frame; nothing was written")
+        return
+    if not stopped and frames < source.count:
+        print(f"warning: {frames} of {source.count} frames could be read; the file is damaged, or counts them wrongly")
+    rate = frames / max(seconds, 1e-9)
+    print(
+        f"{frames} frames in {seconds:.1f} s: {rate:.2f} frames a second, for reading, predicting, drawing and writing"
+    )
+    print(f"{video.path} written (codec {video.codec}, {source.rate:g} frames a second)")

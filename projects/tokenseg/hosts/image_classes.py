@@ -1,0 +1,69 @@
+"""A task for pretraining that looks at whole images: which classes are in one, and how many pieces of each.
+
+Ours; a stand-in for the classification by which the papers' backbones are pretrained.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..contracts import Counts, Targets
+from ..layers.feature_maps import select_maps
+from ..layers.single_precision import at_least_single
+from ..losses.counts import divide
+
+
+class ImageClassesLoss(nn.Module):
+    """Presence and number of pieces of each class, from the mean of a feature map, as one of `extra_losses`."""
+
+    def __init__(
+        self, *, in_feature: str, channels: int, num_classes: int, key: str = "class_counts", weight: float = 1.0
+    ) -> None:
+        """
+        Args:
+            in_feature: The name of the backbone's map.
+            channels: C, the channels of that map.
+            num_classes: K.
+            key: The key of the targets in the inputs, (K,) numbers of pieces as `ClassCounts` makes them.
+            weight: The weight of both losses.
+        """
+        super().__init__()
+        self.in_feature, self.num_classes, self.key, self.weight = in_feature, num_classes, key, weight
+        self.classify = nn.Linear(channels, 2 * num_classes)
+
+    def count(self, targets: Targets) -> Counts:
+        """The `images`.
+
+        Raises:
+            ValueError: Inputs without numbers of pieces.
+        """
+        if any(self.key not in x for x in targets.inputs):
+            raise ValueError(
+                f"the loss of image classes wants `{self.key}` with every image; give the training mapper "
+                f"label_targets.{self.key}, or leave the loss out"
+            )
+        return {"images": targets.labels.new_tensor(len(targets.inputs))}
+
+    def forward(self, features: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
+        """
+        Args:
+            features: Maps of the backbone; `in_feature` is (N, C, H, W).
+            targets: Inputs with numbers of pieces, and the count `images`.
+
+        Returns:
+            `loss_presence`, the binary cross entropy of the classes, and `loss_pieces`, the smooth L1 distance of the
+            logarithms of 1 + the number of pieces; both are means over classes and images, weighted.
+        """
+        [x] = select_maps(features, [self.in_feature])
+        presence, pieces = at_least_single(self.classify(x.mean(dim=(2, 3)))).split(self.num_classes, dim=1)
+        wanted = torch.stack([one[self.key] for one in targets.inputs]).to(presence)
+        losses = {
+            "loss_presence": F.binary_cross_entropy_with_logits(presence, (wanted > 0).to(presence), reduction="none"),
+            "loss_pieces": F.smooth_l1_loss(pieces, wanted.log1p(), reduction="none"),
+        }
+        return {
+            name: self.weight * divide(each.mean(dim=1).sum(), targets.counts["images"])
+            for name, each in losses.items()
+        }

@@ -1,0 +1,88 @@
+"""What the further metrics of evaluations say, as tables and diagrams of a report."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from ..evaluation.image_counts import mean_of_classes
+from .reliability import Bin, calibration_error, reliability_chart
+from .runs import ReportedRun
+
+# Classes of a group whose names are listed.
+_LISTED = 12
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of several runs.
+
+    Attributes:
+        title: What it shows.
+        note: What a reader has to know of it.
+        headings: The names of the columns.
+        rows: The cells of each row; the first is its name, numbers are shown with a digit after the point.
+    """
+
+    title: str
+    note: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str | float]]
+
+
+def further_tables(runs: Sequence[ReportedRun]) -> list[Table]:
+    """The tables of those metrics by size and by frequency that any run has."""
+    return [table for table in (_sizes(runs), _frequencies(runs)) if table.rows]
+
+
+def _sizes(runs: Sequence[ReportedRun]) -> Table:
+    found = [{row["size"]: row for row in run.further.get("size", [])} for run in runs]
+    rows = []
+    for size, first in next((rows for rows in found if rows), {}).items():
+        cells = [f"{size}, from {int(first['from_pixels']):,} pixels", f"{int(first['segments']):,}"]
+        for metric in ("accuracy", "segment_IoU"):
+            cells += [float(own[size][metric]) if size in own else math.nan for own in found]
+        rows.append(cells)
+    return Table(
+        title="By size",
+        note="Of the connected components of every class in the label maps, in per cent: the pixels that get their "
+        "class, and the IoU with the predicted components that touch them; means over classes.",
+        headings=["size", "segments", *_for_each("accuracy", runs), *_for_each("IoU", runs)],
+        rows=rows,
+    )
+
+
+def _frequencies(runs: Sequence[ReportedRun]) -> Table:
+    found = [run.further.get("frequency", []) for run in runs]
+    groups: dict[str, list[str]] = {}
+    for row in next((rows for rows in found if rows), []):
+        groups.setdefault(row["group"], []).append(row["class"].removeprefix("'"))
+    rows = []
+    for group, names in groups.items():
+        listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
+        ious = [[float(row["IoU"]) for row in own if row["group"] == group] for own in found]
+        means = [float(mean_of_classes(values)) for values in ious]
+        rows.append([f"{group}, {len(names)}: {listed}", *means])
+    return Table(
+        title="By frequency",
+        note="mIoU in per cent of the classes in thirds, by the number of evaluated images that show them.",
+        headings=["classes", *_for_each("mIoU", runs)],
+        rows=rows,
+    )
+
+
+def _for_each(metric: str, runs: Sequence[ReportedRun]) -> list[str]:
+    return [f"{metric}, {run.name}" if len(runs) > 1 else metric for run in runs]
+
+
+def reliability_figures(runs: Sequence[ReportedRun]) -> list[tuple[str, Markup]]:
+    """A caption and a reliability diagram for every run whose calibration was measured."""
+    figures = []
+    for run in runs:
+        rows = run.further.get("calibration", [])
+        bins = [Bin(**{name: float(value) for name, value in row.items()}) for row in rows]
+        if any(one.pixels for one in bins):
+            caption = f"{run.name}: expected calibration error {100 * calibration_error(bins):.1f} %"
+            figures.append((caption, reliability_chart(bins)))
+    return figures

@@ -1,0 +1,31 @@
+"""The folder of a run with an evaluation, for tests of reports."""
+
+import json
+
+import torch
+
+from tokenseg.config.instantiate import instantiate
+from tokenseg.config.load import load_config
+from tokenseg.evaluation.sem_seg import ConfusionEvaluator
+from tokenseg.predictor import Predictor
+
+# The name of a class that would run in a page that takes it for HTML.
+HOSTILE = '<script>alert("x")</script>'
+
+
+def evaluate(folder, dataset):
+    """Leave in a folder that has a config.yaml what a run leaves there after an evaluation; returns its results."""
+    config = load_config(str(folder / "config.yaml"))
+    torch.save({"model": instantiate(config.model).state_dict()}, folder / "model_final.pth")
+    metrics = ["boundary", "size", "frequency", "calibration"]
+    evaluator = ConfusionEvaluator(dataset_name=dataset, output_dir=str(folder / "inference"), metrics=metrics)
+    predictor = Predictor(config, folder / "model_final.pth")
+    evaluator.reset()
+    with torch.no_grad():
+        for batch in instantiate(config.dataloader.test):
+            evaluator.process(batch, predictor.model.ids(batch, {"confidence"}))
+    results = evaluator.evaluate()
+    last = {f"{task}/{name}": value for task, values in results.items() for name, value in values.items()}
+    rows = [{"iteration": 0, "total_loss": 2.0}, {"iteration": 9, "total_loss": 1.0} | last]
+    (folder / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return results
