@@ -11,10 +11,10 @@ from ..comparison import difference_cells, shown_digits
 from ..engine.metrics_file import newest_metrics
 from ..evaluation.statistics import mean_and_spread, paired_difference
 from ..plain_text import csv_text
-from .table_file import Table, TableRun
+from .table_file import ResultTable, TableRun
 
 
-def run_metrics(table: Table, run: TableRun) -> dict[str, float]:
+def run_metrics(table: ResultTable, run: TableRun) -> dict[str, float]:
     """The numbers of a finished run, by the titles of the columns.
 
     Raises:
@@ -52,7 +52,7 @@ def _differences(numbers: Sequence[Mapping[int, float]], baseline: Mapping[int, 
     return cells
 
 
-def markdown_table(table: Table, runs: Sequence[TableRun]) -> str:
+def markdown_table(table: ResultTable, runs: Sequence[TableRun]) -> str:
     """A line for each row: the mean of each metric with the standard deviation of the seeds and, where there
     is a baseline, how far the row is above it.
 
@@ -77,7 +77,7 @@ def markdown_table(table: Table, runs: Sequence[TableRun]) -> str:
     return tabulate(columns, headers="keys", tablefmt="github", disable_numparse=True)
 
 
-def write_csv(path: Path, tables: Sequence[Table], runs: Sequence[TableRun]) -> None:
+def write_csv(path: Path, tables: Sequence[ResultTable], runs: Sequence[TableRun]) -> None:
     """Write a line for every metric of every finished run."""
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)

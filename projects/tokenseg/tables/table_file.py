@@ -46,7 +46,7 @@ class TableRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class ResultTable:
     """A table.
 
     Attributes:
@@ -67,7 +67,7 @@ class TableFile:
     """What a table file holds: a folder for all runs, and the tables."""
 
     output: Path
-    tables: tuple[Table, ...]
+    tables: tuple[ResultTable, ...]
 
     @property
     def rows(self) -> dict[str, TableRow]:
@@ -119,7 +119,7 @@ def read_table_file(path: Path) -> TableFile:
         baseline = table.get("baseline")
         if baseline not in {None, *(row.name for row in rows)}:
             raise ValueError(f"{path} has the baseline '{baseline}'; wanted a row of '{table['title']}'")
-        tables.append(Table(title=table["title"], metrics=table["metrics"], rows=tuple(rows), baseline=baseline))
+        tables.append(ResultTable(title=table["title"], metrics=table["metrics"], rows=tuple(rows), baseline=baseline))
     names = [row.name for table in tables for row in table.rows]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
