@@ -286,8 +286,8 @@ class Segmentor(nn.Module):
         """Images (..., C, h, w) in grey levels, less the mean and divided by the standard deviation of the pixels."""
         if image.shape[-3] != len(self.pixel_mean):
             raise ValueError(
-                f"an image has {image.shape[-3]} channels, model.pixel_mean {len(self.pixel_mean)} numbers; wanted one a "
-                "channel"
+                f"an image has {image.shape[-3]} channels, model.pixel_mean {len(self.pixel_mean)} numbers; wanted one "
+                "a channel"
             )
         return (image.to(self.device) - self.pixel_mean) / self.pixel_std
 
