@@ -76,7 +76,11 @@ class LiveBytes(TorchDispatchMode):
         self._alive: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
-        made = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten.bincount.default and isinstance(args[0], FakeTensor):
+            # The number of counts depends on values; models ask for as many at least as there are.
+            made = args[0].new_zeros((kwargs or {}).get("minlength", args[-1]))
+        else:
+            made = function(*args, **(kwargs or {}))
         for tensor in _tensors(made):
             self.watch(tensor)
         return made
@@ -114,7 +118,7 @@ class OnShapes(TorchFunctionMode):
     """Lets a step run on tensors that have a shape alone, in the memory that it takes on a GPU.
 
     Where a program wants to know values there are random numbers. Matchers do, whose result has the same size whatever
-    the values are. Counts have as many numbers as are asked for at least. Attention drops nothing: with dropout the CPU
+    the values are. Attention drops nothing: with dropout the CPU
     has no fused kernel, and would keep matrices of all pairs that a GPU does not keep.
     """
 
@@ -122,8 +126,6 @@ class OnShapes(TorchFunctionMode):
 
     def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
         name = getattr(function, "__name__", "")
-        if name == "bincount" and isinstance(args[0], FakeTensor):
-            return args[0].new_zeros((kwargs or {})["minlength"])
         if name in self.asking and isinstance(args[0], FakeTensor):
             drawn = torch.from_numpy(np.random.default_rng(0).random(tuple(args[0].shape)))
             return function(drawn.to(args[0].dtype), *args[1:], **(kwargs or {}))
@@ -237,7 +239,7 @@ def measure_step(
         live.restart()
         losses = _losses(model, batch, dtype)
         kept = live.now - before
-        torch.autograd.backward(losses)  # Tensor.backward would switch off the mode for its functions
+        losses.backward()
         peak = live.most
     batch_norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
     return StepMemory(parameters, gradients, state, averages, kept, averages + peak, averages + update, batch_norms)
