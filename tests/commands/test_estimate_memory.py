@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from tokenseg.commands.estimate_memory import SETTINGS, Line, line, recipe
-from tokenseg.commands.step_memory import LiveBytes, crops, measure_step, step_memory
+from tokenseg.commands.step_memory import LiveBytes, OnShapes, crops, measure_step, step_memory
 from tokenseg.config.instantiate import instantiate
 from tokenseg.config.load import load_config
 from tokenseg.engine.build import begin_random
@@ -74,6 +75,13 @@ def test_what_fits_with_the_least_cost(limit, batch_norms, found):
     assert recipe(lines, batch=16, gradients=0.5, limit=limit, batch_norms=batch_norms) == found
 
 
+def test_attention_with_dropout_keeps_no_matrix_of_pairs():
+    query = torch.zeros(1, 1, 500, 8, requires_grad=True)
+    with LiveBytes() as live, OnShapes():
+        kept = F.scaled_dot_product_attention(query, query, query, dropout_p=0.1)
+    assert kept.shape == query.shape and live.now < 4 * 500 * 500
+
+
 @pytest.mark.slow("the calculation beside what the process really takes")
 def test_measured_memory_is_the_calculated():
     config = load_config("quickstart", ["train.amp.enabled=false"])
@@ -89,7 +97,7 @@ def test_measured_memory_is_the_calculated():
     sum(model(batch, counts).values()).backward()
     taken = resident("VmHWM") - before
     wanted = calculated.peak - calculated.parameters - calculated.optimizer
-    assert taken == pytest.approx(wanted, rel=0.1)
+    assert wanted < taken < 1.2 * wanted  # kernels take some memory for themselves
 
 
 def resident(name):

@@ -1,7 +1,7 @@
 """The memory of a training step, calculated: every operation runs on shapes alone, and the tensors alive are summed."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 # PyTorch documents both under these names, and has no others for them.
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ..config.instantiate import instantiate
 from ..contracts import CountsSteps
@@ -72,10 +76,13 @@ class LiveBytes(TorchDispatchMode):
         self._alive: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
-        made = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor):
-                self.watch(tensor)
+        if function is torch.ops.aten.bincount.default and isinstance(args[0], FakeTensor):
+            # The number of counts depends on values; models ask for as many at least as there are.
+            made = args[0].new_zeros((kwargs or {}).get("minlength", args[-1]))
+        else:
+            made = function(*args, **(kwargs or {}))
+        for tensor in _tensors(made):
+            self.watch(tensor)
         return made
 
     def watch(self, tensor: Tensor) -> None:
@@ -98,22 +105,32 @@ class LiveBytes(TorchDispatchMode):
         self.most = self.now
 
 
-class _DrawnValues(TorchFunctionMode):
-    """Gives random numbers where a program wants to know values of tensors that have a shape alone.
+def _tensors(value: object) -> Iterator[Tensor]:
+    """The tensors in what an operation returns."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _tensors(each)
 
-    Matchers do, whose result has the same size whatever the values are. Counts have as many numbers as are asked for at
-    least.
+
+class OnShapes(TorchFunctionMode):
+    """Lets a step run on tensors that have a shape alone, in the memory that it takes on a GPU.
+
+    Where a program wants to know values there are random numbers. Matchers do, whose result has the same size whatever
+    the values are. Attention drops nothing: with dropout the CPU
+    has no fused kernel, and would keep matrices of all pairs that a GPU does not keep.
     """
 
     asking = frozenset({"numpy", "__array__", "item", "tolist", "__bool__", "__float__", "__int__", "__index__"})
 
     def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
         name = getattr(function, "__name__", "")
-        if name == "bincount" and isinstance(args[0], FakeTensor):
-            return args[0].new_zeros((kwargs or {})["minlength"])
         if name in self.asking and isinstance(args[0], FakeTensor):
             drawn = torch.from_numpy(np.random.default_rng(0).random(tuple(args[0].shape)))
             return function(drawn.to(args[0].dtype), *args[1:], **(kwargs or {}))
+        if name == "scaled_dot_product_attention":
+            kwargs = (kwargs or {}) | {"dropout_p": 0.0}
         return function(*args, **(kwargs or {}))
 
 
@@ -130,7 +147,7 @@ class _Unfilled(TorchFunctionMode):
 def step_memory(config: DictConfig, *, images: int) -> StepMemory:
     """Calculate the memory of a training step of a config in one process, without its data and without its weights.
 
-    Attention is counted as the CPU's fused kernel keeps it, which like those of CUDA leaves no matrix of all pairs.
+    Fused attention is counted as the CPU's kernel keeps it, which like those of CUDA leaves no matrix of all pairs.
 
     Args:
         config: The config; `train.amp`, `train.accumulate`, `train.freeze` and `train.ema` count.
@@ -148,14 +165,20 @@ def step_memory(config: DictConfig, *, images: int) -> StepMemory:
     with shapes:
         model.to_empty(device="cpu")
     optimizer = _optimizer(config, model)
-    return measure_step(
-        model,
-        optimizer,
-        crops(config, images),
-        dtype=amp_dtype(config.train.amp, "cuda"),
-        further_parts=config.train.accumulate > 1,
-        averaged=bool(OmegaConf.select(config.train, "ema.decay", default=0)),
-    )
+    try:
+        return measure_step(
+            model,
+            optimizer,
+            crops(config, images),
+            dtype=amp_dtype(config.train.amp, "cuda"),
+            further_parts=config.train.accumulate > 1,
+            averaged=bool(OmegaConf.select(config.train, "ema.decay", default=0)),
+        )
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise ValueError(
+            f"the losses of {type(model).__name__} ask for values where there are only shapes ({error.func}); wanted a "
+            "model whose tensors have the same sizes whatever their values are"
+        ) from error
 
 
 def _optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -200,7 +223,7 @@ def measure_step(
     gradients = sum(map(_size, trained))
     averages = sum(map(_size, model.parameters())) if averaged else 0
     live = LiveBytes()
-    with _DrawnValues(), live:
+    with OnShapes(), live:
         for tensor in (*model.parameters(), *model.buffers()):
             live.watch(tensor)
         for parameter in trained:
@@ -216,7 +239,7 @@ def measure_step(
         live.restart()
         losses = _losses(model, batch, dtype)
         kept = live.now - before
-        torch.autograd.backward(losses)  # Tensor.backward would switch off the drawing of values
+        losses.backward()
         peak = live.most
     batch_norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
     return StepMemory(parameters, gradients, state, averages, kept, averages + peak, averages + update, batch_norms)

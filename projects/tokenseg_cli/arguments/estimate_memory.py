@@ -22,11 +22,10 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     )
     parser.add_argument(
         "--images",
-        type=int,
-        nargs="+",
+        type=lambda text: [int(number) for number in text.split(",")],
         default=[1, 2, 4],
-        metavar="N",
-        help="numbers of images that run at once, which is the share of a process over train.accumulate; default 1 2 4",
+        metavar="N,N",
+        help="numbers of images that run at once, which is the share of a process over train.accumulate; default 1,2,4",
     )
     parser.add_argument("--json", action="store_true", help="bytes, in one line of JSON")
     add_trust_config(parser)
