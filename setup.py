@@ -12,6 +12,8 @@ from setuptools.command.build_py import build_py
 
 CONFIGS = Path(__file__).parent / "configs"
 INIT = Path(__file__).parent / "projects" / "tokenseg" / "__init__.py"
+# What writes ONNX files and what runs them.
+EXPORT = ["onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 
 
 class BuildWithConfigs(build_py):
@@ -59,13 +61,18 @@ setup(
         "scipy>=1.11.2",
         "tabulate>=0.9",
         "tensorboard>=2.15",
+        # Reads TIFFs of any bands and depth, as Pillow and OpenCV do not; with LZW or JPEG it wants imagecodecs too.
+        "tifffile>=2023.8.12",
         "tqdm>=4.66",
     ],
     # ruff's formatting changes between its minor versions. Some heads are compared with those of transformers.
     extras_require={
-        "dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*"],
+        "dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*", *EXPORT],
+        "export": EXPORT,
         "wandb": ["wandb>=0.19"],
         # the page of `demo --web`; playwright drives a browser in `make test-web`
         "web": ["gradio>=6.31,<7", "playwright>=1.49"],
+        "cityscapes": ["cityscapesscripts>=2.2"],
+        "tiff": ["imagecodecs"],
     },
 )

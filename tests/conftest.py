@@ -34,6 +34,7 @@ from tokenseg.data.mapper import SemSegMapper
 from tokenseg.data.stream import build_test_loader
 from tokenseg.data.transforms import ResizeToBase
 from tokenseg.datasets import shape_scenes
+from tokenseg.deployment.file_facts import FileFacts
 from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor
 
@@ -147,6 +148,25 @@ def toy_dataset(tmp_path):
     yield name
     DatasetCatalog.remove(name)
     MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def exported_facts():
+    """What an exported file for images of any size tells."""
+    return FileFacts(
+        class_names=["a", "b", "c"],
+        class_colors=[[1, 2, 3]] * 3,
+        image_format="RGB",
+        pixel_mean=[10.0, 20.0, 30.0],
+        pixel_std=[50.0] * 3,
+        size=None,
+        divisor=4,
+        output_kind="ids",
+        probabilities=False,
+        short_side=24,
+        long_side=None,
+        source="a test",
+    )
 
 
 @pytest.fixture

@@ -32,8 +32,17 @@ ROOMS = {
     "config": {"datasets.annotation_file"},
     "contracts.py": set(),
     "d2_compat.py": set(),
+    "deployment": {"data.image_reader", "data.transforms", "datasets.stored_ids", "layers", "segmentor"},
     "data": {"datasets.records"},
-    "datasets": {"data.errors", "data.images", "data.labels", "data.mapper", "plain_text", "visualize"},
+    "datasets": {
+        "data.errors",
+        "data.image_reader",
+        "data.images",
+        "data.labels",
+        "data.mapper",
+        "plain_text",
+        "visualize",
+    },
     "engine": {
         "checkpoint_file",
         "config.changes",
@@ -47,7 +56,7 @@ ROOMS = {
         "atomic_file",
         "backbone_file",
     },
-    "evaluation": {"data.labels", "datasets.records", "plain_text"},
+    "evaluation": {"data.labels", "datasets.records", "datasets.stored_ids", "plain_text"},
     "explorer.py": {
         "data.images",
         "inspection",
@@ -65,18 +74,10 @@ ROOMS = {
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
     "plain_text.py": set(),
-    "predictor.py": {
-        "config",
-        "data.images",
-        "data.rescaling",
-        "datasets.records",
-        "engine",
-        "inspection",
-        "segmentor",
-    },
+    "predictor.py": {"config", "data", "datasets", "engine", "inspection", "rasters", "segmentor"},
+    "rasters.py": {"data.image_reader", "inference", "segmentor"},
     "report": {
         "config.load",
-        "data.images",
         "data.labels",
         "engine.metrics_file",
         "evaluation",

@@ -10,6 +10,7 @@ from PIL import Image
 from detectors import narrow_config
 from tokenseg import Predictor
 from tokenseg.config.load import load_config
+from tokenseg.inference.policy import SlidingWindow
 from tokenseg.inspection import detector_regions
 
 
@@ -123,6 +124,41 @@ def test_several_scales_are_those_of_the_evaluation(toy_predictor):
     assert np.array_equal(predictor(record["file_name"]), predictor.model.class_ids([record])[0].numpy())
     views = [record["original"].at_scale(scale).shape[-2:] for scale in (0.5, 2.0)]
     assert [min(view) for view in views] == [12, 48]
+
+
+NO_RESIZE = "dataloader.test.mapper.augmentations=[]"
+
+
+def test_large_images_are_what_the_sliding_window_gives(toy_predictor, tmp_path):
+    Image.effect_noise((61, 47), 90).convert("RGB").save(tmp_path / "a.png")
+    predictor = Predictor(*toy_predictor, overrides=[NO_RESIZE])
+    predictor.model.inference = SlidingWindow(window=20, stride=13)
+    found, wanted = predictor.raster_ids(tmp_path / "a.png"), predictor(tmp_path / "a.png")
+    assert found.dtype == np.uint8 and len(np.unique(found)) > 1 and np.array_equal(found, wanted)
+    assert np.array_equal(predictor.raster_ids(tmp_path / "a.png", window=30), wanted)  # a model of single pixels
+
+
+@pytest.mark.parametrize(
+    ("overrides", "window", "told"),
+    [([], 16, r"a\.png has 47x61 pixels.*ResizeToBase.*augmentations=\[\]"), ([NO_RESIZE], None, "wanted the side")],
+)
+def test_large_images_are_neither_resized_nor_run_whole(toy_predictor, tmp_path, overrides, window, told):
+    Image.new("RGB", (61, 47)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=told):
+        Predictor(*toy_predictor, overrides=overrides).raster_ids(tmp_path / "a.png", window=window)
+
+
+def test_arrays_of_deep_bands_equal_files(toy_predictor, tmp_path):
+    overrides = ["dataloader.test.mapper.bands=[a,b,c]", "dataloader.test.mapper.value_range=[0,4095]"]
+    predictor, bands = (
+        Predictor(*toy_predictor, overrides=overrides),
+        np.random.randint(0, 4096, (30, 41, 3), np.uint16),
+    )
+    np.save(tmp_path / "a.npy", bands)
+    found = predictor(bands)
+    assert np.array_equal(found, predictor(tmp_path / "a.npy")) and len(np.unique(found)) > 1
+    with pytest.raises(ValueError, match="the image has 4 bands; wanted 3"):
+        predictor(np.zeros((4, 4, 4), np.uint16))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ optimizer.update(lr=6e-5)
 # Four taps at the strides of a hierarchical model's stages.
 taps = [2, 5, 8, 11]
 model.backbone = L(PlainViT)(
+    in_chans="${count:${model.pixel_mean}}",
     model_name="${vit.model_name}",
     img_size="${dataset.crop}",
     out_blocks=taps,

@@ -16,7 +16,9 @@ from ..common.pixels import IMAGENET
 
 model = L(ECENet)(
     class_weights="${dataset.class_weights}",
-    backbone=L(TimmPyramid)(model_name="${pyramid.model_name}", out_norm=True, drop_path_rate=0.3),
+    backbone=L(TimmPyramid)(
+        model_name="${pyramid.model_name}", out_norm=True, drop_path_rate=0.3, in_chans="${count:${model.pixel_mean}}"
+    ),
     sem_seg_head=L(ECENetHead)(
         in_features=["res2", "res3", "res4", "res5"],
         channels="${pyramid.channels}",

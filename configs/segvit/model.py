@@ -18,6 +18,7 @@ decoder = dict(width=384, num_heads=12)
 model = L(SegViT)(
     class_weights="${dataset.class_weights}",
     backbone=L(PlainViT)(
+        in_chans="${count:${model.pixel_mean}}",
         model_name="${vit.model_name}",
         img_size="${dataset.crop}",
         out_blocks=[5, 7, 11],

@@ -33,12 +33,14 @@ from .model import auxiliary_fcn
 
 def swin():
     """A Swin whose maps are normed, as these heads take them; order of padding and shift as the authors have it."""
-    return L(TimmPyramid)(model_name="${pyramid.model_name}", out_norm=True, drop_path_rate=0.3)
+    return L(TimmPyramid)(
+        model_name="${pyramid.model_name}", out_norm=True, drop_path_rate=0.3, in_chans="${count:${model.pixel_mean}}"
+    )
 
 
 def resnet(norm):
     """A ResNet with a kind of batch norm."""
-    return L(TimmPyramid)(model_name="${pyramid.model_name}", norm=norm)
+    return L(TimmPyramid)(model_name="${pyramid.model_name}", norm=norm, in_chans="${count:${model.pixel_mean}}")
 
 
 def _head(kind, **changes):

@@ -34,7 +34,11 @@ def _model(head):
     return L(Segmentor)(
         class_weights="${dataset.class_weights}",
         backbone=L(TimmPyramid)(
-            model_name="${pyramid.model_name}", out_features=["res4", "res5"], output_stride=8, norm="SyncBN"
+            in_chans="${count:${model.pixel_mean}}",
+            model_name="${pyramid.model_name}",
+            out_features=["res4", "res5"],
+            output_stride=8,
+            norm="SyncBN",
         ),
         sem_seg_head=head,
         extra_losses=auxiliary_fcn(),

@@ -14,6 +14,7 @@ from ..common.pixels import IMAGENET
 model = L(StructToken)(
     class_weights="${dataset.class_weights}",
     backbone=L(PlainViT)(
+        in_chans="${count:${model.pixel_mean}}",
         model_name="${vit.model_name}",
         img_size="${dataset.crop}",
         out_blocks=["${vit.last_block}"],

@@ -17,6 +17,7 @@ from . import meta_arch
 from .backbone_file import load_backbone, save_backbone
 from .config.shipped import list_models
 from .datasets import builtin, folders
+from .deployment.exported_predictor import ExportedPredictor
 from .ecenet.head import ECENetHead
 from .hosts.fcn import FCNHead
 from .hosts.mask2former import Mask2FormerHead
@@ -30,6 +31,7 @@ from .structtoken.head import StructTokenHead
 
 __all__ = [
     "ECENetHead",
+    "ExportedPredictor",
     "FCNHead",
     "Mask2FormerHead",
     "MaskFormerHead",

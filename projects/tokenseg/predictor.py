@@ -19,14 +19,17 @@ from .config.instantiate import instantiate
 from .config.load import load_config
 from .config.overrides import apply_overrides
 from .contracts import Task
-from .data.images import pillow_pixels, read_image
+from .data.image_reader import ImageReader
+from .data.images import pillow_pixels
 from .data.rescaling import OriginalImage
 from .datasets.records import load_records
+from .datasets.stored_ids import to_stored
 from .engine.build import build_model
 from .engine.checkpoint import Checkpointer
 from .engine.devices import resolve_device
 from .engine.precision import amp_dtype, autocast
 from .inspection import detector_regions, image_regions, stage_maps
+from .rasters import raster_ids
 from .segmentor import Segmentor
 
 # What an image may be given as; see `Predictor`.
@@ -48,6 +51,7 @@ class Predictor:
 
     Attributes:
         model: The model in evaluation mode, on its device.
+        reader: What turns files and arrays into pixels.
         metadata: Detectron2's metadata of the config's test data; see `class_names`.
     """
 
@@ -86,8 +90,9 @@ class Predictor:
         Checkpointer(self.model).load(str(weights))
         mapper = config.dataloader.test.mapper
         self._augmentations = list(instantiate(mapper.augmentations))
-        self._image_format = mapper.image_format
-        self.metadata: Metadata = MetadataCatalog.get(_first_data_set(config.dataloader.test.dataset))
+        told = {key: mapper[key] for key in ("image_format", "bands", "value_range") if key in mapper}
+        self.reader = ImageReader(**told)
+        self.metadata: Metadata = class_metadata(config)
 
     @property
     def task(self) -> Task:
@@ -120,7 +125,8 @@ class Predictor:
         """Give what the model is for: `class_ids` of a segmentor, `instances` of a detector.
 
         Args:
-            image: An image, see the class, or a list of images.
+            image: An image, see the class, or a list of images; where the config names `dataset.bands` or a
+                `dataset.value_range`, an array or tensor has that many bands of stored values.
             confidence_threshold: The lowest score of an instance that is given; for detectors alone.
 
         Raises:
@@ -140,6 +146,27 @@ class Predictor:
         """The class of each pixel of an image, (H, W) int64, by a segmentor; see `__call__`."""
         model = self._segmentor("class ids")
         return self._run(image, lambda records: [ids.cpu().numpy() for ids in model.class_ids(records)])
+
+    def raster_ids(self, path: str | PathLike, *, window: int | None = None) -> np.ndarray:
+        """The class of each pixel of an image that is too large to run as a whole, by a segmentor.
+
+        Arguments, result and errors are those of `tokenseg.rasters.raster_ids`.
+        """
+        with self._inference():
+            return raster_ids(
+                self._segmentor("class ids"),
+                str(path),
+                reader=self.reader,
+                augmentations=self._augmentations,
+                window=window,
+            )
+
+    def stored(self, ids: np.ndarray) -> np.ndarray:
+        """Turn class ids (H, W) into what the label maps of the test data store: ids, or (H, W, 3) colours.
+
+        See `to_stored` for classes that several stored ids stand for, and for errors.
+        """
+        return to_stored(ids, self.metadata)
 
     def scores(self, image: AnyImage | Sequence[AnyImage]) -> Tensor | list[Tensor]:
         """The scores (K, H, W) of an image's pixels, by a segmentor; see `__call__`."""
@@ -262,35 +289,28 @@ class Predictor:
         return torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
 
     def _pixels(self, image: AnyImage, name: str = "the image") -> np.ndarray:
-        """The pixels (H, W, 3) in the config's order of channels."""
+        """The pixels (H, W, C) as the config's reader gives them."""
         if isinstance(image, (str, PathLike)):
-            return read_image(str(image), image_format=self._image_format)
+            return self.reader(str(image))
         if isinstance(image, Image.Image):
-            pixels = pillow_pixels(image, name=name)
-        else:
-            pixels = _checked_pixels(image, name)
-        return pixels if self._image_format == "RGB" else pixels[:, :, ::-1]
-
-
-def _checked_pixels(image: np.ndarray | Tensor, name: str) -> np.ndarray:
-    """The pixels (H, W, 3) of an array or a tensor.
-
-    Raises:
-        ValueError: Another type, shape or type of numbers.
-    """
-    is_tensor = isinstance(image, Tensor)
-    if not is_tensor and not isinstance(image, np.ndarray):
-        raise ValueError(
-            f"{name} is a {type(image).__name__}; wanted a path, an image of Pillow's, an (H, W, 3) uint8 array or a "
-            "(3, H, W) uint8 tensor, or a list of them"
-        )
-    channels = 0 if is_tensor else 2
-    wanted = "(3, H, W) uint8 of a tensor" if is_tensor else "(H, W, 3) uint8"
-    right_type = image.dtype == (torch.uint8 if is_tensor else np.uint8)
-    if image.ndim != 3 or image.shape[channels] != 3 or not right_type or 0 in image.shape:
-        hint = "" if right_type else ", grey levels from 0 to 255"
-        raise ValueError(f"{name} has shape {tuple(image.shape)} and type {image.dtype}; wanted {wanted}{hint}")
-    return image.permute(1, 2, 0).cpu().numpy() if is_tensor else image
+            return self.reader.from_array(pillow_pixels(image, name=name), name=name)
+        if isinstance(image, Tensor):
+            if (
+                image.ndim != 3
+                or image.shape[0] != self.reader.channels
+                or (self.reader.is_plain and image.dtype != torch.uint8)
+            ):
+                raise ValueError(
+                    f"{name} has shape {tuple(image.shape)} and type {image.dtype}; wanted "
+                    f"({self.reader.channels}, H, W) uint8 of a tensor, grey levels from 0 to 255, or its bands"
+                )
+            image = image.cpu().numpy().transpose(1, 2, 0)
+        if not isinstance(image, np.ndarray):
+            raise ValueError(
+                f"{name} is a {type(image).__name__}; wanted a path, an image of Pillow's, an (H, W, 3) uint8 array or "
+                "a (3, H, W) uint8 tensor, or a list of them"
+            )
+        return self.reader.from_array(image, name=name)
 
 
 def _by_size(records: Sequence[dict], predict: Callable[[list[dict]], list[_Result]]) -> list[_Result]:
@@ -307,9 +327,10 @@ def _by_size(records: Sequence[dict], predict: Callable[[list[dict]], list[_Resu
     return [found[place] for place in range(len(records))]
 
 
-def _first_data_set(dataset: object) -> str:
-    """The registered name of the test data, or the first of several."""
+def class_metadata(config: DictConfig) -> Metadata:
+    """Detectron2's metadata of a config's test data, or of the first of several sets."""
+    dataset = config.dataloader.test.dataset
     if isinstance(dataset, DictConfig) and "names" in dataset:  # Detectron2's loaders take records, read by name
         dataset = dataset.names
     names = instantiate(dataset)  # own data is registered by a call
-    return names if isinstance(names, str) else names[0]
+    return MetadataCatalog.get(names if isinstance(names, str) else names[0])

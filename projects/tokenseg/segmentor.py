@@ -218,7 +218,7 @@ class Segmentor(nn.Module):
         """A record's image at a scale, normalised: made of the original where the record has it."""
         original = record.get("original")
         if isinstance(original, Rescales):
-            return self._normalise(original.at_scale(scale))
+            return self.normalise(original.at_scale(scale))
         if output_sizes([record])[0] != tuple(image.shape[-2:]):
             log_first_n(
                 logging.WARNING,
@@ -280,9 +280,15 @@ class Segmentor(nn.Module):
 
     def normalised(self, batched_inputs: list[dict]) -> list[Tensor]:
         """The images (3, h, w), less the mean and divided by the standard deviation of the pixels."""
-        return [self._normalise(x["image"]) for x in batched_inputs]
+        return [self.normalise(x["image"]) for x in batched_inputs]
 
-    def _normalise(self, image: Tensor) -> Tensor:
+    def normalise(self, image: Tensor) -> Tensor:
+        """Images (..., C, h, w) in grey levels, less the mean and divided by the standard deviation of the pixels."""
+        if image.shape[-3] != len(self.pixel_mean):
+            raise ValueError(
+                f"an image has {image.shape[-3]} channels, model.pixel_mean {len(self.pixel_mean)} numbers; wanted one "
+                "a channel"
+            )
         return (image.to(self.device) - self.pixel_mean) / self.pixel_std
 
     def predict(self, images: list[Tensor]) -> Prediction:
@@ -324,9 +330,9 @@ def image_scores(prediction: Prediction) -> list[Tensor]:
 
 
 def most_likely(scores: Tensor) -> Tensor:
-    """(K, h, w) scores to (h, w) int64 ids of the highest."""
+    """Scores (..., K, h, w) to ids (..., h, w) int64 of the highest."""
     # indices of max, not argmax: the same values, and much faster on the CPU
-    return scores.max(dim=0).indices
+    return scores.max(dim=-3).indices
 
 
 def output_sizes(batched_inputs: list[dict]) -> list[tuple[int, int]]:

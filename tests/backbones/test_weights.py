@@ -75,6 +75,25 @@ def test_files_load_as_timm_loads_them(family, tmp_path, caplog):
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
+@pytest.mark.parametrize(("family", "channels"), [("vit", 4), ("swin", 1), ("resnet", 7)])
+def test_stems_are_inflated_as_timm_does_it(family, channels, tmp_path):
+    name, args, _, size = CASES[family]
+    file = tmp_path / "model.safetensors"
+    save_file(published(family).state_dict(), file)
+    backbone = backbone_for(family, file, in_chans=channels)
+    backbone.load_pretrained()
+    args = args | (dict(img_size=size) if size else {})
+    overlay = dict(file=str(file))
+    wanted = timm.create_model(
+        name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0, in_chans=channels, **args
+    ).state_dict()
+    got = timm_model(backbone).state_dict()
+    torch.testing.assert_close(got, {key: wanted[key] for key in got})
+    side = backbone.size_divisibility * 2
+    maps = backbone.eval()(torch.rand(1, channels, side, side))
+    assert all(m.isfinite().all() for m in maps.values()) and backbone.facts()["timm_args"]["in_chans"] == channels
+
+
 @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state, "epoch": 3}])
 def test_pth_files(wrap, tmp_path):
     model = published("resnet")

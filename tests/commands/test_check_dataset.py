@@ -87,7 +87,7 @@ def test_files_that_stop_a_training(check):
         "(first 0.png): a file has no bytes. Cure",
         "(first 1.png): the image cannot be read: image file",
         "(first 2.png): the label map cannot be read: label file",
-        "(first 3.png): the label map holds colours, not ids. Cure: turn colours into ids",
+        "(first 3.png): the label map holds colours, not ids. Cure: list the colours",
         "(first 4.png): the label map has another size than the image. Cure: export it",
     ):
         assert what in out

@@ -58,9 +58,25 @@ def test_outputs(command, tmp_path, toy_predictor):
     assert np.asarray(ids).shape == (7, 9) == Image.open(image).size[::-1]
 
 
+def test_stored_ids_and_submissions(command, tmp_path, toy_predictor):
+    touch(tmp_path, "in/a.png")
+    metadata = MetadataCatalog.get("toy_sem_seg").set(stored_ids={7: 1, 9: 0, 5: 2})
+    words = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "train.device=cpu"]
+    words += ["--config-file", toy_predictor[0], "--weights", toy_predictor[1], "--windows", "4"]
+    with pytest.raises(ValueError, match=r"augmentations=\[\]"):
+        command("demo", *words, "--save", "ids,stored")
+    words.append("dataloader.test.mapper.augmentations=[]")
+    command("demo", *words, "--save", "ids,stored")
+    ids, stored = (np.asarray(Image.open(tmp_path / f"out/a_{kind}.png")) for kind in ("ids", "stored"))
+    assert ids.shape == (7, 9) and np.array_equal(stored, np.array([9, 7, 5])[ids])
+    with pytest.raises(ValueError, match=f"{metadata.name}, whose submission format is not known"):
+        command("demo", *words, "--save", "submission")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--windows"], "--windows reads no image whole"),
         (["--save", "mask"], "--save has mask"),
         (["--confidence-threshold", "5"], "--confidence-threshold is 5.0; wanted a number from 0 to 1"),
     ],
@@ -68,6 +84,19 @@ def test_outputs(command, tmp_path, toy_predictor):
 def test_wrong_arguments_are_refused(command, words, message):
     with pytest.raises(ValueError, match=message):
         command("demo", "--config-file", "c", "--weights", "w", "--input", "i", "--output", "o", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--weights", "a.onnx", "--config-file", "c"], r"a\.onnx holds a whole model; wanted no --config-file"),
+        (["--weights", "a.onnx", "train.device=cpu"], "wanted no --config-file, overrides"),
+        (["--weights", "a.pth"], r"there is no --config-file, and --weights a\.pth does not end in \.onnx"),
+    ],
+)
+def test_exported_files_want_no_config_and_others_do(command, words, message):
+    with pytest.raises(ValueError, match=message):
+        command("demo", "--input", "i", "--output", "o", *words)
 
 
 @pytest.fixture

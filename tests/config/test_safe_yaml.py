@@ -44,7 +44,9 @@ def test_a_yaml_may_call_what_the_configs_call(tmp_path):
     for path in paths:
         with contextlib.suppress(ValueError):  # a part of configs
             saved[path] = as_saved(load_config(str(path), without_files(path)), tmp_path / f"{len(saved)}.yaml")
-    assert len(saved) > 70 and sorted({name for plain in saved.values() for name in targets(plain)}) == OURS
+    by_override = {"tokenseg.evaluation.official_cityscapes.OfficialCityscapesEvaluator"}  # whose package not all have
+    found = {name for plain in saved.values() for name in targets(plain)}
+    assert len(saved) > 70 and sorted(found | by_override) == OURS and not found & by_override
     for place, plain in enumerate(saved.values()):
         assert load_config(str(tmp_path / f"{place}.yaml")) == OmegaConf.create(plain, flags={"allow_objects": True})
 

@@ -111,3 +111,15 @@ def test_every_pipeline_gives_the_crop(record, config, overrides, size):
     assert sample["image"].shape == (3, crop, crop) and sample["image"].dtype == torch.uint8
     assert sample["sem_seg"].shape == (crop, crop)
     assert set(sample["sem_seg"].unique().tolist()) <= {0, 1, 2, 255}
+
+
+def test_four_bands_of_sixteen_bits(record, tmp_path):
+    source = record()
+    bands = np.random.randint(0, 65536, (20, 30, 4)).astype(np.uint16)
+    np.save(tmp_path / "image.npy", bands)
+    source["file_name"] = str(tmp_path / "image.npy")
+    sample = mapper(bands=list("abcd"), value_range=[0, 65535])(source)
+    assert sample["image"].shape == (4, 20, 30) and sample["image"].dtype == torch.float32
+    np.testing.assert_allclose(sample["image"].permute(1, 2, 0), bands / 257, rtol=1e-5)
+    with pytest.raises(UnreadableImage, match=r"image\.npy"):
+        mapper()(source)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from detectron2.data import transforms as T
 
-from tokenseg.data.transforms import PadToSize, ResizeToBase
+from tokenseg.data.transforms import ColorDistortion, PadToSize, ResizeToBase
 
 
 def resized(augmentation, height, width):
@@ -95,3 +95,38 @@ def test_larger_sides_stay(size):
     inputs = T.AugInput(image.copy())
     PadToSize(size=(4, 4), image_value=(0, 0, 0), label_value=255)(inputs)
     assert np.array_equal(inputs.image, image)
+
+
+def applied(augmentation, image):
+    inputs = T.AugInput(image)
+    augmentation(inputs)
+    return inputs.image
+
+
+def test_bands_are_resized_as_colours_are():
+    """Four bands of 8 bits are no colours with transparency, and numbers are filtered as bytes are."""
+    colours, resize = np.random.randint(0, 256, (40, 60, 3), dtype=np.uint8), ResizeToBase(short=13, long=99)
+    wanted = applied(resize, colours)
+    four = applied(resize, np.dstack([colours, np.zeros((40, 60), np.uint8)]))
+    assert four.shape == (13, 20, 4) and np.array_equal(four[:, :, :3], wanted) and not four[:, :, 3].any()
+    levels = applied(resize, colours.astype(np.float32))
+    assert levels.dtype == np.float32 and np.abs(levels - wanted).max() < 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_bands_are_distorted_alike(dtype):
+    image = np.full((2, 2, 4), 100, dtype)
+    image[0, 0] = 50
+    found = [applied(ColorDistortion(image_format="RGB"), image) for _ in range(40)]
+    assert all(one.dtype == dtype and (one == one[:, :, :1]).all() for one in found)
+    slopes = [(float(one[1, 1, 0]) - one[0, 0, 0]) / 50 for one in found]
+    assert 0.48 < min(slopes) < 0.9 and 1.1 < max(slopes) < 1.52 and len({one[1, 1, 0] for one in found}) > 5
+
+
+def test_padding_wants_a_value_a_channel():
+    with pytest.raises(ValueError, match=r"shape \(2, 2, 4\) is padded with 3 values"):
+        applied(PadToSize(size=(4, 4), image_value=[1, 2, 3], label_value=255), np.zeros((2, 2, 4), np.float32))
+    padded = applied(
+        PadToSize(size=(2, 3), image_value=[1.5, 2, 3, 4], label_value=255), np.zeros((2, 2, 4), np.float32)
+    )
+    assert padded[1, 2].tolist() == [1.5, 2, 3, 4]

@@ -1,26 +1,46 @@
+import numpy as np
 import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from torch import nn
 
-from tokenseg.engine.build import build_model
-from tokenseg.engine.evaluation import build_evaluation
+from tokenseg.data.labels import read_class_ids
+from tokenseg.engine.evaluation import Evaluation
+from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 
 
-def test_the_model_is_asked_for_what_the_metrics_want(config):
-    cfg = config("run", "dataloader.evaluator.metrics=[boundary,size,frequency,calibration]")
-    evaluation, model = build_evaluation(cfg), build_model(cfg).eval()
-    results = evaluation(model)
-    assert results["calibration"]["accuracy"] == pytest.approx(results["sem_seg"]["pACC"])
-    assert 100 / 3 <= results["calibration"]["confidence"] <= 100  # the likeliest of three classes
-    evaluation.check_metric("size/IoU_small")
+class Oracle(nn.Module):
+    """Knows the labels, and takes what is ignored for class 0; remembers what it was asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.asked = nn.Parameter(torch.zeros(1)), []
+
+    def ids(self, batched_inputs, also=()):
+        self.asked.append(set(also))
+        labels = [read_class_ids(record) for record in batched_inputs]
+        ids = [torch.from_numpy(np.where(label == 255, 0, label)) for label in labels]
+        return [{"class_ids": one, "confidence": torch.full(one.shape, 0.75)} for one in ids]
+
+
+def evaluation(name, metrics):
+    loader = [[record] for record in DatasetCatalog.get(name)]
+    return Evaluation(loader=loader, evaluator=ConfusionEvaluator(dataset_name=name, metrics=metrics))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "wanted"), [([], set()), (["boundary", "size", "frequency"], set()), (["calibration"], {"confidence"})]
+)
+def test_the_model_is_asked_for_what_the_metrics_want(toy_dataset, metrics, wanted):
+    model = Oracle().eval()
+    results = evaluation(toy_dataset, metrics)(model)
+    assert list(results) == ["sem_seg", *metrics] and model.asked == [wanted] * 6
+    assert results.get("calibration", {"ECE": 25.0})["ECE"] == pytest.approx(25)
+    assert results.get("boundary", {"mIoU": 100.0})["mIoU"] == pytest.approx(100)
+
+
+def test_results_of_further_metrics_may_be_the_best(toy_dataset):
+    checked = evaluation(toy_dataset, ["size", "frequency"])
+    checked.check_metric("size/IoU_small")
     with pytest.raises(ValueError, match=r"wanted one that is evaluated: .*frequency/mIoU_tail"):
-        evaluation.check_metric("frequency/mIoU_rare")
-    asked, ids = [], model.ids
-    model.ids = lambda inputs, *also: asked.append(also) or ids(inputs, *also)
-    cfg.dataloader.evaluator.metrics = []
-    build_evaluation(cfg)(model)
-    assert set(asked) == {()}  # scores do not leave the model without a metric that wants them
-
-
-def test_models_without_regions_are_told(config):
-    cfg = config("run", "dataloader.evaluator.metrics=[tokens]")
-    with pytest.raises(ValueError, match="has region_weights; wanted a part whose tokens have regions"):
-        build_evaluation(cfg)(build_model(cfg).eval())
+        checked.check_metric("boundary/mIoU")

@@ -18,9 +18,11 @@ dataset.update(
     classes=["background", "object"],
     # Stored id: class id, or ignore; names every id there is. None: what is stored are class ids.
     id_map=None,
+    # The colours in label maps that have colours, [[red, green, blue], ...]; a colour's place here is its stored id.
+    colors=None,
     num_classes="${count:${dataset.classes}}",
 )
-_keys = ("images", "labels", "test_images", "test_labels", "held_out", "classes", "id_map", "ignore_label")
+_keys = ("images", "labels", "test_images", "test_labels", "held_out", "classes", "id_map", "colors", "ignore_label")
 _settings = {key: f"${{dataset.{key}}}" for key in _keys}
 dataset.update(train=L(own_data)(split="train", **_settings), test=L(own_data)(split="test", **_settings))
 dataloader.train.num_workers = dataloader.test.num_workers = 2

@@ -19,6 +19,10 @@ dataset = dict(
     class_weights=None,
     # order of the channels that the model takes, RGB or BGR
     image_format="RGB",
+    # for images that are no 8-bit colours: the names of their bands, in the order of the file, and the two stored
+    # values that become the grey levels 0 and 255; model.pixel_mean and pixel_std then have a number for each band
+    bands=None,
+    value_range=None,
     # bounds on the short and the long side of an image, in pixels, before the random ratio
     short_side=512,
     long_side=2048,
@@ -55,6 +59,8 @@ dataloader["train"] = L(TrainLoader)(
         num_classes="${dataset.num_classes}",
         ignore_label="${dataset.ignore_label}",
         image_format="${dataset.image_format}",
+        bands="${dataset.bands}",
+        value_range="${dataset.value_range}",
     ),
     total_batch_size=16,
     num_workers=4,
@@ -74,6 +80,8 @@ dataloader["test"] = L(build_test_loader)(
         num_classes="${dataset.num_classes}",
         ignore_label="${dataset.ignore_label}",
         image_format="${dataset.image_format}",
+        bands="${dataset.bands}",
+        value_range="${dataset.value_range}",
         keep_original="${train.tta.enabled}",
     ),
     num_workers=4,

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .sine_codes import set_position_codes
-from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
+from .timm_models import architecture_args, backbone_args, check_sides, create, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint, resampled
 from .windowed_block import WindowedBlock
 
@@ -44,6 +44,7 @@ class PlainViT(Backbone):
         drop_path_rate: float = 0.0,
         pretrained: bool = True,
         weights_file: str = "",
+        in_chans: int = 3,
         activation_checkpointing: bool = False,
         downsample: nn.Module | None = None,
         position_codes: str = "learnt",
@@ -61,22 +62,21 @@ class PlainViT(Backbone):
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
             pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
             weights_file: begin from this file instead: .safetensors, .pth, or for a ViT Google's .npz.
+            in_chans: how many channels images have; pretrained stems for colours are inflated by timm's own rule.
             activation_checkpointing: recompute the blocks in the backward pass to save memory.
-            downsample: runs in place of the block that its `block` numbers and halves both sides of the grid, rounded
-                up, such as `QueryDownsample`: called with the block, tokens (N, T, C) and the grid (H, W), it returns
-                the tokens left. For ViT, DeiT, CLIP and DINOv2.
+            downsample: runs in place of the block that its `block` numbers, such as `QueryDownsample`: called with the
+                block, tokens (N, T, C) and the grid (H, W), it returns those of half the grid. For ViT and DINOv2.
             window_size: side in patches of the windows in which blocks of a ViT attend; None: all see the whole map.
             global_blocks: numbers of the blocks that attend to the whole map nevertheless.
             position_codes: `learnt`, the timm model's own; or `sine`, fixed ones for a ViT without a class token.
             timm_args: further arguments of the timm model, such as `patch_size` or `class_token`.
 
         Raises:
-            ValueError: an unknown or hierarchical model, arguments that do not fit it, a block it does not have, or a
-                downsampling, windows or position codes that it does not take.
+            ValueError: an unknown or hierarchical model, or arguments, blocks or parts that do not fit it.
         """
         super().__init__()
         # no pooling: most pool the class token, which `timm_args` may leave out
-        args = dict(model_name=model_name, num_classes=0, global_pool="") | plain(timm_args)
+        args = dict(global_pool="") | backbone_args(model_name, in_chans, timm_args)
         whole = weightless(**args)
         self._patch = _patch_of(whole, model_name, out_blocks)
         args["img_size"], self._fixed_size = img_size, img_size
@@ -85,8 +85,7 @@ class PlainViT(Backbone):
         self.pretrained = pretrained or bool(weights_file)
         self.starting_weights = StartingWeights(timm_args=args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
-        self._timm_args = args
-        self._out_blocks = sorted(out_blocks)
+        self._timm_args, self._out_blocks = args, sorted(out_blocks)
         self.vit = create(**args, drop_path_rate=drop_path_rate)
         self.vit.prune_intermediate_layers(self._out_blocks, prune_norm=True, prune_head=True)
         self.vit.set_grad_checkpointing(activation_checkpointing)
@@ -191,7 +190,7 @@ class PlainViT(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            images: (N, 3, H, W), both sides multiples of `size_divisibility`.
+            images: (N, in_chans, H, W), both sides multiples of `size_divisibility`.
 
         Returns:
             `block<i>`: (N, C, H / stride_i, W / stride_i), rounded up from `downsample` on.
@@ -229,7 +228,7 @@ class PlainViT(Backbone):
         maps = {block: self._to_map(tokens, grid) for block, tokens in zip(early, found, strict=True)}
 
         tokens = self._run(self.downsample, self.vit.blocks[first], found[-1], grid)
-        grid = tuple(-(-side // 2) for side in grid)
+        grid = tuple((side + 1) // 2 for side in grid)
         maps[first] = self._to_map(tokens, grid)
         for place, block in enumerate(self.vit.blocks[first + 1 :], first + 1):
             tokens = self._run(block, tokens)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .frozen_stages import freeze_first_parts
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
-from .timm_models import architecture_args, check_sides, create, plain, stem, takes, weightless
+from .timm_models import architecture_args, backbone_args, check_sides, create, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint
 from .window_padding import WindowPadding, arrange_window_padding
 
@@ -54,6 +54,7 @@ class TimmPyramid(Backbone):
         drop_path_rate: float = 0.0,
         pretrained: bool = True,
         weights_file: str = "",
+        in_chans: int = 3,
         activation_checkpointing: bool = False,
         window_padding: WindowPadding | None = None,
         multi_grid: Sequence[int] | None = None,
@@ -72,6 +73,7 @@ class TimmPyramid(Backbone):
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
             pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
             weights_file: begin from this file instead: .safetensors or .pth.
+            in_chans: how many channels images have; pretrained stems for colours are inflated by timm's own rule.
             activation_checkpointing: recompute the blocks in the backward pass to save memory; batch norms then count
                 each batch twice in their running statistics.
             window_padding: whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is
@@ -86,11 +88,10 @@ class TimmPyramid(Backbone):
         super().__init__()
         self._out_features = _in_order(out_features)
         self.pretrained = pretrained or bool(weights_file)
-        args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
+        args = backbone_args(model_name, in_chans, timm_args)
         self._timm_args = _complete(args, output_stride, drop_path_rate)
         self.starting_weights = StartingWeights(timm_args=self._timm_args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
-
         trunk = create(**self._timm_args)
         self._indices = self._publish(trunk, output_stride)
         self._window_padding = arrange_window_padding(trunk, window_padding)
@@ -98,8 +99,7 @@ class TimmPyramid(Backbone):
         trunk.prune_intermediate_layers(self._indices, prune_norm=True, prune_head=True)
         trunk.set_grad_checkpointing(activation_checkpointing)
         self.trunk = convert_batch_norm(trunk, norm)
-        freeze_first_parts(self.trunk, freeze_at, pretrained=self.pretrained)
-        # Swin's official epsilon, not timm's 1e-6
+        freeze_first_parts(self.trunk, freeze_at, pretrained=self.pretrained)  # below: Swin's epsilon, not timm's 1e-6
         norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
         self.out_norms = nn.ModuleDict(norms if out_norm else {})
 
@@ -156,7 +156,7 @@ class TimmPyramid(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            images: (N, 3, H, W), both sides multiples of `size_divisibility`.
+            images: (N, in_chans, H, W), both sides multiples of `size_divisibility`.
 
         Returns:
             `res<i>`: (N, C_i, H / stride_i, W / stride_i).

@@ -66,6 +66,12 @@ def architecture_args(timm_args: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in timm_args.items() if name not in _SILENT and not name.endswith("_rate")}
 
 
+def backbone_args(model_name: str, in_chans: int, timm_args: Mapping[str, object] | None) -> dict[str, object]:
+    """The arguments of a timm model without its classifier; three channels, timm's default, are not among them."""
+    channels = {} if in_chans == 3 else {"in_chans": in_chans}
+    return dict(model_name=model_name, num_classes=0) | channels | plain(timm_args)
+
+
 def stem(model: nn.Module) -> str:
     """The name and shape of a timm model's first convolution, such as `conv1.weight (64, 3, 7, 7)`."""
     return next(f"{name} {tuple(value.shape)}" for name, value in model.named_parameters() if value.ndim == 4)

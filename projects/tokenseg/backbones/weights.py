@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import timm
 from huggingface_hub import constants
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from ..checkpoint_file import DamagedFile, check_sums
@@ -116,7 +117,18 @@ def _convert(state: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
     """The weights under the names and in the shapes of the whole model."""
     if getattr(whole, "num_prefix_tokens", None) == 0:
         state = _without_class_token(state)
-    return _apply_rules(state, whole)
+    return _with_channels_of(_apply_rules(state, whole), whole)
+
+
+def _with_channels_of(state: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
+    """Weights whose first convolutions take as many channels as those of the model: timm's own inflation."""
+    stems = whole.pretrained_cfg.get("first_conv") or ()
+    wanted = whole.state_dict()
+    for name in (f"{stem}.weight" for stem in ((stems,) if isinstance(stems, str) else stems)):
+        if name in state and name in wanted and state[name].shape[1] != wanted[name].shape[1]:
+            state[name] = adapt_input_conv(wanted[name].shape[1], state[name])
+            logger.info("%s: three channels inflated to %d by timm's rule", name, wanted[name].shape[1])
+    return state
 
 
 def _apply_rules(state: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:

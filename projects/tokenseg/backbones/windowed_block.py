@@ -49,13 +49,13 @@ class WindowedBlock(nn.Module):
         padding = (0, 0, 0, -width % window[1], 0, -height % window[0])
         padded = F.pad(patches.unflatten(1, grid), padding)
         cells = window_partition(padded, window).flatten(1, 2)
-        count = len(cells) // len(tokens)  # windows of an image
+        count = cells.shape[0] // tokens.shape[0]  # windows of an image
         mask = None
         if any(padding):
             inside = F.pad(patches.new_ones(1, *grid, 1), padding)
             outside = window_partition(inside, window).flatten(1) == 0
             mask = patches.new_zeros(outside.shape).masked_fill_(outside, float("-inf"))
-            mask = F.pad(mask, (prefix.shape[1], 0)).repeat(len(tokens), 1)[:, None, None]
+            mask = F.pad(mask, (prefix.shape[1], 0)).repeat(tokens.shape[0], 1)[:, None, None]
         mixed = self.attn(torch.cat([prefix.repeat_interleave(count, 0), cells], dim=1), attn_mask=mask)
         prefix, cells = mixed.tensor_split([prefix.shape[1]], dim=1)
         whole = window_reverse(cells.unflatten(1, window), window, *padded.shape[1:3])[:, :height, :width]

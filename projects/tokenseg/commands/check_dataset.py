@@ -23,7 +23,7 @@ from ..datasets.findings import Finding, copies, image_findings, label_findings,
 from ..datasets.instance_findings import class_findings, file_findings, instance_findings
 from ..datasets.instance_survey import SurveyedInstances, count_objects, describe_instances, look_at_record
 from ..datasets.records import load_records
-from ..datasets.survey import Seen, SurveyedSplit, describe_sizes, look
+from ..datasets.survey import Seen, SurveyedSplit, describe_levels, describe_sizes, look
 
 
 def describe(split: SurveyedSplit, crop: int | None) -> str:
@@ -35,6 +35,7 @@ def describe(split: SurveyedSplit, crop: int | None) -> str:
     for what, modes in (("images", (s.mode for s in split.seen)), ("label maps", (s.label_mode for s in split.seen))):
         counts = Counter(mode or "unreadable" for mode in modes).most_common()
         lines.append(f"  {what}: " + ", ".join(f"{count} {mode}" for mode, count in counts))
+    lines += describe_levels(split.seen)
     ids = split.ids()
     pixels = np.zeros(len(split.classes), dtype=int)
     for stored, number in ids.items():
@@ -86,8 +87,9 @@ def read_split(cfg: DictConfig, name: str, limit: int | None) -> SurveyedSplit:
     metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
     wanted = cfg.dataloader.train.mapper
     check_num_classes(metadata, metadata.stuff_classes, wanted.num_classes)
+    told = {key: wanted[key] for key in ("image_format", "bands", "value_range") if key in wanted}
     mapper = SemSegMapper(
-        is_train=True, augmentations=[], num_classes=wanted.num_classes, ignore_label=wanted.ignore_label
+        is_train=True, augmentations=[], num_classes=wanted.num_classes, ignore_label=wanted.ignore_label, **told
     )
     seen = look_at_some(records, lambda record: look(record, mapper), name=name, limit=limit)
     return SurveyedSplit(

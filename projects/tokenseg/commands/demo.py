@@ -13,9 +13,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..contracts import Predicts
-from ..data.images import read_image
+from ..data.bands import NUMPY_SUFFIXES
 from ..data.labels import read_class_ids
 from ..datasets.ground_truth import GroundTruth
+from ..datasets.stored_ids import smallest, to_submission
+from ..deployment.exported_predictor import ExportedPredictor
 from ..plain_text import plot_text
 from ..predictor import Predictor
 from ..video import VideoSource, check_suffix
@@ -24,7 +26,9 @@ from ..visualize_instances import draw_annotated, draw_found
 from .demo_video import FramePainter, write_video
 from .demo_web import check_gradio, serve
 
-SUFFIXES = tuple(sorted(Image.registered_extensions()))
+SUFFIXES = (*sorted(Image.registered_extensions()), *NUMPY_SUFFIXES)
+# The kind of output for the server of a benchmark, which is also the name of its folder.
+SUBMISSION = "submission"
 # The lowest score of an instance that is drawn if the arguments name none.
 CONFIDENCE = 0.5
 
@@ -119,7 +123,7 @@ class SegmentOutput:
         Args:
             args: The arguments of the command.
             images: The images that are asked for.
-            predictor: The predictor of a segmentor.
+            predictor: The predictor of a segmentor, or of a file that one was exported to.
 
         Raises:
             ValueError: The arguments ask for what only detectors have, or name a wrong data set.
@@ -127,26 +131,36 @@ class SegmentOutput:
         threshold(args, predictor)
         if args.annotations:
             raise ValueError(f"a file behind --annotations is for detectors; the model is a {predictor.model_name}")
-        self._kinds, self._predictor = args.save, predictor
+        self._kinds, self._predictor, self._windows = args.save, predictor, args.windows
         self._truth = find_truth(args.annotations, images, predictor, key="sem_seg_file_name")
 
-    def write(self, path: Path, output: Path, image: np.ndarray) -> None:
+    def write(self, path: Path, output: Path, image: np.ndarray | None) -> None:
         """Write what is asked for.
 
         Args:
             path: The path of the image.
             output: The path of the output, without its suffix.
-            image: The image, (h, w, 3) uint8 RGB.
+            image: The image, (h, w, 3) uint8 RGB; None if it is read window by window.
         """
-        ids, label = self._predictor.class_ids(image), self._label(path, image)
+        # a picture of bands is less than what the model wants
+        if self._windows is None:
+            ids = self._predictor.class_ids(image if self._predictor.reader.is_plain else path)
+        else:
+            ids = self._predictor.raster_ids(path, window=self._windows or None)
+        label = None if image is None else self._label(path, image)
         for kind in self._kinds:
-            if kind == "overlay":
-                picture = Image.fromarray(self._overlay(image, ids, label))
-            else:
-                picture = Image.fromarray(ids.astype(np.uint8 if ids.max() < 256 else np.uint16))
+            picture = Image.fromarray(self._overlay(image, ids, label) if kind == "overlay" else self._map(kind, ids))
             if kind == "palette":
                 picture.putpalette(palette(self._predictor.metadata).flatten().tolist())
-            picture.save(f"{output}_{kind}.png")
+            file = f"{output}_{kind}.png" if kind != SUBMISSION else output.parent / SUBMISSION / f"{output.name}.png"
+            Path(file).parent.mkdir(exist_ok=True)
+            picture.save(file)
+
+    def _map(self, kind: str, ids: np.ndarray) -> np.ndarray:
+        """What a PNG of a kind holds for class ids."""
+        if kind == SUBMISSION:
+            return to_submission(ids, self._predictor.metadata)
+        return self._predictor.stored(ids) if kind == "stored" else smallest(ids)
 
     def _label(self, path: Path, image: np.ndarray) -> np.ndarray | None:
         """The true class of each pixel; None if it is not known."""
@@ -187,6 +201,8 @@ class InstanceOutput:
         Raises:
             ValueError: The arguments ask for what only segmentors have, or name wrong annotations.
         """
+        if args.windows is not None:
+            raise ValueError(f"--windows is for models of label maps; the model is a {predictor.model_name}")
         if args.save != ["overlay"]:
             kinds = ",".join(args.save)
             raise ValueError(f"--save is {kinds}, but {predictor.model_name} gives no class ids; wanted overlay")
@@ -223,7 +239,7 @@ def write_images(args: argparse.Namespace, predictor: Predicts, images: list[Pat
     failed = []
     for path, name in tqdm(output_names(images).items(), unit="image", disable=None):
         try:
-            image = read_image(str(path))
+            image = None if args.windows is not None else predictor.reader.read_picture(str(path))
         except ValueError as error:
             failed.append(str(error))
             continue
@@ -243,7 +259,10 @@ def main(args: argparse.Namespace) -> None:
         source = VideoSource(args.video)
     if args.web:
         check_gradio()
-    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
+    if args.exported:
+        predictor = ExportedPredictor(args.weights)
+    else:
+        predictor = Predictor(args.config_file, args.weights, overrides=args.overrides, trust_config=args.trust_config)
     if args.video is not None:
         write_video(source, args.output, FramePainter(predictor, confidence_threshold=threshold(args, predictor)))
     elif args.web:

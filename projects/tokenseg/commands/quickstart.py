@@ -12,7 +12,6 @@ from detectron2.data import DatasetCatalog
 from PIL import Image
 
 from ..config.load import load_config
-from ..data.images import read_image
 from ..data.labels import read_label
 from ..engine.metrics_file import newest_metrics
 from ..predictor import Predictor
@@ -67,7 +66,7 @@ def draw(output_dir: Path) -> Path:
     colors = palette(predictor.metadata)
     rows = []
     for record in DatasetCatalog.get(predictor.metadata.name)[:6]:
-        image = read_image(record["file_name"])
+        image = predictor.reader.read_picture(record["file_name"])
         label, prediction = read_label(record["sem_seg_file_name"]), predictor(record["file_name"])
         rows.append([image, colorize(label, colors), colorize(prediction, colors)])
     grid = panel_grid(rows, titles=["image", "label", "prediction"])

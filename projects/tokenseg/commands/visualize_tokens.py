@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ..data.images import read_image
+from ..data.image_reader import ImageReader
 from ..data.labels import read_label
 from ..predictor import Predictor
 from ..segmentor import Segmentor
@@ -76,13 +76,17 @@ def draw_regions(image: np.ndarray, name: str, regions: np.ndarray, count: int) 
     return [captioned(image, name, side=SIDE), *lit]
 
 
-def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read the image and, if the arguments name one, its label map.
+def read_inputs(args: argparse.Namespace, reader: ImageReader) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read the picture of the image and, if the arguments name one, its label map.
+
+    Args:
+        args: The arguments of the command.
+        reader: The reader of a model's images.
 
     Raises:
         ValueError: A file cannot be read, or the sizes differ.
     """
-    image = read_image(args.input)
+    image = reader.read_picture(args.input)
     if args.label is None:
         return image, None
     label = read_label(args.label)
@@ -108,11 +112,11 @@ def draw_classes(
                 f"{name} is a {type(predictor.model).__name__}, which has no maps of classes; wanted a Segmentor, or "
                 "--regions N for a detector with tokens in its backbone (tools/demo.py draws boxes and masks)"
             )
-    predictions = [predictor.class_ids(image) for predictor in predictors]
+    predictions = [predictor.class_ids(args.input) for predictor in predictors]
     class_names = predictors[0].class_names
     known = predictions[0] if label is None else label
     classes = choose_classes(args.classes, class_names, known)
-    stages = [predictor.token_maps(image, classes) for predictor in predictors]
+    stages = [predictor.token_maps(args.input, classes) for predictor in predictors]
 
     rows = []
     for place, class_id in enumerate(classes):
@@ -129,16 +133,16 @@ def draw_classes(
 
 def main(args: argparse.Namespace) -> None:
     """Draw rows of panels for the models of `args` and write them to `args.output`."""
-    image, label = read_inputs(args)
     predictors = [
         Predictor(*pair, overrides=args.overrides, trust_config=args.trust_config)
         for pair in zip(args.config_file, args.weights, strict=True)
     ]
+    image, label = read_inputs(args, predictors[0].reader)
     if args.regions is None:
         rows = draw_classes(args, image, label, predictors)
     else:
         pairs = zip(args.names, predictors, strict=True)
-        rows = [draw_regions(image, name, predictor.regions(image), args.regions) for name, predictor in pairs]
+        rows = [draw_regions(image, name, predictor.regions(args.input), args.regions) for name, predictor in pairs]
     args.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(stack_rows(rows)).save(args.output)
     print(f"{len(rows)} rows drawn in {args.output}")

@@ -61,6 +61,7 @@ OURS = [
     "tokenseg.ecenet.reconstruction.feature_reconstructions",
     "tokenseg.evaluation.combined.combined_evaluators",
     "tokenseg.evaluation.instances.PartialCOCOEvaluator",
+    "tokenseg.evaluation.official_cityscapes.OfficialCityscapesEvaluator",
     "tokenseg.evaluation.sem_seg.ConfusionEvaluator",
     "tokenseg.evaluation.token_metrics.ClassMasks",
     "tokenseg.evaluation.token_metrics.InstanceMasks",

@@ -32,7 +32,7 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
     Args:
         path: The path of the file, or the name of a config that comes with TokenSeg (see `list_models`).
         overrides: `key=value` each, in Hydra's grammar. A mapping is merged into the one there is, `key={}` empties
-            it; `key=@FILE` gives a list, one item a line of the file.
+            it; `key=@FILE` gives a list, one item a line of the file; `data=own` puts own data under the config.
         trust_config: Whether a .yaml may call anything, such as classes of the user's own, and thereby run any code.
 
     Raises:

@@ -11,6 +11,8 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from .data_choice import KEY, choose_data
+
 YACS_KEYS = {
     "MODEL.WEIGHTS": "train.init_checkpoint",
     "OUTPUT_DIR": "train.output_dir",
@@ -27,8 +29,14 @@ _LIST = "a list, such as '[a,b]' or @FILE"
 
 
 def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Apply `key=value` overrides to a config, in place, each checked first; see `load_config`."""
-    for override in overrides:
+    """Apply `key=value` overrides to a config, in place, each checked first; see `load_config`.
+
+    The override `data=NAME` comes before all others; see `choose_data`.
+    """
+    choices = [word for word in overrides if word.startswith(f"{KEY}=") and KEY not in config]
+    for word in choices:
+        choose_data(config, word.partition("=")[2])
+    for override in (word for word in overrides if word not in choices):
         key, equals, value = override.partition("=")
         if not equals:
             raise ValueError(_no_equals(override))

@@ -50,9 +50,15 @@ _TEXT = Kind("a text", _is_text)
 _PATH = Kind("a path, or empty", lambda value: isinstance(value, str))
 _MAPPING = Kind("a mapping", lambda value: isinstance(value, DictConfig))
 _CHANNELS = Kind(
-    "three numbers", lambda value: isinstance(value, ListConfig) and len(value) == 3 and all(map(_is_number, value))
+    "a number for each channel of the images, such as three for colours",
+    lambda value: isinstance(value, ListConfig) and len(value) > 0 and all(map(_is_number, value)),
 )
-_SPREAD = Kind("three numbers above 0", lambda value: _CHANNELS.fits(value) and min(value) > 0)
+_RANGE = Kind(
+    "two numbers, the lower first", lambda value: _CHANNELS.fits(value) and len(value) == 2 and value[0] < value[1]
+)
+_SPREAD = Kind(
+    "a number above 0 for each channel of the images", lambda value: _CHANNELS.fits(value) and min(value) > 0
+)
 _NAMES = Kind(
     "a list of names, such as '[a,b]' or @FILE",
     lambda value: (
@@ -124,6 +130,8 @@ KINDS = {
     "optimizer.lr": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "lr_multiplier.warmup_iter": _whole(0),
+    "dataset.bands": _NAMES.or_null(),
+    "dataset.value_range": _RANGE.or_null(),
     "dataset.ignore_label": _whole(0),
     "dataset.short_side": _whole(1),
     "dataset.long_side": _whole(1),
@@ -154,6 +162,18 @@ def check_settings(config: DictConfig) -> None:
     weights, classes = (OmegaConf.select(config, f"dataset.{name}") for name in ("class_weights", "num_classes"))
     if isinstance(weights, ListConfig) and len(weights) != classes:
         raise ValueError(f"dataset.class_weights has {len(weights)} numbers; wanted {classes}, one for each class")
+    _check_channels(config)
+
+
+def _check_channels(config: DictConfig) -> None:
+    """Refuse a mean or a spread that has not a number for each channel of the data set's images."""
+    bands = OmegaConf.select(config, "dataset.bands")
+    channels = 3 if bands is None else len(bands)
+    for key in ("model.pixel_mean", "model.pixel_std"):
+        values = OmegaConf.select(config, key)
+        if values is not None and len(values) != channels:
+            told = "three, or dataset.bands" if bands is None else f"{channels}, one a band"
+            raise ValueError(f"{key} is {_shown(values)}; wanted {told}")
 
 
 def check_training(config: DictConfig) -> None:

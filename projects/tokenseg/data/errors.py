@@ -10,7 +10,7 @@ class UnreadableImage(ValueError):
 
 
 class UnsupportedImage(ValueError):
-    """The image has more than 8 bits a channel, more than three bands or several pages, and would be misread."""
+    """The image has another depth, other bands or more pages than the config tells, and would be misread."""
 
 
 class UnreadableLabel(ValueError):
@@ -19,6 +19,10 @@ class UnreadableLabel(ValueError):
 
 class LabelHasColours(ValueError):
     """The label map has several channels instead of one id a pixel."""
+
+
+class UnknownColours(ValueError):
+    """The label map has colours that the list of colours lacks, or none where there should be some."""
 
 
 class IdsOutOfRange(ValueError):

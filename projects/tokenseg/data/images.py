@@ -10,9 +10,10 @@ from PIL import Image, ImageOps
 
 from .errors import UnreadableImage, UnsupportedImage
 
+ORIENTATION = 274  # the tag of EXIF and of TIFF
 # TIFF tags, by their names in the TIFF 6.0 specification.
 _NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _EXTRA_SAMPLES = 254, 258, 277, 338
-_REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: a page that is a smaller copy, or a mask, of another one
+REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: a page that is a smaller copy, or a mask, of another one
 _ALPHA = (1, 2)  # values of ExtraSamples
 _J2K_HEADER = b"\xff\x4f\xff\x51"  # start of a JPEG 2000 codestream; 42 bytes on is the depth of the first channel
 
@@ -110,9 +111,14 @@ def check_image(image: Image.Image, *, path: str) -> None:
     if depth:
         raise UnsupportedImage(
             f"image file {path} has {depth} (mode {image.mode}), which reading as 8 bits would cut off or squeeze; "
-            "wanted 8 bits a channel: scale it to 0..255"
+            "wanted 8 bits a channel, or 'dataset.value_range=[low,high]', the values that become 0 and 255"
         )
     _check_bands(image, path)
+    check_single_page(image, path=path)
+
+
+def check_single_page(image: Image.Image, *, path: str) -> None:
+    """Refuse an image of several pages or frames; arguments and error are those of `check_image`."""
     pages = count_pages(image)
     if pages > 1:
         raise UnsupportedImage(
@@ -127,8 +133,20 @@ def _deeper(image: Image.Image, path: str) -> str:
         return "whole numbers of more than 8 bits"
     if image.mode == "F":
         return "floating-point values"
-    bits = max([*_tag(image, _BITS_PER_SAMPLE), _bits_of_tiles(image), _bits_of_j2k(image, path)])
+    bits = stored_bits(image, path=path)
     return f"{bits} bits a channel" if bits > 8 else ""
+
+
+def stored_bits(image: Image.Image, *, path: str) -> int:
+    """Count the bits a channel of an opened file, 8 or more, whatever Pillow would make of them.
+
+    Args:
+        image: The opened image.
+        path: The path of its file.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        return 32 if image.mode in ("I", "F") else 16
+    return max([*_tag(image, _BITS_PER_SAMPLE), _bits_of_tiles(image), _bits_of_j2k(image, path)])
 
 
 def _bits_of_tiles(image: Image.Image) -> int:
@@ -167,7 +185,7 @@ def _check_bands(image: Image.Image, path: str) -> None:
             return
     raise UnsupportedImage(
         f"image file {path} has {samples} bands (mode {image.mode}), of which only three would be read; wanted three "
-        "bands, and at most a mask of transparency beside them"
+        "bands, and at most a mask of transparency beside them, or their names: 'dataset.bands=[red,green,blue,nir]'"
     )
 
 
@@ -184,7 +202,7 @@ def count_pages(image: Image.Image) -> int:
     pages = 0
     for place in range(count):
         image.seek(place)
-        pages += not (max([*_tag(image, _NEW_SUBFILE_TYPE), 0]) & _REDUCED_OR_MASK)
+        pages += not (max([*_tag(image, _NEW_SUBFILE_TYPE), 0]) & REDUCED_OR_MASK)
     return max(pages, 1)
 
 

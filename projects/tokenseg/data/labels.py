@@ -1,10 +1,10 @@
 """Reading label maps: the one place that turns a label PNG into class ids, for training and for evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .errors import IdsOutOfRange, LabelHasColours, UnreadableLabel, UnsupportedImage
+from .errors import IdsOutOfRange, LabelHasColours, UnknownColours, UnreadableLabel, UnsupportedImage
 from .images import count_pages, opened_image
 
 
@@ -28,8 +28,65 @@ def read_label(path: str) -> np.ndarray:
             "one page of whole numbers"
         )
     if label.ndim != 2:
-        raise LabelHasColours(f"label file {path} has mode {mode}, wanted one id a pixel (a grey or palette image)")
+        raise LabelHasColours(
+            f"label file {path} has mode {mode}, wanted one id a pixel (a grey or palette image), or the colours of "
+            "the classes: 'dataset.colors=[[0,0,0],[255,0,0]]'"
+        )
     return label.astype(np.int64)
+
+
+def read_colour_label(path: str, colors: Sequence[Sequence[int]]) -> np.ndarray:
+    """Read a label map of colours, RGB or palette, each of which is exactly one of a list.
+
+    Args:
+        path: The path of the file.
+        colors: The colours, (red, green, blue) of 0 to 255.
+
+    Returns:
+        (H, W) int64 array: the place of each pixel's colour in the list.
+
+    Raises:
+        UnreadableLabel: The file is no readable image.
+        UnknownColours: Colours that the list lacks, or no colours at all.
+    """
+    with opened_image(path, kind="label", unreadable=UnreadableLabel) as image:
+        mode = image.mode
+        pixels = np.asarray(image.convert("RGB"), dtype=np.int64)
+        opaque = mode in ("RGB", "P") or (mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255))
+        pages = count_pages(image)
+    if not opaque or pages > 1:
+        raise UnknownColours(
+            f"label file {path} has mode {mode} and {pages} page(s); wanted one page of opaque colours, as "
+            "dataset.colors is given (without it the values are ids)"
+        )
+    codes = _code(pixels)
+    known = _code(np.array(colors, dtype=np.int64))
+    order = known.argsort()
+    places = order[np.searchsorted(known, codes, sorter=order).clip(max=len(known) - 1)]
+    unknown, counts = np.unique(codes[known[places] != codes], return_counts=True)
+    if len(unknown):
+        most = np.argsort(-counts, kind="stable")
+        told = [
+            f"[{c >> 16},{c >> 8 & 255},{c & 255}] in {n} pixels"
+            for c, n in zip(unknown[most], counts[most], strict=True)
+        ]
+        raise UnknownColours(
+            f"label file {path} holds {len(unknown)} colours that dataset.colors lacks: {_listed(told)}; wanted every "
+            "colour there is, also those that are to be ignored (dataset.id_map says which)"
+        )
+    return places
+
+
+def _code(colors: np.ndarray) -> np.ndarray:
+    """Colours (..., 3) as a number each."""
+    return (colors[..., 0] << 16) + (colors[..., 1] << 8) + colors[..., 2]
+
+
+def read_stored_ids(record: Mapping) -> np.ndarray:
+    """Read the label map of a data set's record as (H, W) int64 stored ids: those of the file, or the places of its
+    colours in `sem_seg_colors`, if the record has that; see `read_label` and `read_colour_label` for errors."""
+    path, colors = record["sem_seg_file_name"], record.get("sem_seg_colors")
+    return read_label(path) if colors is None else read_colour_label(path, colors)
 
 
 def map_ids(label: np.ndarray, id_map: Mapping[int, int], *, path: str) -> np.ndarray:
@@ -66,7 +123,7 @@ def read_class_ids(record: Mapping) -> np.ndarray:
             "a data set for semantic segmentation has and tokenseg.data.mapper.SemSegMapper hands on"
         )
     path, id_map = record["sem_seg_file_name"], record.get("sem_seg_id_map")
-    label = read_label(path)
+    label = read_stored_ids(record)
     return label if id_map is None else map_ids(label, id_map, path=path)
 
 

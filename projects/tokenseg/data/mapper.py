@@ -10,7 +10,7 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
 from .errors import SizesDiffer
-from .images import read_image
+from .image_reader import ImageReader
 from .labels import check_label_range, read_class_ids
 from .rescaling import OriginalImage
 
@@ -30,6 +30,8 @@ class SemSegMapper(DatasetMapper):
         num_classes: int,
         ignore_label: int = 255,
         image_format: str = "RGB",
+        bands: Sequence[str] | None = None,
+        value_range: Sequence[float] | None = None,
         label_targets: Mapping[str, Callable[[np.ndarray], torch.Tensor] | None] | None = None,
         keep_original: bool = False,
     ) -> None:
@@ -40,12 +42,15 @@ class SemSegMapper(DatasetMapper):
             num_classes: K; labels must be 0..K-1 or `ignore_label`.
             ignore_label: id of pixels that count nowhere.
             image_format: channel order, as in Detectron2.
+            bands: The names of the bands, where images are no colours; see `ImageReader`.
+            value_range: The two stored values that become the grey levels 0 and 255, where images have not 8 bits.
             label_targets: further targets in training, by their key: functions of the augmented label map (H, W), run
                 here so that the workers do it; None leaves one out.
             keep_original: Whether a test input also holds the image as the file has it, of which views at several
                 scales are made.
         """
         super().__init__(is_train=is_train, augmentations=list(augmentations), image_format=image_format)
+        self.reader = ImageReader(image_format=image_format, bands=bands, value_range=value_range)
         self.test_augmentations = None if is_train or not keep_original else list(augmentations)
         self.num_classes, self.ignore_label = num_classes, ignore_label
         self.label_targets = {key: make for key, make in (label_targets or {}).items() if make is not None}
@@ -57,16 +62,16 @@ class SemSegMapper(DatasetMapper):
                 class ids, `sem_seg_id_map`.
 
         Returns:
-            The record with `image` (3, H, W) uint8, `height` and `width` of the file in pixels, and in training
-            `sem_seg` (H, W) int64 and what `label_targets` make of it; in tests that keep it, `original`, an
-            `OriginalImage`.
+            The record with `image` (C, H, W), uint8 or float32 grey levels, `height` and `width` of the file in pixels,
+            and in training `sem_seg` (H, W) int64 and what `label_targets` make of it; in tests that keep it,
+            `original`, an `OriginalImage`.
 
         Raises:
             ValueError: One of the kinds in `errors.py`: an image or label map that is unreadable or would be misread, a
                 label map of colours or with ids out of range, or sizes that differ; names the files.
         """
         record = copy.deepcopy(dataset_dict)
-        image = read_image(record["file_name"], image_format=self.image_format)
+        image = self.reader(record["file_name"])
         utils.check_image_size(record, image)
         label = self._read_label(record, image.shape[:2]) if self.is_train else None
         if self.test_augmentations is not None:

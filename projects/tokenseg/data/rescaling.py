@@ -8,6 +8,8 @@ import torch
 from detectron2.data import transforms as T
 from torch import Tensor
 
+from .transforms import ResizeBands
+
 
 @runtime_checkable
 class ResizesToScale(Protocol):
@@ -23,7 +25,7 @@ class OriginalImage:
     def __init__(self, *, pixels: np.ndarray, augmentations: Sequence[T.Augmentation]) -> None:
         """
         Args:
-            pixels: The image as it was read, an array (H, W, 3) of uint8.
+            pixels: The image as it was read, an array (H, W, C).
             augmentations: What a test applies to it, in order. Those that resize images are asked for a scale if they
                 are `ResizesToScale`; if none is, what all of them give is resized.
         """
@@ -37,7 +39,7 @@ class OriginalImage:
             scale: The factor on the sides of the test image.
 
         Returns:
-            The image (3, h, w) of uint8, of the same type as a test image.
+            The image (C, h, w), of the same type as a test image.
         """
         resizing = [one for one in self.augmentations if isinstance(one, ResizesToScale)]
         chosen = [one.at_scale(scale) if one in resizing else one for one in self.augmentations]
@@ -47,5 +49,5 @@ class OriginalImage:
         if not resizing:
             height, width = image.shape[:2]
             size = (max(1, round(side * scale)) for side in (height, width))
-            image = T.ResizeTransform(height, width, *size).apply_image(image)
+            image = ResizeBands(height, width, *size).apply_image(image)
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -6,12 +6,32 @@ from collections.abc import Sequence
 import numpy as np
 from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
+from PIL import Image
 
 
 def _scaled_size(height: int, width: int, *, short: float, long: float) -> tuple[int, int]:
     """Size with the aspect ratio kept: as large as possible with sides of at most `short` and `long` pixels."""
     scale = min(short / min(height, width), long / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+class ResizeBands(T.ResizeTransform):
+    """Detectron2's resize, with each band by itself where an image is not one of 8-bit colours.
+
+    Pillow takes four bands of 8 bits for colours with transparency and weighs them by it, and Detectron2 resizes
+    floating-point values without a filter against aliasing. By bands all are filtered as 8-bit colours are.
+    """
+
+    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
+        if img.ndim != 3 or (img.dtype == np.uint8 and img.shape[2] == 3):
+            return super().apply_image(img, interp)
+        method = self.interp if interp is None else interp
+        size = (self.new_w, self.new_h)
+        bands = [
+            np.asarray(Image.fromarray(np.ascontiguousarray(band)).resize(size, method))
+            for band in np.moveaxis(img, 2, 0)
+        ]
+        return np.stack(bands, axis=2)
 
 
 class ResizeToBase(T.Augmentation):
@@ -53,7 +73,7 @@ class ResizeToBase(T.Augmentation):
         height, width = image.shape[:2]
         short = max(self.short * ratio, self.least_short)
         long = math.inf if self.long is None else self.long * ratio
-        return T.ResizeTransform(height, width, *_scaled_size(height, width, short=short, long=long))
+        return ResizeBands(height, width, *_scaled_size(height, width, short=short, long=long))
 
     def at_scale(self, scale: float) -> "ResizeToBase":
         """The same with a base size times the scale; `least_short` stays."""
@@ -65,10 +85,35 @@ class ResizeToBase(T.Augmentation):
         )
 
 
+class BandDistortion(T.Transform):
+    """Brightness and contrast of all bands alike."""
+
+    def __init__(self, *, contrast: float, brightness: float) -> None:
+        """
+        Args:
+            contrast: The factor on the grey levels.
+            brightness: What is added to them after that.
+        """
+        super().__init__()
+        self._set_attributes(locals())
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        values = img * np.float32(self.contrast) + np.float32(self.brightness)
+        return values.clip(0, 255).round().astype(np.uint8) if img.dtype == np.uint8 else values
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        return segmentation
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        return coords
+
+
 class ColorDistortion(T.Augmentation):
     """SSD's random brightness, contrast, saturation and hue: PointRend's `ColorAugSSDTransform` as an augmentation.
 
     Detectron2 wraps a bare transform in a local class, which does not reach the loader workers of several processes.
+    Saturation and hue are properties of colours of 8 bits. Other images get SSD's brightness (up to 32 grey levels)
+    and contrast (0.5 to 1.5) alone, each half of the time and in all bands alike.
     """
 
     def __init__(self, *, image_format: str) -> None:
@@ -80,7 +125,12 @@ class ColorDistortion(T.Augmentation):
         self.transform = ColorAugSSDTransform(img_format=image_format)
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        return self.transform
+        if image.dtype == np.uint8 and image.shape[2] == 3:
+            return self.transform
+        contrast = self._rand_range(0.5, 1.5) if self._rand_range() < 0.5 else 1.0
+        return BandDistortion(
+            contrast=contrast, brightness=self._rand_range(-32, 32) if self._rand_range() < 0.5 else 0.0
+        )
 
 
 class PadTransform(T.Transform):
@@ -128,6 +178,11 @@ class PadToSize(T.Augmentation):
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         height, width = image.shape[:2]
+        if image.ndim != 3 or image.shape[2] != len(self.image_value):
+            raise ValueError(
+                f"an image of shape {image.shape} is padded with {len(self.image_value)} values, those of "
+                "model.pixel_mean; wanted as many as it has channels"
+            )
         return PadTransform(
             bottom=max(self.height - height, 0),
             right=max(self.width - width, 0),

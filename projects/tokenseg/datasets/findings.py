@@ -14,9 +14,17 @@ PAGE = "projects/tokenseg/datasets/README.md"
 CURES = {
     "empty": ("a file has no bytes", "copy it again, or move image and label map away"),
     "image": ("the image cannot be read", "copy or convert it again, or move image and label map away"),
-    "unsupported": ("it would be misread", "convert it: one page, three bands of 8 bits, or ids in whole numbers"),
+    "unsupported": (
+        "it would be misread",
+        "tell what it is by dataset.bands and dataset.value_range, or convert it: one page of three bands of 8 bits; "
+        "label maps hold ids in whole numbers",
+    ),
     "label": ("the label map cannot be read", "copy or convert it again, or move image and label map away"),
-    "colours": ("the label map holds colours, not ids", f"turn colours into ids, see 'Labels in colours' in {PAGE}"),
+    "colours": (
+        "the label map holds colours, not ids",
+        f"list the colours in dataset.colors, see 'Labels in colours' in {PAGE}",
+    ),
+    "unknown colours": ("the label map is not of the colours listed", "add them to dataset.colors"),
     "turned": (
         "its EXIF orientation turns the image, but not the label map",
         "the label map was drawn on the image as stored: remove the tag (exiftool -Orientation= FILES)",
@@ -70,7 +78,7 @@ def stops(
             wrong = [stored for stored in sorted(split.ids()) if split.class_of(stored) is None]
             what += f": {_listed(wrong)}"
             cure = id_cure(split, wrong)
-        if kind in ("image", "unsupported", "label", "other"):
+        if kind in ("image", "unsupported", "label", "unknown colours", "other"):
             what += f": {hit[0].message}"
         findings.append(Finding("ERROR", f"{_where(hit, split)}{what}. Cure: {cure}"))
     return findings

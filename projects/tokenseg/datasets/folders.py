@@ -10,9 +10,9 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..plain_text import unprintable
-from ..visualize import spread_colors
+from .stored_ids import checked_colors, class_colors
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy")
 # JPEG is missing on purpose: it does not keep ids.
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
@@ -37,7 +37,7 @@ def own_data(
         test_images: folder of the test images; None keeps a part of the training images for the test.
         test_labels: folder of their label maps.
         held_out: share of the images for the test where it has no folders of its own.
-        settings: `classes`, `ignore_label` and `id_map` of `register_folders`.
+        settings: `classes`, `ignore_label`, `id_map` and `colors` of `register_folders`.
 
     Raises:
         ValueError: only one test folder, a share outside 0..1, or what `register_folders` refuses.
@@ -63,6 +63,7 @@ def register_folders(
     classes: Sequence[str],
     ignore_label: int = 255,
     id_map: Mapping[int, int | str] | None = None,
+    colors: Sequence[Sequence[int]] | None = None,
     part: tuple[float, float] = (0.0, 1.0),
 ) -> str:
     """Register a pair of folders with Detectron2; the disk is read when the records are asked for.
@@ -73,6 +74,8 @@ def register_folders(
         classes: names; class i is `classes[i]`.
         ignore_label: class id of pixels that count nowhere.
         id_map: stored id -> class id, or the word `ignore`; None takes the stored ids for class ids.
+        colors: The colours in label maps that have colours, (red, green, blue) of 0 to 255; the stored id of a colour
+            is its place in this list. None for label maps of ids.
         part: which share of the images, between two shares of a fixed random order.
 
     Returns:
@@ -90,13 +93,16 @@ def register_folders(
         raise ValueError(f"dataset.classes has {', '.join(wrong[:5])}; wanted names without control characters")
     id_map = None if id_map is None else _checked_map(id_map, num_classes=len(classes), ignore_label=ignore_label)
     images, labels = (os.path.abspath(os.path.expanduser(str(folder))) for folder in (images, labels))
-    settings = [images, labels, classes, ignore_label, id_map, list(part)]
+    colors = None if colors is None else checked_colors(colors, count=len(classes), id_map=id_map)
+    settings = [images, labels, classes, ignore_label, id_map, list(part), *([] if colors is None else [colors])]
     name = f"own_{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}"
     if name not in DatasetCatalog.list():
-        DatasetCatalog.register(name, lambda: _records(images, labels, id_map=id_map, part=part))
+        DatasetCatalog.register(name, lambda: _records(images, labels, id_map=id_map, colors=colors, part=part))
         MetadataCatalog.get(name).set(
             stuff_classes=classes,
-            stuff_colors=[tuple(color) for color in spread_colors(len(classes)).tolist()],
+            stuff_colors=class_colors(len(classes), colors=colors, id_map=id_map),
+            stored_ids=id_map,
+            stored_colors=colors,
             ignore_label=ignore_label,
             image_root=images,
             sem_seg_root=labels,
@@ -123,7 +129,14 @@ def _checked_map(id_map: Mapping, *, num_classes: int, ignore_label: int) -> dic
     return checked
 
 
-def _records(images: str, labels: str, *, id_map: dict[int, int] | None, part: tuple[float, float]) -> list[dict]:
+def _records(
+    images: str,
+    labels: str,
+    *,
+    id_map: dict[int, int] | None,
+    colors: list[list[int]] | None,
+    part: tuple[float, float],
+) -> list[dict]:
     pairs = pair_files(images, labels)
     records = []
     for key in fixed_share(pairs, part=part, place=images):
@@ -131,6 +144,8 @@ def _records(images: str, labels: str, *, id_map: dict[int, int] | None, part: t
         records.append({"file_name": image, "sem_seg_file_name": label})
         if id_map is not None:
             records[-1]["sem_seg_id_map"] = id_map
+        if colors is not None:
+            records[-1]["sem_seg_colors"] = colors
     return records
 
 

@@ -14,21 +14,23 @@ from ..data.errors import (
     IdsOutOfRange,
     LabelHasColours,
     SizesDiffer,
+    UnknownColours,
     UnreadableImage,
     UnreadableLabel,
     UnsupportedImage,
 )
+from ..data.image_reader import ImageReader
 from ..data.images import opened_image
-from ..data.labels import read_label
+from ..data.labels import read_stored_ids
 from ..data.mapper import SemSegMapper
 
-_ORIENTATION = 274  # the EXIF tag
 # Kinds of what the mapper refuses. A file of no bytes, and an image that its EXIF tag turns, have kinds of their own.
 _KINDS = {
     UnreadableImage: "image",
     UnsupportedImage: "unsupported",
     UnreadableLabel: "label",
     LabelHasColours: "colours",
+    UnknownColours: "unknown colours",
     SizesDiffer: "size",
     IdsOutOfRange: "ids",
 }
@@ -46,6 +48,7 @@ class Seen:
     orientation: int = 1
     label_mode: str = ""
     ids: Counter = field(default_factory=Counter)  # stored id -> pixels
+    levels: np.ndarray | None = None  # (2, C): mean and mean square of the grey levels, of images of other than 8 bits
     stop: str = ""  # what the mapper refuses: one of STOPS, or nothing
     message: str = ""
 
@@ -95,36 +98,55 @@ def describe_sizes(seen: Sequence[Seen]) -> list[str]:
     return [f"  smallest / median / largest: {', '.join(parts)} pixels"] if parts else []
 
 
+def describe_levels(seen: Sequence[Seen]) -> list[str]:
+    """Say what mean and spread the grey levels of each band have, as overrides; nothing for colours of 8 bits."""
+    found = [one.levels for one in seen if one.levels is not None]
+    if not found:
+        return []
+    mean, square = np.mean(found, axis=0)
+    spread = np.sqrt(np.maximum(square - mean**2, 0))
+    words = (
+        f"model.pixel_{name}=[{','.join(f'{v:.4g}' for v in each)}]" for name, each in (("mean", mean), ("std", spread))
+    )
+    return [f"  grey levels of the bands: {' '.join(words)}"]
+
+
 def has_no_bytes(path: str) -> bool:
     """Whether a file is there, and is empty."""
     return os.path.exists(path) and not os.path.getsize(path)
 
 
-def look_at_image(path: str) -> Seen:
-    """Note what an image file is, as far as it can be read; what is wrong with it, whoever reads it whole says."""
+def look_at_image(path: str, reader: ImageReader | None = None) -> Seen:
+    """Note what an image file is, as far as it can be read; what is wrong with it, whoever reads it whole says.
+
+    Args:
+        path: The path of the file.
+        reader: The reader of the data set's images; None for 8-bit colours.
+    """
     seen = Seen(name=os.path.basename(path))
     with contextlib.suppress(ValueError, OSError):
         with open(path, "rb") as file:
             seen.digest = hashlib.file_digest(file, "sha256").hexdigest()
-        with opened_image(path) as header:
-            seen.mode, seen.size = header.mode, header.size[::-1]
-            seen.orientation = header.getexif().get(_ORIENTATION, 1)
+        seen.mode, seen.size, seen.orientation = (reader or ImageReader()).header(path)
     return seen
 
 
 def look(record: dict, mapper: SemSegMapper) -> Seen:
     """Read an image and its label map as the training does, and note what they are."""
     image, label = record["file_name"], record["sem_seg_file_name"]
-    seen = look_at_image(image)
+    seen = look_at_image(image, mapper.reader)
     try:
         with opened_image(label) as header:
             seen.label_mode = header.mode
-        ids, pixels = np.unique(read_label(label), return_counts=True)
+        ids, pixels = np.unique(read_stored_ids(record), return_counts=True)
         seen.ids = Counter(dict(zip(ids.tolist(), pixels.tolist(), strict=True)))
     except ValueError:
         pass
     try:
-        mapper(record)
+        image = mapper(record)["image"]
+        if not mapper.reader.is_plain:
+            channels = image.flatten(1).double()
+            seen.levels = np.stack([channels.mean(dim=1), channels.square().mean(dim=1)])
     except ValueError as error:
         seen.message = str(error)
         seen.stop = _kind(error, seen, files=(image, label))

@@ -39,6 +39,7 @@ class EvaluationPictures:
         images: int,
         worst: int,
         amp_dtype: torch.dtype | None = None,
+        read_picture: Callable[[str], np.ndarray] = read_image,
     ) -> None:
         """
         Args:
@@ -50,8 +51,10 @@ class EvaluationPictures:
             images: The number of images that are the same every time.
             worst: The number of worst classes.
             amp_dtype: The type of mixed precision; None is off.
+            read_picture: Reads the picture (H, W, 3) uint8 RGB of an image file.
         """
         self._records, self._mapper, self._amp_dtype = records, mapper, amp_dtype
+        self._read_picture = read_picture
         self._names, self._colors, self._ignore_label = list(class_names), colors, ignore_label
         self.images, self.worst = images, worst
         self._largest: dict[int, int] | None = None
@@ -98,7 +101,7 @@ class EvaluationPictures:
         with torch.no_grad(), autocast(next(whole.parameters()).device, self._amp_dtype):
             ids = whole.ids([self._mapper(dict(record))])[0]["class_ids"].cpu().numpy()
         whole.train(was_training)
-        image, label = read_image(record["file_name"]), read_class_ids(record)
+        image, label = self._read_picture(record["file_name"]), read_class_ids(record)
         panels = [image, colorize(label, self._colors), colorize(ids, self._colors)]
         return panel_grid([[*panels, error_map(ids, label, self._ignore_label)]], titles=[title, *_TITLES])
 
@@ -111,9 +114,11 @@ def build_pictures(config: DictConfig) -> EvaluationPictures | None:
     if not number or "sem_seg_file_name" not in records[0]:
         return None
     metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
+    mapper = instantiate(config.dataloader.test.mapper)
     return EvaluationPictures(
         records=records,
-        mapper=instantiate(config.dataloader.test.mapper),
+        mapper=mapper,
+        read_picture=mapper.reader.read_picture,
         class_names=metadata.stuff_classes,
         colors=palette(metadata),
         ignore_label=metadata.ignore_label,

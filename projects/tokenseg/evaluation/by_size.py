@@ -32,7 +32,7 @@ def segment_overlaps(predicted: np.ndarray, labelled: np.ndarray) -> tuple[np.nd
     count, truth = _components(labelled)
     others, found = _components(predicted)
     # as many pairs as there are pixels at most, where a table of all pairs would have no bound
-    pairs, pixels = np.unique(truth * others + found, return_counts=True)
+    pairs, pixels = np.unique((truth * others + found)[labelled | predicted], return_counts=True)
     own, touching = np.divmod(pairs, others)
     outside = np.zeros(others, dtype=np.int64)
     outside[touching[own == 0]] = pixels[own == 0]

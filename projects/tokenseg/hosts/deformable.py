@@ -83,7 +83,9 @@ class DeformableAttention(nn.Module):
         offsets = self._offsets(queries).unflatten(3, (self.num_heads, -1))
         weights = self.weights(queries).unflatten(2, (self.num_heads, -1)).softmax(dim=-1)
         values = self.value(values).unflatten(2, (self.num_heads, -1))
-        sample = sample_by_embedding_bag if self.sampling == "embedding_bag" else sample_by_grid
+        # Exported models run where no operation sums rows with weights.
+        by_bags = self.sampling == "embedding_bag" and not torch.compiler.is_exporting()
+        sample = sample_by_embedding_bag if by_bags else sample_by_grid
         return self.out(sample(values, offsets, weights, layout))
 
     def _offsets(self, queries: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class Mask2FormerDecoder(nn.Module):
         memories = [self._memory(x, embedding) for x, embedding in zip(maps, self.level_embeddings, strict=True)]
         # A resized mask is the mask of a resized map, which is smaller than the map and the same for all layers.
         small = [resize(mask_features.detach(), x.shape[-2:]) for x in maps]
-        states = self.query_states.expand(len(mask_features), -1, -1)
+        states = self.query_states.expand(mask_features.shape[0], -1, -1)
         predictions = [self.outputs(states, mask_features)]
         for place, layer in enumerate(self.layers):
             level = place % len(maps)

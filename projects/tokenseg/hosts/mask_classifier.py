@@ -99,7 +99,7 @@ class MaskClassifierHead(nn.Module):
         if self.training:
             return None, self.criterion(predictions, targets)
         masks, class_logits = predictions[-1].masks, predictions[-1].class_logits
-        height, width = (-(-side * self.stride // self.score_stride) for side in masks.shape[-2:])
+        height, width = ((side * self.stride + self.score_stride - 1) // self.score_stride for side in masks.shape[-2:])
         return class_scores(masks, class_logits, size=(height, width)), {QUERY_MASKS: masks}
 
     def decode(self, features: Mapping[str, Tensor]) -> list[EmbeddedMasks]:

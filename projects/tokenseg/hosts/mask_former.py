@@ -75,7 +75,7 @@ class MaskFormerDecoder(nn.Module):
         values = self.project(coarsest).flatten(2).transpose(1, 2).contiguous()
         places = sine_positions(tuple(coarsest.shape[-2:]), values.shape[2], values.device)
         keys = values + places.to(values.dtype)
-        states, predictions = torch.zeros_like(self.query_positions).expand(len(values), -1, -1), []
+        states, predictions = torch.zeros_like(self.query_positions).expand(values.shape[0], -1, -1), []
         for layer in self.layers:
             states = layer(states, self.query_positions, keys, values)
             predictions.append(self.outputs(states, mask_features))

@@ -10,7 +10,6 @@ import numpy as np
 from detectron2.data import DatasetCatalog
 from PIL import Image
 
-from ..data.images import read_image
 from ..data.labels import read_class_ids
 from ..evaluation.image_counts import ImageCounts, class_ious, mean_of_classes
 from ..evaluation.sem_seg import confusion_matrix
@@ -91,7 +90,7 @@ def image_row(record: dict, predictors: Sequence[tuple[str, Predictor]]) -> list
     """
     metadata = predictors[0][1].metadata
     colors, ignored = palette(metadata), metadata.ignore_label
-    image, label = read_image(record["file_name"]), read_class_ids(record)
+    image, label = predictors[0][1].reader.read_picture(record["file_name"]), read_class_ids(record)
     row = [
         Picture(os.path.basename(record["file_name"]), data_uri(image, photograph=True)),
         Picture("label", data_uri(colorize(label, colors), photograph=False)),
@@ -111,7 +110,7 @@ def token_row(record: dict, predictor: Predictor, class_id: int) -> list[Picture
     Raises:
         ValueError: The model shows neither.
     """
-    image = read_image(record["file_name"])
+    image = predictor.reader.read_picture(record["file_name"])
     row = [Picture(os.path.basename(record["file_name"]), data_uri(image, photograph=True))]
     try:
         stages = {title: maps[0] for title, maps in predictor.token_maps(record["file_name"], [class_id]).items()}

@@ -15,7 +15,7 @@ _LISTED = 12
 
 
 @dataclass(frozen=True)
-class Table:
+class FurtherTable:
     """A table of several runs.
 
     Attributes:
@@ -31,12 +31,12 @@ class Table:
     rows: Sequence[Sequence[str | float]]
 
 
-def further_tables(runs: Sequence[ReportedRun]) -> list[Table]:
+def further_tables(runs: Sequence[ReportedRun]) -> list[FurtherTable]:
     """The tables of those metrics by size and by frequency that any run has."""
     return [table for table in (_sizes(runs), _frequencies(runs)) if table.rows]
 
 
-def _sizes(runs: Sequence[ReportedRun]) -> Table:
+def _sizes(runs: Sequence[ReportedRun]) -> FurtherTable:
     found = [{row["size"]: row for row in run.further.get("size", [])} for run in runs]
     rows = []
     for size, first in next((rows for rows in found if rows), {}).items():
@@ -44,7 +44,7 @@ def _sizes(runs: Sequence[ReportedRun]) -> Table:
         for metric in ("accuracy", "segment_IoU"):
             cells += [float(own[size][metric]) if size in own else math.nan for own in found]
         rows.append(cells)
-    return Table(
+    return FurtherTable(
         title="By size",
         note="Of the connected components of every class in the label maps, in per cent: the pixels that get their "
         "class, and the IoU with the predicted components that touch them; means over classes.",
@@ -53,7 +53,7 @@ def _sizes(runs: Sequence[ReportedRun]) -> Table:
     )
 
 
-def _frequencies(runs: Sequence[ReportedRun]) -> Table:
+def _frequencies(runs: Sequence[ReportedRun]) -> FurtherTable:
     found = [run.further.get("frequency", []) for run in runs]
     groups: dict[str, list[str]] = {}
     for row in next((rows for rows in found if rows), []):
@@ -64,7 +64,7 @@ def _frequencies(runs: Sequence[ReportedRun]) -> Table:
         ious = [[float(row["IoU"]) for row in own if row["group"] == group] for own in found]
         means = [float(mean_of_classes(values)) for values in ious]
         rows.append([f"{group}, {len(names)}: {listed}", *means])
-    return Table(
+    return FurtherTable(
         title="By frequency",
         note="mIoU in per cent of the classes in thirds, by the number of evaluated images that show them.",
         headings=["classes", *_for_each("mIoU", runs)],

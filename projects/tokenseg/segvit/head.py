@@ -255,7 +255,7 @@ class SegViTHead(nn.Module):
         """
         maps = self.bases(features)
         size, total, states = maps[-1].shape[1:3], 0, []
-        tokens = self.tokens.expand(len(maps[0]), -1, -1)
+        tokens = self.tokens.expand(maps[0].shape[0], -1, -1)
         for place, (layers, base) in enumerate(zip(self.levels, maps, strict=True)):
             memory = base.flatten(1, 2)
             for layer in layers[:-1]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.feature_maps import select_maps
+from ..layers.resize import always_fits
 from .head import Decoder, DecoderLayer
 
 
@@ -180,14 +181,14 @@ class QueryUpsample(nn.Module):
         """
         maps = select_maps(features, self.in_features)
         size, last = maps[0].shape[-2:], maps[-1].shape[-2:]
-        half = tuple(-(-side // 2) for side in size)
+        half = tuple((side + 1) // 2 for side in size)
         if tuple(last) != half:
             raise ValueError(
                 f"{self.in_features[-1]} has a grid of {last[0]}x{last[1]} and {self.in_features[0]} of "
                 f"{size[0]}x{size[1]}; wanted the last of {half[0]}x{half[1]}, halved by a downsample.block after the "
                 "first of out_blocks"
             )
-        tokens = self._queries_at(size).flatten(2).transpose(1, 2).expand(len(maps[0]), -1, -1)
+        tokens = self._queries_at(size).flatten(2).transpose(1, 2).expand(maps[0].shape[0], -1, -1)
         for x, project, layers in zip(maps, self.project, self.layers, strict=True):
             memory = project(x.flatten(2).transpose(1, 2))
             for layer in layers:
@@ -200,6 +201,6 @@ class QueryUpsample(nn.Module):
 
     def _queries_at(self, size: torch.Size) -> Tensor:
         """The queries (1, D, *size), resampled where the grid's size is not theirs."""
-        if self.queries.shape[-2:] == size:
+        if always_fits(self.queries, size):
             return self.queries
         return F.interpolate(self.queries, size=tuple(size), mode="bicubic", align_corners=False)

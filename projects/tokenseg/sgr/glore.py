@@ -46,7 +46,7 @@ class GloRe(nn.Module):
         # scaled first: in float16 the sum over so many positions would overflow
         nodes = (flat / flat.shape[-1]) @ self.reduce(x).flatten(2).transpose(1, 2)
         returned = self.reason(nodes).transpose(1, 2) @ flat
-        return x + self.back(returned.view(len(x), -1, *x.shape[-2:])), projection
+        return x + self.back(returned.view(x.shape[0], -1, *x.shape[-2:])), projection
 
     def token_part(self) -> nn.Module:
         """The reasoning, which gives the nodes that are handed back to the map."""

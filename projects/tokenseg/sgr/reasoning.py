@@ -109,7 +109,7 @@ class SemanticReasoning(nn.Module):
         weights = self.region_weights(regions)  # P, Eq. 2
         tokens = self.reason(self.tokens(x, weights))
         returned = tokens.transpose(1, 2) @ weights.flatten(2).to(tokens.dtype)
-        return x + self.back(returned.view(len(x), -1, *x.shape[-2:])), regions
+        return x + self.back(returned.view(x.shape[0], -1, *x.shape[-2:])), regions
 
     @staticmethod
     def region_weights(regions: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from ..contracts import Counts, Targets
 from ..d2_compat import refuse_yacs
 from ..layers.feature_maps import select_maps
 from ..layers.point_conv import PointConv2d
+from ..layers.resize import always_fits
 from ..layers.single_precision import at_least_single
 from ..losses.pixel import count_pixels, pixel_cross_entropy
 
@@ -119,7 +120,7 @@ class StructTokenHead(nn.Module):
         # The norms run over channels: in this memory order they read them in a row. Tokens not in it would pass theirs
         # on to all that is joined with them.
         features = self.project(feature_map.contiguous(memory_format=torch.channels_last))
-        tokens = self._tokens_at(features.shape[-2:]).expand(len(features), -1, -1, -1)
+        tokens = self._tokens_at(features.shape[-2:]).expand(features.shape[0], -1, -1, -1)
         tokens = tokens.contiguous(memory_format=torch.channels_last)
         states = [tokens]
         for block in self.blocks:
@@ -129,10 +130,9 @@ class StructTokenHead(nn.Module):
 
     def _tokens_at(self, size: torch.Size) -> Tensor:
         """The tokens (1, K, *size), resampled where the map's size is not theirs."""
-        own_size = self.tokens.shape[-2:]
-        if own_size == size:
+        if always_fits(self.tokens, size):
             return self.tokens
-        odd = any(side % 2 for side in own_size)  # the rule of the released code
+        odd = any(side % 2 for side in self.tokens.shape[-2:])  # the rule of the released code
         return F.interpolate(self.tokens, size=tuple(size), mode="bicubic", align_corners=odd)
 
 

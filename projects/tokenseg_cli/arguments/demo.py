@@ -2,12 +2,15 @@
 
 For every image, by the name of its file: `overlay` draws the classes over the image with their names; of a detector,
 boxes and masks with class names and scores. `ids` is a PNG of class ids, `palette` the same with the classes' colours
-as palette.
+as palette. `stored` has what the label maps of own data store, ids or colours. `submission` writes PNGs in the format
+of the server of ADE20K or Cityscapes, with the names of the images, into a folder of that name.
 
 With --annotations the overlay stands beside the ground truth of every image that has one.
 
 --video takes a video file, or the number of a camera until Ctrl-C, and writes a video file; sound is not kept. --web
 opens a page in which an image is explored by clicks; it needs the extra `web` (pip install 'tokenseg[web]').
+
+W may be an ONNX file of `tools/export.py`, which wants no config.
 """
 
 import argparse
@@ -17,15 +20,15 @@ from pathlib import Path
 from ..overrides import parse_with_overrides
 from ..paths import check_file, check_folder
 
-KINDS = ("overlay", "ids", "palette")
+KINDS = ("overlay", "ids", "palette", "stored", "submission")
+# How the names of exported files end, which need no config.
+EXPORTED = ".onnx"
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of the command; `save` becomes a list."""
-    parser.add_argument(
-        "--config-file", required=True, metavar="C", help="config of the model; a run leaves its own as config.yaml"
-    )
-    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint of that model")
+    parser.add_argument("--config-file", metavar="C", help="config of the model; a run leaves its own as config.yaml")
+    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint of that model, or an ONNX file")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", nargs="+", metavar="IMAGES", help="files, folders or globs")
     source.add_argument("--video", metavar="FILE|N", help="a video file, or the number of a camera, such as 0")
@@ -49,14 +52,38 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument(
         "--host", default="127.0.0.1", help="address at which the page is served (--web); default: this machine alone"
     )
+    parser.add_argument(
+        "--windows",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="SIDE",
+        help="for large images: read and segment each window by window as it is stored, with windows of SIDE pixels, "
+        "by default those of the config; not with --save overlay",
+    )
     args = parse_with_overrides(parser, words)
     _check_output(args)
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
         raise ValueError(f"--confidence-threshold is {args.confidence_threshold}; wanted a number from 0 to 1")
+    args.exported = args.weights.endswith(EXPORTED)
+    if args.exported and (args.config_file or args.overrides or args.annotations is not None):
+        raise ValueError(
+            f"--weights {args.weights} holds a whole model; wanted no --config-file, overrides or --annotations"
+        )
+    if not args.exported and not args.config_file:
+        raise ValueError(
+            f"there is no --config-file, and --weights {args.weights} does not end in {EXPORTED}; wanted "
+            "the config of the model"
+        )
     args.save = args.save.split(",")
     wrong = set(args.save) - set(KINDS)
     if wrong:
         raise ValueError(f"--save has {', '.join(sorted(wrong))}; wanted some of {','.join(KINDS)}")
+    if args.windows is not None and ("overlay" in args.save or args.windows < 0 or args.annotations is not None):
+        raise ValueError(
+            "--windows reads no image whole, so that nothing can be drawn over it; wanted a SIDE above 0 or none, no "
+            f"--annotations, and --save with some of {','.join(KINDS[1:])}"
+        )
     return args
 
 

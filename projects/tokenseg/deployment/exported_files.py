@@ -1,0 +1,111 @@
+"""Writing a traced model to a file, and running the file: ONNX in onnxruntime, or torch's own format."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from .file_facts import FileFacts
+from .tracing import INPUT
+
+# From images (N, C, h, w) of float32 to ids or scores.
+RunFile = Callable[[np.ndarray], np.ndarray]
+# The name of the facts in the metadata of an ONNX file, and of the extra file inside one of torch's.
+_FACTS_KEY, _FACTS_FILE = "tokenseg", "tokenseg.json"
+
+
+def write_file(program: ExportedProgram, path: Path, *, facts: FileFacts) -> None:
+    """Write a traced model to a file, in the format that its suffix names.
+
+    Weights of more than 2 GB, which an ONNX file cannot hold, lie beside it in a file of the same name with `.data`.
+
+    Args:
+        program: What `trace` gave.
+        path: The path of the file, which ends in `.onnx` or `.pt2`.
+        facts: What the file is to tell.
+
+    Raises:
+        ValueError: The packages that write ONNX files are not installed.
+    """
+    with _quiet():
+        if path.suffix == ".onnx":
+            _write_onnx(program, path, facts)
+        else:
+            torch.export.save(program, path, extra_files={_FACTS_FILE: facts.to_json()})
+
+
+def open_file(path: Path, *, allow_pickle: bool = False) -> tuple[RunFile, FileFacts]:
+    """Load an exported file.
+
+    Args:
+        path: The path of the file, which ends in `.onnx` or `.pt2`.
+        allow_pickle: Whether a `.pt2` may be read, since `torch.export.load` unpickles parts of it, which can run code.
+
+    Returns:
+        A function that runs it, and what it tells.
+
+    Raises:
+        ValueError: The file does not exist, is none of ours or may not be read, or the package that runs it is missing.
+    """
+    if not path.is_file():
+        raise ValueError(f"'{path}' does not exist; wanted a file that tools/export.py has written")
+    if path.suffix == ".onnx":
+        return _open_onnx(path)
+    if not allow_pickle:
+        raise ValueError(f"'{path}' is no ONNX file, and reading it can run any code; wanted allow_pickle=True")
+    return _open_torch(path)
+
+
+def _write_onnx(program: ExportedProgram, path: Path, facts: FileFacts) -> None:
+    for package in ("onnx", "onnxscript"):
+        _optional(package)
+    exported = torch.onnx.export(
+        program, dynamo=True, input_names=[INPUT], output_names=[facts.output_kind], verbose=False, optimize=False
+    )
+    exported.model.metadata_props[_FACTS_KEY] = facts.to_json()
+    exported.save(str(path))
+
+
+def _open_onnx(path: Path) -> tuple[RunFile, FileFacts]:
+    onnxruntime = _optional("onnxruntime")
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+    except Exception as error:  # onnxruntime has a class of errors for each reason
+        raise ValueError(f"onnxruntime cannot read '{path}': {error}") from error
+    facts = FileFacts.from_json(session.get_modelmeta().custom_metadata_map.get(_FACTS_KEY), path=str(path))
+    return lambda images: session.run(None, {INPUT: images})[0], facts
+
+
+def _open_torch(path: Path) -> tuple[RunFile, FileFacts]:
+    extra = {_FACTS_FILE: ""}
+    with _quiet():
+        model = torch.export.load(path, extra_files=extra).module()
+    facts = FileFacts.from_json(extra[_FACTS_FILE], path=str(path))
+
+    def run_program(images: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return model(torch.from_numpy(images)).numpy()
+
+    return run_program, facts
+
+
+def _optional(package: str) -> ModuleType:
+    try:
+        return __import__(package)
+    except ImportError as error:
+        raise ValueError(
+            f"files in ONNX want the package {package} ({error}); install it with: pip install 'tokenseg[export]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of exporters about their own parts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,75 @@
+"""Large images segmented window by window: neither their pixels nor their scores are in memory as a whole."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+
+from .data.image_reader import ImageReader
+from .inference.policy import SlidingWindow
+from .inference.row_blocks import scores_by_blocks
+from .segmentor import Segmentor, most_likely
+
+
+def raster_ids(
+    model: Segmentor,
+    path: str,
+    *,
+    reader: ImageReader,
+    augmentations: Sequence[T.Augmentation] = (),
+    window: int | None = None,
+    columns: int = 4096,
+) -> np.ndarray:
+    """Segment an image at the size that it is stored in.
+
+    TIFF and NumPy files are read window by window, other files whole. In memory are the class ids, a byte a pixel, and
+    the scores of a strip as high as a window.
+
+    Args:
+        model: The segmentor.
+        path: The path of the image.
+        reader: The reader of its pixels.
+        augmentations: What the test of the config applies to images; they may not change the size of this one.
+        window: The side of the windows in pixels, at a stride of two thirds; None for those of the model's policy.
+        columns: The width of a strip in pixels.
+
+    Returns:
+        (H, W) class ids, uint8 where there are no more than 256 classes, else uint16.
+
+    Raises:
+        ValueError: The policy has no windows, the test would resize the image, or the file cannot be read.
+    """
+    policy = model.inference if window is None else SlidingWindow(window=window, stride=max(1, window * 2 // 3))
+    if not isinstance(policy, SlidingWindow):
+        raise ValueError(
+            f"the policy of the model is {type(policy).__name__}, which takes images whole; wanted the side of a "
+            "window in pixels, such as the training crop"
+        )
+    with reader.windows(path) as (size, pixels):
+        _check_size(path, size, reader.channels, augmentations)
+
+        def read(rows: slice, columns: slice) -> torch.Tensor:
+            image = torch.from_numpy(np.ascontiguousarray(pixels(rows, columns).transpose(2, 0, 1)))
+            return model.normalised([{"image": image}])[0]
+
+        ids = None
+        for rows, places, scores in scores_by_blocks(model, read, size, policy=policy, columns=columns):
+            if ids is None:
+                ids = np.empty(size, dtype=np.uint8 if len(scores) <= 256 else np.uint16)
+            ids[rows, places] = most_likely(scores).cpu().numpy()
+    return ids
+
+
+def _check_size(path: str, size: tuple[int, int], channels: int, augmentations: Sequence[T.Augmentation]) -> None:
+    """Refuse an image that the test would run at another size."""
+    shape = np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (*size, channels))  # has a size, and no memory
+    for one in augmentations:
+        transform = one.get_transform(shape)
+        found = getattr(transform, "new_h", None), getattr(transform, "new_w", None)
+        if not isinstance(transform, T.NoOpTransform) and found != size:
+            raise ValueError(
+                f"image file {path} has {size[0]}x{size[1]} pixels, to which the test of the config would apply "
+                f"{type(one).__name__}; windows are taken of the image as it is stored: give "
+                "dataloader.test.mapper.augmentations=[]"
+            )

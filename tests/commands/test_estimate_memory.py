@@ -1,0 +1,98 @@
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from tokenseg.commands.estimate_memory import SETTINGS, Line, line, recipe
+from tokenseg.commands.step_memory import LiveBytes, crops, measure_step, step_memory
+from tokenseg.config.instantiate import instantiate
+from tokenseg.config.load import load_config
+from tokenseg.engine.build import begin_random
+
+PLAIN, AMP, CHECKPOINTED = SETTINGS
+
+
+class Linears(nn.Module):
+    """Two linear layers without biases, with a ReLU between them; the loss is the sum of what they give."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 32, bias=False), nn.Linear(32, 4, bias=False)
+
+    def forward(self, batch):
+        return {"loss": self.second(self.first(batch[0]).relu()).sum()}
+
+
+def test_a_step_of_linear_layers_by_hand():
+    model, images = Linears(), torch.zeros(100, 8)
+    step = measure_step(model, torch.optim.Adam(model.parameters(), foreach=True), [images])
+    weights = 8 * 32 + 32 * 4
+    assert (step.parameters, step.gradients) == (4 * weights, 4 * weights)
+    assert step.optimizer == 4 * (2 * weights + 2)  # two averages of each weight, two counters of steps
+    # For the weights of the second layer and the ReLU the same 32 numbers an image are kept; the input, which is not
+    # made here, counts nothing; the loss is one number.
+    assert step.kept == 4 * (100 * 32 + 1)
+    # Most lives in the backward pass of the ReLU: its result, the gradients of its result and of its input, the
+    # gradient of the second layer's weights, the loss and the gradient of it.
+    assert step.peak == step.parameters + step.optimizer + 3 * 4 * 3200 + 4 * 128 + 2 * 4
+    assert step.update >= step.parameters + step.gradients + step.optimizer
+
+
+def test_storages_count_once_and_while_they_live():
+    with LiveBytes() as live:
+        kept = torch.zeros(10)
+        view = kept.view(2, 5)
+        gone = kept + 1
+        assert (live.now, live.most) == (80, 80)
+        del gone, kept
+        assert (live.now, live.most) == (40, 80)
+        del view
+        assert live.now == 0
+
+
+def test_lines_and_the_update():
+    steps = {2: SimpleNamespace(peak=30, update=45), 4: SimpleNamespace(peak=50, update=45)}
+    assert [line(steps).at(images) for images in (1, 2, 4)] == [45, 45, 50]
+
+
+@pytest.mark.parametrize(
+    ("limit", "batch_norms", "found"),
+    [
+        (16, False, (PLAIN, 1)),
+        (9, False, (AMP, 1)),
+        (6, False, (AMP, 2)),
+        (6, True, (CHECKPOINTED, 1)),
+        (0.9, False, (CHECKPOINTED, 8)),
+        (0.7, False, None),
+    ],
+)
+def test_what_fits_with_the_least_cost(limit, batch_norms, found):
+    lines = {PLAIN: Line(0, 1, 0), AMP: Line(0, 0.5, 0), CHECKPOINTED: Line(0.2, 0.1, 0)}
+    assert recipe(lines, batch=16, gradients=0.5, limit=limit, batch_norms=batch_norms) == found
+
+
+@pytest.mark.slow("the calculation beside what the process really takes")
+def test_measured_memory_is_the_calculated():
+    config = load_config("quickstart", ["train.amp.enabled=false"])
+    calculated = step_memory(config, images=16)
+    torch.manual_seed(0)
+    model = begin_random(instantiate(config.model)).train()
+    batch = crops(config, 16)
+    counts = model.count(batch)
+    sum(model(batch[:1], counts).values()).backward()  # loads what the first step loads
+    model.zero_grad(set_to_none=True)
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+    sum(model(batch, counts).values()).backward()
+    taken = resident("VmHWM") - before
+    wanted = calculated.peak - calculated.parameters - calculated.optimizer
+    assert taken == pytest.approx(wanted, rel=0.1)
+
+
+def resident(name):
+    """A figure of this process's memory in bytes."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return 1024 * int(found[1])

@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Calculate the GPU memory of a training step; --help says how."""
+
+import sys
+
+from tokenseg_cli.run import run
+
+if __name__ == "__main__":
+    sys.exit(run("estimate_memory", sys.argv))
