@@ -136,6 +136,14 @@ def test_runs_are_made_once_and_stand_in_a_table(command, table, capsys):
     assert (table.parent / "out/results.csv").read_text().splitlines()[-1] == "Fine-tuning,second,2,box AP,12.0"
 
 
+def test_a_run_that_another_command_has_finished_meanwhile_is_kept(command, table, monkeypatch):
+    words = ["make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1"]
+    command(*words)
+    answers = iter([False])  # to the first question, when the command begins
+    monkeypatch.setattr("tokenseg.tables.queue.is_finished", lambda run: next(answers, True))
+    assert command(*words) is None and calls(table) == ["train plain/seed_0"]
+
+
 def test_a_run_that_fails_stops_only_those_that_need_it(command, table, monkeypatch, capsys):
     words = ["make_table", table, "--jobs", "1"]
     monkeypatch.setenv("FAIL", "first/seed_0")

@@ -170,6 +170,9 @@ class RunQueue:
                 self._fail(run, f"needs {missing[0]}")
             elif len(self._going) < self.jobs and all(one.folder in self.finished for one in run.needs):
                 self._waiting.remove(run)
+                if is_finished(run):  # by another command meanwhile
+                    self.finished.add(run.folder)
+                    continue
                 chain = _Chain(run, self.steps(run), self.threads)
                 self._going.append(chain)
                 chain.begin()
