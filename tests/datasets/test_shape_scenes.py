@@ -125,7 +125,7 @@ def test_other_settings_are_refused(folder):
 
 
 def test_a_folder_without_meta_is_refused(tmp_path):
-    (tmp_path / shape_scenes.FOLDER / "images").mkdir(parents=True)
+    (tmp_path / shape_scenes.BASIC.folder / "images").mkdir(parents=True)
     with pytest.raises(ValueError, match="version: got None"):
         shape_scenes.ensure(tmp_path)
 
@@ -133,7 +133,7 @@ def test_a_folder_without_meta_is_refused(tmp_path):
 def test_an_interrupted_generation_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*, index, **settings):
         if index == 1:
-            assert not (tmp_path / shape_scenes.FOLDER).exists(), "what a process killed without notice would leave"
+            assert not (tmp_path / shape_scenes.BASIC.folder).exists(), "what a process killed without notice would leave"
             raise KeyboardInterrupt
         return draw_scene(index=index, **settings)
 
@@ -145,14 +145,14 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path, monkeypatch):
 
 def test_the_slower_of_two_processes_uses_the_other_s_files(folder, tmp_path, monkeypatch):
     def overtaken(**settings):
-        if not (tmp_path / shape_scenes.FOLDER).exists():
-            winner = shutil.copytree(folder, tmp_path / shape_scenes.FOLDER)
+        if not (tmp_path / shape_scenes.BASIC.folder).exists():
+            winner = shutil.copytree(folder, tmp_path / shape_scenes.BASIC.folder)
             (winner / "winner").touch()
         return draw_scene(**settings)
 
     monkeypatch.setattr(writer, "draw_scene", overtaken)
     assert (shape_scenes.write(tmp_path, **SMALL) / "winner").exists()
-    assert [path.name for path in tmp_path.iterdir()] == [shape_scenes.FOLDER]
+    assert [path.name for path in tmp_path.iterdir()] == [shape_scenes.BASIC.folder]
 
 
 @pytest.mark.parametrize(("wrong", "message"), [({"split": "test"}, "got 'test'"), ({"size": 32}, "got 32")])
