@@ -133,7 +133,9 @@ def test_a_folder_without_meta_is_refused(tmp_path):
 def test_an_interrupted_generation_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*, index, **settings):
         if index == 1:
-            assert not (tmp_path / shape_scenes.BASIC.folder).exists(), "what a process killed without notice would leave"
+            assert not (tmp_path / shape_scenes.BASIC.folder).exists(), (
+                "what a process killed without notice would leave"
+            )
             raise KeyboardInterrupt
         return draw_scene(index=index, **settings)
 
