@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-from torch.fx.experimental.symbolic_shapes import statically_known_true, sym_eq
+from torch import SymInt, Tensor
 from torch.nn import functional as F
 
 
@@ -20,4 +19,9 @@ def always_fits(maps: Tensor, size: Sequence[int]) -> bool:
     While a model is exported for inputs of any size, it is whether they have it for every input: a comparison in plain
     Python would hold the exported model to what is true of the example.
     """
-    return statically_known_true(sym_eq(tuple(maps.shape[-2:]), tuple(size)))
+    got, wanted = tuple(maps.shape[-2:]), tuple(size)
+    if not any(isinstance(side, SymInt) for side in (*got, *wanted)):
+        return got == wanted
+    from torch.fx.experimental.symbolic_shapes import statically_known_true, sym_eq  # takes long to import
+
+    return statically_known_true(sym_eq(got, wanted))
