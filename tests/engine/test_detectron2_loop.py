@@ -114,7 +114,7 @@ def narrow(cfg, instances, folder):
 @pytest.mark.slow("an exported backbone in Detectron2's own config and loop")
 def test_the_page_on_detection_puts_an_exported_backbone_into_detectron2s_mask_rcnn(instances, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, line = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    code, line, *_ = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     (tmp_path / "config.py").write_text(code)
     cfg = narrow(LazyConfig.load(str(tmp_path / "config.py")), instances, tmp_path / "output")
     (tmp_path / "output").mkdir()
