@@ -39,7 +39,7 @@ test: $(ENVIRONMENT) ## Run all tests; in the end they say what the slow ones ad
 	$(TEST)
 
 .PHONY: test-fast
-test-fast: $(ENVIRONMENT) ## Run the tests that are not slow: two minutes of one core
+test-fast: $(ENVIRONMENT) ## Run the tests that are not slow
 	$(TEST) -m "not slow"
 
 .PHONY: test-web
