@@ -326,7 +326,9 @@ class Segmentor(nn.Module):
             return [ScoreView(scores, prediction.batch_size, size) for scores, size in pairs]
         batch, image_sizes = pad_to_batch(images, self.backbone)
         masks, class_logits, size = self.sem_seg_head.mask_sum(self.backbone(batch))
-        parts = zip(at_least_single(masks).split(1), class_probabilities(class_logits).split(1), image_sizes, strict=True)
+        parts = zip(
+            at_least_single(masks).split(1), class_probabilities(class_logits).split(1), image_sizes, strict=True
+        )
         return [MaskView(*mask_sum, size, tuple(batch.shape[-2:]), own) for *mask_sum, own in parts]
 
     def to_probabilities(self, scores: Tensor) -> Tensor:

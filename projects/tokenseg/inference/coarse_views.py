@@ -144,9 +144,7 @@ class MaskView:
         for top in range(0, height, _ROWS):
             bottom = min(top + _ROWS, height)
             first, last = max(top - 1, 0), min(bottom + 1, height)  # what the rows at the border are mixed with
-            band = sum_of_masks(
-                self.masks[:, :, first:last], probabilities, size=((last - first) * step, self.size[1])
-            )
+            band = sum_of_masks(self.masks[:, :, first:last], probabilities, size=((last - first) * step, self.size[1]))
             yield slice(top * step, bottom * step), band[:, :, (top - first) * step : (bottom - first) * step]
 
     def bound(self, classes: Tensor) -> Tensor:
