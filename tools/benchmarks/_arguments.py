@@ -54,7 +54,6 @@ def _hosts(parser: argparse.ArgumentParser) -> None:
 
 
 def _ids(parser: argparse.ArgumentParser) -> None:
-    size = ("H", "W")
     parser.add_argument("--size", type=int, nargs=2, default=[768, 1024], metavar=("H", "W"), help="of the image")
     parser.add_argument("--classes", type=int, default=10, help="that are there in `trained` (default 10)")
     parser.add_argument("--single", action="store_true", help="single precision in place of mixed precision")

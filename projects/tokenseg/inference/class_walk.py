@@ -65,7 +65,7 @@ def ids_by_classes(
 
 
 class _Recorder:
-    """A segmentor to a policy, which runs the images and keeps their views; what the policy makes of it is no matter."""
+    """A segmentor to a policy, which runs the images and keeps their views; the policy gets zeros."""
 
     def __init__(self, model: GivesViews) -> None:
         self.model, self.views = model, []

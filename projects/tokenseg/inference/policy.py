@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
