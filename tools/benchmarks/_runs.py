@@ -84,7 +84,7 @@ def peak_memory(run: Run, device: torch.device) -> Memory:
         for _ in range(2):
             run()
         return Memory(torch.cuda.max_memory_allocated(device) / 2**20, before)
-    # What building the model has left goes back to the system, where the C library can do so, and its peak is forgotten.
+    # What building the model has left goes back to the system, if the C library can do so, and its peak is forgotten.
     getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
