@@ -23,7 +23,15 @@ def amp_dtype(config: DictConfig, device: str) -> torch.dtype | None:
 
 
 @contextlib.contextmanager
-def autocast(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
-    """Mixed precision in `dtype` on the device, or none."""
-    with torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext():
+def autocast(device: torch.device, dtype: torch.dtype | None, *, keep_weights: bool = True) -> Iterator[None]:
+    """Mixed precision inside the context.
+
+    Args:
+        device: The device that computes.
+        dtype: The type of mixed precision; None is none.
+        keep_weights: Whether weights that were cast are kept for the next time, which costs half the memory of the
+            model.
+    """
+    mixed = torch.autocast(device.type, dtype=dtype, cache_enabled=keep_weights) if dtype is not None else None
+    with mixed or contextlib.nullcontext():
         yield
