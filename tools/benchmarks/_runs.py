@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from tokenseg.engine.devices import peak_resident_memory
 
 # One call is one run; what it returns is compared.
 Run = Callable[[], object]
