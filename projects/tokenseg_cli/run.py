@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from . import process
+from .opencv import check_opencv
 
 # What a user can cause and cure. Any other exception is a defect of ours and keeps its traceback.
 MISTAKES = (ValueError, OSError, FloatingPointError)
@@ -45,6 +46,7 @@ def run_modules(arguments: str, body: str, argv: Sequence[str]) -> int | None:
         args = parse(arguments, argv)
         process.begin()
         with process.imports():
+            check_opencv()
             module = importlib.import_module(body)
         return module.main(args)
     except (Exception, KeyboardInterrupt) as error:
