@@ -301,7 +301,9 @@ def unpack(archive: Path, folder: Path) -> Path:
         raise InstallError(f"{archive} cannot be unpacked ({reason}); wanted a .tar.gz or a .zip") from error
     roots = [path for path in folder.iterdir() if (path / "detectron2" / "__init__.py").is_file()]
     if len(roots) != 1:
-        raise InstallError(f"{archive.name} holds no folder with a package detectron2 in it; wanted the sources of v0.5")
+        raise InstallError(
+            f"{archive.name} holds no folder with a package detectron2 in it; wanted the sources of v0.5"
+        )
     return roots[0]
 
 

@@ -24,7 +24,7 @@ def check_opencv() -> None:
     except (ImportError, AttributeError) as error:
         found = _installed()
         if not found:
-            raise ValueError(f"OpenCV is not installed ({error}); wanted: pip install opencv-python-headless") from error
+            raise ValueError(f"OpenCV is not installed ({error}); wanted pip install opencv-python-headless") from error
         names = " ".join(found)
         versions = ", ".join(f"{name} {version}" for name, version in found.items())
         shared = ", which write into the same folder" if len(found) > 1 else ""

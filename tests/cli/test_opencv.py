@@ -29,7 +29,7 @@ def test_two_that_spoilt_one_another_are_named_with_the_cure(site):
     install(site, "opencv-python", "4.9")
     install(site, "opencv-python-headless", "5.0")
     (site / "cv2").mkdir()  # what is left when one of them was uninstalled
-    with pytest.raises(ValueError, match="Installed: opencv-python 4.9, opencv-python-headless 5.0, which write") as told:
+    with pytest.raises(ValueError, match=r"opencv-python 4\.9, opencv-python-headless 5\.0, which write") as told:
         check_opencv()
     cure = "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
     assert str(told.value).endswith(cure)
@@ -43,5 +43,5 @@ def test_a_library_of_the_system_that_lacks_is_told(site):
 
 
 def test_none_is_told(site):
-    with pytest.raises(ValueError, match=r"is not installed .*wanted: pip install opencv-python-headless"):
+    with pytest.raises(ValueError, match=r"is not installed .*wanted pip install opencv-python-headless"):
         check_opencv()

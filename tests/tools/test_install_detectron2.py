@@ -165,7 +165,9 @@ def test_files_that_differ_or_lack_are_all_named(installer, sources):
     assert installer.check_files(sources, sums) == {sources / "a.py", sources / "pkg/b.py"}
     (sources / "a.py").write_text("x = np.int \n")
     (sources / "pkg/b.py").write_text("")
-    with pytest.raises(installer.InstallError, match=r"not those of Detectron2 v0\.5: a\.py, pkg/b\.py; wanted the unch"):
+    with pytest.raises(
+        installer.InstallError, match=r"not those of Detectron2 v0\.5: a\.py, pkg/b\.py; wanted the unch"
+    ):
         installer.check_files(sources, sums)
     (sources / "a.py").unlink()
     with pytest.raises(installer.InstallError, match=r"are missing: a\.py; wanted"):

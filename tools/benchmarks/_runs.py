@@ -74,6 +74,4 @@ def peak_memory(run: Run, device: torch.device) -> float:
         run()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    # not getrusage: a process inherits the peak of the one that started it there
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    return peak_resident_memory() / 2**20

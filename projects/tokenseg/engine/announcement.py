@@ -57,9 +57,8 @@ def announce_model(model: nn.Module) -> None:
         if numbers
     ]
     table = tabulate(rows, tablefmt="plain", colalign=("left", "left", "right", "left"), preserve_whitespace=True)
-    logger.info(
-        "%s: %.2f M parameters, %.2f M of them trainable\n%s", type(model).__name__, counted / 1e6, trainable / 1e6, table
-    )
+    words = "%s: %.2f M parameters, %.2f M of them trainable\n%s"
+    logger.info(words, type(model).__name__, counted / 1e6, trainable / 1e6, table)
 
 
 def announce_device(config: DictConfig) -> None:

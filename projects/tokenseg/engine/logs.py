@@ -54,24 +54,23 @@ class TerminalLines(logging.Formatter):
         return f"{time}{bracket}{colored(record.levelname, 'red')}: {message}"
 
 
-def _for_file_alone(record: logging.LogRecord) -> bool:
-    """Whether a record is a detail of Detectron2's that no user waits for."""
-    return record.levelno <= logging.INFO and record.name in _DETAILS
+class _WithoutDetails(logging.Filter):
+    """Leaves out details of Detectron2's that no user waits for."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO or record.name not in _DETAILS
+
+
+def quieten(handler: logging.Handler) -> None:
+    """Have the handler of a terminal show what a user wants to know; files get all, with the names of modules."""
+    handler.setLevel(logging.INFO)
+    handler.setFormatter(TerminalLines())
+    handler.addFilter(_WithoutDetails())
 
 
 def _is_no_guess(record: logging.LogRecord) -> bool:
     """Whether a record is not torch's guess where CUDA lies, which it warns of when Detectron2 asks for it."""
     return not str(record.msg).startswith("No CUDA runtime is found")
-
-
-def _quieten_terminals() -> None:
-    """Have the handlers of the terminal show what a user wants to know; files get all, with the names of modules."""
-    for name in _LOGGERS:
-        for handler in logging.getLogger(name).handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-                handler.setLevel(logging.INFO)
-                handler.setFormatter(TerminalLines())
-                handler.addFilter(lambda record: not _for_file_alone(record))
 
 
 def _close_files(names: Sequence[str]) -> None:
@@ -92,8 +91,9 @@ def start_logs(config: DictConfig, *, arguments: object) -> None:
     """
     output_dir, rank = config.train.output_dir, comm.get_rank()
     for name in _LOGGERS:
-        setup_logger(output_dir, distributed_rank=rank, name=name)
-    _quieten_terminals()
+        for handler in setup_logger(output_dir, distributed_rank=rank, name=name).handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+                quieten(handler)
     logging.getLogger("torch.utils.cpp_extension").addFilter(_is_no_guess)
     atexit.register(_close_files, _LOGGERS)
     stops = logging.getLogger("detectron2.engine.train_loop")
