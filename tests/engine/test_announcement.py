@@ -36,7 +36,9 @@ def test_a_model_is_told_in_a_line_for_every_part_with_parameters(caplog):
 
 def test_a_run_begins_with_what_its_user_needs(config, caplog, tmp_path):
     caplog.set_level(logging.INFO)
-    loop.train(config("run", "train.max_iter=2", "train.eval_period=0", "optimizer.lr=0.5"), resume=False)
+    loop.train(
+        config("run", "train.max_iter=2", "train.eval_period=0", "train.pictures=0", "optimizer.lr=0.5"), resume=False
+    )
     lines = [record.getMessage() for record in caplog.records]
     threads = torch.get_num_threads()
     assert f"Device: cpu; 1 process(es) of {threads} thread(s); float32" in lines

@@ -94,8 +94,6 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), *averages.values(), alarms, bookkeeping])
     start = _load_start(config, trainer, checkpointer, resume=resume)
     announce_training(config, trainer, start=start)
-    if start >= settings.max_iter:
-        logger.info("The training had ended, after iteration %d; no step is left", start - 1)
     try:
         with stop.deferred():
             trainer.train(start, max(start, settings.max_iter))
