@@ -4,6 +4,7 @@ those of an exported file."""
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -101,7 +102,7 @@ def facts_of(model: nn.Module, parts: BackboneParts, *, image_format: str | None
     return json.loads(json.dumps(facts, default=str))
 
 
-def _described(part: nn.Module) -> dict[str, object]:
+def _described(part: nn.Module) -> dict[str, Any]:
     return dict(kind=type(part).__name__) | (part.facts() if isinstance(part, TellsFacts) else {})
 
 
@@ -135,14 +136,14 @@ def check_facts(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping], *, ac
         raise ValueError("; ".join(wrong))
 
 
-def check_component(feature: str, got: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+def check_component(feature: str, got: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse a component on a map that is not the model's on that map, by the facts of both."""
     wrong = _differing(got, wanted, ["kind"]) or _differing(got, wanted, sorted({*got, *wanted}))
     if wrong:
         raise ValueError(f"the component on {feature}: {'; '.join(wrong)}")
 
 
-def _comparable(facts: Mapping[str, object], same_dilations: bool) -> dict[str, object]:
+def _comparable(facts: Mapping[str, Any], same_dilations: bool) -> dict[str, Any]:
     """Facts without the tag that timm's name has for its own weights, and without a multi-grid that changes nothing.
 
     Factors of 1 differ from no multi-grid in dilated models alone, so they are compared if both sides have the same
@@ -154,7 +155,7 @@ def _comparable(facts: Mapping[str, object], same_dilations: bool) -> dict[str, 
     return found
 
 
-def _differing(got: Mapping[str, object], wanted: Mapping[str, object], names: Iterable[str]) -> list[str]:
+def _differing(got: Mapping[str, Any], wanted: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     return [
         f"{name} is {got.get(name)} in the file, {wanted.get(name)} in the model"
         for name in names
@@ -162,7 +163,7 @@ def _differing(got: Mapping[str, object], wanted: Mapping[str, object], names: I
     ]
 
 
-def _wrong_pixels(got: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
+def _wrong_pixels(got: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     known = [name for name, value in wanted.items() if value is not None]
     wrong = _differing(got, wanted, known)
     if wanted["mean"] and got["mean"] != wanted["mean"] and got["mean"] == wanted["mean"][::-1]:

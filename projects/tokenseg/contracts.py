@@ -13,7 +13,7 @@ reduces nothing over processes itself.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from detectron2.data.catalog import Metadata
@@ -39,12 +39,12 @@ class Targets:
     """
 
     labels: Tensor
-    inputs: Sequence[Mapping[str, object]] = ()
+    inputs: Sequence[Mapping[str, Any]] = ()
     counts: Counts = field(default_factory=dict)
     class_weights: Tensor | None = None
 
     @classmethod
-    def alone(cls, part: "Head | ExtraLoss", labels: Tensor, inputs: Sequence[Mapping[str, object]] = ()) -> "Targets":
+    def alone(cls, part: "Head | ExtraLoss", labels: Tensor, inputs: Sequence[Mapping[str, Any]] = ()) -> "Targets":
         """Targets for one part, of a step that consists of these images alone, in one process.
 
         Args:
@@ -154,7 +154,7 @@ class BeginsPretrained(Protocol):
 class TellsFacts(Protocol):
     """A part of a model that tells what the shapes of its weights do not."""
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """Plain values by name: parts of one class with equal facts and equal weights compute the same."""
 
 
@@ -170,7 +170,7 @@ class ExportableBackbone(TellsFacts, Protocol):
 
     pretrained: bool
 
-    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weights of a backbone that has these facts, resampled to the size of this one."""
 
 

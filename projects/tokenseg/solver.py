@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import timm.layers
 from detectron2.solver.lr_scheduler import WarmupParamScheduler
@@ -27,7 +27,7 @@ _NORMS = (
 class HasLayers(Protocol):
     """A timm model, which knows to which of its layers a parameter belongs."""
 
-    def group_matcher(self, coarse: bool = False) -> Mapping[str, object]:
+    def group_matcher(self, coarse: bool = False) -> Mapping[str, Any]:
         """timm's patterns of parameter names, one set a layer."""
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from detectron2.modeling import Backbone
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .sine_codes import set_position_codes
-from .timm_models import architecture_args, backbone_args, check_sides, create, stem, takes, weightless
+from .timm_models import TimmModel, architecture_args, backbone_args, check_sides, create, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint, resampled
 from .windowed_block import WindowedBlock
 
@@ -50,7 +51,7 @@ class PlainViT(Backbone):
         position_codes: str = "learnt",
         window_size: int | None = None,
         global_blocks: Sequence[int] = (),
-        timm_args: Mapping[str, object] | None = None,
+        timm_args: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
@@ -79,9 +80,10 @@ class PlainViT(Backbone):
         args = dict(global_pool="") | backbone_args(model_name, in_chans, timm_args)
         whole = weightless(**args)
         self._patch = _patch_of(whole, model_name, out_blocks)
-        args["img_size"], self._fixed_size = img_size, img_size
-        if takes(whole, "dynamic_img_size"):
-            args["dynamic_img_size"], self._fixed_size = True, None
+        args["img_size"] = img_size
+        any_size = takes(whole, "dynamic_img_size")
+        args |= {"dynamic_img_size": True} if any_size else {}
+        self._fixed_size = None if any_size else img_size
         self.pretrained = pretrained or bool(weights_file)
         self.starting_weights = StartingWeights(timm_args=args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
@@ -162,7 +164,7 @@ class PlainViT(Backbone):
         """
         self.starting_weights.load(self.vit)
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """What the weights alone do not tell; see `ExportableBackbone`.
 
         Windows are left out: ViTDet's are meant for weights that were trained without them.
@@ -180,7 +182,7 @@ class PlainViT(Backbone):
             downsample=None if halving is None else f"{type(halving).__name__} in block {halving.block}",
         )
 
-    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weights of another such backbone, with position codes for the `img_size` of this one."""
         if facts["img_size"] == self._timm_args["img_size"]:
             return dict(weights)
@@ -269,7 +271,7 @@ class PlainViT(Backbone):
         return tokens[:, self.vit.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
 
 
-def _patch_of(model: nn.Module, name: str, out_blocks: Sequence[int]) -> int:
+def _patch_of(model: TimmModel, name: str, out_blocks: Sequence[int]) -> int:
     """The stride of the patches of a plain timm model that has these blocks."""
     strides = sorted({info["reduction"] for info in model.feature_info})
     if len(strides) > 1:

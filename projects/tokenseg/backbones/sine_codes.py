@@ -2,12 +2,13 @@
 
 import torch
 from timm.layers import build_sincos2d_pos_embed
-from torch import nn
+
+from .timm_models import TimmModel
 
 _KINDS = ("learnt", "sine")
 
 
-def set_position_codes(vit: nn.Module, kind: str) -> None:
+def set_position_codes(vit: TimmModel, kind: str) -> None:
     """Keep the learnt position codes of a vision transformer, or fix sines and cosines that no training changes.
 
     Args:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -14,7 +15,7 @@ class UnfitSetting(ValueError):
     """Something in a config cannot be built; the message begins with its key."""
 
 
-def instantiate(node: object) -> object:
+def instantiate(node: object) -> Any:
     """Build a node of a config as Detectron2's `instantiate` does: call its `_target_` with the other keys, from the
     inside out.
 
@@ -29,7 +30,7 @@ def instantiate(node: object) -> object:
     return _build(node, key)
 
 
-def _build(node: object, key: str) -> object:
+def _build(node: object, key: str) -> Any:
     if isinstance(node, (list, ListConfig)):
         items = [_build(item, f"{key}.{place}") for place, item in enumerate(node)]
         return ListConfig(items, flags={"allow_objects": True}) if isinstance(node, ListConfig) else items

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         super().__init__(model, save_dir, **checkpointables)
         self.strict, self.skip_mismatched, self.allow_pickle = strict, skip_mismatched, allow_pickle
-        self._held: Mapping[str, object] = {}
+        self._held: Mapping[str, Any] = {}
         self._wanted: list[str] = []
 
     def has_checkpoint(self) -> bool:

@@ -8,6 +8,7 @@ A component takes features (N, C, H, W) and returns them enhanced, with its regi
 """
 
 import math
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import Block
@@ -88,7 +89,7 @@ class SemanticReasoning(nn.Module):
         nn.init.zeros_(self.back.weight)
         nn.init.zeros_(self.back.bias)
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """The arguments that change no shape of a weight; see `TellsFacts`."""
         return dict(
             xy_code=self.concepts.code,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..engine.metrics_file import newest_metrics
 from ..engine.stopping import die_with_parent
@@ -21,7 +22,7 @@ def _note(run: TableRun) -> Path:
     return run.folder / "finished.json"
 
 
-def _made_from(run: TableRun) -> dict[str, object]:
+def _made_from(run: TableRun) -> dict[str, Any]:
     return {"config": run.row.config.name, "overrides": list(run.overrides), "then": [list(one) for one in run.then]}
 
 
