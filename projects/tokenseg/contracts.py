@@ -60,6 +60,17 @@ class Targets:
         return replace(self, counts=counts)
 
 
+def given(targets: Targets | None) -> Targets:
+    """The targets of a training step, for a head that may be called without them in inference alone.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if targets is None:
+        raise ValueError("a head that trains was called without targets; wanted head(features, targets), or eval()")
+    return targets
+
+
 @runtime_checkable
 class Head(Protocol):
     """A head of `Segmentor`.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .frozen_stages import freeze_first_parts
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
-from .timm_models import architecture_args, backbone_args, check_sides, create, stem, takes, weightless
+from .timm_models import TimmModel, architecture_args, backbone_args, check_sides, create, stem, takes, weightless
 from .weights import StartingWeights, note_checkpoint
 from .window_padding import WindowPadding, arrange_window_padding
 

@@ -53,7 +53,7 @@ class StartingWeights:
             )
 
 
-def note_checkpoint(backbone: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
+def note_checkpoint(backbone: Any, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
     """Pre-hook of `load_state_dict` on a backbone with `starting_weights`: notes that a state holds weights of it."""
     backbone.starting_weights.came |= any(prefix + name in state for name, _ in backbone.named_parameters())
 

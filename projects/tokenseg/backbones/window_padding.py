@@ -44,7 +44,7 @@ def arrange_window_padding(model: nn.Module, padding: WindowPadding | None) -> W
         )
     if not windowed or padding == "after_shift":
         return padding
-    for stage in model.layers:
+    for stage in model.get_submodule("layers").children():
         for place, block in enumerate(stage.blocks):
             # without a shift both orders are the same, so timm's own block stays
             if any(block.shift_size):

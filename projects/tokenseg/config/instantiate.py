@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -64,7 +64,7 @@ def _references(node: Mapping, text: str) -> str:
     """Which keys the arguments that a message speaks of refer to."""
     if not isinstance(node, DictConfig):
         return ""
-    plain = OmegaConf.to_container(node, resolve=False)
+    plain = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=False))
     found = {
         name: value
         for name, value in plain.items()

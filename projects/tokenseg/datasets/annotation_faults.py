@@ -76,7 +76,7 @@ def annotation_faults(content: dict, *, mask_format: str | None = None) -> list[
     """
     places = defaultdict(list)
     images = {}
-    names = Counter()
+    names: Counter[str] = Counter()
     for place, image in enumerate(content["images"]):
         if not _is_image(image):
             places["image"].append(str(image.get("file_name", f"number {place}")))
@@ -125,7 +125,7 @@ def _is_annotation(one: dict) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _faults_of(one: dict, image: dict, *, categories: set, mask_format: str | None) -> Iterator[str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -137,7 +138,7 @@ class _Children:
 
     def wait(self) -> None:
         """Wait until all have ended, or one has failed."""
-        left = {process.sentinel: process for process in self._processes}
+        left: dict[object, Any] = {process.sentinel: process for process in self._processes}
         while left:
             for sentinel in multiprocessing.connection.wait(list(left)):
                 process = left.pop(sentinel)
@@ -149,8 +150,8 @@ class _Children:
         """Raise what has become of them; nothing if all have done their work."""
         for process in self._processes:
             process.join()
-        told = [_words(receiver) for receiver in self._errors]
-        told = [text for curable, text in told if text and (curable or not self._signum)]
+        found = [_words(receiver) for receiver in self._errors]
+        told = [text for curable, text in found if text and (curable or not self._signum)]
         codes = [process.exitcode for process in self._processes]
         if told:
             raise ChildProcessError(told[0])

@@ -28,8 +28,12 @@ class PixelMetric(Protocol):
         sums: Arrays by name. Those of several processes are added, and are then the sums of all their images.
     """
 
-    task: str
-    wants: str | None
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def wants(self) -> str | None: ...
+
     sums: dict[str, np.ndarray]
 
     def update(self, prediction: np.ndarray, label: np.ndarray, confidence: np.ndarray | None = None) -> None:

@@ -201,7 +201,7 @@ def _joint_blocks(
     def make_block(place: int, rate: float) -> nn.Module:
         if reading == "printed":
             feature_ffn = network(channels, rate) if place < num_blocks - 1 else None
-            both = SeparateFeedForward(
+            both: nn.Module = SeparateFeedForward(
                 num_classes=num_classes, token_ffn=network(num_classes, rate), feature_ffn=feature_ffn
             )
         else:
