@@ -132,7 +132,7 @@ def _sum(weights: Mapping[str, Tensor]) -> str:
     sums = hashlib.sha256()
     for name in sorted(weights):
         sums.update(name.encode())
-        sums.update(weights[name].reshape(-1).view(torch.uint8).numpy())
+        sums.update(weights[name].reshape(-1).view(torch.uint8).numpy().data)
     return sums.hexdigest()
 
 

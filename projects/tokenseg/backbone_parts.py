@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from .contracts import ExportableBackbone, NormalisesPixels, TellsFacts
 from .sgr.plug import ReasoningBackbone
@@ -23,12 +23,12 @@ class BackboneParts:
 
     Attributes:
         path: The dotted name of the backbone in the model; empty if it is the model.
-        backbone: The backbone, without what wraps it.
+        backbone: The backbone, a module that is an `ExportableBackbone`, without what wraps it.
         components: The components right around the backbone, each with its dotted name, by the name of its map.
     """
 
     path: str
-    backbone: ExportableBackbone
+    backbone: Any
     components: Mapping[str, tuple[str, nn.Module]]
 
     def names(self) -> dict[str, str]:
@@ -56,7 +56,7 @@ def find_parts(model: nn.Module) -> BackboneParts:
             f"of the parts of {type(model).__name__}, these are backbones that can be exported: {shown}; wanted one, a "
             "TimmPyramid or a PlainViT (Detectron2's own ResNet is none)"
         )
-    ((path, backbone),) = found
+    path, backbone = found[0][0], model.get_submodule(found[0][0])
     components: dict[str, tuple[str, nn.Module]] = {}
     for place, wrapper in _wrappers(model, backbone):
         for feature, part in wrapper.components.items():
@@ -89,17 +89,20 @@ def facts_of(model: nn.Module, parts: BackboneParts, *, image_format: str | None
         where it is not known, as the first two are for a backbone without a model around it.
     """
     around = next((part for part in model.modules() if isinstance(part, NormalisesPixels)), None)
-    known = around is not None
     facts = dict(
         backbone=_described(parts.backbone),
         components={feature: _described(part) for feature, (_, part) in parts.components.items()},
         pixels=dict(
-            mean=[round(value, 4) for value in around.pixel_mean.flatten().tolist()] if known else None,
-            std=[round(value, 4) for value in around.pixel_std.flatten().tolist()] if known else None,
+            mean=None if around is None else _rounded(around.pixel_mean),
+            std=None if around is None else _rounded(around.pixel_std),
             image_format=image_format or getattr(around, "input_format", None),
         ),
     )
     return json.loads(json.dumps(facts, default=str))
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 4) for value in values.flatten().tolist()]
 
 
 def _described(part: nn.Module) -> dict[str, Any]:

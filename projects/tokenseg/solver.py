@@ -117,9 +117,10 @@ def _layer_factors(model: nn.Module, decay: float) -> Iterator[tuple[str, float]
     found: list[str] = []
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
+        layered: Any = module  # a Module still, which mypy forgets where it is asked for a protocol
         if isinstance(module, HasLayers) and not any(prefix.startswith(outer) for outer in found):
             found.append(prefix)
-            places = group_parameters(module, module.group_matcher(coarse=False), reverse=True)
+            places = group_parameters(layered, module.group_matcher(coarse=False), reverse=True)
             above = max(places.values()) + 1
             yield from ((prefix + name, decay ** (above - place)) for name, place in places.items())
     if not found:

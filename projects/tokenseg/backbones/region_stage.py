@@ -39,7 +39,7 @@ class RegionStage(nn.Module):
             ValueError: the model is unknown or no ResNet, or the norm is unknown.
         """
         super().__init__()
-        self._timm_args: dict[str, Any] = dict(model_name=model_name, num_classes=0) | plain(timm_args)
+        self._timm_args = {"model_name": model_name, "num_classes": 0, **plain(timm_args)}
         self.pretrained = pretrained or bool(weights_file)
         self.starting_weights = StartingWeights(timm_args=self._timm_args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)

@@ -64,6 +64,7 @@ def main(args: argparse.Namespace) -> int | None:
         if place is None or place.rank == 0:
             print(f"train_net.py: {stopped}; {_whats_next(config, args)}", file=sys.stderr)
         return stopped.exit_code
+    return None
 
 
 def set_class_weights(config: DictConfig, *, training: bool) -> None:

@@ -93,9 +93,7 @@ class TiffRaster:
             ) from error
         return values
 
-    def _copy(
-        self, page: Any, index: int, values: np.ndarray, rows: slice, columns: slice, *, first_band: int
-    ) -> None:
+    def _copy(self, page: Any, index: int, values: np.ndarray, rows: slice, columns: slice, *, first_band: int) -> None:
         """Copy what a strip or tile has of the window, and read it from the disk only if it has anything."""
         _, (plane, _, top, left, _), (_, height, width, count) = page.decode(None, index)
         bottom, right = min(top + height, rows.stop), min(left + width, columns.stop)

@@ -23,7 +23,7 @@ from ..layers.point_conv import PointConv2d
 from ..layers.resize import resize
 from ..layers.single_precision import at_least_single
 from ..losses.counts import divide
-from ..losses.mask import MaskPrediction
+from ..losses.mask import MaskLoss, MaskPrediction
 from ..losses.pixel import count_pixels, pixel_cross_entropy
 from .blocks import NORM_EPS, ClassConfidence, FirstMask, JointConvolution, combined_prediction, ghost_upscales
 from .readings import read
@@ -57,7 +57,7 @@ class ECENetHead(nn.Module):
         extraction: nn.Module,
         attention: nn.Module,
         updater: nn.Module,
-        mask_loss: nn.Module,
+        mask_loss: MaskLoss,
         width: int = 256,
         mask_groups: int = 4,
         upscale_steps: Sequence[int] = (0, 1, 2, 3),

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from detectron2.engine import HookBase
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..d2_compat import undistributed

@@ -93,7 +93,7 @@ class Checkpointer(DetectionCheckpointer):
                 raise ValueError(needs_pickle(filename, "train.allow_pickle=true"))
             return super()._load_file(filename)
         loaded = read_checkpoint(filename, allow_pickle=self.allow_pickle)
-        found = loaded if "model" in loaded else {"model": loaded}
+        found = dict(loaded) if "model" in loaded else {"model": loaded}
         if not self._wanted and (averaged := weights_to_use(found)) is not found["model"]:
             logger.info("%s holds averaged weights (train.ema), which are taken", filename)
             found = {**found, "model": averaged}

@@ -138,7 +138,9 @@ class _Children:
 
     def wait(self) -> None:
         """Wait until all have ended, or one has failed."""
-        left: dict[object, Any] = {process.sentinel: process for process in self._processes}
+        left: dict[Any, multiprocessing.process.BaseProcess] = {
+            process.sentinel: process for process in self._processes
+        }
         while left:
             for sentinel in multiprocessing.connection.wait(list(left)):
                 process = left.pop(sentinel)

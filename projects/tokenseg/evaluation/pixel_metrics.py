@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -52,7 +52,9 @@ class PixelMetric(Protocol):
         """What stands in the metric's file: the names of the columns, then the rows."""
 
 
-PIXEL_METRICS = {metric.task: metric for metric in (BoundaryIoU, SizeMetric, FrequencyMetric, CalibrationMetric)}
+PIXEL_METRICS: dict[str, Any] = {
+    metric.task: metric for metric in (BoundaryIoU, SizeMetric, FrequencyMetric, CalibrationMetric)
+}
 
 
 class PixelMetrics:

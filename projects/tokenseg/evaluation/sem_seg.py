@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +182,8 @@ class ConfusionEvaluator(SemSegEvaluator):
     def evaluate(self) -> OrderedDict | None:
         """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent on the main process, None on others; then
         the results of each further metric under its name."""
-        confusion, tokens = self._confusion, (self._tokens.evaluate() if self._tokens else None) or {}
+        confusion = self._confusion
+        tokens: Mapping = (self._tokens.evaluate() if self._tokens else None) or {}
         if self._distributed:
             comm.synchronize()
             confusion = sum(comm.all_gather(confusion))

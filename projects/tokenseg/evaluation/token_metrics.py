@@ -10,7 +10,7 @@ Letters: K regions of h x w cells, n bins, H x W pixels of the ground truth.
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np

@@ -130,7 +130,7 @@ def _class_rows(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
     return rows
 
 
-def _pixel_share(runs: Sequence[ReportedRun], found: Sequence[object]) -> float:
+def _pixel_share(runs: Sequence[ReportedRun], found: Sequence[Any]) -> float:
     """The share of a class among the labelled pixels in per cent, of the first run that counted any."""
     for run, result in zip(runs, found, strict=True):
         total = sum(other.pixels or 0 for other in run.classes)
