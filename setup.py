@@ -65,7 +65,8 @@ setup(
         "tifffile>=2023.8.12",
         "tqdm>=4.66",
     ],
-    # ruff's formatting and mypy's findings change between minor versions. Some heads are compared with those of transformers.
+    # ruff's formatting and mypy's findings change between minor versions. Some heads are compared with those of
+    # transformers.
     extras_require={
         "dev": ["mypy==2.4.*", "pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*", *EXPORT],
         "export": EXPORT,

@@ -284,8 +284,8 @@ class Predicts(Protocol):
     def class_names(self) -> list[str]: ...
 
     def class_ids(self, image: np.ndarray | PathLike) -> Any:
-        """The class of each pixel, an array (H, W) of int64, of an (H, W, 3) uint8 RGB image or of an image file; only if
-        the task is `sem_seg`."""
+        """The class of each pixel, an array (H, W) of int64, of an (H, W, 3) uint8 RGB image or of an image file; only
+        if the task is `sem_seg`."""
 
     def raster_ids(self, path: PathLike, *, window: int | None = None) -> np.ndarray:
         """The class of each pixel of an image file that is read window by window; only if the task is `sem_seg`."""

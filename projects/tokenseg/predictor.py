@@ -1,10 +1,9 @@
 """A trained model as a function from images to class maps or instances."""
 
-from typing import Any, cast
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
