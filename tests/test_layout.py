@@ -74,7 +74,7 @@ ROOMS = {
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
     "plain_text.py": set(),
-    "predictor.py": {"config", "data", "datasets", "engine", "inspection", "rasters", "segmentor"},
+    "predictor.py": {"config", "data", "datasets", "engine", "inspection", "rasters", "regions", "segmentor"},
     "rasters.py": {"data.image_reader", "inference", "segmentor"},
     "report": {
         "config.load",

@@ -46,9 +46,10 @@ def usage() -> str:
 
 def _summary(command: str, *flags: str) -> str:
     """The first sentence of a command's description, read from the source without running it."""
-    source = importlib.util.find_spec(f"tokenseg_cli.arguments.{command}").origin
-    with open(source, encoding="utf-8") as file:
-        line = ast.get_docstring(ast.parse(file.read())).splitlines()[0]
+    spec = importlib.util.find_spec(f"tokenseg_cli.arguments.{command}")
+    assert spec is not None and spec.origin is not None  # it lies in this package
+    with open(spec.origin, encoding="utf-8") as file:
+        line = (ast.get_docstring(ast.parse(file.read())) or command).splitlines()[0]
     return f"{line} ({' '.join(flags)})" if flags else line
 
 

@@ -1,5 +1,7 @@
 """Batch normalisation of a finished model in another kind."""
 
+from typing import TypeVar, cast
+
 import torch.distributed as dist
 from detectron2.layers import NaiveSyncBatchNorm
 from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
@@ -8,9 +10,10 @@ from torch import Tensor, nn
 from ..layers.single_precision import at_least_single
 
 KINDS = ("BN", "SyncBN", "FrozenBN")
+_Model = TypeVar("_Model", bound=nn.Module)
 
 
-def convert_batch_norm(model: nn.Module, kind: str) -> nn.Module:
+def convert_batch_norm(model: _Model, kind: str) -> _Model:
     """The model with its batch norms of the kind named; weights, statistics and their names stay.
 
     Args:
@@ -24,11 +27,11 @@ def convert_batch_norm(model: nn.Module, kind: str) -> nn.Module:
     if kind not in KINDS:
         raise ValueError(f"norm is '{kind}'; wanted one of {', '.join(KINDS)}")
     if kind == "FrozenBN":
-        return freeze_batch_norm_2d(model)
+        return cast(_Model, freeze_batch_norm_2d(model))
     if kind == "SyncBN":
         # torch's own refuses the CPU where there are several processes, which talk by gloo there
         on_cpu = dist.is_initialized() and dist.get_backend() == "gloo"
-        return _synchronise_on_cpu(model) if on_cpu else convert_sync_batchnorm(model)
+        return cast(_Model, _synchronise_on_cpu(model) if on_cpu else convert_sync_batchnorm(model))
     return model
 
 

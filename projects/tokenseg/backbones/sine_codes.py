@@ -1,14 +1,14 @@
 """Fixed two-dimensional sine and cosine position codes for timm's plain vision transformers."""
 
 import torch
-from torch import nn
 
 from ..layers.patch_codes import sine_codes
+from .timm_models import TimmModel
 
 _KINDS = ("learnt", "sine")
 
 
-def set_position_codes(vit: nn.Module, kind: str) -> None:
+def set_position_codes(vit: TimmModel, kind: str) -> None:
     """Keep the learnt position codes of a vision transformer, or fix sines and cosines that no training changes.
 
     Args:

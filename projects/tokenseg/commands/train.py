@@ -68,6 +68,7 @@ def main(args: argparse.Namespace) -> int | None:
         if place:
             leave(stopped.exit_code)
         return stopped.exit_code
+    return None
 
 
 def set_class_weights(config: DictConfig, *, training: bool) -> None:

@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from detectron2.config import LazyConfig
 from detectron2.utils.registry import locate
@@ -158,7 +159,7 @@ def _is_argument(node: DictConfig, name: str) -> bool:
 
 def _keys(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[str]:
     """Every dotted key of a config, of inner nodes too."""
-    places = node.keys() if isinstance(node, DictConfig) else range(len(node))
+    places: Iterable[Any] = node.keys() if isinstance(node, DictConfig) else range(len(node))
     for place in places:
         if place == "_target_":
             continue
@@ -181,5 +182,5 @@ def _check_type(override: str, old: object, new: object) -> None:
     else:
         return
     if not fits:
-        what = {DictConfig: "a mapping", ListConfig: "a list"}.get(type(old), repr(old))
+        what = "a mapping" if isinstance(old, DictConfig) else "a list" if isinstance(old, ListConfig) else repr(old)
         raise ValueError(f"override '{override}' gives {new!r} for {what}; wanted {wanted}")

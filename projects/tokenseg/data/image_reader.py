@@ -51,9 +51,9 @@ class ImageReader:
         self.value_range = None if value_range is None else tuple(map(float, value_range))
         if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
             raise ValueError(f"dataset.bands is {list(self.bands)}; wanted different names, one a band")
-        wrong = self.value_range is not None and len(self.value_range) != 2
-        if wrong or (self.value_range and not -math.inf < self.value_range[0] < self.value_range[1] < math.inf):
-            raise ValueError(f"dataset.value_range is {list(self.value_range)}; wanted two numbers, the lower first")
+        ends = self.value_range
+        if ends is not None and not (len(ends) == 2 and -math.inf < ends[0] < ends[1] < math.inf):
+            raise ValueError(f"dataset.value_range is {list(ends)}; wanted two numbers, the lower first")
 
     @property
     def is_plain(self) -> bool:

@@ -1,8 +1,10 @@
 """An exponential moving average of the weights, which is evaluated and used in their place."""
 
+from typing import Any
+
 import torch
 from detectron2.engine import HookBase
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..d2_compat import undistributed
@@ -40,7 +42,7 @@ class WeightAverage(HookBase):
     def after_step(self) -> None:
         self._average.update_parameters(undistributed(self.trainer.model))
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Any]:
         """The averaged model's weights, by its own names, and the number of steps that went into them."""
         return {"steps": self._average.n_averaged, "model": self.model.state_dict()}
 

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
+from typing import Any, Literal
 
 import torch
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, inference_on_dataset, print_csv_format
@@ -41,7 +42,8 @@ class Evaluation:
             stop: What ends an evaluation between two images; None lets it run on.
         """
         self._loader, self._evaluator = _Stoppable(loader, stop or StopRequest()), evaluator
-        self._amp_dtype, self._stance = amp_dtype, "force_eager" if eager else "default"
+        self._amp_dtype = amp_dtype
+        self._stance: Literal["force_eager", "default"] = "force_eager" if eager else "default"
         evaluators = evaluator if isinstance(evaluator, list) else [evaluator]
         self._also = frozenset().union(*(one.wants for one in evaluators if isinstance(one, WantsOutputs)))
 
@@ -56,9 +58,10 @@ class Evaluation:
         """
         evaluators = self._evaluator if isinstance(self._evaluator, list) else [self._evaluator]
         names = [_metric_names(evaluator) for evaluator in evaluators]
-        if None in names:
+        told = [some for some in names if some is not None]
+        if len(told) < len(names):
             return
-        known = [name for some in names for name in some]
+        known = [name for some in told for name in some]
         if metric not in known and metric.partition("-")[0] not in known:
             total = [name for name in known if "-" not in name]
             raise ValueError(f"train.best_metric is '{metric}'; wanted one that is evaluated: {', '.join(total)}")
@@ -115,9 +118,10 @@ class _Stoppable:
 class _Ids(nn.Module):
     """A model that is asked for class ids and little more, as Detectron2's evaluation calls it."""
 
-    def __init__(self, model: GivesIds, also: Collection[str]) -> None:
+    def __init__(self, model: nn.Module, also: Collection[str]) -> None:
         super().__init__()
-        self.model, self._also = model, also
+        self.model: Any = model
+        self._also = also
         self.train(model.training)
 
     def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:

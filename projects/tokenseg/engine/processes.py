@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -140,7 +140,7 @@ class _Children:
 
     def wait(self) -> None:
         """Wait until all have ended, or one has failed."""
-        left = {process.sentinel: process for process in self._processes}
+        left: dict[Any, BaseProcess] = {process.sentinel: process for process in self._processes}
         while left:
             for sentinel in multiprocessing.connection.wait(list(left)):
                 process = left.pop(sentinel)
@@ -153,8 +153,8 @@ class _Children:
         """Raise what has become of them; nothing if all have done their work."""
         for process in self._processes:
             process.join()
-        told = [_words(receiver) for receiver in self._errors]
-        told = [text for curable, text in told if text and (curable or not self._signum)]
+        found = [_words(receiver) for receiver in self._errors]
+        told = [text for curable, text in found if text and (curable or not self._signum)]
         codes = [process.exitcode for process in self._processes]
         if told:
             raise ChildProcessError(told[0])
@@ -162,7 +162,7 @@ class _Children:
             return
         if self._failed is None or any(code in _STOPPED for code in codes):
             raise Stopped(self._signum or signal.SIGTERM)
-        number, code = self._processes.index(self._failed), self._failed.exitcode
+        number, code = self._processes.index(self._failed), self._failed.exitcode or 0
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         raise ChildProcessError(f"process {number} of this machine ended with {how}; the others were ended with it")
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from ..contracts import Counts, Targets
+from ..contracts import Counts, Targets, given
 from ..layers.embedded_masks import EmbeddedMasks
 from ..layers.feature_maps import select_maps
 from ..layers.mask_scores import class_scores
@@ -97,7 +97,7 @@ class MaskClassifierHead(nn.Module):
         """
         predictions = self.decode(features)
         if self.training:
-            return None, self.criterion(predictions, targets)
+            return None, self.criterion(predictions, given(targets))
         masks, class_logits = predictions[-1].masks, predictions[-1].class_logits
         height, width = ((side * self.stride + self.score_stride - 1) // self.score_stride for side in masks.shape[-2:])
         return class_scores(masks, class_logits, size=(height, width)), {QUERY_MASKS: masks}
@@ -113,7 +113,7 @@ class MaskClassifierHead(nn.Module):
 
     def token_part(self) -> nn.Module:
         """The last layer of the query decoder."""
-        return self.query_decoder.layers[-1]
+        return list(self.query_decoder.get_submodule("layers").children())[-1]
 
     def token_maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Every stage's scores at the size of the masks, for pictures: title -> (N, K, H_1, W_1).

@@ -90,17 +90,18 @@ class SlidingWindow:
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         padded = [self._pad(image) for image in images]
         places = [(i, top, left) for i, image in enumerate(padded) for top, left in self._corners(image)]
-        sums: list[Tensor | None] = [None] * len(images)
+        sums: dict[int, Tensor] = {}
         height, width = self.window
         for start in range(0, len(places), self.batch_size):
             chunk = places[start : start + self.batch_size]
             crops = [padded[i][:, top : top + height, left : left + width] for i, top, left in chunk]
             for (i, top, left), score in zip(chunk, model.segment(crops), strict=True):
-                if sums[i] is None:
+                if i not in sums:
                     sums[i] = score.new_zeros(score.shape[0], *padded[i].shape[-2:], dtype=torch.float32)
                 sums[i][:, top : top + height, left : left + width] += score
         results = []
-        for image, total, size in zip(images, sums, output_sizes, strict=True):
+        for i, (image, size) in enumerate(zip(images, output_sizes, strict=True)):
+            total = sums.pop(i)
             total /= self._counts(total)
             kept = total[:, : image.shape[-2], : image.shape[-1]]
             results.append(resize(kept[None], size)[0])
@@ -151,7 +152,7 @@ class MultiScale:
         return [self._one(model, image, size) for image, size in zip(images, output_sizes, strict=True)]
 
     def _one(self, model: Model, at_scale: AtScale, output_size: tuple[int, int]) -> Tensor:
-        total = None
+        total: Tensor | None = None
         for scale in self.scales:
             view = at_scale(scale)
             views = [view, view.flip(-1)] if self.flip else [view]
@@ -160,6 +161,7 @@ class MultiScale:
                 probabilities = model.to_probabilities(score[None])[0]
                 probabilities = probabilities.flip(-1) if mirrored else probabilities
                 total = probabilities if total is None else total.add_(probabilities)
+        assert total is not None  # there are scales
         return total / (len(self.scales) * (2 if self.flip else 1))
 
 

@@ -70,6 +70,7 @@ def _add_row(
                 total = score.new_zeros(len(score), height, strip.stop - strip.start, dtype=torch.float32)
             begin, end = max(left, strip.start), min(left + width, strip.stop)
             total[:, :, begin - strip.start : end - strip.start] += score[:, :, begin - left : end - left]
+    assert total is not None  # a row has windows
     return total
 
 

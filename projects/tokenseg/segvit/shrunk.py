@@ -7,6 +7,7 @@ Letters: N images, C channels of the backbone, D of the head, H x W the grid of 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import Block
@@ -99,7 +100,7 @@ def _sampled(sample: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor
     return torch.cat([tokens[:, :num_prefix], patches], dim=1) if num_prefix else patches
 
 
-def _attend(attention: nn.Module, queries: Tensor, memory: Tensor) -> Tensor:
+def _attend(attention: Any, queries: Tensor, memory: Tensor) -> Tensor:
     """timm's self-attention with queries (N, T', C) of their own beside (N, T, C) tokens: (N, T', C)."""
     weight, bias, width = attention.qkv.weight, attention.qkv.bias, attention.attn_dim
     query = F.linear(queries, weight[:width], None if bias is None else bias[:width])
@@ -123,7 +124,7 @@ class QueryUpsample(nn.Module):
     A part `bases` of `SegViTHead` with one map.
     """
 
-    map_ids = (0,)
+    map_ids: Sequence[int] = (0,)
 
     def __init__(
         self,
@@ -192,13 +193,13 @@ class QueryUpsample(nn.Module):
         tokens = self._queries_at(size).flatten(2).transpose(1, 2).expand(maps[0].shape[0], -1, -1)
         for x, project, layers in zip(maps, self.project, self.layers, strict=True):
             memory = project(x.flatten(2).transpose(1, 2))
-            for layer in layers:
+            for layer in layers.children():
                 tokens, _ = layer(tokens, memory)
         return [tokens.unflatten(1, size)]
 
     def token_part(self) -> nn.Module:
         """The last layer, whose tokens are the cells of the map."""
-        return self.layers[-1][-1]
+        return list(self.layers[-1].children())[-1]
 
     def _queries_at(self, size: torch.Size) -> Tensor:
         """The queries (1, D, *size), resampled where the grid's size is not theirs."""
