@@ -69,6 +69,11 @@ def _sgr(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, default=12, help="classes of a label map (default 12)")
 
 
+def _start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config-file", default="quickstart", metavar="C", help="config (default quickstart)")
+    parser.add_argument("--checkout", type=Path, metavar="DIR", help="another checkout, started in turns with this one")
+
+
 def _structtoken(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
     parser.add_argument(
@@ -94,6 +99,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "rivals": _rivals,
     "segvit": _segvit,
     "sgr": _sgr,
+    "start": _start,
     "structtoken": _structtoken,
     "throughput": _throughput,
 }
