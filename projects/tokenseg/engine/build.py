@@ -13,13 +13,17 @@ from .devices import resolve_device
 logger = logging.getLogger(__name__)
 
 
-def build_model(config: DictConfig) -> nn.Module:
-    """The model of a config on its device, averaging over scales and flips in inference if `train.tta` says so.
+def build_model(config: DictConfig, *, device: str | None = None) -> nn.Module:
+    """The model of a config, averaging over scales and flips in inference if `train.tta` says so.
+
+    Args:
+        config: The config.
+        device: The device that the model is put on; by default the one that `train.device` asks for.
 
     Raises:
         ValueError: `train.tta` is enabled for a model without an inference policy.
     """
-    model = instantiate(config.model).to(resolve_device(config.train.device))
+    model = instantiate(config.model).to(device or resolve_device(config.train.device))
     tta = config.train.tta
     if tta.enabled and not isinstance(model, Model):
         raise ValueError(
