@@ -17,17 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 # All that a training may have beside the plain step; a large eps keeps Adam from blowing rounding errors up to steps.
 RECIPE = [
     "dataset.crop=32",
+    "model.inference={window: 32, stride: 32}",
     "vit={channels: 48, last_block: 3}",
     "model.backbone.timm_args={depth: 4, num_heads: 3}",
     "model.backbone.out_blocks=[1,3]",
     "decoder={width: 32, num_heads: 2}",
     "train={device: cpu, max_iter: 4, eval_period: 2, log_period: 1, accumulate: 2, clip_grad_norm: 0.01}",
-    "train={amp.enabled: false, ema.decay: 0.75, freeze: [backbone.vit.patch_embed], validation_images: 4}",
-    "train={checkpointer.period: 2, alarms.period: 2}",
+    "train={amp: {enabled: false}, ema: {decay: 0.75}, freeze: [backbone.vit.patch_embed], validation_images: 4}",
+    "train={checkpointer: {period: 2}, alarms: {period: 2}}",
     "dataloader.train={total_batch_size: 4, num_workers: 0}",
     "dataloader.test.num_workers=0",
     "lr_multiplier.warmup_iter=0",
-    "optimizer={eps: 0.01, params.layer_decay: 0.8}",
+    "optimizer={eps: 0.01, params: {layer_decay: 0.8}}",
 ]
 METHODS = ("structtoken_pwe", "segvit_shrunk", "segvit_swin", "ecenet_resnet", "mask2former", "mask_former_sgr")
 
