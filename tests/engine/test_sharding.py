@@ -6,11 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.utils import comm
+from omegaconf import OmegaConf
+from test_trainer import Toy, data
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from runs import at_call, in_two, left_behind
+from test_methods import tiny_model
+from test_processes import differences, gradients, samples, still
+from tokenseg.backbones.pyramid import TimmPyramid
 from tokenseg.config.load import load_config
+from tokenseg.d2_compat import distribute, undistributed
 from tokenseg.engine import loop
 from tokenseg.engine.metrics_file import read_metrics
+from tokenseg.engine.sharding import Replica, check_sharding, gathered, is_sharded, shard, spread_like
 from tokenseg.engine.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,3 +100,124 @@ def test_a_sharded_run_equals_a_whole_one_and_resumes_exactly(config, tmp_path):
     assert_close(tmp_path / "whole", tmp_path / "crossed")
     results = loop.evaluate(config("sharded", "train.shard=true"), resume=True)
     assert results["sem_seg"]["mIoU"] == read_metrics(tmp_path / "sharded/metrics.json")[-1]["sem_seg/mIoU"]
+
+
+def in_shards():
+    """Gradients of the small models, of a half of the images in each of two processes, in two parts."""
+    rank, found = comm.get_rank(), {}
+    for name in METHODS:
+        torch.manual_seed(rank)
+        model = still(name)
+        if rank:
+            nn.utils.vector_to_parameters(torch.randn(sum(p.numel() for p in model.parameters())), model.parameters())
+        shard(model, "cpu")
+        images = samples()[2 * rank : 2 * rank + 2]
+        counts = model.count(images)
+        for image in images:
+            sum(model([image], counts).values()).backward()
+        found[name] = gathered({name: value.grad for name, value in model.named_parameters()}, keep=True)
+    return found
+
+
+@pytest.mark.slow("gradients of sharded models of every kind")
+def test_gradients_of_shards_are_those_of_one_process(tmp_path):
+    """The first process's weights count, and a block that another part calls by its layers is left in the rest."""
+    assert in_two(lambda: torch.save(in_shards(), tmp_path / f"{comm.get_rank()}")) == [0, 0]
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}")
+        apart = {name: differences(found[name], gradients(still(name), samples(), 1)) for name in METHODS}
+        assert {name: values for name, values in apart.items() if values} == {}
+
+
+def scaled(model, folder, scale):
+    """Train in float16 from a scale of the losses; what the main process finds then."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
+    batches = data()[:3] if comm.is_main_process() else data()[3:]
+    trainer = Trainer(
+        model=model, data_loader=batches, optimizer=optimizer, amp_dtype=torch.float16, accumulate=2, clip_grad_norm=0.5
+    )
+    trainer.grad_scaler.load_state_dict(trainer.grad_scaler.state_dict() | {"scale": scale})
+    trainer.train(0, 3)
+    state = {"trainer": trainer.state_dict(), "model": undistributed(model).state_dict(), "skipped": trainer.skipped}
+    if (whole := gathered(state, keep=comm.is_main_process())) and comm.is_main_process():
+        torch.save(whole, folder)
+
+
+@pytest.mark.slow("sharded training in float16")
+def test_float16_scales_and_skips_in_all_shards(tmp_path):
+    def work():
+        for scale in (64.0, 2.0**127):
+            for name, spread in (("whole", distribute), ("spread", lambda model: shard(model, "cpu") or model)):
+                torch.manual_seed(0)
+                scaled(spread(Toy()), tmp_path / f"{name}_{scale:.0f}", scale)
+
+    assert in_two(work) == [0, 0]
+    for scale, skipped in ((64.0, 0), (2.0**127, 3)):
+        found, wanted = (torch.load(tmp_path / f"{name}_{scale:.0f}") for name in ("spread", "whole"))
+        assert found["skipped"] == wanted["skipped"] == skipped
+        assert found["trainer"]["grad_scaler"] == wanted["trainer"]["grad_scaler"]
+        for name, value in flat(wanted).items():
+            torch.testing.assert_close(flat(found)[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("processes", "ddp", "message"),
+    [
+        (1, {}, r"train\.shard is true for one process; wanted several \(--num-gpus\)"),
+        (
+            2,
+            {"fp16_compression": True, "broadcast_buffers": False},
+            r"together with train\.ddp\.fp16_compression, which",
+        ),
+    ],
+)
+def test_what_cannot_be_sharded_is_refused(processes, ddp, message):
+    settings = OmegaConf.create({"shard": True, "ddp": ddp})
+    with pytest.raises(ValueError, match=message):
+        check_sharding(settings, processes)
+    settings.shard = False
+    check_sharding(settings, processes)
+
+
+def test_parameters_without_a_dimension_are_refused():
+    model = nn.Linear(2, 2)
+    model.scale = nn.Parameter(torch.tensor(1.0))
+    with pytest.raises(ValueError, match="parameters without a dimension, such as scale; wanted"):
+        shard(model, "cpu")
+
+
+def test_a_replica_holds_weights_for_a_time():
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    replica, images = Replica(model), torch.randn(4, 2)
+    other = {name: torch.randn_like(value) for name, value in model.named_parameters()}
+    with replica.holding(model) as copied:
+        torch.testing.assert_close(copied.eval()(images), model.eval()(images))
+        assert copied[1].running_mean is model[1].running_mean
+    with replica.holding(model, other) as changed:
+        assert all(torch.equal(value, other[name]) for name, value in changed.named_parameters())
+    assert {value.device.type for value in changed.parameters()} == {"meta"}
+
+
+def test_blocks_are_found_at_any_depth_but_for_the_one_that_is_called_by_its_layers():
+    vit, shrunk = (tiny_model(name).backbone for name in ("segvit", "segvit_shrunk"))
+    assert vit.shardable_blocks() == list(vit.vit.blocks)
+    assert shrunk.shardable_blocks() == [block for place, block in enumerate(shrunk.vit.blocks) if place != 2]
+    found = [part for part in tiny_model("fcn_sgr").modules() if isinstance(part, TimmPyramid)]
+    assert len(found) == 1 and len(found[0].shardable_blocks()) == 8
+
+
+def test_states_without_shards_stay_as_they_are(one_process):
+    state = nn.BatchNorm1d(2).state_dict()
+    assert all(gathered(state, keep=False)[name] is value for name, value in state.items())
+    assert gathered(state, keep=True)._metadata == state._metadata
+
+
+def test_states_go_round(one_process):
+    """Of one process, in which nothing is spread far."""
+    model, state = nn.Linear(3, 2), {"weight": torch.randn(2, 3), "bias": torch.randn(2), "step": torch.tensor(3.0)}
+    shard(model, "cpu")
+    assert is_sharded(model)
+    spread = {name: spread_like(value, model.get_parameter("weight")) for name, value in state.items()}
+    assert [name for name, value in spread.items() if isinstance(value, DTensor)] == ["weight"]
+    back = gathered(spread, keep=True)
+    assert all(torch.equal(back[name], value) for name, value in state.items())

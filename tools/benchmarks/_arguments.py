@@ -53,6 +53,13 @@ def _hosts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
 
 
+def _loader(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config-file", required=True, metavar="C", help="config of the training")
+    parser.add_argument(
+        "--pictures", type=int, nargs=2, metavar=("H", "W"), help="generated files of this size, not the config's data"
+    )
+
+
 def _segvit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
     parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
@@ -85,6 +92,7 @@ def _throughput(parser: argparse.ArgumentParser) -> None:
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "ecenet": _ecenet,
     "hosts": _hosts,
+    "loader": _loader,
     "segvit": _segvit,
     "sgr": _sgr,
     "structtoken": _structtoken,

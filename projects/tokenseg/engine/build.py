@@ -69,15 +69,19 @@ def begin_random(model: nn.Module) -> nn.Module:
     return model
 
 
-def compile_parts(model: nn.Module) -> None:
+def compile_parts(model: nn.Module, *, backend: str = "inductor") -> None:
     """Compile the parts of a model that are called with tensors of one size in training: its backbone and its head.
 
     The number of proposals and regions of interest differs from image to image, so their parts would be compiled again
     and again.
+
+    Args:
+        model: The model, whose parts are compiled at their first call.
+        backend: The name of the backend of `torch.compile`.
     """
     parts = dict(model.named_children())
     compiled = [name for name in ("backbone", "sem_seg_head", "head") if name in parts]
     for name in compiled:
-        parts[name].compile()
+        parts[name].compile(backend=backend)
     eager = [name for name, part in parts.items() if name not in compiled and any(True for _ in part.parameters())]
     logger.info("Compiled: %s; not compiled: %s", ", ".join(compiled) or "nothing", ", ".join(eager) or "nothing")
