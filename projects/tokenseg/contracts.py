@@ -186,6 +186,14 @@ class ExportableBackbone(TellsFacts, Protocol):
 
 
 @runtime_checkable
+class ShardsInBlocks(Protocol):
+    """A part of a model, such as a backbone, most of whose weights lie in blocks that can be sharded one by one."""
+
+    def shardable_blocks(self) -> list[nn.Module]:
+        """The blocks. Each runs as a whole, by a call of its own, whenever the part runs in training."""
+
+
+@runtime_checkable
 class NormalisesPixels(Protocol):
     """A model that takes images in grey levels and normalises them itself, as Detectron2's do.
 

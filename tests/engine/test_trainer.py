@@ -167,13 +167,6 @@ def make_counting():
     return Counting()
 
 
-@pytest.fixture
-def one_process(tmp_path):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", world_size=1, rank=0)
-    yield
-    torch.distributed.destroy_process_group()
-
-
 def test_gradients_go_round_once_when_they_are_complete(one_process):
     model, rounds = DistributedDataParallel(Toy()), []
 

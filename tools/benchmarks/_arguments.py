@@ -59,6 +59,13 @@ def _rivals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", action="store_true", help="mixed precision in bfloat16, on both sides")
 
 
+def _loader(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config-file", required=True, metavar="C", help="config of the training")
+    parser.add_argument(
+        "--pictures", type=int, nargs=2, metavar=("H", "W"), help="generated files of this size, not the config's data"
+    )
+
+
 def _segvit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
     parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
@@ -96,6 +103,7 @@ def _throughput(parser: argparse.ArgumentParser) -> None:
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "ecenet": _ecenet,
     "hosts": _hosts,
+    "loader": _loader,
     "rivals": _rivals,
     "segvit": _segvit,
     "sgr": _sgr,

@@ -13,7 +13,17 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .sine_codes import set_position_codes
-from .timm_models import TimmModel, architecture_args, backbone_args, check_sides, create, stem, takes, weightless
+from .timm_models import (
+    TimmModel,
+    architecture_args,
+    backbone_args,
+    blocks_of,
+    check_sides,
+    create,
+    stem,
+    takes,
+    weightless,
+)
 from .weights import StartingWeights, note_checkpoint, resampled
 from .windowed_block import WindowedBlock
 
@@ -176,6 +186,14 @@ class PlainViT(Backbone):
             ValueError: see `load_timm_weights`.
         """
         self.starting_weights.load(self.vit)
+
+    def shardable_blocks(self) -> list[nn.Module]:
+        """The blocks, but for one whose layers `downsample` calls in its place; see `ShardsInBlocks`."""
+        blocks = blocks_of(self.vit)
+        return [block for place, block in enumerate(blocks) if not self._is_downsampled(place)]
+
+    def _is_downsampled(self, place: int) -> bool:
+        return self.downsample is not None and self.downsample.block == place
 
     def facts(self) -> dict[str, Any]:
         """What the weights alone do not tell; see `ExportableBackbone`.
