@@ -53,6 +53,12 @@ def _hosts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
 
 
+def _rivals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=1, help="images (default 1)")
+    parser.add_argument("--size", type=int, default=512, help="side of an image, a multiple of 32 (default 512)")
+    parser.add_argument("--amp", action="store_true", help="mixed precision in bfloat16, on both sides")
+
+
 def _segvit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
     parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
@@ -85,6 +91,7 @@ def _throughput(parser: argparse.ArgumentParser) -> None:
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "ecenet": _ecenet,
     "hosts": _hosts,
+    "rivals": _rivals,
     "segvit": _segvit,
     "sgr": _sgr,
     "structtoken": _structtoken,

@@ -23,7 +23,7 @@ from ..engine.launchers import Place, place_given
 from ..engine.logs import start_logs
 from ..engine.loop import evaluate, train
 from ..engine.precision import amp_dtype
-from ..engine.processes import free_meeting, group, start_and_wait
+from ..engine.processes import free_meeting, group, leave, start_and_wait
 from ..engine.run_folder import locked, make_output_dir
 from ..engine.stopping import Stopped, StopRequest, die_with_parent
 
@@ -58,11 +58,15 @@ def main(args: argparse.Namespace) -> int | None:
                 die_with_parent()  # else the processes of a torchrun that was killed go on
             with StopRequest() as stop:
                 do(stop, place)
+            if place:
+                leave(0)
         else:
             start_and_wait(do, places(args))
     except Stopped as stopped:
         if place is None or place.rank == 0:
             print(f"train_net.py: {stopped}; {_whats_next(config, args)}", file=sys.stderr)
+        if place:
+            leave(stopped.exit_code)
         return stopped.exit_code
 
 
