@@ -119,7 +119,7 @@ def test_a_fourth_of_the_proposals_are_objects():
 
 
 def test_what_is_no_detector_and_has_no_crop_is_told():
-    with pytest.raises(ValueError, match="no dataset.crop and its model is Linear with NoneType; wanted GeneralizedRC"):
+    with pytest.raises(ValueError, match=r"no dataset\.crop and its model is Linear with NoneType; wanted G"):
         prepare_detector(nn.Linear(2, 2), load_config("own_detection", [OWN_CLASSES]))
 
 
