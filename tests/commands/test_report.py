@@ -10,6 +10,7 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from evaluated_run import HOSTILE, evaluate
+from tokenseg.engine.metrics_file import write_results
 from tokenseg.evaluation.image_counts import ImageCounts
 from tokenseg.report.drawings import extreme_images
 from tokenseg.visualize import error_map
@@ -68,10 +69,12 @@ def test_the_page_has_everything_inside(command, run, tmp_path):
 
 def test_further_metrics_are_shown(command, run, tmp_path):
     folder, _, results = run
+    write_results(folder, {"tokens_class": {"S_C": 1.25}})  # as --eval-only does
     command("report", folder, "--no-models", "--output", tmp_path / "page.html")
     page = Page((tmp_path / "page.html").read_text())
     assert {"By size", "By frequency", "Calibration", "boundary IoU"} <= set(page.words)
     assert {"boundary/mIoU", "size/IoU_medium", "frequency/mIoU_tail", "calibration/ECE"} <= set(page.words)
+    assert {"tokens_class/S_C", "1.25"} <= set(page.words)
     row = page.words.index("small, from 0 pixels")
     cells = [word for word in page.words[row:] if word][2:4]
     assert cells == [f"{results['size'][f'{kind}_small']:.1f}" for kind in ("ACC", "IoU")]
