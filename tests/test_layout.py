@@ -79,11 +79,13 @@ ROOMS = {
     "report": {
         "config.load",
         "data.labels",
+        "datasets.ground_truth",
         "engine.metrics_file",
         "evaluation",
         "inspection",
         "predictor",
         "visualize",
+        "visualize_instances",
     },
     "regions.py": set(),
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts", "regions"},

@@ -62,12 +62,15 @@ class ReportedRun:
     further: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
     cost: dict[str, str] = field(default_factory=dict)
 
+    def scalar_names(self) -> list[str]:
+        """The names of what was logged, `<task or part>/<name>`, without metrics of single classes."""
+        logged = (name for row in (*self.rows, self.last) for name in row)
+        return list(dict.fromkeys(name for name in logged if "/" in name and "-" not in name))
+
     def metric_names(self) -> list[str]:
-        """The names of the metrics of whole evaluations, without those of single classes."""
-        names = dict.fromkeys(
-            name for row in (*self.rows, self.last) for name in row if "/" in name and "-" not in name
-        )
-        return list(names)
+        """Those of them that evaluations find, by the tasks of the last one; all where its results were not kept."""
+        tasks = {name.partition("/")[0] for name in self.last} | {"validation"}
+        return [name for name in self.scalar_names() if not self.last or name.partition("/")[0] in tasks]
 
     def newest(self, name: str) -> float:
         """The newest value of a scalar; NaN if it was never logged."""
