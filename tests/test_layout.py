@@ -67,7 +67,7 @@ ROOMS = {
         "visualize_names",
     },
     "hosts": METHOD,
-    "hub.py": {"predictor", "weight_sources"},
+    "hub.py": {"config.shipped", "predictor", "weight_sources"},
     "inference": {"layers"},
     "inspection.py": {"d2_compat", "layers", "regions", "segmentor"},
     "layers": set(),

@@ -106,6 +106,7 @@ def test_detectors_are_shown_with_what_they_find(command, toy_detector, tmp_path
     write_results(folder, {"bbox": {"AP": 12.5, "AP-a": 25.0}})
     command("report", folder, "--output", tmp_path / "page.html", "--device", "cpu")
     page = Page((tmp_path / "page.html").read_text())
+    assert "share of pixels" not in page.words
     assert "missing" not in capsys.readouterr().out and {"bbox/AP", "12.50", "bbox AP", "25.0"} <= set(page.words)
     # a curve, and no row of the summary
     assert page.words.count("fast_rcnn/cls_accuracy") == 1 and "parameters in millions" in page.words

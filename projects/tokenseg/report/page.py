@@ -64,6 +64,7 @@ def render_page(
         summary=_summary(runs),
         charts=_charts(runs),
         classes=_class_rows(runs),
+        shares=any(result.pixels is not None for run in runs for result in run.classes),
         metrics=_class_metrics(runs),
         confusions=[
             (run.name, confusion_chart(run.confusion, names), worst_confusions(run.confusion, names))
