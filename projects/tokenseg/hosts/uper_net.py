@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..backbones.norm import convert_batch_norm
 from ..contracts import Counts, Targets
 from ..d2_compat import refuse_yacs
+from ..layers.adaptive_pool import AdaptiveAverage
 from ..layers.feature_maps import select_maps
 from ..layers.resize import resize
 from ..losses.pixel import count_pixels, pixel_cross_entropy
@@ -63,7 +64,7 @@ class UperNetHead(nn.Module):
         layers = nn.ModuleDict(
             {
                 "pools": nn.ModuleList(
-                    nn.Sequential(nn.AdaptiveAvgPool2d(side), *_convolution(coarsest, width, 1)) for side in grids
+                    nn.Sequential(AdaptiveAverage(side), *_convolution(coarsest, width, 1)) for side in grids
                 ),
                 "joint_pools": _convolution(coarsest + len(grids) * width, width, 3),
                 "laterals": nn.ModuleList(_convolution(count, width, 1) for count in finer),
