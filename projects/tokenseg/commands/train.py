@@ -8,10 +8,11 @@ import os
 import sys
 
 import torch
+import yaml
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 
-from ..config.changes import check_changes
+from ..config.changes import as_saved, check_changes
 from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..config.settings import check_training
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(args: argparse.Namespace) -> int | None:
-    """Train or evaluate as the arguments say.
+    """Train or evaluate as the arguments say, or print the config.
 
     Returns:
         The exit code, if the run was stopped by a signal.
@@ -48,6 +49,9 @@ def main(args: argparse.Namespace) -> int | None:
             f"{place.world_size} process(es); wanted one of both: torchrun and srun say alone how many there are"
         )
     config = load_config(args.config_file, args.opts, trust_config=args.trust_config)
+    if args.print_config:
+        print(yaml.safe_dump(as_saved(config), sort_keys=False), end="")
+        return None
     set_class_weights(config, training=not args.eval_only)
     device = check(config, args, processes=place.world_size if place else args.num_gpus * args.num_machines)
     if device == "cpu":
