@@ -120,6 +120,14 @@ class ShowsStages(Protocol):
 
 
 @runtime_checkable
+class SumsMasks(Protocol):
+    """A head whose scores are sums over tokens of the probability of a class times a mask, see `class_scores`."""
+
+    def mask_sum(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Masks before the sigmoid (N, Q, h, w), class logits (N, Q, K+1), and the (height, width) of the scores."""
+
+
+@runtime_checkable
 class HasRegions(Protocol):
     """A backbone or head whose tokens have regions."""
 

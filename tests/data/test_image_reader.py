@@ -97,9 +97,7 @@ def test_files_that_are_no_images(tmp_path):
 
 def test_settings_are_named_where_pillow_is_at_a_loss(path):
     for read in (ImageReader(), ImageReader().header):
-        with pytest.raises(
-            UnreadableImage, match=r"no such format; .*dataset.bands=.*dataset.value_range="
-        ):
+        with pytest.raises(UnreadableImage, match=r"no such format; .*dataset.bands=.*dataset.value_range="):
             read(path)
 
 
