@@ -319,8 +319,8 @@ class Segmentor(nn.Module):
         features = self.backbone(batch)
         scores, beside = self.sem_seg_head(features, None)
         if isinstance(self.sem_seg_head, Head):
-            # Resizing and the choice of the class, which reads all classes of a pixel, are fastest in this memory order.
-            # Scores of Detectron2's heads stay as they are, since other orders round differently.
+            # The resize and the choice of the class, which reads all classes of a pixel, are fastest in this order of
+            # memory. Scores of Detectron2's heads stay as they are, since other orders round differently.
             scores = scores.contiguous(memory_format=torch.channels_last)
         return Prediction(scores, {**features, **beside}, (batch.shape[-2], batch.shape[-1]), image_sizes)
 

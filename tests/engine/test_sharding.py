@@ -8,7 +8,6 @@ import pytest
 import torch
 from detectron2.utils import comm
 from omegaconf import OmegaConf
-from test_trainer import Toy, data
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -22,6 +21,7 @@ from tokenseg.engine import loop
 from tokenseg.engine.metrics_file import read_metrics
 from tokenseg.engine.sharding import Replica, check_sharding, gathered, is_sharded, shard, spread_like
 from tokenseg.engine.trainer import Trainer
+from toy_trainer import Toy, data
 
 ROOT = Path(__file__).resolve().parents[2]
 # All that a training may have beside the plain step; a large eps keeps Adam from blowing rounding errors up to steps.
