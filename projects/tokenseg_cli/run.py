@@ -60,7 +60,7 @@ def run_modules(arguments: str, body: str, argv: Sequence[str]) -> int | None:
         signals.leave()
 
 
-_SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+_SIGNALS: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 class _Signals:

@@ -173,3 +173,11 @@ def test_memory_is_that_of_each_side_alone(benchmark, capsys):
 
     assert row["ours MiB"] < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - 300
     del hog
+
+
+def test_the_loader_is_measured_alone(benchmark, capsys):
+    words = ("--config-file", "quickstart", "--pairs", "1", "--json", "--pictures", "40", "60", "dataset.crop=32")
+    benchmark("loader", *words)
+    row = json.loads(capsys.readouterr().out)
+    assert row["case"] == "loader" and row["images/s"] == pytest.approx(1e3 / row["ms/image"])
+    assert 0 < row["of it the file %"] < 100

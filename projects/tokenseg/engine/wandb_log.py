@@ -47,7 +47,8 @@ class WandbLog(EventWriter):
         )
         with open(path, "w") as file:
             file.write(self._run.id)
-        self._written, self._classes = -1, {}
+        self._written = -1
+        self._classes: dict = {}
 
     def write(self) -> None:
         """Send the scalars that were stored since the last call, iteration by iteration."""
