@@ -87,7 +87,7 @@ def test_lines_of_a_terminal_name_no_module_but_warn(terminal):
 
 @pytest.mark.parametrize("timed", [True, False])
 def test_a_line_of_the_log_has_images_per_second_and_memory(caplog, monkeypatch, timed):
-    monkeypatch.setattr("tokenseg.engine.outlets.peak_resident_memory", lambda: 3 * 2**20)
+    monkeypatch.setattr("tokenseg.engine.outlets.process_memory", lambda entry: 3 * 2**20)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     caplog.set_level(logging.INFO)
     printer = CommonMetricPrinter(10)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tokenseg.engine.devices import process_memory
+
 # One call is one run; what it returns is compared.
 Run = Callable[[], object]
 
@@ -84,13 +86,7 @@ def peak_memory(run: Run, device: torch.device) -> Memory:
             run()
         return Memory(torch.cuda.max_memory_allocated(device) / 2**20, before)
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far, of building the model, is forgotten
-    before = _status("VmRSS")
+    before = process_memory("VmRSS") / 2**20
     for _ in range(2):
         run()
-    # not getrusage: a process inherits the peak of the one that started it there
-    return Memory(_status("VmHWM"), before)
-
-
-def _status(entry: str) -> float:
-    """MiB of the process, by the system's name."""
-    return int(Path("/proc/self/status").read_text().partition(f"{entry}:")[2].split()[0]) / 2**10
+    return Memory(process_memory("VmHWM") / 2**20, before)

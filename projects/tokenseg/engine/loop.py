@@ -70,14 +70,6 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
     start = 0
 
-    def begin() -> None:
-        check_finite(checkpointer.model.state_dict())
-        if not comm.is_main_process():
-            return
-        begin_run(config, fresh=start == 0)
-        if start == 0:
-            metrics.clear()
-
     def evaluate_deployed() -> Mapping:
         with deployed() as model:
             return measure(model)
@@ -85,7 +77,7 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     writers = build_writers(config, metrics, resume=resume) if comm.is_main_process() else []
     bookkeeping = Bookkeeping(
         max_iter=settings.max_iter,
-        begin=begin,
+        begin=lambda: _take_over_folder(config, checkpointer, metrics, fresh=start == 0),
         save=PeriodicSaver(checkpointer=checkpointer, max_iter=settings.max_iter, **settings.checkpointer),
         evaluate=None if measure is None else evaluate_deployed,
         eval_period=settings.eval_period,
@@ -108,6 +100,19 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
             trainer.train(start, max(start, settings.max_iter))
     except NoImprovement as reason:
         logger.info("%s", reason)
+
+
+def _take_over_folder(config: DictConfig, checkpointer: Checkpointer, metrics: MetricsFile, *, fresh: bool) -> None:
+    """Make the output folder that of this run once its first step has gone well, whatever an earlier one left there.
+
+    Raises:
+        FloatingPointError: The weights are not finite.
+    """
+    check_finite(checkpointer.model.state_dict())
+    if comm.is_main_process():
+        begin_run(config, fresh=fresh)
+        if fresh:
+            metrics.clear()
 
 
 def _build_measure(config: DictConfig, stop: StopRequest) -> Callable[[nn.Module], Mapping] | None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..contracts import GivesIds
 from ..d2_compat import undistributed
-from .devices import peak_resident_memory
+from .devices import process_memory
 from .metrics_file import MetricsFile
 from .pictures import build_pictures
 from .wandb_log import WandbLog
@@ -37,7 +37,7 @@ class WithSpeed(logging.LoggerAdapter):
         storage, words = get_event_storage(), [msg.strip()]
         if "time" in storage.histories():
             words.append(f"images/s: {self._batch_size / storage.history('time').avg(self._window):.3g}")
-        if not torch.cuda.is_available() and (peak := peak_resident_memory()):
+        if not torch.cuda.is_available() and (peak := process_memory("VmHWM")):
             words.append(f"max_mem: {peak / 2**20:.0f}M")
         return "  ".join(words), kwargs
 
