@@ -148,6 +148,7 @@ def test_throughput_of_a_config(benchmark, capsys):
     assert [row["case"] for row in rows] == ["training", "inference"]
     assert rows[0]["GFLOP/image"] == pytest.approx(3 * rows[1]["GFLOP/image"])
     assert all(row["images/s"] > 0 and 0 < row["of matmul %"] < 100 for row in rows)
+    assert all(row["page faults"] >= 0 and row["peak MiB"] > 100 for row in rows)
 
 
 @pytest.mark.parametrize(
