@@ -217,6 +217,14 @@ def test_the_command_line_imports_nothing_heavy():
     assert {name for name in names if name.partition(".")[0] not in light} == set()
 
 
+def test_matplotlib_is_imported_where_a_picture_is_drawn():
+    """It takes half a second, which no training should wait for."""
+    draws = {"matplotlib", "detectron2.utils.visualizer", "detectron2.utils.video_visualizer"}
+    found = [(str(path), name) for path in FILES for name in imports(path, at_once=True)]
+    assert [(path, name) for path, name in found if any(_lies_in(name, part) for part in draws)] == []
+    assert any(_lies_in(name, "matplotlib") for path in FILES for name in imports(path))
+
+
 def test_files_have_names_of_their_own():
     """Only methods are built alike: each may have its head.py, blocks.py or convert.py."""
     places = defaultdict(set)

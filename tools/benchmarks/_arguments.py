@@ -53,6 +53,12 @@ def _hosts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
 
 
+def _rivals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=1, help="images (default 1)")
+    parser.add_argument("--size", type=int, default=512, help="side of an image, a multiple of 32 (default 512)")
+    parser.add_argument("--amp", action="store_true", help="mixed precision in bfloat16, on both sides")
+
+
 def _segvit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
     parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
@@ -61,6 +67,11 @@ def _segvit(parser: argparse.ArgumentParser) -> None:
 def _sgr(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
     parser.add_argument("--classes", type=int, default=12, help="classes of a label map (default 12)")
+
+
+def _start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config-file", default="quickstart", metavar="C", help="config (default quickstart)")
+    parser.add_argument("--checkout", type=Path, metavar="DIR", help="another checkout, started in turns with this one")
 
 
 def _structtoken(parser: argparse.ArgumentParser) -> None:
@@ -85,8 +96,10 @@ def _throughput(parser: argparse.ArgumentParser) -> None:
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "ecenet": _ecenet,
     "hosts": _hosts,
+    "rivals": _rivals,
     "segvit": _segvit,
     "sgr": _sgr,
+    "start": _start,
     "structtoken": _structtoken,
     "throughput": _throughput,
 }

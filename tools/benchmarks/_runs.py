@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from tokenseg.engine.devices import peak_resident_memory
 
 # One call is one run; what it returns is compared.
 Run = Callable[[], object]
@@ -73,6 +74,4 @@ def peak_memory(run: Run, device: torch.device) -> float:
         run()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    # not getrusage: a process inherits the peak of the one that started it there
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    return peak_resident_memory() / 2**20

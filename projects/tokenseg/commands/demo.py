@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.data.catalog import Metadata
-from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from tqdm import tqdm
 
@@ -176,6 +175,8 @@ class SegmentOutput:
         return label
 
     def _overlay(self, image: np.ndarray | None, ids: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+        from detectron2.utils.visualizer import Visualizer  # imports matplotlib, half a second
+
         names = [plot_text(name) for name in self._predictor.class_names]
         metadata = Metadata(**self._predictor.metadata.as_dict() | {"stuff_classes": names})
         truth, predicted = (

@@ -1,6 +1,7 @@
 """Which device a run uses, and how many threads each of its processes."""
 
 import os
+from pathlib import Path
 
 import torch
 
@@ -27,3 +28,19 @@ def share_threads(processes: int) -> None:
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+
+
+def device_name(name: str) -> str:
+    """A device in words, such as `cuda, NVIDIA H200`, for what `resolve_device` takes."""
+    device = resolve_device(name)
+    return f"cuda, {torch.cuda.get_device_name()}" if device == "cuda" else device
+
+
+def peak_resident_memory() -> int | None:
+    """The most memory that this process has had so far, in bytes, without that of a GPU; None where no /proc tells."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    # not getrusage, whose peak a process inherits from the one that started it
+    return int(status.partition("VmHWM:")[2].split()[0]) * 2**10 if "VmHWM:" in status else None

@@ -1,5 +1,7 @@
 """The evaluation of a run: its loader and its evaluator, built once and used every time."""
 
+import logging
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from typing import Any, Literal
@@ -10,6 +12,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from ..config.instantiate import instantiate
 from ..contracts import GivesIds, NamesMetrics, WantsOutputs
@@ -17,6 +20,8 @@ from ..d2_compat import undistributed
 from .devices import resolve_device
 from .precision import amp_dtype, autocast
 from .stopping import StopRequest
+
+logger = logging.getLogger(__name__)
 
 _COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # what Detectron2's evaluator gives, and AP-<class>
 
@@ -72,11 +77,13 @@ class Evaluation:
         Raises:
             Stopped: A process of the run has been asked to stop.
         """
-        device = next(model.parameters()).device
+        device, start = next(model.parameters()).device, time.perf_counter()
         _share_statistics(model)
         with autocast(device, self._amp_dtype), torch.compiler.set_stance(self._stance):
             results = inference_on_dataset(_asked_for_ids(model, self._also), self._loader, self._evaluator)
         if comm.is_main_process():
+            seconds, batches = time.perf_counter() - start, len(self._loader)
+            logger.info("Evaluated %d batches in %.1f s, %.3g batches/s", batches, seconds, batches / seconds)
             print_csv_format(results)
         return results
 
@@ -103,7 +110,7 @@ def _share_statistics(model: nn.Module) -> None:
 
 
 class _Stoppable:
-    """A loader whose iteration ends by `Stopped` if the run has been asked to stop."""
+    """A loader whose iteration ends by `Stopped` if the run has been asked to stop, and shows a bar on a terminal."""
 
     def __init__(self, loader: DataLoader, stop: StopRequest) -> None:
         self._loader, self._stop = loader, stop
@@ -112,7 +119,14 @@ class _Stoppable:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[list[dict]]:
-        return self._stop.evaluating(self._loader)
+        yield from tqdm(
+            self._stop.evaluating(self._loader),
+            total=len(self),
+            desc="Evaluation",
+            unit="batch",
+            leave=False,
+            disable=None if comm.is_main_process() else True,
+        )
 
 
 class _Ids(nn.Module):

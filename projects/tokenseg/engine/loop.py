@@ -18,6 +18,7 @@ from ..config.instantiate import instantiate
 from ..contracts import CountsSteps
 from ..d2_compat import distribute
 from ..data.stream import TrainLoader
+from .announcement import announce_device, announce_model, announce_training
 from .averaging import WeightAverage
 from .best import BestCheckpoint
 from .build import build_model, compile_parts
@@ -92,6 +93,7 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     alarms = instantiate(settings.get("alarms"))
     trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), *averages.values(), alarms, bookkeeping])
     start = _load_start(config, trainer, checkpointer, resume=resume)
+    announce_training(config, trainer, start=start)
     if start >= settings.max_iter:
         logger.info("The training had ended, after iteration %d; no step is left", start - 1)
     try:
@@ -129,6 +131,8 @@ def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
     if evaluation is None:
         raise ValueError("dataloader.evaluator is null; wanted one to evaluate with")
     model = build_model(config)
+    announce_model(model)
+    announce_device(config)
     checkpointer = Checkpointer(model, config.train.output_dir, allow_pickle=config.train.allow_pickle)
     checkpointer.resume_or_load(config.train.init_checkpoint, resume=resume)
     return evaluation(distribute(model, **config.train.ddp))
@@ -138,13 +142,18 @@ def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: Fals
     """Model, optimiser and data of a config, ready to train."""
     model = build_model(config)
     freeze(model, config.train.get("freeze", []))
-    _log_model(model)
+    if not isinstance(model, CountsSteps):
+        logger.info(
+            "%s divides its losses by counts of the images that it is given: they are averaged over processes and over "
+            "the parts of train.accumulate, each with the same weight",
+            type(model).__name__,
+        )
     config.optimizer.params.model = model
     optimizer = instantiate(config.optimizer)
     config.optimizer.params.model = None  # the config is written to a file later
     for group in optimizer.param_groups:
         count = sum(p.numel() for p in group["params"])
-        logger.info("Optimiser group: %d numbers, lr %g, decay %g", count, group["lr"], group["weight_decay"])
+        logger.debug("Optimiser group: %d numbers, lr %g, decay %g", count, group["lr"], group["weight_decay"])
     if config.train.compile:
         compile_parts(model)
     return Trainer(
@@ -157,18 +166,6 @@ def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: Fals
         seed=config.train.seed,
         stop=stop,
     )
-
-
-def _log_model(model: nn.Module) -> None:
-    logger.info("Model:\n%s", model)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    logger.info("%.2f M trainable parameters", trainable / 1e6)
-    if not isinstance(model, CountsSteps):
-        logger.info(
-            "%s divides its losses by counts of the images that it is given: they are averaged over processes and over "
-            "the parts of train.accumulate, each with the same weight",
-            type(model).__name__,
-        )
 
 
 def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer, *, resume: bool) -> int:

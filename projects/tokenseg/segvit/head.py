@@ -8,7 +8,7 @@ last.
 """
 
 import copy
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
@@ -152,6 +152,14 @@ class Criterion(Protocol):
         """Scalar losses by name."""
 
 
+@runtime_checkable
+class BeginsLast(Protocol):
+    """A part of the bases whose first weights hang on others, as those of `TiedQueryUpsample`."""
+
+    def begin_last(self) -> None:
+        """Set its first weights, once all others are drawn."""
+
+
 READINGS = ("printed", "released")
 
 
@@ -236,6 +244,9 @@ class SegViTHead(nn.Module):
         first: dict[int, nn.Module] = {}
         for map_id, level in zip(self.bases.map_ids, self.levels, strict=True):
             level.load_state_dict(first.setdefault(map_id, level).state_dict())
+        for part in self.bases.modules():
+            if isinstance(part, BeginsLast):
+                part.begin_last()
 
     def forward(
         self, features: dict[str, Tensor], targets: Targets | None = None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.feature_maps import select_maps
+from ..layers.patch_codes import sine_codes
 from ..layers.resize import always_fits
 from .head import Decoder, DecoderLayer
 
@@ -205,3 +206,23 @@ class QueryUpsample(nn.Module):
         if always_fits(self.queries, size):
             return self.queries
         return F.interpolate(self.queries, size=tuple(size), mode="bicubic", align_corners=False)
+
+
+class TiedQueryUpsample(QueryUpsample):
+    """QU that looks at the right place from the start, which is not in the paper.
+
+    QU's random queries can find their place by the position that the features carry alone. Where that is little, as in
+    a backbone that was not pretrained at length, they become one vector before they have found it (README.md). Here
+    every query begins as the projected sine code of its place, and the layers that make queries and keys begin alike,
+    so that a query is drawn to features which carry the same code: those of a `PlainViT` whose codes are sines.
+    """
+
+    def begin_last(self) -> None:
+        """Tie the first weights; the head calls this when all others are drawn."""
+        project = self.project[0]
+        with torch.no_grad():
+            codes = project(sine_codes(tuple(self.queries.shape[2:]), project[0].in_features))
+            self.queries.copy_(codes.T.unflatten(1, self.queries.shape[2:])[None])
+            for decoder in self.layers:
+                for layer in decoder:
+                    layer.cross_attention.query.weight.copy_(layer.cross_attention.key.weight)
