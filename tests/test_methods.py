@@ -264,6 +264,22 @@ def test_bfloat16_is_close(model):
             got = model(samples)[0]["sem_seg"]
     # wide, since norms over five random channels blow rounding up; wrong layouts or overflows give 1 and more
     assert (got.float() - wanted).norm() < 0.3 * wanted.norm()
+    assert wanted.stride(0) == got.stride(0) == 1  # all classes of a pixel lie side by side, in windows too
+
+
+@pytest.mark.slow("class ids of whole models of many classes, in windows and of whole images")
+@pytest.mark.parametrize("name", ["structtoken_pwe", "segvit", "ecenet_vit", "fcn_sgr", "mask2former"])
+def test_ids_are_those_of_the_highest_scores(name):
+    config = tiny_config(name)
+    config.dataset.num_classes = 150
+    torch.manual_seed(0)
+    model, samples = begin_random(instantiate(config.model)).eval(), batch(None, size=(90, 117))
+    samples[0] |= {"height": 131, "width": 140}
+    for policy in (model.inference, WholeImage()):
+        model.inference = policy
+        with torch.no_grad(), autocast(torch.device("cpu"), torch.bfloat16):
+            wanted, found = model(samples)[0]["sem_seg"], model.ids(samples)[0]["class_ids"]
+        assert torch.equal(found, wanted.max(dim=0).indices)
 
 
 def test_what_can_collapse_is_measured(model):

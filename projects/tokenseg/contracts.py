@@ -120,6 +120,14 @@ class ShowsStages(Protocol):
 
 
 @runtime_checkable
+class SumsMasks(Protocol):
+    """A head whose scores are sums over tokens of the probability of a class times a mask, see `class_scores`."""
+
+    def mask_sum(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Masks before the sigmoid (N, Q, h, w), class logits (N, Q, K+1), and the (height, width) of the scores."""
+
+
+@runtime_checkable
 class HasRegions(Protocol):
     """A backbone or head whose tokens have regions."""
 
@@ -183,6 +191,14 @@ class ExportableBackbone(TellsFacts, Protocol):
 
     def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weights of a backbone that has these facts, resampled to the size of this one."""
+
+
+@runtime_checkable
+class ShardsInBlocks(Protocol):
+    """A part of a model, such as a backbone, most of whose weights lie in blocks that can be sharded one by one."""
+
+    def shardable_blocks(self) -> list[nn.Module]:
+        """The blocks. Each runs as a whole, by a call of its own, whenever the part runs in training."""
 
 
 @runtime_checkable

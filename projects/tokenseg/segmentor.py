@@ -13,9 +13,12 @@ from detectron2.modeling import Backbone
 from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 
-from .contracts import Counts, ExtraLoss, Head, Rescales, Targets
+from .contracts import Counts, ExtraLoss, Head, Rescales, SumsMasks, Targets
 from .d2_compat import pad_to_batch, refuse_yacs
-from .inference.policy import Model, OverScales, Policy, WholeImage, resized
+from .inference.class_walk import ids_by_classes
+from .inference.coarse_views import MaskView, ScoreView, View
+from .inference.policy import AveragesViews, Model, OverScales, Policy, WholeImage, resized
+from .layers.mask_scores import class_probabilities
 from .layers.resize import resize
 from .layers.single_precision import at_least_single
 from .losses.counts import mean_over_processes
@@ -140,6 +143,8 @@ class Segmentor(nn.Module):
         """
         if not set(also) <= set(_ALSO):
             raise ValueError(f"beside class ids {', '.join(also)} are wanted; a segmentor gives {', '.join(_ALSO)}")
+        if not also:
+            return [{"class_ids": ids} for ids in self.class_ids(batched_inputs)]
         if "regions" in also:
             outputs = self.with_regions(batched_inputs)
         else:
@@ -236,8 +241,15 @@ class Segmentor(nn.Module):
         return resized(image, scale)
 
     def class_ids(self, batched_inputs: list[dict]) -> list[Tensor]:
-        """The class ids (height, width) int64 of each image; inputs as in `forward`."""
-        return [most_likely(scores) for scores in self.scores(batched_inputs)]
+        """The class ids (height, width) int64 of each image; inputs as in `forward`.
+
+        Where the policy treats each class by itself, no more than a few classes have scores at the size of the image
+        at a time, see `ids_by_classes`.
+        """
+        if not isinstance(self.inference, AveragesViews):
+            return [most_likely(scores) for scores in self.scores(batched_inputs)]
+        images, sizes = self.normalised(batched_inputs), output_sizes(batched_inputs)
+        return ids_by_classes(self, self.inference, images, sizes)
 
     def count(self, batched_inputs: list[dict]) -> dict[str, dict[str, Tensor]]:
         """What the losses of this step are divided by, over all processes.
@@ -306,11 +318,27 @@ class Segmentor(nn.Module):
         batch, image_sizes = pad_to_batch(images, self.backbone)
         features = self.backbone(batch)
         scores, beside = self.sem_seg_head(features, None)
+        if isinstance(self.sem_seg_head, Head):
+            # The order in which resizing and the choice of the class, which reads all classes of a pixel, are fastest.
+            # Scores of Detectron2's heads stay as they are, since another order is rounded differently.
+            scores = scores.contiguous(memory_format=torch.channels_last)
         return Prediction(scores, {**features, **beside}, (batch.shape[-2], batch.shape[-1]), image_sizes)
 
     def segment(self, images: list[Tensor]) -> list[Tensor]:
         """Scores of normalised images (3, h, w), run as one batch: (K, h, w) each."""
         return image_scores(self.predict(images))
+
+    def views(self, images: list[Tensor]) -> list[View]:
+        """What the head says of normalised images (3, h, w), run as one batch, at the size of its own maps."""
+        if not isinstance(self.sem_seg_head, SumsMasks):
+            prediction = self.predict(images)
+            pairs = zip(at_least_single(prediction.scores).split(1), prediction.image_sizes, strict=True)
+            return [ScoreView(scores, prediction.batch_size, size) for scores, size in pairs]
+        batch, image_sizes = pad_to_batch(images, self.backbone)
+        masks, class_logits, size = self.sem_seg_head.mask_sum(self.backbone(batch))
+        tokens = at_least_single(masks).split(1), class_probabilities(class_logits).split(1)
+        parts = zip(*tokens, image_sizes, strict=True)
+        return [MaskView(*token, size, tuple(batch.shape[-2:]), own) for *token, own in parts]
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
         """(N, K, h, w) scores of the head as probabilities over the K classes."""

@@ -13,9 +13,9 @@ SWITCH = "TOKENSEG_MALLOC"
 # glibc's parameters for mallopt, from malloc.h; the environment variables of the same meaning, which processes that
 # this one starts read; and the values in bytes.
 KEPT = (
-    (-1, "MALLOC_TRIM_THRESHOLD_", 2**31 - 1),  # freed memory at the top of the heap that is kept
+    (-1, "MALLOC_TRIM_THRESHOLD_", -1),  # how much freed memory is kept at the top of the heap: all
     (-2, "MALLOC_TOP_PAD_", 2**26),  # by how much the heap grows beyond what was asked for
-    (-3, "MALLOC_MMAP_THRESHOLD_", 2**25),  # blocks above this are mapped one by one; glibc takes no larger value
+    (-4, "MALLOC_MMAP_MAX_", 0),  # how many large blocks may be mapped one by one, which are not kept: none
 )
 # Packages that we use call it when they are imported, and their users cannot change that.
 _MESSAGE = "`torch.jit.script` is deprecated"

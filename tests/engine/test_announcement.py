@@ -36,7 +36,9 @@ def test_a_model_is_told_in_a_line_for_every_part_with_parameters(caplog):
 
 def test_a_run_begins_with_what_its_user_needs(config, caplog, tmp_path):
     caplog.set_level(logging.INFO)
-    loop.train(config("run", "train.max_iter=2", "train.eval_period=0", "optimizer.lr=0.5"), resume=False)
+    loop.train(
+        config("run", "train.max_iter=2", "train.eval_period=0", "train.pictures=0", "optimizer.lr=0.5"), resume=False
+    )
     lines = [record.getMessage() for record in caplog.records]
     threads = torch.get_num_threads()
     assert f"Device: cpu; 1 process(es) of {threads} thread(s); float32" in lines
@@ -85,7 +87,7 @@ def test_lines_of_a_terminal_name_no_module_but_warn(terminal):
 
 @pytest.mark.parametrize("timed", [True, False])
 def test_a_line_of_the_log_has_images_per_second_and_memory(caplog, monkeypatch, timed):
-    monkeypatch.setattr("tokenseg.engine.outlets.peak_resident_memory", lambda: 3 * 2**20)
+    monkeypatch.setattr("tokenseg.engine.outlets.process_memory", lambda entry: 3 * 2**20)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     caplog.set_level(logging.INFO)
     printer = CommonMetricPrinter(10)

@@ -134,9 +134,9 @@ def test_ablations_build_and_are_in_the_readme(words):
     components = (instantiate(cfg.dataloader.train.mapper.label_targets) or {}).get("components")
     built = dict(supervised=loss is not None, graph=isinstance(part.reason, GraphConvolution))
     built |= dict(xy=all(m.code for m in part.modules() if isinstance(m, PositionConv)), centroid=part.centroid_code)
-    built |= dict(cosine=loss.cosine_weight if loss else 1.0, concepts=part.num_concepts)
+    built |= dict(cosine=loss.cosine_weight if loss else 0.25, concepts=part.num_concepts)
     built |= dict(active=loss.num_active if loss else 64)
-    usual = dict(supervised=True, graph=False, xy=True, centroid=True, cosine=1.0, concepts=512, active=64)
+    usual = dict(supervised=True, graph=False, xy=True, centroid=True, cosine=0.25, concepts=512, active=64)
     assert built == usual | ABLATIONS[words]
     assert (components.most + 1 if components else 64) == built["active"] and (components is None) == (loss is None)
 

@@ -42,9 +42,9 @@ def ends(stage, owner, name):
     setattr(owner, name, outer)
 from tokenseg_cli.run import run
 load = importlib.import_module
-def load_in_stages(name, *rest):
+def load_in_stages(name, package=None):
     if name != "tokenseg.commands.train":
-        return load(name, *rest)
+        return load(name, package)
     mark("Python, arguments")
     for stage, package in (("torch", "torch"), ("Detectron2", "detectron2.modeling"), ("timm", "timm")):
         load(package)

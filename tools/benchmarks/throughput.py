@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from tokenseg.config.load import load_config
 from tokenseg.engine.build import begin_random
-from tokenseg.engine.devices import peak_resident_memory
+from tokenseg.engine.devices import process_memory
 from tokenseg.engine.precision import autocast
 
 from ._runs import Clock
@@ -73,7 +73,7 @@ class Throughput:
                 "matmul GFLOP/s": rate / 1e9,
                 "of matmul %": 100 * self.operations / step / rate,
                 "page faults": statistics.median(faults),
-                "peak MiB": peak_resident_memory() / 2**20,
+                "peak MiB": process_memory("VmHWM") / 2**20,
             }
         ]
 

@@ -13,7 +13,17 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .sine_codes import set_position_codes
-from .timm_models import TimmModel, architecture_args, backbone_args, check_sides, create, stem, takes, weightless
+from .timm_models import (
+    TimmModel,
+    architecture_args,
+    backbone_args,
+    blocks_of,
+    check_sides,
+    create,
+    stem,
+    takes,
+    weightless,
+)
 from .weights import StartingWeights, note_checkpoint, resampled
 from .windowed_block import WindowedBlock
 
@@ -108,6 +118,7 @@ class PlainViT(Backbone):
         self.downsample = downsample
         self._publish(out_strides)
         self._set_windows(window_size, global_blocks)
+        self.vit.blocks[0].register_forward_pre_hook(_tokens_contiguous)
 
     def _publish(self, out_strides: Sequence[int] | None) -> None:
         """Note names, channels and strides of the maps, and what divides the sides of inputs."""
@@ -177,6 +188,14 @@ class PlainViT(Backbone):
         """
         self.starting_weights.load(self.vit)
 
+    def shardable_blocks(self) -> list[nn.Module]:
+        """The blocks, but for one whose layers `downsample` calls in its place; see `ShardsInBlocks`."""
+        blocks = blocks_of(self.vit)
+        return [block for place, block in enumerate(blocks) if not self._is_downsampled(place)]
+
+    def _is_downsampled(self, place: int) -> bool:
+        return self.downsample is not None and self.downsample.block == place
+
     def facts(self) -> dict[str, Any]:
         """What the weights alone do not tell; see `ExportableBackbone`.
 
@@ -226,7 +245,12 @@ class PlainViT(Backbone):
             return self._downsampled_maps(images, self.downsample)
         if self._has_windows:
             return self._windowed_maps(images)
-        maps = self.vit.forward_intermediates(images, indices=self._out_blocks, intermediates_only=True)
+        # as tokens, which are maps with their channels last; timm would copy them
+        found = self.vit.forward_intermediates(
+            images, indices=self._out_blocks, output_fmt="NLC", intermediates_only=True
+        )
+        grid = self._grid(images)
+        maps = (tokens.transpose(1, 2).unflatten(2, grid) for tokens in found)
         return {name: self._resample(x, name) for name, x in zip(self._out_features, maps, strict=True)}
 
     def _resample(self, x: Tensor, name: str) -> Tensor:
@@ -274,8 +298,11 @@ class PlainViT(Backbone):
         )
         if self.vit.num_prefix_tokens:  # timm hands them on apart
             found = [torch.cat([prefix, patches], dim=1) for patches, prefix in found]
+        return found, self._grid(images)
+
+    def _grid(self, images: Tensor) -> tuple[int, int]:
         height, width = images.shape[-2:]
-        return found, (height // self._patch, width // self._patch)
+        return height // self._patch, width // self._patch
 
     def _run(self, module: Callable[..., Tensor], *inputs: object) -> Tensor:
         return checkpoint(module, *inputs, use_reentrant=False) if self.vit.grad_checkpointing else module(*inputs)
@@ -283,6 +310,16 @@ class PlainViT(Backbone):
     def _to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patches among the tokens (N, T, C), as a view (N, C, *grid)."""
         return tokens[:, self.vit.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+
+
+def _tokens_contiguous(_: nn.Module, inputs: tuple) -> tuple:
+    """The inputs of the first block, the tokens contiguous.
+
+    The convolution that makes patches leaves the channels of a token apart in memory. The class token is joined to the
+    patches by a copy that mends this; without one all residuals stay so, and every norm copies its input.
+    """
+    tokens, *others = inputs
+    return tokens.contiguous(), *others
 
 
 def _patch_of(model: TimmModel, name: str, out_blocks: Sequence[int]) -> int:

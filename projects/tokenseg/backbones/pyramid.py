@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from .frozen_stages import freeze_first_parts
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
-from .timm_models import TimmModel, architecture_args, backbone_args, check_sides, create, stem, takes, weightless
+from .timm_models import (
+    TimmModel,
+    architecture_args,
+    backbone_args,
+    blocks_of,
+    check_sides,
+    create,
+    stem,
+    takes,
+    weightless,
+)
 from .weights import StartingWeights, note_checkpoint
 from .window_padding import WindowPadding, arrange_window_padding
 
@@ -137,6 +147,10 @@ class TimmPyramid(Backbone):
             ValueError: see `load_timm_weights`.
         """
         self.starting_weights.load(self.trunk)
+
+    def shardable_blocks(self) -> list[nn.Module]:
+        """The blocks of all stages; see `ShardsInBlocks`."""
+        return blocks_of(self.trunk)
 
     def facts(self) -> dict[str, Any]:
         """What the weights alone do not tell; see `ExportableBackbone`."""

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ TimmModel = Any
 # Arguments that say nothing about the weights, or what other facts of a backbone say.
 _SILENT = {"model_name", "num_classes", "global_pool", "img_size", "strict_img_size", "dynamic_img_size"}
 _SILENT |= {"dynamic_img_pad", "always_partition", "output_stride", "patch_size", "class_token", "reg_tokens"}
+_BLOCKS = re.compile(r"blocks|layer\d")
 
 
 def create(model_name: str, **timm_args: Any) -> TimmModel:
@@ -75,6 +77,12 @@ def backbone_args(model_name: str, in_chans: int, timm_args: Mapping[str, Any] |
     """The arguments of a timm model without its classifier; three channels, timm's default, are not among them."""
     channels = {} if in_chans == 3 else {"in_chans": in_chans}
     return dict(model_name=model_name, num_classes=0) | channels | plain(timm_args)
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """The blocks that a timm model consists of: the items of its lists `blocks`, and of a ResNet's `layer1` to 4."""
+    lists = [part for name, part in model.named_modules() if _BLOCKS.fullmatch(name.rpartition(".")[2])]
+    return [block for part in lists for block in part.children()]
 
 
 def stem(model: nn.Module) -> str:

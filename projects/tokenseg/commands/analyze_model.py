@@ -71,7 +71,7 @@ def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
     if divisor and any(side % divisor for side in size):
         raise ValueError(f"--size is {size[0]} {size[1]}; wanted multiples of {divisor} for this backbone")
     counted = _Inference(model)
-    images = torch.zeros(1, 3, *size)
+    images = torch.zeros(1, len(model.pixel_mean), *size)
     flops, uncounted = _count(counted, images)
     left_out = PAPER_LEAVES_OUT.get(type(model).__name__, ())
     skipped = flops["resize"] if "resize" in left_out else 0
@@ -92,7 +92,7 @@ def _analyze_detector(model: GeneralizedRCNN, size: tuple[int, int]) -> dict:
     divisor = max(model.backbone.size_divisibility, 1)
     padded = [-(-side // divisor) * divisor for side in size]
     counted = DetectorCost(model)
-    flops, uncounted = _count(counted, torch.zeros(1, 3, *padded))
+    flops, uncounted = _count(counted, torch.zeros(1, len(model.pixel_mean), *padded))
     return {
         "params_m": _millions(model),
         "gflops": flops[""] / 1e9,

@@ -99,6 +99,7 @@ KINDS = {
     "train.tta.enabled": _SWITCH,
     "train.tta.flip": _SWITCH,
     "train.compile": _SWITCH,
+    "train.shard": _SWITCH,
     "train.ddp": _MAPPING,
     "train.checkpointer": _MAPPING,
     "train.checkpointer.period": _whole(1),

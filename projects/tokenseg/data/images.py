@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from .errors import UnreadableImage, UnsupportedImage
@@ -95,7 +95,8 @@ def _unreadable(path: str, error: Exception, *, kind: str = "image") -> str:
             f"{kind} file {path} cannot be read: it has more than {most} pixels, which is Pillow's limit against "
             "decompression bombs (twice PIL.Image.MAX_IMAGE_PIXELS); wanted tiles below that"
         )
-    return f"{kind} file {path} cannot be read: {str(error) or type(error).__name__}"
+    reason = "Pillow knows no such format" if isinstance(error, UnidentifiedImageError) else str(error)
+    return f"{kind} file {path} cannot be read: {reason or type(error).__name__}"
 
 
 def check_image(image: Image.Image, *, path: str) -> None:

@@ -25,6 +25,8 @@ def announce_training(config: DictConfig, trainer: SimpleTrainer, *, start: int)
         start: The first iteration.
     """
     settings = config.train
+    if start >= settings.max_iter:
+        logger.info("The training had ended, after iteration %d; no step is left", start - 1)
     announce_model(undistributed(trainer.model))
     announce_device(config)
     rates = sorted({group["lr"] for group in trainer.optimizer.param_groups})

@@ -36,11 +36,15 @@ def device_name(name: str) -> str:
     return f"cuda, {torch.cuda.get_device_name()}" if device == "cuda" else device
 
 
-def peak_resident_memory() -> int | None:
-    """The most memory that this process has had so far, in bytes, without that of a GPU; None where no /proc tells."""
+def process_memory(entry: str) -> int | None:
+    """The memory of this process, without that of a GPU, in bytes; None where no /proc tells.
+
+    Args:
+        entry: `VmRSS`, what it has now, or `VmHWM`, the most that it has had.
+    """
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None
     # not getrusage, whose peak a process inherits from the one that started it
-    return int(status.partition("VmHWM:")[2].split()[0]) * 2**10 if "VmHWM:" in status else None
+    return int(status.partition(f"{entry}:")[2].split()[0]) * 2**10 if f"{entry}:" in status else None

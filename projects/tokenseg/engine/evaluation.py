@@ -18,6 +18,7 @@ from ..config.instantiate import instantiate
 from ..contracts import GivesIds, NamesMetrics, WantsOutputs
 from ..d2_compat import undistributed
 from .devices import resolve_device
+from .metrics_file import write_results
 from .precision import amp_dtype, autocast
 from .stopping import StopRequest
 
@@ -37,6 +38,7 @@ class Evaluation:
         amp_dtype: torch.dtype | None = None,
         eager: bool = False,
         stop: StopRequest | None = None,
+        output_dir: str = "",
     ) -> None:
         """
         Args:
@@ -45,9 +47,10 @@ class Evaluation:
             amp_dtype: The type of mixed precision; None is off.
             eager: Whether compiled parts run uncompiled here, because each new image size would compile them again.
             stop: What ends an evaluation between two images; None lets it run on.
+            output_dir: The output folder of the run, into which the results are written; empty for nowhere.
         """
         self._loader, self._evaluator = _Stoppable(loader, stop or StopRequest()), evaluator
-        self._amp_dtype = amp_dtype
+        self._output_dir, self._amp_dtype = output_dir, amp_dtype
         self._stance: Literal["force_eager", "default"] = "force_eager" if eager else "default"
         evaluators = evaluator if isinstance(evaluator, list) else [evaluator]
         self._also = frozenset().union(*(one.wants for one in evaluators if isinstance(one, WantsOutputs)))
@@ -85,6 +88,8 @@ class Evaluation:
             seconds, batches = time.perf_counter() - start, len(self._loader)
             logger.info("Evaluated %d batches in %.1f s, %.3g batches/s", batches, seconds, batches / seconds)
             print_csv_format(results)
+            if self._output_dir:
+                write_results(self._output_dir, results)
         return results
 
 
@@ -162,4 +167,5 @@ def build_evaluation(config: DictConfig, *, stop: StopRequest | None = None) -> 
         amp_dtype=amp_dtype(config.train.amp, resolve_device(config.train.device)),
         eager=config.train.compile,
         stop=stop,
+        output_dir=config.train.output_dir,
     )

@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
+from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, TensorboardXWriter, get_event_storage
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ..contracts import GivesIds
 from ..d2_compat import undistributed
-from .devices import peak_resident_memory
+from .devices import process_memory
 from .metrics_file import MetricsFile
 from .pictures import build_pictures
 from .wandb_log import WandbLog
@@ -35,7 +37,7 @@ class WithSpeed(logging.LoggerAdapter):
         storage, words = get_event_storage(), [msg.strip()]
         if "time" in storage.histories():
             words.append(f"images/s: {self._batch_size / storage.history('time').avg(self._window):.3g}")
-        if not torch.cuda.is_available() and (peak := peak_resident_memory()):
+        if not torch.cuda.is_available() and (peak := process_memory("VmHWM")):
             words.append(f"max_mem: {peak / 2**20:.0f}M")
         return "  ".join(words), kwargs
 
@@ -51,14 +53,30 @@ def build_writers(config: DictConfig, metrics: MetricsFile, *, resume: bool) -> 
     return [*writers, WandbLog(config, resume=resume)] if OmegaConf.select(settings, "wandb.project") else writers
 
 
-def picture_hook(config: DictConfig, model: nn.Module, writers: Sequence[EventWriter]) -> Callable | None:
-    """A function that draws some test images after an evaluation, as the model sees them; None if none are wanted."""
+def picture_hook(
+    config: DictConfig,
+    model: nn.Module,
+    whole: Callable[[], AbstractContextManager[nn.Module]],
+    writers: Sequence[EventWriter],
+) -> Callable | None:
+    """A function that draws some test images after an evaluation, as a model sees them; None if none are wanted.
+
+    Args:
+        config: The config of the run.
+        model: The model that trains.
+        whole: A context with the model that is evaluated; all processes enter it together.
+        writers: The places where scalars and pictures go.
+
+    Returns:
+        A function of results and iteration, which all processes call and in which the main one draws.
+    """
     draw = build_pictures(config) if isinstance(undistributed(model), GivesIds) else None
     if draw is None or config.dataloader.evaluator is None:
         return None
 
     def show(results: Mapping[str, Mapping[str, float]], iteration: int) -> None:
-        pictures = draw(model, results)
+        with whole() as evaluated:
+            pictures = draw(evaluated, results) if comm.is_main_process() else {}
         for name, pixels in pictures.items():
             get_event_storage().put_image(name, pixels.transpose(2, 0, 1))
         for writer in writers:

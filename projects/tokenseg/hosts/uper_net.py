@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..backbones.norm import convert_batch_norm
 from ..contracts import Counts, Targets, given
 from ..d2_compat import refuse_yacs
+from ..layers.adaptive_pool import AdaptiveAverage
 from ..layers.feature_maps import select_maps
 from ..layers.point_conv import zero_bias
 from ..layers.resize import resize
@@ -62,7 +63,7 @@ class UperNetHead(nn.Module):
         self.in_features, self.ignore_value = list(in_features), ignore_value
         *finer, coarsest = channels
         self.pools = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(side), *_convolution(coarsest, width, 1)) for side in grids
+            nn.Sequential(AdaptiveAverage(side), *_convolution(coarsest, width, 1)) for side in grids
         )
         self.joint_pools = _convolution(coarsest + len(grids) * width, width, 3)
         self.laterals = nn.ModuleList(_convolution(count, width, 1) for count in finer)

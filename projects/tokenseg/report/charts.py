@@ -57,7 +57,8 @@ def line_chart(title: str, curves: Sequence[Curve]) -> Markup:
         return round(across, 1), round(down, 1)
 
     parts = [_gridline(place(0, tick)[1], tick) for tick in ticks]
-    parts += [_iteration(place(x, low)[0], x) for x in (0, last // 2, last)]
+    anchors = {0: "middle", last // 2: "middle", last: "end"}  # the last one would not end inside
+    parts += [_iteration(place(x, low)[0], x, anchor) for x, anchor in anchors.items()]
     parts += [_line(color, curve, place) for color, curve in drawn]
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         _WIDTH, _HEIGHT, title, Markup("").join(parts)
@@ -75,9 +76,9 @@ def _gridline(down: float, tick: float) -> Markup:
     )
 
 
-def _iteration(across: float, iteration: int) -> Markup:
-    return Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-        across, _HEIGHT - 8, f"{iteration:,}"
+def _iteration(across: float, iteration: int, anchor: str) -> Markup:
+    return Markup('<text class="tick" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        across, _HEIGHT - 8, anchor, f"{iteration:,}"
     )
 
 

@@ -24,10 +24,12 @@ class PictureRow:
     Attributes:
         title: What the row shows.
         pictures: The pictures.
+        wide: Whether they are to be shown large, for what is written in them.
     """
 
     title: str
     pictures: Sequence[Picture]
+    wide: bool = False
 
 
 def render_page(
@@ -44,7 +46,7 @@ def render_page(
     Args:
         runs: The runs, the one first that the others are compared with.
         title: The heading.
-        images: The best and worst images.
+        images: The images that are shown.
         tokens: What tokens or regions of a class see.
         legend: The name of every class, and its colour in CSS.
         notes: What had to be left out, and why.
@@ -63,6 +65,7 @@ def render_page(
         summary=_summary(runs),
         charts=_charts(runs),
         classes=_class_rows(runs),
+        shares=any(result.pixels is not None for run in runs for result in run.classes),
         metrics=_class_metrics(runs),
         confusions=[
             (run.name, confusion_chart(run.confusion, names), worst_confusions(run.confusion, names))
@@ -100,7 +103,8 @@ def _summary(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
 
 
 def _charts(runs: Sequence[ReportedRun]) -> list[tuple[str, Markup]]:
-    names = ["total_loss", *_metric_names(runs), "lr"]
+    scalars = dict.fromkeys(name for run in runs for name in run.scalar_names())
+    names = dict.fromkeys(["total_loss", *_metric_names(runs), "lr", *scalars])
     charts = [(name, line_chart(name, [run.curve(name) for run in runs])) for name in names]
     return [(name, chart) for name, chart in charts if chart]
 

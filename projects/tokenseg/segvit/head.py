@@ -8,6 +8,7 @@ last.
 """
 
 import copy
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -260,12 +261,21 @@ class SegViTHead(nn.Module):
             In training None and the criterion's losses, Eq. 4 over all levels; in inference the last level's scores
             (N, K, H, W) at the size of the input, and no losses.
         """
-        states = self.decode(features)
-        if self.training:
-            return None, self.criterion([MaskPrediction(masks, logits) for _, masks, logits in states], given(targets))
-        _, masks, class_logits = states[-1]
+        if not self.training:
+            masks, class_logits, size = self.mask_sum(features)
+            return class_scores(masks, class_logits, size=size), {}
+        predictions = [MaskPrediction(masks, logits) for _, masks, logits in self.decode(features)]
+        return None, self.criterion(predictions, given(targets))
+
+    def mask_sum(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """What the scores are made of: the last level's masks and class logits, and the size of the input.
+
+        Args:
+            features: The maps of the backbone.
+        """
+        _, masks, class_logits = self.decode(features)[-1]
         height, width = features[self.size_feature].shape[-2:]
-        return class_scores(masks, class_logits, size=(height * self.stride, width * self.stride)), {}
+        return masks, class_logits, (height * self.stride, width * self.stride)
 
     def count(self, targets: Targets) -> Counts:
         """What the criterion counts."""
