@@ -103,10 +103,8 @@ class PlainViT(Backbone):
         args = dict(global_pool="") | backbone_args(model_name, in_chans, timm_args)
         whole = weightless(**args)
         self._patch = _patch_of(whole, model_name, out_blocks)
-        args["img_size"] = img_size
-        any_size = takes(whole, "dynamic_img_size")
-        args |= {"dynamic_img_size": True} if any_size else {}
-        self._fixed_size = None if any_size else img_size
+        self._fixed_size = None if takes(whole, "dynamic_img_size") else img_size
+        args |= {"img_size": img_size} | ({"dynamic_img_size": True} if self._fixed_size is None else {})
         self.pretrained = pretrained or bool(weights_file)
         self.starting_weights = StartingWeights(timm_args=args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
