@@ -237,6 +237,11 @@ def test_files_have_names_of_their_own():
     assert {name: rooms for name, rooms in places.items() if len(rooms) > 1} == {}
 
 
+def test_files_of_tests_are_short():
+    files = Path(__file__).parent.rglob("*.py")
+    assert [str(path) for path in files if len(path.read_text().splitlines()) > 400] == []
+
+
 def test_functions_and_classes_have_names_of_their_own():
     """Only commands are built alike: each has its `main`."""
     places = defaultdict(list)

@@ -337,8 +337,9 @@ class Segmentor(nn.Module):
         batch, image_sizes = pad_to_batch(images, self.backbone)
         masks, class_logits, size = self.sem_seg_head.mask_sum(self.backbone(batch))
         tokens = at_least_single(masks).split(1), class_probabilities(class_logits).split(1)
+        whole = batch.shape[-2], batch.shape[-1]
         parts = zip(*tokens, image_sizes, strict=True)
-        return [MaskView(*token, size, tuple(batch.shape[-2:]), own) for *token, own in parts]
+        return [MaskView(mask, probabilities, size, whole, own) for mask, probabilities, own in parts]
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
         """(N, K, h, w) scores of the head as probabilities over the K classes."""

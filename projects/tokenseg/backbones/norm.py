@@ -1,6 +1,6 @@
 """Batch normalisation of a finished model in another kind."""
 
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch.distributed as dist
 from detectron2.layers import NaiveSyncBatchNorm
@@ -50,7 +50,7 @@ class _FrozenBatchNorm(FrozenBatchNorm2d):
         return features * scale + shift  # (N, C, H, W)
 
 
-def _keep_type(module: nn.Module) -> nn.Module:
+def _keep_type(module: Any) -> nn.Module:
     if type(module) is FrozenBatchNorm2d:
         frozen = _FrozenBatchNorm(len(module.weight), module.eps)
         for name, numbers in module.named_buffers():

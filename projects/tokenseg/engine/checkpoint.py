@@ -183,7 +183,7 @@ class Checkpointer(DetectionCheckpointer):
         sharded = is_sharded(self.model)
         if not self.save_dir or not (self.save_to_disk or sharded):
             return
-        data = {"model": weights}
+        data: dict[str, Any] = {"model": weights}
         data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
         data = gathered(data, keep=self.save_to_disk) if sharded else data
         if not self.save_to_disk:

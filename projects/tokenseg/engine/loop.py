@@ -64,7 +64,7 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     resumes = resume and bool(last_checkpoint(settings.output_dir))
     trainer = build_trainer(config, stop=stop, fresh=not resumes)
     decay = OmegaConf.select(settings, "ema.decay", default=0)
-    averages = {"ema": WeightAverage(trainer.model, decay=decay, replica=trainer.replica)} if decay else {}
+    averages = {"ema": _average(trainer, decay)} if decay else {}
     deployed = averages["ema"].whole if averages else trainer.whole
     checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer, **averages)
     metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
@@ -72,7 +72,7 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
 
     def evaluate_deployed() -> Mapping:
         with deployed() as model:
-            return measure(model)
+            return measure(model) if measure else {}
 
     writers = build_writers(config, metrics, resume=resume) if comm.is_main_process() else []
     bookkeeping = Bookkeeping(
@@ -221,3 +221,8 @@ def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer
             type(trainer.data_loader).__name__,
         )
     return start
+
+
+def _average(trainer: Trainer, decay: float) -> WeightAverage:
+    assert trainer.replica is not None  # `build_trainer` gives it one
+    return WeightAverage(trainer.model, decay=decay, replica=trainer.replica)

@@ -10,6 +10,7 @@ import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -150,7 +151,7 @@ def _whole(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def gathered(state: object, *, keep: bool, known: dict[int, Tensor | None] | None = None) -> object:
+def gathered(state: Any, *, keep: bool, known: dict[int, Tensor | None] | None = None) -> Any:
     """A state dict with whole tensors on the CPU in the place of those that are spread over processes.
 
     All processes must call it, with states that hold the same names in the same order.
@@ -163,11 +164,11 @@ def gathered(state: object, *, keep: bool, known: dict[int, Tensor | None] | Non
     known = {} if known is None else known
     if isinstance(state, DTensor):
         if id(state) not in known:
-            whole = state.detach().full_tensor()
+            whole = cast(DTensor, state.detach()).full_tensor()
             known[id(state)] = whole.cpu() if keep else None
         return known[id(state)]
     if isinstance(state, Mapping):
-        filled = copy.copy(state)  # of the same type, with the versions that a module's state has as an attribute
+        filled: Any = copy.copy(state)  # of the same type, with the versions that a module's state has as an attribute
         for name, value in state.items():
             filled[name] = gathered(value, keep=keep, known=known)
         return filled
@@ -188,7 +189,7 @@ def spread_like(value: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def spread_optimizer_state(state: Mapping[str, object], optimizer: torch.optim.Optimizer) -> dict[str, object]:
+def spread_optimizer_state(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The state of an optimiser as checkpoints hold it, spread as the optimiser's parameters are.
 
     Args:

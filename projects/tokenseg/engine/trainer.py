@@ -74,7 +74,10 @@ class Trainer(SimpleTrainer):
 
         If the model is sharded, that is its replica, and all processes must enter the context together.
         """
-        return self.replica.holding(self.model) if self._sharded else contextlib.nullcontext(self.model)
+        if not self._sharded:
+            return contextlib.nullcontext(self.model)
+        assert self.replica is not None  # a sharded model has one
+        return self.replica.holding(self.model)
 
     def run_step(self) -> None:
         assert self.model.training, "the model was left in eval mode"

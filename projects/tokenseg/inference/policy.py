@@ -1,7 +1,7 @@
 """How an image is cut into views for inference: whole, in windows, and over either in several scales and flips."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from ..layers.resize import resize, resize_one, zeros_like_map
 class Model(Protocol):
     """What a policy asks of the segmentor."""
 
-    def segment(self, images: list[Tensor]) -> list[Tensor]:
+    def segment(self, images: list[Tensor]) -> Iterable[Tensor]:
         """(3, h, w) images, run as one batch, to (K, h, w) scores."""
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
@@ -54,14 +54,14 @@ class AveragesViews(Protocol):
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         """As of `Policy`."""
 
-    def places(self, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    def places(self, size: Sequence[int]) -> list[tuple[slice, slice]]:
         """Rows and columns of the views of an image of (height, width), in the order in which they are run."""
 
 
 class WholeImage:
     """Every image in one piece; the images of a batch run together."""
 
-    def places(self, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    def places(self, size: Sequence[int]) -> list[tuple[slice, slice]]:
         """See `AveragesViews`."""
         return [(slice(0, size[0]), slice(0, size[1]))]
 
@@ -125,7 +125,7 @@ class SlidingWindow:
         bottom, right = (max(w - side, 0) for w, side in zip(self.window, image.shape[-2:], strict=True))
         return F.pad(image, (0, right, 0, bottom)) if bottom or right else image
 
-    def places(self, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    def places(self, size: Sequence[int]) -> list[tuple[slice, slice]]:
         """See `AveragesViews`; windows of an image that is smaller lie over its padding too."""
         tops, lefts = (
             [slice(start, start + window) for start in window_starts(max(side, window), window, stride)]

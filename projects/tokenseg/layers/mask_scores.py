@@ -30,7 +30,7 @@ def class_probabilities(class_logits: Tensor) -> Tensor:
     return at_least_single(class_logits).softmax(dim=-1)[..., :-1]
 
 
-def sum_of_masks(masks: Tensor, probabilities: Tensor, *, size: tuple[int, int]) -> Tensor:
+def sum_of_masks(masks: Tensor, probabilities: Tensor, *, size: Sequence[int]) -> Tensor:
     """The sum over tokens of probability times mask.
 
     Args:

@@ -4,7 +4,7 @@ Each is called with the backbone's features, for a list of maps (N, H_i, W_i, D)
 number for each map, the same for one that comes several times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ class Bases(Protocol):
 
     map_ids: Sequence[int]
 
-    def __call__(self, features: dict[str, Tensor]) -> list[Tensor]:
+    def __call__(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """The maps of the backbone to one map (N, H_i, W_i, D) a level, in the order of decoding."""
 
 

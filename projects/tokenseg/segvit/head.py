@@ -281,7 +281,7 @@ class SegViTHead(nn.Module):
         """What the criterion counts."""
         return self.criterion.count(targets)
 
-    def decode(self, features: dict[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def decode(self, features: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """What the tokens say after every level.
 
         Args:
