@@ -22,6 +22,7 @@ from torch.utils.data import get_worker_info
 
 from runs import left_behind
 from tokenseg.commands import train
+from tokenseg.config.load import load_config
 from tokenseg.data.mapper import SemSegMapper
 from tokenseg.engine import evaluation
 from tokenseg.engine.processes import free_meeting
@@ -88,6 +89,13 @@ def test_a_run_leaves_all_it_should(arguments, tmp_path):
     assert (run / "inference/sem_seg_per_class.csv").read_text() == single
     invoke(["--config-file", config, "--eval-only", weights, "train.tta.enabled=true"])
     assert (run / "inference/sem_seg_per_class.csv").read_text() != single
+
+
+def test_the_config_is_printed_and_nothing_done(tmp_path, capsys):
+    invoke([*TINY, "--print-config", "optimizer.lr=0.5", f"train.output_dir={tmp_path}/out"])
+    (tmp_path / "config.yaml").write_text(capsys.readouterr().out)
+    config = load_config(str(tmp_path / "config.yaml"))
+    assert config.optimizer.lr == 0.5 and config.dataset.crop == 32 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

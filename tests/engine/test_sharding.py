@@ -23,7 +23,7 @@ from tokenseg.engine.metrics_file import read_metrics
 from tokenseg.engine.sharding import Replica, check_sharding, gathered, is_sharded, shard, spread_like
 from tokenseg.engine.trainer import Trainer
 from tokenseg.segvit.shrunk import NearestSampling, QueryDownsample
-from toy_training import Toy, data
+from toy_trainer import Toy, data
 
 ROOT = Path(__file__).resolve().parents[2]
 # All that a training may have beside the plain step; a large eps keeps Adam from blowing rounding errors up to steps.

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tokenseg.contracts import CountsSteps
 from tokenseg.engine import trainer as trainer_file
 from tokenseg.engine.trainer import Trainer
-from toy_training import Toy, data
+from toy_trainer import Toy, data
 
 
 def trained(*, iterations=3, start=0, batches=None, model=None, lr=0.1, **options):

@@ -1,6 +1,7 @@
 """An exponential moving average of the weights, which is evaluated and used in their place."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from detectron2.engine import HookBase
@@ -54,7 +55,7 @@ class WeightAverage(HookBase):
                 average.copy_(weight)
         self._steps += 1
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """The averaged model's weights, by its own names, and the number of steps that went into them."""
         model = self._model.state_dict()
         model.update(self._weights)

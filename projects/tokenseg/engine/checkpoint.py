@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         super().__init__(model, save_dir, **checkpointables)
         self.strict, self.skip_mismatched, self.allow_pickle = strict, skip_mismatched, allow_pickle
-        self._held: Mapping[str, object] = {}
+        self._held: Mapping[str, Any] = {}
         self._wanted: list[str] = []
 
     def has_checkpoint(self) -> bool:
@@ -93,7 +94,7 @@ class Checkpointer(DetectionCheckpointer):
                 raise ValueError(needs_pickle(filename, "train.allow_pickle=true"))
             return super()._load_file(filename)
         loaded = read_checkpoint(filename, allow_pickle=self.allow_pickle)
-        found = loaded if "model" in loaded else {"model": loaded}
+        found = dict(loaded) if "model" in loaded else {"model": loaded}
         if not self._wanted and (averaged := weights_to_use(found)) is not found["model"]:
             logger.info("%s holds averaged weights (train.ema), which are taken", filename)
             found = {**found, "model": averaged}

@@ -183,7 +183,7 @@ class Bookkeeping(HookBase):
 
     def _report(self, iteration: int) -> None:
         """Evaluate if that is due, then write the row."""
-        if self._evaluates(iteration):
+        if self._evaluate is not None and self._evaluates(iteration):
             try:
                 results = self._evaluate()
             except Stopped:

@@ -19,6 +19,7 @@ from ..config.instantiate import instantiate
 from ..contracts import CountsSteps
 from ..d2_compat import distribute
 from ..data.stream import TrainLoader
+from .announcement import announce_device, announce_model, announce_training
 from .averaging import WeightAverage
 from .best import BestCheckpoint
 from .build import build_model, compile_parts
@@ -69,14 +70,6 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
     start = 0
 
-    def begin() -> None:
-        check_finite(checkpointer.model.state_dict())
-        if not comm.is_main_process():
-            return
-        begin_run(config, fresh=start == 0)
-        if start == 0:
-            metrics.clear()
-
     def evaluate_deployed() -> Mapping:
         with deployed() as model:
             return measure(model)
@@ -84,7 +77,7 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     writers = build_writers(config, metrics, resume=resume) if comm.is_main_process() else []
     bookkeeping = Bookkeeping(
         max_iter=settings.max_iter,
-        begin=begin,
+        begin=lambda: _take_over_folder(config, checkpointer, metrics, fresh=start == 0),
         save=PeriodicSaver(checkpointer=checkpointer, max_iter=settings.max_iter, **settings.checkpointer),
         evaluate=None if measure is None else evaluate_deployed,
         eval_period=settings.eval_period,
@@ -101,13 +94,25 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     alarms = instantiate(settings.get("alarms"))
     trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), *averages.values(), alarms, bookkeeping])
     start = _load_start(config, trainer, checkpointer, resume=resume)
-    if start >= settings.max_iter:
-        logger.info("The training had ended, after iteration %d; no step is left", start - 1)
+    announce_training(config, trainer, start=start)
     try:
         with stop.deferred():
             trainer.train(start, max(start, settings.max_iter))
     except NoImprovement as reason:
         logger.info("%s", reason)
+
+
+def _take_over_folder(config: DictConfig, checkpointer: Checkpointer, metrics: MetricsFile, *, fresh: bool) -> None:
+    """Make the output folder that of this run once its first step has gone well, whatever an earlier one left there.
+
+    Raises:
+        FloatingPointError: The weights are not finite.
+    """
+    check_finite(checkpointer.model.state_dict())
+    if comm.is_main_process():
+        begin_run(config, fresh=fresh)
+        if fresh:
+            metrics.clear()
 
 
 def _build_measure(config: DictConfig, stop: StopRequest) -> Callable[[nn.Module], Mapping] | None:
@@ -138,6 +143,8 @@ def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
     if evaluation is None:
         raise ValueError("dataloader.evaluator is null; wanted one to evaluate with")
     model = build_model(config)
+    announce_model(model)
+    announce_device(config)
     checkpointer = Checkpointer(model, config.train.output_dir, allow_pickle=config.train.allow_pickle)
     checkpointer.resume_or_load(config.train.init_checkpoint, resume=resume)
     return evaluation(distribute(model, **config.train.ddp))
@@ -159,7 +166,12 @@ def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: Fals
     check_sharding(settings, comm.get_world_size())
     model = build_model(config, device="cpu" if shards else device)
     freeze(model, settings.get("freeze", []))
-    _log_model(model)
+    if not isinstance(model, CountsSteps):
+        logger.info(
+            "%s divides its losses by counts of the images that it is given: they are averaged over processes and over "
+            "the parts of train.accumulate, each with the same weight",
+            type(model).__name__,
+        )
     if fresh:
         load_fresh_start(config, model)
     replica = Replica(model)
@@ -186,20 +198,8 @@ def _build_optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimi
     config.optimizer.params.model = None  # the config is written to a file later
     for group in optimizer.param_groups:
         count = sum(p.numel() for p in group["params"])
-        logger.info("Optimiser group: %d numbers, lr %g, decay %g", count, group["lr"], group["weight_decay"])
+        logger.debug("Optimiser group: %d numbers, lr %g, decay %g", count, group["lr"], group["weight_decay"])
     return optimizer
-
-
-def _log_model(model: nn.Module) -> None:
-    logger.info("Model:\n%s", model)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    logger.info("%.2f M trainable parameters", trainable / 1e6)
-    if not isinstance(model, CountsSteps):
-        logger.info(
-            "%s divides its losses by counts of the images that it is given: they are averaged over processes and over "
-            "the parts of train.accumulate, each with the same weight",
-            type(model).__name__,
-        )
 
 
 def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer, *, resume: bool) -> int:

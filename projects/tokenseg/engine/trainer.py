@@ -1,6 +1,7 @@
 """The training step: Detectron2's SimpleTrainer with mixed precision, gradient accumulation and clipping."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable
 
@@ -101,7 +102,7 @@ class Trainer(SimpleTrainer):
                 # casts that were kept would be those of all weights, of which a sharded model has a block at a time
                 with autocast(self.device, self.amp_dtype, keep_casts=not self._sharded):
                     losses = run(part)
-                self.grad_scaler.scale(sum(losses.values())).backward()
+                self.grad_scaler.scale(_total(losses)).backward()
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0) + loss.detach()
         return sums
@@ -111,7 +112,9 @@ class Trainer(SimpleTrainer):
         return isinstance(undistributed(self.model), CountsSteps)
 
     def _run_by_counts(self, batch: list[dict]) -> Callable[[list[dict]], dict[str, Tensor]]:
-        counts = undistributed(self.model).count(batch)
+        whole = undistributed(self.model)
+        assert isinstance(whole, CountsSteps)
+        counts = whole.count(batch)
         return lambda part: self.model(part, counts)
 
     def _run_by_average(self, parts: int) -> Callable[[list[dict]], dict[str, Tensor]]:
@@ -144,7 +147,7 @@ class Trainer(SimpleTrainer):
         norm = total_norm([parameter.grad for parameter in parameters])
         if self.clip_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_grad_norm, norm)
-        total = sum(losses.values())
+        total = _total(losses)
         on = torch.full_like(norm, not self._stop())
         finite = torch.stack([torch.isfinite(total).to(norm.dtype), torch.isfinite(norm).to(norm.dtype), on])
         if comm.get_world_size() > 1:
@@ -184,3 +187,7 @@ class Trainer(SimpleTrainer):
         self.skipped = state_dict["skipped"]
         if state_dict["grad_scaler"]:  # empty when the run went on without float16 until now
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _total(losses: dict[str, Tensor]) -> Tensor:
+    return functools.reduce(torch.add, losses.values())

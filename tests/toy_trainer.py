@@ -1,4 +1,4 @@
-"""The smallest model that trains, and batches for it; for tests of the trainer."""
+"""A model and batches of a few numbers, on which a trainer's steps can be followed by hand."""
 
 import torch
 from torch import nn
