@@ -12,15 +12,17 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from runs import at_call, in_two, left_behind
-from test_methods import tiny_model
 from test_processes import differences, gradients, samples, still
+from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.backbones.pyramid import TimmPyramid
 from tokenseg.config.load import load_config
+from tokenseg.contracts import ShardsInBlocks
 from tokenseg.d2_compat import distribute, undistributed
 from tokenseg.engine import loop
 from tokenseg.engine.metrics_file import read_metrics
 from tokenseg.engine.sharding import Replica, check_sharding, gathered, is_sharded, shard, spread_like
 from tokenseg.engine.trainer import Trainer
+from tokenseg.segvit.shrunk import NearestSampling, QueryDownsample
 from toy_trainer import Toy, data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,10 +115,9 @@ def in_shards():
     """Gradients of the small models, of a half of the images in each of two processes, in two parts."""
     rank, found = comm.get_rank(), {}
     for name in METHODS:
-        torch.manual_seed(rank)
         model = still(name)
-        if rank:
-            nn.utils.vector_to_parameters(torch.randn(sum(p.numel() for p in model.parameters())), model.parameters())
+        for parameter in model.parameters():
+            parameter.data += rank
         shard(model, "cpu")
         images = samples()[2 * rank : 2 * rank + 2]
         counts = model.count(images)
@@ -205,12 +206,14 @@ def test_a_replica_holds_weights_for_a_time():
     assert {value.device.type for value in changed.parameters()} == {"meta"}
 
 
-def test_blocks_are_found_at_any_depth_but_for_the_one_that_is_called_by_its_layers():
-    vit, shrunk = (tiny_model(name).backbone for name in ("segvit", "segvit_shrunk"))
-    assert vit.shardable_blocks() == list(vit.vit.blocks)
-    assert shrunk.shardable_blocks() == [block for place, block in enumerate(shrunk.vit.blocks) if place != 2]
-    found = [part for part in tiny_model("fcn_sgr").modules() if isinstance(part, TimmPyramid)]
-    assert len(found) == 1 and len(found[0].shardable_blocks()) == 8
+def test_blocks_are_all_but_one_that_is_called_by_its_layers():
+    args = dict(model_name="vit_tiny_patch16_224", img_size=32, out_blocks=[2], pretrained=False)
+    args["timm_args"] = {"embed_dim": 12, "depth": 3, "num_heads": 2}
+    shrunk = PlainViT(**args, downsample=QueryDownsample(block=1, sample=NearestSampling()))
+    assert shrunk.shardable_blocks() == [shrunk.vit.blocks[0], shrunk.vit.blocks[2]]
+    assert PlainViT(**args).shardable_blocks() and isinstance(shrunk, ShardsInBlocks)
+    resnet = TimmPyramid(model_name="resnet10t", pretrained=False, timm_args={"channels": (8, 8, 8, 8)})
+    assert [type(block).__name__ for block in resnet.shardable_blocks()] == ["BasicBlock"] * 4
 
 
 def test_states_without_shards_stay_as_they_are(one_process):
