@@ -5,9 +5,9 @@ PyPI has no project named ``detectron2``. The source archive ``detectron2-cdo`` 
 Facebook AI Research's Detectron2 v0.5, without its C++ and CUDA sources. That code belongs to its authors and is under
 the Apache License 2.0; its licence travels inside the wheel built here, and every file changed here says so on its last
 line. This script fetches the archive with pip, or takes Detectron2's own source archive of v0.5, compares the files
-that it changes with the SHA-256 sums of the release (``detectron2_0.5.sha256``), applies the substitutions listed in
-``detectron2_sources.py`` (each with the exact number of places it must find), builds a wheel named ``detectron2`` and
-installs it with pip. It stops at the first thing that differs from what it expects.
+that it changes with the SHA-256 sums of the release, applies the substitutions listed in ``detectron2_release`` (each
+with the exact number of places it must find), builds a wheel named ``detectron2`` and installs it with pip. It stops at
+the first thing that differs from what it expects.
 
 Run it with the Python of the environment that is to have Detectron2; torch and torchvision must be there already::
 
@@ -33,7 +33,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from detectron2_sources import SOURCE_VERSION, SUBSTITUTIONS, InstallError, adapt_source, check_sha256, unpack
+from detectron2_release.sources import SOURCE_VERSION, SUBSTITUTIONS, InstallError, adapt_source, check_sha256, unpack
 
 SOURCE = "detectron2-cdo"
 SHA256 = "53c9e79e9cc943e80419c588ea44b5479507a8628ed14a4e06bd093e29311b18"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import detectron2_sources
+from detectron2_release import sources as detectron2_sources
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "install_detectron2.py"
 

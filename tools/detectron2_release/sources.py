@@ -20,7 +20,7 @@ PROJECTS = {
     "projects/Panoptic-DeepLab/panoptic_deeplab": "detectron2/projects/panoptic_deeplab",
 }
 # Lines of sha256sum: the files of the release that SUBSTITUTIONS changes.
-SUMS = Path(__file__).with_name("detectron2_0.5.sha256")
+SUMS = Path(__file__).with_name("v0.5.sha256")
 # What the wheel is built from; all else in an archive, such as tests and C++ sources, is removed.
 KEPT = {"detectron2", "LICENSE", "README.md"}
 EXPECTED_CONFIGS = {".py": 34, ".yaml": 92}
