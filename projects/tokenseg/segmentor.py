@@ -319,8 +319,8 @@ class Segmentor(nn.Module):
         features = self.backbone(batch)
         scores, beside = self.sem_seg_head(features, None)
         if isinstance(self.sem_seg_head, Head):
-            # The resize and the choice of the class, which reads all classes of a pixel, are fastest in this order of
-            # memory. Scores of Detectron2's heads stay as they are, since other orders round differently.
+            # The order in which resizing and the choice of the class, which reads all classes of a pixel, are fastest.
+            # Scores of Detectron2's heads stay as they are, since another order is rounded differently.
             scores = scores.contiguous(memory_format=torch.channels_last)
         return Prediction(scores, {**features, **beside}, (batch.shape[-2], batch.shape[-1]), image_sizes)
 
@@ -336,10 +336,9 @@ class Segmentor(nn.Module):
             return [ScoreView(scores, prediction.batch_size, size) for scores, size in pairs]
         batch, image_sizes = pad_to_batch(images, self.backbone)
         masks, class_logits, size = self.sem_seg_head.mask_sum(self.backbone(batch))
-        parts = zip(
-            at_least_single(masks).split(1), class_probabilities(class_logits).split(1), image_sizes, strict=True
-        )
-        return [MaskView(*mask_sum, size, tuple(batch.shape[-2:]), own) for *mask_sum, own in parts]
+        tokens = at_least_single(masks).split(1), class_probabilities(class_logits).split(1)
+        parts = zip(*tokens, image_sizes, strict=True)
+        return [MaskView(*token, size, tuple(batch.shape[-2:]), own) for *token, own in parts]
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
         """(N, K, h, w) scores of the head as probabilities over the K classes."""

@@ -30,6 +30,7 @@ def test_every_case_of_structtoken_runs_with_equal_outputs(benchmark, capsys):
     assert all(row["times faster"] > 0 and row["difference"] < 1e-4 for row in rows)
 
 
+@pytest.mark.slow("benchmarks of ECENet and of whole models")
 def test_whole_model_runs(benchmark, capsys):
     benchmark("structtoken", "--only", "pwe", "model", "--pairs", "1", "--batch", "1", *TINY)
     table = capsys.readouterr().out
@@ -141,6 +142,7 @@ def test_parts_get_the_time_they_take():
     assert "forward" not in vars(first) and owner.loss is loss
 
 
+@pytest.mark.slow("benchmarks of ECENet and of whole models")
 def test_throughput_of_a_config(benchmark, capsys):
     config = str(ROOT / "configs/structtoken/structtoken_pwe_vit_t_ade20k_512_160k.py")
     benchmark("throughput", "--config-file", config, "--pairs", "1", "--json", "--amp", *TINY)

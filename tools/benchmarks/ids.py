@@ -1,10 +1,10 @@
 """Class ids of a `Predictor`, against the path through the scores of all classes.
 
 An image of 1024 x 768 pixels, 150 classes, mixed precision in bfloat16; `--size` is another size and `--single` turns
-mixed precision off. SegViT-B's scores are sums over tokens of a probability times a mask, those of StructToken (PWE,
-ViT-B) are logits. `trained` has weights that are made to look trained: ten classes are there, `--classes` is another
-number, and masks have borders. `random` has weights as a training begins with them, where no class can be left out. The
-ids of both sides are equal at every pixel, or the case fails. Overrides change the configs.
+mixed precision off. The scores of SegViT-B are sums over tokens of a probability times a mask, those of StructToken
+(PWE, ViT-B) are logits. `trained` has weights that are made to look trained: ten classes are there, `--classes` is
+another number, and masks have borders. `random` has weights as a training begins with them, where few classes can be
+left out. The ids of both sides are equal at every pixel, or the case fails. Overrides change the configs.
 """
 
 import argparse

@@ -82,6 +82,7 @@ def import_wandb() -> ModuleType:
     """
     try:
         import wandb
+        from wandb import init  # noqa: F401  a folder named wandb, as its runs leave, can be imported too
     except ImportError as error:
         raise ValueError(
             f"train.wandb wants the package wandb, which is not installed ({error}): pip install 'tokenseg[wandb]'"

@@ -18,8 +18,8 @@ from ..layers.bilinear_taps import resized_at
 from .coarse_views import View
 from .policy import AveragesViews
 
-# Classes at a time, see `_Walk._chunk`.
-_LANES = 16
+# Classes are taken in multiples of the first number, see `_Walk._chunk`, the second such a number at most at a time.
+_LANES, _MOST = 16, 3
 # Up to which share of the pixels they are computed in full, and how many of them at a time.
 _FEW, _PIXELS = 1 / 32, 8192
 # By how much of the largest score two ways to compute one may differ.
@@ -65,7 +65,7 @@ def ids_by_classes(
 
 
 class _Recorder:
-    """A segmentor to a policy, which runs the images and keeps their views; what the policy returns is not used."""
+    """A segmentor to a policy, which runs the images and keeps their views; the policy gets zeros."""
 
     def __init__(self, model: GivesViews) -> None:
         self.model, self.views = model, []
@@ -107,30 +107,30 @@ class _Walk:
         order = by_peak[wins[by_peak].argsort(descending=True, stable=True)].tolist()
         winners, best = set((wins > 0).nonzero()[:, 0].tolist()), None
         while order:
-            chunk, order = self._chunk(order)
+            chunk, order = self._chunk(order, len(winners & set(order)) or len(order))
             best = self._better(best, chunk)
             if not order or winners & set(order):
                 continue
-            left = torch.tensor(order, device=self.device)
-            order = self._open(best, left, peaks)
-            open_pixels = self._undecided(best, left) if order else None
-            if open_pixels is None or not len(open_pixels):
+            order = self._open(best, order, peaks)
+            open_pixels = self._undecided(best, order) if order else ()
+            if not len(open_pixels):
                 break
             if len(open_pixels) <= _FEW * best.ids.numel():
                 best.ids[tuple(open_pixels.T)] = self._in_full(*open_pixels.T)
                 break
         return best.ids
 
-    def _chunk(self, order: list[int]) -> tuple[list[int], list[int]]:
-        """The next classes in rising order, and those after them.
+    def _chunk(self, order: list[int], wanted: int) -> tuple[list[int], list[int]]:
+        """The next classes in rising order, as many as are wanted or a part of them, and those after them.
 
         The last channels of a map, beyond a multiple of the CPU's vector, are computed by other instructions, which
         round differently. So that the scores are those of all classes to the last bit, the same classes end each chunk.
         """
         tail = self.num_classes - self.num_classes % _LANES
-        first, rest = [c for c in order if c < tail][:_LANES], set(order)
-        if len(first) < _LANES <= tail:  # fill up by classes that have had their turn
-            first += [c for c in range(tail) if c not in rest][: _LANES - len(first)]
+        lanes = min(-(-wanted // _LANES), _MOST) * _LANES
+        first, rest = [c for c in order if c < tail][:lanes], set(order)
+        # fill up by classes that have had their turn
+        first += [c for c in range(tail) if c not in rest][: -len(first) % _LANES]
         chunk = sorted(first) + list(range(tail, self.num_classes))
         return chunk, [c for c in order if c not in set(chunk)]
 
@@ -148,13 +148,15 @@ class _Walk:
         """What the policy makes of maps of the views, (k, H, W)."""
         return self.policy(_Replay(self.views, make), [self.image], [self.size])[0]
 
-    def _open(self, best: Best, left: Tensor, peaks: Tensor) -> list[int]:
+    def _open(self, best: Best, order: list[int], peaks: Tensor) -> list[int]:
         """Which of the classes that are left may win somewhere."""
         least = best.scores.amin()
-        return left[peaks[left] >= least - _ROUNDING * torch.maximum(least.abs(), peaks.abs().amax())].tolist()
+        may = peaks >= least - _ROUNDING * torch.maximum(least.abs(), peaks.abs().amax())
+        return [c for c, open_yet in zip(order, may[order].tolist(), strict=True) if open_yet]
 
-    def _undecided(self, best: Best, left: Tensor) -> Tensor:
+    def _undecided(self, best: Best, order: list[int]) -> Tensor:
         """Rows and columns (n, 2) of the pixels that a class that is left may win."""
+        left = torch.tensor(order, device=self.device)
         bound = self._run(lambda view: view.bound(left))[0]
         margin = _ROUNDING * torch.maximum(best.scores.abs().amax(), bound.abs().amax())
         return (best.scores <= bound + margin).nonzero()

@@ -245,7 +245,7 @@ class SegViTHead(nn.Module):
         first: dict[int, nn.Module] = {}
         for map_id, level in zip(self.bases.map_ids, self.levels, strict=True):
             level.load_state_dict(first.setdefault(map_id, level).state_dict())
-        for part in self.bases.modules():
+        for part in self.modules():
             if isinstance(part, BeginsLast):
                 part.begin_last()
 

@@ -155,7 +155,7 @@ class QueryUpsample(nn.Module):
         super().__init__()
         if img_size % stride:
             raise ValueError(f"img_size is {img_size}; wanted a multiple of the stride, {stride}")
-        side = img_size // stride
+        side, self.channels = img_size // stride, channels
         self.in_features = [f"block{block}" for block in sorted(blocks)]
         self.queries = nn.Parameter(torch.empty(1, width, side, side))
         self.project = nn.ModuleList(
@@ -219,10 +219,10 @@ class TiedQueryUpsample(QueryUpsample):
 
     def begin_last(self) -> None:
         """Tie the first weights; the head calls this when all others are drawn."""
-        project = self.project[0]
+        height, width = self.queries.shape[2:]
         with torch.no_grad():
-            codes = project(sine_codes(tuple(self.queries.shape[2:]), project[0].in_features))
-            self.queries.copy_(codes.T.unflatten(1, self.queries.shape[2:])[None])
-            for decoder in self.layers:
-                for layer in decoder:
+            codes = self.project[0](sine_codes((height, width), self.channels))
+            self.queries.copy_(codes.T.unflatten(1, (height, width))[None])
+            for layer in self.layers.modules():
+                if isinstance(layer, DecoderLayer):
                     layer.cross_attention.query.weight.copy_(layer.cross_attention.key.weight)

@@ -79,9 +79,8 @@ class SemanticReasoning(nn.Module):
         self.num_concepts, self.centroid_code, self.token_aggregation = num_concepts, centroid_code, token_aggregation
         self.concepts = PositionConv(channels=channels, out_channels=num_concepts, code=xy_code)
         self.reduce = PositionConv(channels=channels, out_channels=width, code=xy_code)
-        self.reason: nn.Module
         if reasoning == "graph":
-            self.reason = GraphConvolution(num_nodes=num_concepts, width=width)
+            self.reason: nn.Module = GraphConvolution(num_nodes=num_concepts, width=width)
         else:
             blocks = [Block(width, num_heads, mlp_ratio=4.0, qkv_bias=True) for _ in range(num_layers)]
             self.reason = nn.Sequential(*blocks, nn.LayerNorm(width))
