@@ -56,7 +56,7 @@ lint: $(ENVIRONMENT) ## Check style, formatting and types
 install: $(ENVIRONMENT) ## Make or repair the environment, nothing else
 
 # The order matters: Detectron2's installer needs torch. pip leaves alone what is there and complete.
-$(STAMP): setup.py tools/install_detectron2.py
+$(STAMP): setup.py tools/install_detectron2.py tools/detectron2_release/sources.py
 	@rm -f $@
 	@$(BASE_PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
 	    f"$(BASE_PYTHON) is Python {sys.version.split()[0]}, wanted 3.11 or newer; name one with BASE_PYTHON=...")'

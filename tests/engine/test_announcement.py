@@ -44,7 +44,7 @@ def test_a_run_begins_with_what_its_user_needs(config, caplog, tmp_path):
     assert f"Device: cpu; 1 process(es) of {threads} thread(s); float32" in lines
     assert any(line.startswith("Data set toy_sem_seg: 6 images, 3 classes (red, green, blue)") for line in lines)
     schedule = next(line for line in lines if line.startswith("Schedule"))
-    assert "iterations 0 to 1 of 2 images each, 0.7 times each image; AdamW, learning rate 0.5" in schedule
+    assert "iterations 0 to 1 of 2 images each, 0.7 epochs in all; AdamW, learning rate 0.5" in schedule
     assert "evaluation at the end, checkpoint every 2 iterations" in schedule
     assert any(line.startswith(f"Output: {tmp_path}/run, for checkpoints") for line in lines)
     assert any(line.startswith("Evaluated 6 batches in ") for line in lines)

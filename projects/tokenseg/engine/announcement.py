@@ -89,8 +89,8 @@ def _trainable(numbers: int, learnt: int) -> str:
 
 
 def _images(config: DictConfig, loader: object) -> str:
-    """How many images a step has and how often each is seen, as far as the loader can tell."""
+    """How many images a step has and how many epochs the training takes, as far as the loader can tell."""
     if not isinstance(loader, TrainLoader):
         return ""
     batch, images = loader.total_batch_size, len(loader.stream.records)
-    return f" of {batch} images each, {config.train.max_iter * batch / images:.1f} times each image"
+    return f" of {batch} images each, {config.train.max_iter * batch / images:.1f} epochs in all"
