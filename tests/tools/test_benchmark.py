@@ -153,6 +153,13 @@ def test_throughput_of_a_config(benchmark, capsys):
     assert all(row["page faults"] >= 0 and row["peak MiB"] > 100 for row in rows)
 
 
+def test_class_ids_beside_the_scores_of_all_classes(benchmark, capsys):
+    small = ["--size", "40", "50", "--classes", "2", "dataset={short_side: 32, long_side: 64}"]
+    benchmark("ids", "--only", "structtoken", "trained", "--pairs", "1", "--json", *small, *TINY)
+    row = json.loads(capsys.readouterr().out)
+    assert row["times faster"] > 0 and row["difference"] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -172,8 +179,7 @@ def test_memory_is_that_of_each_side_alone(benchmark, capsys):
     hog = torch.ones(2**27)  # half a GiB of the parent, which no side may inherit
     benchmark("structtoken", "--only", "pwe head inference", "--pairs", "1", "--json", "--memory", *TINY)
     row = json.loads(capsys.readouterr().out)
-    assert row["ours MiB"] > 100 and row["memory"] == pytest.approx(1, abs=0.2)
-
+    assert row["ours MiB"] > 100 and row["memory"] == pytest.approx(1, abs=0.2) and row["of a run"] > 0
     assert row["ours MiB"] < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - 300
     del hog
 
