@@ -74,7 +74,7 @@ ROOMS = {
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
     "plain_text.py": set(),
-    "predictor.py": {"config", "data", "datasets", "engine", "inspection", "rasters", "segmentor"},
+    "predictor.py": {"config", "data", "datasets", "engine", "inspection", "rasters", "regions", "segmentor"},
     "rasters.py": {"data.image_reader", "inference", "segmentor"},
     "report": {
         "config.load",
@@ -217,6 +217,14 @@ def test_the_command_line_imports_nothing_heavy():
     light = {*sys.stdlib_module_names, COMMAND_LINE.name}
     names = {name for path in COMMAND_LINE.rglob("*.py") for name in imports(path, at_once=True)}
     assert {name for name in names if name.partition(".")[0] not in light} == set()
+
+
+def test_matplotlib_is_imported_where_a_picture_is_drawn():
+    """It takes half a second, which no training should wait for."""
+    draws = {"matplotlib", "detectron2.utils.visualizer", "detectron2.utils.video_visualizer"}
+    files = [path for path in FILES if any(word in path.read_text() for word in ("matplotlib", "visualizer"))]
+    found = [(str(path), name) for path in files for name in imports(path, at_once=True)]
+    assert files and [(path, name) for path, name in found if any(_lies_in(name, part) for part in draws)] == []
 
 
 def test_files_have_names_of_their_own():

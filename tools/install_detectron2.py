@@ -4,7 +4,8 @@
 PyPI has no project named ``detectron2``. The source archive ``detectron2-cdo`` 0.5 there holds the Python files of
 Facebook AI Research's Detectron2 v0.5, without its C++ and CUDA sources. That code belongs to its authors and is under
 the Apache License 2.0; its licence travels inside the wheel built here, and every file changed here says so on its last
-line. This script fetches the archive with pip, checks its SHA-256, applies the substitutions listed in
+line. This script fetches the archive with pip, or takes Detectron2's own source archive of v0.5, compares the files
+that it changes with the SHA-256 sums of the release (``detectron2_0.5.sha256``), applies the substitutions listed in
 ``SUBSTITUTIONS`` (each with the exact number of places it must find), builds a wheel named ``detectron2`` and installs
 it with pip. It stops at the first thing that differs from what it expects.
 
@@ -13,6 +14,7 @@ Run it with the Python of the environment that is to have Detectron2; torch and 
     python tools/install_detectron2.py                    # install
     python tools/install_detectron2.py --skip-if-present  # leave a Detectron2 that is there alone, exit code 0
     python tools/install_detectron2.py --wheel-dir DIR    # only build the wheel, into DIR
+    python tools/install_detectron2.py --source FILE      # from https://github.com/facebookresearch/detectron2, v0.5
 
 What 0.5 without compiled code cannot do: rotated boxes, modulated deformable convolution on the CPU, the fast COCO
 evaluation (pycocotools' own is used instead) and the Caffe2 export. A later installation of upstream's ``detectron2``
@@ -34,6 +36,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,6 +54,10 @@ PROJECTS = {
     "projects/DeepLab/deeplab": "detectron2/projects/deeplab",
     "projects/Panoptic-DeepLab/panoptic_deeplab": "detectron2/projects/panoptic_deeplab",
 }
+# Lines of sha256sum: the files of the release that SUBSTITUTIONS changes.
+SUMS = Path(__file__).with_name("detectron2_0.5.sha256")
+# What the wheel is built from; all else in an archive, such as tests and C++ sources, is removed.
+KEPT = {"detectron2", "LICENSE", "README.md"}
 EXPECTED_CONFIGS = {".py": 34, ".yaml": 92}
 # torch and torchvision are not listed, as upstream does not: which build fits is the user's choice.
 DEPENDENCIES = """
@@ -249,10 +256,10 @@ def run_pip(*arguments: str, tools: Path | None = None) -> None:
 
 
 def fetch_source(folder: Path, tools: Path) -> Path:
-    """Download the archive, let pip and ourselves check its SHA-256, and unpack it.
+    """Download PyPI's archive, and let pip and ourselves check its SHA-256.
 
     Returns:
-        The root of the unpacked sources.
+        The archive, in ``folder``.
 
     Raises:
         InstallError: pip failed, or the archive is not the one expected.
@@ -266,11 +273,65 @@ def fetch_source(folder: Path, tools: Path) -> Path:
     if len(archives) != 1:
         raise InstallError(f"pip downloaded {[path.name for path in archives]}, wanted one .tar.gz")
     check_sha256(archives[0], SHA256)
-    with tarfile.open(archives[0]) as archive:
-        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # not in Python 3.11.0 to 3.11.3
-        archive.extractall(folder / "source")
-    (root,) = (folder / "source").iterdir()
-    return root
+    return archives[0]
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack a .tar.gz or a .zip into the new folder ``folder``.
+
+    Returns:
+        The root of the unpacked sources.
+
+    Raises:
+        InstallError: the file is no such archive, or does not hold one folder with a package ``detectron2``.
+    """
+    if not archive.is_file():
+        raise InstallError(f"{archive} is not there; wanted Detectron2's source archive, a .tar.gz or a .zip")
+    folder.mkdir()
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(folder)
+        else:
+            with tarfile.open(archive) as file:
+                file.extraction_filter = getattr(tarfile, "data_filter", None)  # not in Python 3.11.0 to 3.11.3
+                file.extractall(folder)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InstallError(f"{archive} cannot be unpacked ({reason}); wanted a .tar.gz or a .zip") from error
+    roots = [path for path in folder.iterdir() if (path / "detectron2" / "__init__.py").is_file()]
+    if len(roots) != 1:
+        raise InstallError(
+            f"{archive.name} holds no folder with a package detectron2 in it; wanted the sources of v0.5"
+        )
+    return roots[0]
+
+
+def check_files(root: Path, sums: str) -> set[Path]:
+    """Compare files with their SHA-256 sums.
+
+    Args:
+        root: the folder that the names are relative to.
+        sums: lines as sha256sum writes them.
+
+    Returns:
+        The files.
+
+    Raises:
+        InstallError: files are missing or differ; all of them are named.
+    """
+    wanted = {root / name: digest for digest, name in (line.split() for line in sums.splitlines())}
+    missing = [path for path in wanted if not path.is_file()]
+    differ = [
+        path
+        for path, digest in wanted.items()
+        if path not in missing and hashlib.sha256(path.read_bytes()).hexdigest() != digest
+    ]
+    for paths, what in ((missing, "missing"), (differ, f"not those of Detectron2 v{SOURCE_VERSION}")):
+        if paths:
+            names = ", ".join(str(path.relative_to(root)) for path in paths)
+            raise InstallError(f"files of the sources are {what}: {names}; wanted the unchanged release")
+    return set(wanted)
 
 
 def project_file() -> str:
@@ -300,33 +361,52 @@ namespaces = false
 """
 
 
+def arrange(root: Path) -> None:
+    """Bring unpacked sources, PyPI's or Detectron2's own, into the layout of the wheel, and remove what is not in it.
+
+    Raises:
+        InstallError: the sources are not the ones expected.
+    """
+    configs = root / "detectron2" / "model_zoo" / "configs"
+    if not configs.exists() and (root / "configs").is_dir():  # upstream's setup.py puts them there
+        shutil.move(root / "configs", configs)
+    for suffix, wanted in EXPECTED_CONFIGS.items():
+        got = len(list(configs.rglob(f"*{suffix}")))
+        if got != wanted:
+            raise InstallError(f"detectron2/model_zoo/configs holds {got} {suffix} files, wanted {wanted}")
+    for source, target in PROJECTS.items():
+        shutil.move(root / source, root / target)
+    for path in root.iterdir():
+        if path.name not in KEPT:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def adapt_source(root: Path) -> None:
     """Change the unpacked sources in place into those of the wheel.
 
     Raises:
         InstallError: the sources are not the ones expected.
     """
-    configs = root / "detectron2" / "model_zoo" / "configs"
-    for suffix, wanted in EXPECTED_CONFIGS.items():
-        got = len(list(configs.rglob(f"*{suffix}")))
-        if got != wanted:
-            raise InstallError(f"detectron2/model_zoo/configs holds {got} {suffix} files, wanted {wanted}")
+    arrange(root)
+    wanted = check_files(root, SUMS.read_text(encoding="utf-8"))
     changed = apply_substitutions(root, SUBSTITUTIONS)
+    if changed != wanted:
+        names = ", ".join(sorted(str(path.relative_to(root)) for path in changed ^ wanted))
+        raise InstallError(f"{SUMS.name} and SUBSTITUTIONS do not name the same files: {names}")
     for path in changed:
         with path.open("a", encoding="utf-8") as file:
             file.write(MARK)
-    for source, target in PROJECTS.items():
-        shutil.move(root / source, root / target)
-    for name in ("projects", "tools", "detectron2_cdo.egg-info"):
-        shutil.rmtree(root / name)
-    for name in ("setup.py", "setup.cfg", "PKG-INFO"):
-        (root / name).unlink()
     (root / "pyproject.toml").write_text(project_file(), encoding="utf-8")
     say(f"Adapted {len(changed)} files by {len(SUBSTITUTIONS)} substitutions.")
 
 
-def build_wheel(folder: Path, wheel_dir: Path) -> Path:
+def build_wheel(folder: Path, wheel_dir: Path, source: Path | None) -> Path:
     """Fetch, adapt and build, with everything temporary in ``folder``.
+
+    Args:
+        folder: an empty folder.
+        wheel_dir: the folder of the wheel.
+        source: a source archive; None fetches PyPI's.
 
     Returns:
         The wheel, in ``wheel_dir``.
@@ -336,7 +416,7 @@ def build_wheel(folder: Path, wheel_dir: Path) -> Path:
     """
     tools = folder / "tools"
     run_pip("install", "--quiet", "--target", str(tools), *BUILD_TOOLS)
-    root = fetch_source(folder, tools)
+    root = unpack(source or fetch_source(folder, tools), folder / "source")
     adapt_source(root)
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheel_dir))
     run_pip("wheel", *options, str(root), tools=tools)
@@ -369,6 +449,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="end with exit code 0, changing nothing, if a Detectron2 is installed",
     )
     parser.add_argument("--wheel-dir", type=Path, metavar="DIR", help="only build the wheel, into this folder")
+    parser.add_argument(
+        "--source", type=Path, metavar="FILE", help="Detectron2's source archive of v0.5, .tar.gz or .zip"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.wheel_dir is None and (present := installed_detectron2()):
@@ -379,7 +462,8 @@ def main(arguments: list[str] | None = None) -> int:
         check_torch()
         with tempfile.TemporaryDirectory(prefix="install-detectron2-") as name:
             folder = Path(name)
-            wheel = build_wheel(folder, folder / "wheel" if options.wheel_dir is None else options.wheel_dir)
+            wheel_dir = folder / "wheel" if options.wheel_dir is None else options.wheel_dir
+            wheel = build_wheel(folder, wheel_dir, options.source)
             if options.wheel_dir is None:
                 run_pip("install", str(wheel))
                 smoke_check(folder)

@@ -51,6 +51,14 @@ def test_maps_are_what_it_publishes(family):
         assert maps[name].shape == (2, 48, 4, 4)
 
 
+def test_channels_of_tokens_and_maps_lie_side_by_side():
+    backbone, seen = toy_vit("vit", timm_args={"class_token": False}), []
+    for block in backbone.vit.blocks:
+        block.norm1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous()))
+    maps = backbone(torch.randn(2, 3, 64, 48))
+    assert seen == [True, True] and all(x.stride(1) == 1 for x in maps.values())
+
+
 @pytest.mark.parametrize("family", ANY_SIZE)
 def test_odd_and_oblong_images_of_one_batch(family):
     backbone, patch = toy_vit(family), patch_of(family)

@@ -1,3 +1,6 @@
+import io
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +30,15 @@ class Oracle(nn.Module):
 def evaluation(name, metrics, **others):
     loader = [[record] for record in DatasetCatalog.get(name)]
     return Evaluation(loader=loader, evaluator=ConfusionEvaluator(dataset_name=name, metrics=metrics), **others)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_drawn_on_a_terminal_alone(toy_dataset, monkeypatch, terminal):
+    stderr = io.StringIO()
+    stderr.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stderr)
+    evaluation(toy_dataset, [])(Oracle().eval())
+    assert ("Evaluation" in stderr.getvalue()) is terminal
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -110,3 +111,83 @@ def test_rest_of_an_interrupted_installation_does_not_count(installer, monkeypat
     assert installer.installed_detectron2() == str(tmp_path / "detectron2" / "__init__.py")  # a checkout, say
     monkeypatch.setattr(installer.sysconfig, "get_path", lambda name: str(tmp_path))
     assert installer.installed_detectron2() is None
+
+
+@pytest.fixture
+def release(installer, tmp_path):
+    """The folder of a tiny release as upstream packs it, its archives, and the lines of its sums."""
+    root = tmp_path / "detectron2-0.5"
+    for name in ("detectron2/__init__.py", "detectron2/model_zoo/model_zoo.py", "LICENSE", "tests/np.py", "setup.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x = np.int\n")
+    for source in installer.PROJECTS:
+        (root / source).mkdir(parents=True)
+    for suffix, count in installer.EXPECTED_CONFIGS.items():
+        for number in range(count):
+            (root / "configs").mkdir(exist_ok=True)
+            (root / f"configs/{number}{suffix}").touch()
+    (root / "detectron2/projects").mkdir()
+    return root
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("gztar", ".tar.gz"), ("zip", ".zip")])
+def test_archive_of_upstream_becomes_the_layout_of_the_wheel(installer, release, tmp_path, kind, suffix):
+    archive = Path(shutil.make_archive(str(tmp_path / "v0.5"), kind, tmp_path, release.name))
+    assert archive.name.endswith(suffix)
+    root = installer.unpack(archive, tmp_path / "source")
+    installer.arrange(root)
+    assert {path.name for path in root.iterdir()} == {"detectron2", "LICENSE"}
+    assert (root / "detectron2/model_zoo/configs/0.yaml").exists()
+    assert (root / "detectron2/projects/point_rend").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(None, "is not there; wanted"), (b"no archive", r"cannot be unpacked \(.*wanted a .tar.gz")]
+)
+def test_what_is_no_archive_is_refused(installer, tmp_path, content, told):
+    path = tmp_path / "v0.5.tar.gz"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(installer.InstallError, match=told):
+        installer.unpack(path, tmp_path / "source")
+
+
+def test_archive_of_something_else_is_refused(installer, sources, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "other"), "zip", sources, "pkg")
+    with pytest.raises(installer.InstallError, match="holds no folder with a package detectron2"):
+        installer.unpack(Path(archive), tmp_path / "source")
+
+
+def test_files_that_differ_or_lack_are_all_named(installer, sources):
+    sums = "".join(
+        f"{hashlib.sha256((sources / name).read_bytes()).hexdigest()}  {name}\n" for name in ("a.py", "pkg/b.py")
+    )
+    assert installer.check_files(sources, sums) == {sources / "a.py", sources / "pkg/b.py"}
+    (sources / "a.py").write_text("x = np.int \n")
+    (sources / "pkg/b.py").write_text("")
+    with pytest.raises(
+        installer.InstallError, match=r"not those of Detectron2 v0\.5: a\.py, pkg/b\.py; wanted the unch"
+    ):
+        installer.check_files(sources, sums)
+    (sources / "a.py").unlink()
+    with pytest.raises(installer.InstallError, match=r"are missing: a\.py; wanted"):
+        installer.check_files(sources, sums)
+
+
+def test_files_that_are_adapted_are_those_with_sums(installer, release, monkeypatch):
+    sums = release / "sums"
+    sums.write_text(f"{hashlib.sha256((release / 'LICENSE').read_bytes()).hexdigest()}  LICENSE\n")
+    monkeypatch.setattr(installer, "SUMS", sums)
+    monkeypatch.setattr(installer, "KEPT", installer.KEPT | {"sums"})
+    rule = installer.Substitution("detectron2/*.py", 1, r"np\.int", "int")
+    monkeypatch.setattr(installer, "SUBSTITUTIONS", [rule])
+    with pytest.raises(installer.InstallError, match=r"do not name the same files: LICENSE, detectron2/__init__\.py"):
+        installer.adapt_source(release)
+
+
+def test_recorded_sums_fit_the_table(installer):
+    """A rule for one file has a sum of that file."""
+    lines = installer.SUMS.read_text().splitlines()
+    names = {line.split()[1] for line in lines}
+    assert len(names) == len(lines) and all(len(line.split()[0]) == 64 for line in lines)
+    assert {rule.files for rule in installer.SUBSTITUTIONS if "*" not in rule.files} <= names

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from tokenseg.engine.devices import resolve_device
 
-from ._runs import Clock, peak_memory
+from ._runs import Clock, Memory, peak_memory
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmark.py"
 
@@ -32,16 +32,23 @@ def choose(titles: list[str], only: list[str]) -> list[str]:
 
 
 def peaks(words: Sequence[str], title: str) -> dict:
-    """Peak memory of both sides of a case, in MiB, and ours over the rival's."""
-    found = {}
+    """Peak memory of both sides of a case, in MiB, and ours over the rival's: in all, and without what was there before
+    the run, the model among it."""
+    found: dict[str, Memory] = {}
     for side in ("ours", "rival"):
         command = [sys.executable, str(SCRIPT), *words, "--only", *title.split(), "--peak-of", side]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.stderr.write(done.stderr)
             raise ChildProcessError(f"the measurement of {side}'s memory in {title} failed, as told above")
-        found[f"{side} MiB"] = float(done.stdout.split()[-1])
-    return found | {"memory": found["ours MiB"] / found["rival MiB"]}
+        found[side] = Memory(*map(float, done.stdout.split()[-2:]))
+    ours, rival = found["ours"], found["rival"]
+    return {
+        "ours MiB": ours.peak,
+        "rival MiB": rival.peak,
+        "memory": ours.peak / rival.peak,
+        "of a run": (ours.peak - ours.before) / max(rival.peak - rival.before, 1.0),
+    }
 
 
 def run(args: argparse.Namespace, benchmark: ModuleType) -> list[dict]:
@@ -57,7 +64,7 @@ def run(args: argparse.Namespace, benchmark: ModuleType) -> list[dict]:
         torch.manual_seed(0)
         case = all_cases[title]()
         if args.peak_of:
-            print(peak_memory(getattr(case, args.peak_of), args.device))
+            print(*peak_memory(getattr(case, args.peak_of), args.device))
             return []
         try:
             measured = case.measure(Clock(args.device), args.pairs)

@@ -3,9 +3,12 @@
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from tokenseg.engine.devices import process_memory
 
 # One call is one run; what it returns is compared.
 Run = Callable[[], object]
@@ -67,12 +70,23 @@ def training_step(loss: Callable[[], Tensor], parameters: Iterable[Tensor]) -> R
     return run
 
 
-def peak_memory(run: Run, device: torch.device) -> float:
-    """MiB at the worst moment: of a GPU's tensors, or of the whole process."""
+class Memory(NamedTuple):
+    """MiB of a GPU's tensors, or of the whole process."""
+
+    peak: float  # at the worst moment of a run
+    before: float  # before it: the model and, of a process, its libraries
+
+
+def peak_memory(run: Run, device: torch.device) -> Memory:
+    """The memory of two runs."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device) / 2**20
+        for _ in range(2):
+            run()
+        return Memory(torch.cuda.max_memory_allocated(device) / 2**20, before)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far, of building the model, is forgotten
+    before = process_memory("VmRSS") / 2**20
     for _ in range(2):
         run()
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    # not getrusage: a process inherits the peak of the one that started it there
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    return Memory(process_memory("VmHWM") / 2**20, before)

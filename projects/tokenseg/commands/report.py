@@ -95,7 +95,8 @@ def main(args: argparse.Namespace) -> None:
         read_run(folder, name=name, trust_config=args.trust_config)
         for folder, name in zip(args.runs, names, strict=True)
     ]
-    images, tokens, legend, notes = [], [], [], []
+    images: list = []
+    tokens, legend, notes = [], [], []
     if not args.no_models:
         try:
             for run in runs:

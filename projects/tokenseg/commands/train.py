@@ -24,8 +24,9 @@ from ..engine.launchers import Place, place_given
 from ..engine.logs import start_logs
 from ..engine.loop import evaluate, train
 from ..engine.precision import amp_dtype
-from ..engine.processes import free_meeting, group, start_and_wait
+from ..engine.processes import free_meeting, group, leave, start_and_wait
 from ..engine.run_folder import locked, make_output_dir
+from ..engine.sharding import check_sharding
 from ..engine.stopping import Stopped, StopRequest, die_with_parent
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def main(args: argparse.Namespace) -> int | None:
         print(yaml.safe_dump(as_saved(config), sort_keys=False), end="")
         return None
     set_class_weights(config, training=not args.eval_only)
-    device = check(config, args)
+    device = check(config, args, processes=place.world_size if place else args.num_gpus * args.num_machines)
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # parts of Detectron2 use the GPUs that they see
     do = functools.partial(work, config, args, device)
@@ -62,12 +63,17 @@ def main(args: argparse.Namespace) -> int | None:
                 die_with_parent()  # else the processes of a torchrun that was killed go on
             with StopRequest() as stop:
                 do(stop, place)
+            if place:
+                leave(0)
         else:
             start_and_wait(do, places(args))
     except Stopped as stopped:
         if place is None or place.rank == 0:
             print(f"train_net.py: {stopped}; {_whats_next(config, args)}", file=sys.stderr)
+        if place:
+            leave(stopped.exit_code)
         return stopped.exit_code
+    return None
 
 
 def set_class_weights(config: DictConfig, *, training: bool) -> None:
@@ -104,8 +110,13 @@ def _whats_next(config: DictConfig, args: argparse.Namespace) -> str:
     return f"--resume goes on from {path}" if path else "no step was done yet"
 
 
-def check(config: DictConfig, args: argparse.Namespace) -> str:
+def check(config: DictConfig, args: argparse.Namespace, *, processes: int) -> str:
     """Refuse what cannot work before any process starts, make the output folder, and return the device of all.
+
+    Args:
+        config: The config.
+        args: The arguments of the command.
+        processes: The number of processes of the run.
 
     Raises:
         ValueError: The device, the number of processes, the weights or the output folder cannot be what they are.
@@ -113,6 +124,7 @@ def check(config: DictConfig, args: argparse.Namespace) -> str:
     settings = config.train
     if not args.eval_only:
         check_training(config)
+        check_sharding(settings, processes)
     device = resolve_device(settings.device)
     if settings.device == "auto":
         logger.info("train.device=auto: using %s", device)

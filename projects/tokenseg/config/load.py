@@ -8,6 +8,7 @@ import os
 import re
 import traceback
 from collections.abc import Sequence
+from typing import Any, cast
 
 from detectron2.config import LazyConfig
 from omegaconf import DictConfig, OmegaConf
@@ -66,7 +67,7 @@ def _write_classes(config: DictConfig) -> None:
     dataset = config.get("dataset")
     if not isinstance(dataset, DictConfig) or not OmegaConf.is_interpolation(dataset, "classes"):
         return
-    reference = OmegaConf.to_container(dataset)["classes"]
+    reference = cast("dict[str, Any]", OmegaConf.to_container(dataset))["classes"]
     try:
         dataset.classes = [*dataset.classes]
     except (OmegaConfBaseException, TypeError) as error:

@@ -23,7 +23,14 @@ def amp_dtype(config: DictConfig, device: str) -> torch.dtype | None:
 
 
 @contextlib.contextmanager
-def autocast(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
-    """Mixed precision in `dtype` on the device, or none."""
-    with torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext():
+def autocast(device: torch.device, dtype: torch.dtype | None, *, keep_casts: bool = True) -> Iterator[None]:
+    """Mixed precision in `dtype` on the device, or none.
+
+    Args:
+        device: The device.
+        dtype: The type of mixed precision; None is off.
+        keep_casts: Whether weights that were cast are kept until the end of the block, in case they are used again.
+    """
+    mixed = dtype is not None
+    with torch.autocast(device.type, dtype=dtype, cache_enabled=keep_casts) if mixed else contextlib.nullcontext():
         yield

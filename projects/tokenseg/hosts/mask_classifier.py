@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from ..contracts import Counts, Targets
+from ..contracts import Counts, Targets, given
 from ..layers.embedded_masks import EmbeddedMasks
 from ..layers.feature_maps import select_maps
 from ..layers.mask_scores import class_scores
@@ -95,12 +95,21 @@ class MaskClassifierHead(nn.Module):
         Raises:
             ValueError: One of `in_features` is not there.
         """
-        predictions = self.decode(features)
         if self.training:
-            return None, self.criterion(predictions, targets)
-        masks, class_logits = predictions[-1].masks, predictions[-1].class_logits
+            return None, self.criterion(self.decode(features), given(targets))
+        masks, class_logits, size = self.mask_sum(features)
+        return class_scores(masks, class_logits, size=size), {QUERY_MASKS: masks}
+
+    def mask_sum(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """What the scores are made of: the last stage's masks and class logits, and the size of the scores.
+
+        Args:
+            features: The maps of the backbone.
+        """
+        last = self.decode(features)[-1]
+        masks = last.masks
         height, width = ((side * self.stride + self.score_stride - 1) // self.score_stride for side in masks.shape[-2:])
-        return class_scores(masks, class_logits, size=(height, width)), {QUERY_MASKS: masks}
+        return masks, last.class_logits, (height, width)
 
     def decode(self, features: Mapping[str, Tensor]) -> list[EmbeddedMasks]:
         """The predictions of all stages, which compute their masks when they are asked for.
@@ -113,7 +122,7 @@ class MaskClassifierHead(nn.Module):
 
     def token_part(self) -> nn.Module:
         """The last layer of the query decoder."""
-        return self.query_decoder.layers[-1]
+        return list(self.query_decoder.get_submodule("layers").children())[-1]
 
     def token_maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Every stage's scores at the size of the masks, for pictures: title -> (N, K, H_1, W_1).

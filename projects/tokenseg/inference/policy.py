@@ -4,11 +4,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..layers.resize import resize
+from ..layers.resize import resize, resize_one, zeros_like_map
 
 
 @runtime_checkable
@@ -47,12 +46,28 @@ class OverScales(Protocol):
         """Arguments and results as of `Policy`, with images that can be had at any scale."""
 
 
+@runtime_checkable
+class AveragesViews(Protocol):
+    """A policy whose scores are those of its views, class by class: at a pixel the mean of the views that cover it, and
+    then resized. It asks `segment` alone of the model, for the views of one image after those of another."""
+
+    def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
+        """As of `Policy`."""
+
+    def places(self, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+        """Rows and columns of the views of an image of (height, width), in the order in which they are run."""
+
+
 class WholeImage:
     """Every image in one piece; the images of a batch run together."""
 
+    def places(self, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+        """See `AveragesViews`."""
+        return [(slice(0, size[0]), slice(0, size[1]))]
+
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         scores = model.segment(images)
-        return [resize(score[None], size)[0] for score, size in zip(scores, output_sizes, strict=True)]
+        return [resize_one(score, size) for score, size in zip(scores, output_sizes, strict=True)]
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
@@ -89,33 +104,34 @@ class SlidingWindow:
 
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         padded = [self._pad(image) for image in images]
-        places = [(i, top, left) for i, image in enumerate(padded) for top, left in self._corners(image)]
-        sums: list[Tensor | None] = [None] * len(images)
-        height, width = self.window
+        places = [(i, rows, columns) for i, x in enumerate(images) for rows, columns in self.places(x.shape[-2:])]
+        sums: dict[int, Tensor] = {}
         for start in range(0, len(places), self.batch_size):
             chunk = places[start : start + self.batch_size]
-            crops = [padded[i][:, top : top + height, left : left + width] for i, top, left in chunk]
-            for (i, top, left), score in zip(chunk, model.segment(crops), strict=True):
-                if sums[i] is None:
-                    sums[i] = score.new_zeros(score.shape[0], *padded[i].shape[-2:], dtype=torch.float32)
-                sums[i][:, top : top + height, left : left + width] += score
+            crops = [padded[i][:, rows, columns] for i, rows, columns in chunk]
+            for (i, rows, columns), score in zip(chunk, model.segment(crops), strict=True):
+                if i not in sums:
+                    sums[i] = zeros_like_map(score, padded[i].shape[-2:])
+                sums[i][:, rows, columns] += score
         results = []
-        for image, total, size in zip(images, sums, output_sizes, strict=True):
+        for i, (image, size) in enumerate(zip(images, output_sizes, strict=True)):
+            total = sums.pop(i)
             total /= self._counts(total)
             kept = total[:, : image.shape[-2], : image.shape[-1]]
-            results.append(resize(kept[None], size)[0])
+            results.append(resize_one(kept, size))
         return results
 
     def _pad(self, image: Tensor) -> Tensor:
         bottom, right = (max(w - side, 0) for w, side in zip(self.window, image.shape[-2:], strict=True))
         return F.pad(image, (0, right, 0, bottom)) if bottom or right else image
 
-    def _corners(self, image: Tensor) -> list[tuple[int, int]]:
+    def places(self, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+        """See `AveragesViews`; windows of an image that is smaller lie over its padding too."""
         tops, lefts = (
-            window_starts(side, window, stride)
-            for side, window, stride in zip(image.shape[-2:], self.window, self.stride, strict=True)
+            [slice(start, start + window) for start in window_starts(max(side, window), window, stride)]
+            for side, window, stride in zip(size, self.window, self.stride, strict=True)
         )
-        return [(top, left) for top in tops for left in lefts]
+        return [(rows, columns) for rows in tops for columns in lefts]
 
     def _counts(self, total: Tensor) -> Tensor:
         """(H, W) number of windows over every pixel of a (K, H, W) sum: a product, since windows form a grid."""
@@ -151,7 +167,7 @@ class MultiScale:
         return [self._one(model, image, size) for image, size in zip(images, output_sizes, strict=True)]
 
     def _one(self, model: Model, at_scale: AtScale, output_size: tuple[int, int]) -> Tensor:
-        total = None
+        total: Tensor | None = None
         for scale in self.scales:
             view = at_scale(scale)
             views = [view, view.flip(-1)] if self.flip else [view]
@@ -160,6 +176,7 @@ class MultiScale:
                 probabilities = model.to_probabilities(score[None])[0]
                 probabilities = probabilities.flip(-1) if mirrored else probabilities
                 total = probabilities if total is None else total.add_(probabilities)
+        assert total is not None  # there are scales
         return total / (len(self.scales) * (2 if self.flip else 1))
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..layers.resize import zeros_like_map
 from .policy import Model, SlidingWindow, window_starts
 
 # Reads rows and columns of an image: normalised, (C, h, w).
@@ -67,9 +68,10 @@ def _add_row(
         crops = [pixels[:, :, left - lefts[0] : left - lefts[0] + width] for left in chunk]
         for left, score in zip(chunk, model.segment(crops), strict=True):
             if total is None:
-                total = score.new_zeros(len(score), height, strip.stop - strip.start, dtype=torch.float32)
+                total = zeros_like_map(score, (height, strip.stop - strip.start))
             begin, end = max(left, strip.start), min(left + width, strip.stop)
             total[:, :, begin - strip.start : end - strip.start] += score[:, :, begin - left : end - left]
+    assert total is not None  # a row has windows
     return total
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import SymInt, Tensor
 from torch.nn import functional as F
 
@@ -11,6 +12,22 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     if always_fits(maps, size):
         return maps
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def resize_one(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """The maps (C, h, w) of one image to (C, *size), as `resize` does, with their channels last where they had them so.
+
+    A plain `maps[None]` gives the new dimension a stride by which torch takes maps with their channels last for maps
+    that have to be copied.
+    """
+    return resize(maps.permute(1, 2, 0)[None].permute(0, 3, 1, 2), size)[0]
+
+
+def zeros_like_map(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Zeros (C, *size) in single precision, with as many channels and in the same memory order as maps (C, h, w)."""
+    if maps.stride(0) != 1:
+        return maps.new_zeros(len(maps), *size, dtype=torch.float32)
+    return maps.new_zeros(*size, len(maps), dtype=torch.float32).permute(2, 0, 1)
 
 
 def always_fits(maps: Tensor, size: Sequence[int]) -> bool:

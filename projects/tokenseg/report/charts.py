@@ -1,7 +1,7 @@
 """Line charts and heat maps as SVG, whose every part is a number or an escaped name."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +82,7 @@ def _iteration(across: float, iteration: int, anchor: str) -> Markup:
     )
 
 
-def _line(color: str, curve: Curve, place: object) -> Markup:
+def _line(color: str, curve: Curve, place: Callable[[float, float], tuple[float, float]]) -> Markup:
     chosen = curve.points[:: max(1, len(curve.points) // _POINTS)]
     if chosen[-1] != curve.points[-1]:
         chosen = [*chosen, curve.points[-1]]
@@ -131,7 +131,7 @@ def confusion_chart(confusion: np.ndarray, names: Sequence[str]) -> Markup:
         Markup('<rect x="{}" y="{}" width="1" height="1" fill-opacity="{:.3f}"><title>{}</title></rect>').format(
             column, row, max(0.06, float(share)), f"{names[row]} taken for {names[column]}: {100 * share:.1f} %"
         )
-        for row in np.flatnonzero(totals)
+        for row in np.flatnonzero(totals).tolist()
         for column, share in enumerate(shares[row])
         if share >= 0.001
     ]

@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from detectron2.data import DatasetCatalog
@@ -100,7 +101,7 @@ def image_row(record: dict, predictors: Sequence[tuple[str, Predictor]]) -> list
         Picture("label", data_uri(colorize(label, colors), photograph=False)),
     ]
     for name, predictor in predictors:
-        ids = predictor(record["file_name"])
+        ids = cast(np.ndarray, predictor(record["file_name"]))  # of one image
         confusion = confusion_matrix(ids, label, num_classes=len(colors), ignore_label=ignored)
         own = mean_of_classes(class_ious(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)))
         row.append(Picture(f"{name}: mIoU {100 * float(own):.1f}", data_uri(colorize(ids, colors), photograph=False)))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -121,7 +122,7 @@ def _class_metrics(runs: Sequence[ReportedRun]) -> list[str]:
     return list(dict.fromkeys(metric for run in runs for result in run.classes for metric in result.values))
 
 
-def _class_rows(runs: Sequence[ReportedRun]) -> list[dict[str, object]]:
+def _class_rows(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
     """A row for every class: its name, its share of the labelled pixels, and for each metric its value in every run."""
     by_name = [{result.name: result for result in run.classes} for run in runs]
     rows = []
@@ -135,7 +136,7 @@ def _class_rows(runs: Sequence[ReportedRun]) -> list[dict[str, object]]:
     return rows
 
 
-def _pixel_share(runs: Sequence[ReportedRun], found: Sequence[object]) -> float:
+def _pixel_share(runs: Sequence[ReportedRun], found: Sequence[Any]) -> float:
     """The share of a class among the labelled pixels in per cent, of the first run that counted any."""
     for run, result in zip(runs, found, strict=True):
         total = sum(other.pixels or 0 for other in run.classes)
