@@ -106,7 +106,7 @@ class PlainViT(Backbone):
         args["img_size"] = img_size
         any_size = takes(whole, "dynamic_img_size")
         args |= {"dynamic_img_size": True} if any_size else {}
-        self._fixed_size = None if any_size else img_size
+        self._fixed_size, self.downsample = None if any_size else img_size, downsample
         self.pretrained = pretrained or bool(weights_file)
         self.starting_weights = StartingWeights(timm_args=args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
@@ -115,7 +115,6 @@ class PlainViT(Backbone):
         self.vit.prune_intermediate_layers(self._out_blocks, prune_norm=True, prune_head=True)
         self.vit.set_grad_checkpointing(activation_checkpointing)
         set_position_codes(self.vit, position_codes)
-        self.downsample = downsample
         self._publish(out_strides)
         self._set_windows(window_size, global_blocks)
         self.vit.blocks[0].register_forward_pre_hook(_tokens_contiguous)
