@@ -27,10 +27,13 @@ def adaptive_average(maps: Tensor, side: int) -> Tensor:
 def _cells(length: int, side: int, like: Tensor) -> Tensor:
     """The weight of each pixel of a line in each cell, (side, length): a cell averages all pixels that it touches."""
     cells = torch.arange(side, device=like.device)[:, None]
-    first, end = cells * length // side, ((cells + 1) * length + side - 1) // side
     pixels = torch.arange(length, device=like.device)
-    inside = (pixels >= first) & (pixels < end)
-    return inside.to(like.dtype) / (end - first)
+    # The length as a tensor: onnxruntime complains of what becomes of a number that is open.
+    total = torch.ones_like(pixels).sum()
+    # Cell i reaches from i * length / side to (i + 1) * length / side.
+    touched = ((pixels + 1) * side > cells * total) & (pixels * side < (cells + 1) * total)
+    weights = touched.to(like.dtype)
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 class AdaptiveAverage(nn.Module):

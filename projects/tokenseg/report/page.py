@@ -84,8 +84,10 @@ def render_page(
 
 
 def shown(value: float | None, digits: int = 2) -> str:
-    """A number for a table cell; a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
+    """A number for a table cell, with two significant digits at least; a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.2g}" if 0 < abs(value) < 10 ** (1 - digits) else f"{value:,.{digits}f}"
 
 
 def _summary(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
