@@ -47,15 +47,16 @@ test-web: $(ENVIRONMENT) ## Open the pages of report.py and demo.py --web in a b
 	PYTHONPATH=$(CURDIR)/projects$${PYTHONPATH:+:$$PYTHONPATH} OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/web
 
 .PHONY: lint
-lint: $(ENVIRONMENT) ## Check style and formatting
+lint: $(ENVIRONMENT) ## Check style, formatting and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
 
 .PHONY: install
 install: $(ENVIRONMENT) ## Make or repair the environment, nothing else
 
 # The order matters: Detectron2's installer needs torch. pip leaves alone what is there and complete.
-$(STAMP): setup.py tools/install_detectron2.py
+$(STAMP): setup.py tools/install_detectron2.py tools/detectron2_release/sources.py
 	@rm -f $@
 	@$(BASE_PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
 	    f"$(BASE_PYTHON) is Python {sys.version.split()[0]}, wanted 3.11 or newer; name one with BASE_PYTHON=...")'
@@ -70,7 +71,7 @@ $(STAMP): setup.py tools/install_detectron2.py
 
 .PHONY: clean
 clean: ## Remove caches and what packaging left; data, outputs and .venv stay
-	rm -rf build dist projects/*.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist projects/*.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name $(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 .PHONY: clean-env

@@ -65,9 +65,10 @@ setup(
         "tifffile>=2023.8.12",
         "tqdm>=4.66",
     ],
-    # ruff's formatting changes between its minor versions. Some heads are compared with those of transformers.
+    # ruff's formatting and mypy's findings change between minor versions. Some heads are compared with those of
+    # transformers.
     extras_require={
-        "dev": ["pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*", *EXPORT],
+        "dev": ["mypy==2.4.*", "pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*", *EXPORT],
         "export": EXPORT,
         "wandb": ["wandb>=0.19"],
         # the page of `demo --web`; playwright drives a browser in `make test-web`

@@ -151,6 +151,16 @@ def toy_dataset(tmp_path):
 
 
 @pytest.fixture
+def forget_registered():
+    """Data sets that the test registers are forgotten after it."""
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.fixture
 def exported_facts():
     """What an exported file for images of any size tells."""
     return FileFacts(

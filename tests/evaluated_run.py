@@ -6,6 +6,7 @@ import torch
 
 from tokenseg.config.instantiate import instantiate
 from tokenseg.config.load import load_config
+from tokenseg.engine.metrics_file import write_results
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 from tokenseg.predictor import Predictor
 
@@ -26,6 +27,7 @@ def evaluate(folder, dataset):
             evaluator.process(batch, predictor.model.ids(batch, {"confidence"}))
     results = evaluator.evaluate()
     last = {f"{task}/{name}": value for task, values in results.items() for name, value in values.items()}
+    write_results(folder, results)
     rows = [{"iteration": 0, "total_loss": 2.0}, {"iteration": 9, "total_loss": 1.0} | last]
     (folder / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return results

@@ -1,5 +1,6 @@
 """Runs that are killed at a chosen moment, and what they leave behind; for tests of the loop."""
 
+import functools
 import hashlib
 import os
 import traceback
@@ -7,7 +8,10 @@ import traceback
 import torch
 
 from tokenseg.engine import loop
+from tokenseg.engine.launchers import Place
 from tokenseg.engine.metrics_file import read_metrics
+from tokenseg.engine.processes import free_meeting, group
+from tokenseg.engine.stopping import StopRequest
 
 # What depends on clocks, among the scalars of a row.
 CLOCKS = {"time", "data_time", "rank_data_time", "eta_seconds"}
@@ -38,18 +42,43 @@ def left_behind(folder):
     }
 
 
-def killed(config, patch):
-    """Train in a process that ends without another word where `patch` has it end, as by kill -9."""
+def forked(work):
+    """Begin some work in a process of its own; its id."""
     child = os.fork()
     if not child:
         try:
-            patch()
-            loop.train(config, resume=True)
+            work()
         except BaseException:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
+    return child
+
+
+def exit_code(child):
+    """Of a process, once it has ended."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def killed(config, patch):
+    """Train in a process that ends without another word where `patch` has it end, as by kill -9."""
+
+    def work():
+        patch()
+        loop.train(config, resume=True)
+
+    return exit_code(forked(work))
+
+
+def in_two(work):
+    """Do some work in two processes of one run; their exit codes."""
+    meeting = free_meeting()
+
+    def in_group(rank):
+        with StopRequest() as stop, group(Place(rank, 2, rank, 2, meeting), device="cpu", stop=stop):
+            work()
+
+    return [exit_code(child) for child in [forked(functools.partial(in_group, rank)) for rank in range(2)]]
 
 
 def at_call(owner, name, number, *, after=False):

@@ -1,17 +1,15 @@
 """Every experiment builds, survives saving, and trains on what its name says, for as long as it says."""
 
 import copy
-import functools
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.registry import locate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from annotated import without_files
+from loaded_configs import loaded
 from shapes import shapes_only
 from tokenseg.config.load import load_config
 from tokenseg.config.shipped import CONFIGS, config_path, list_models
@@ -22,12 +20,6 @@ NAMED = [path for path in PATHS if path.parent not in (CONFIGS, CONFIGS / "shape
 DETECTORS = [path for path in NAMED if path.parent.name == "detection"]
 SEGMENTORS = [path for path in NAMED if path not in DETECTORS]
 DATA = "ade20k|cityscapes|coco|coco_stuff_10k|pascal_context_59|pascal_context_60"
-
-
-@functools.cache
-def load(path: Path) -> DictConfig:
-    """A config for all tests to read; who changes it loads its own."""
-    return load_config(str(path), without_files(path))
 
 
 def located(node: object) -> object:
@@ -41,9 +33,21 @@ def located(node: object) -> object:
     return node
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def one_of_each_kind(paths):
+    """Configs of a kind lie in one folder and have names alike up to the backbone; all but the first are slow tests."""
+    seen = set()
+    for path in paths:
+        kind = path.parent, re.split("_(?:beit|dino|eva|msra|resnet|swin|vit)", path.stem)[0].split("_")[:3]
+        if path.parent not in (CONFIGS / "structtoken", CONFIGS / "segvit", CONFIGS / "sgr", CONFIGS / "detection"):
+            kind = path.parent, path.stem.split("_")[:1]
+        more = pytest.mark.slow("building the configs that differ from others in backbone, data or one setting")
+        yield pytest.param(path, id=path.stem, marks=[more] if str(kind) in seen else [])
+        seen.add(str(kind))
+
+
+@pytest.mark.parametrize("path", one_of_each_kind(PATHS))
 def test_every_config_builds_and_survives_saving(path, tmp_path):
-    cfg = load(path)
+    cfg = loaded(path)
     LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
     saved = load_config(str(tmp_path / "config.yaml"))
     assert located(OmegaConf.to_container(saved)) == located(OmegaConf.to_container(cfg))
@@ -71,7 +75,7 @@ def check_schedule(cfg, iterations):
 @pytest.mark.parametrize("path", SEGMENTORS, ids=lambda path: path.stem)
 def test_names_tell_data_crop_and_iterations(path):
     data, crop, iterations = said(path)
-    cfg = load(path)
+    cfg = loaded(path)
     assert re.fullmatch(rf"{data}(_fine)?_sem_seg_train", cfg.dataset.train)
     assert cfg.dataset.crop == cfg.dataloader.train.mapper.augmentations[-1].size[0] == crop
     check_schedule(cfg, iterations)
@@ -80,7 +84,7 @@ def test_names_tell_data_crop_and_iterations(path):
 @pytest.mark.parametrize("path", DETECTORS, ids=lambda path: path.stem)
 def test_names_tell_data_short_side_and_iterations(path):
     data, side, iterations = said(path)
-    cfg = load(path)
+    cfg = loaded(path)
     assert re.fullmatch(rf"{data}_2017_train", cfg.dataset.train)
     assert cfg.dataset.test_short_side == max(cfg.dataset.short_sides) == side
     check_schedule(cfg, iterations)
@@ -111,11 +115,11 @@ def test_the_order_of_channels_stands_once():
 )
 def test_sizes_of_test_images(config, scale, size):
     """Of an image of 300 x 1300 pixels."""
-    (resize,) = instantiate(load(CONFIGS / f"{config}.py").dataloader.test.mapper.augmentations)
+    (resize,) = instantiate(loaded(CONFIGS / f"{config}.py").dataloader.test.mapper.augmentations)
     transform = resize.at_scale(scale).get_transform(np.broadcast_to(np.uint8(0), (300, 1300, 3)))
     assert (transform.new_h, transform.new_w) == size
 
 
 def test_several_scales_want_the_original():
     cfg = load_config(str(NAMED[0]), ["train.tta.enabled=true"])
-    assert cfg.dataloader.test.mapper.keep_original and not load(NAMED[0]).dataloader.test.mapper.keep_original
+    assert cfg.dataloader.test.mapper.keep_original and not loaded(NAMED[0]).dataloader.test.mapper.keep_original

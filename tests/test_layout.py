@@ -67,23 +67,25 @@ ROOMS = {
         "visualize_names",
     },
     "hosts": METHOD,
-    "hub.py": {"predictor", "weight_sources"},
+    "hub.py": {"config.shipped", "predictor", "weight_sources"},
     "inference": {"layers"},
     "inspection.py": {"d2_compat", "layers", "regions", "segmentor"},
     "layers": set(),
     "losses": {"layers"},
     "meta_arch.py": ANYTHING,  # each method's own parts
     "plain_text.py": set(),
-    "predictor.py": {"config", "data", "datasets", "engine", "inspection", "rasters", "segmentor"},
+    "predictor.py": {"config", "data", "datasets", "engine", "inspection", "rasters", "regions", "segmentor"},
     "rasters.py": {"data.image_reader", "inference", "segmentor"},
     "report": {
         "config.load",
         "data.labels",
+        "datasets.ground_truth",
         "engine.metrics_file",
         "evaluation",
         "inspection",
         "predictor",
         "visualize",
+        "visualize_instances",
     },
     "regions.py": set(),
     "segmentor.py": {"d2_compat", "inference", "layers", "losses.counts", "regions"},
@@ -217,6 +219,14 @@ def test_the_command_line_imports_nothing_heavy():
     assert {name for name in names if name.partition(".")[0] not in light} == set()
 
 
+def test_matplotlib_is_imported_where_a_picture_is_drawn():
+    """It takes half a second, which no training should wait for."""
+    draws = {"matplotlib", "detectron2.utils.visualizer", "detectron2.utils.video_visualizer"}
+    files = [path for path in FILES if any(word in path.read_text() for word in ("matplotlib", "visualizer"))]
+    found = [(str(path), name) for path in files for name in imports(path, at_once=True)]
+    assert files and [(path, name) for path, name in found if any(_lies_in(name, part) for part in draws)] == []
+
+
 def test_files_have_names_of_their_own():
     """Only methods are built alike: each may have its head.py, blocks.py or convert.py."""
     places = defaultdict(set)
@@ -225,6 +235,11 @@ def test_files_have_names_of_their_own():
         if path.name != "__init__.py":
             places[path.name].add(room if room in ROOMS else "a method")
     assert {name: rooms for name, rooms in places.items() if len(rooms) > 1} == {}
+
+
+def test_files_of_tests_are_short():
+    files = Path(__file__).parent.rglob("*.py")
+    assert [str(path) for path in files if len(path.read_text().splitlines()) > 400] == []
 
 
 def test_functions_and_classes_have_names_of_their_own():

@@ -4,15 +4,17 @@
 PyPI has no project named ``detectron2``. The source archive ``detectron2-cdo`` 0.5 there holds the Python files of
 Facebook AI Research's Detectron2 v0.5, without its C++ and CUDA sources. That code belongs to its authors and is under
 the Apache License 2.0; its licence travels inside the wheel built here, and every file changed here says so on its last
-line. This script fetches the archive with pip, checks its SHA-256, applies the substitutions listed in
-``SUBSTITUTIONS`` (each with the exact number of places it must find), builds a wheel named ``detectron2`` and installs
-it with pip. It stops at the first thing that differs from what it expects.
+line. This script fetches the archive with pip, or takes Detectron2's own source archive of v0.5, compares the files
+that it changes with the SHA-256 sums of the release, applies the substitutions listed in ``detectron2_release`` (each
+with the exact number of places it must find), builds a wheel named ``detectron2`` and installs it with pip. It stops at
+the first thing that differs from what it expects.
 
 Run it with the Python of the environment that is to have Detectron2; torch and torchvision must be there already::
 
     python tools/install_detectron2.py                    # install
     python tools/install_detectron2.py --skip-if-present  # leave a Detectron2 that is there alone, exit code 0
     python tools/install_detectron2.py --wheel-dir DIR    # only build the wheel, into DIR
+    python tools/install_detectron2.py --source FILE      # from https://github.com/facebookresearch/detectron2, v0.5
 
 What 0.5 without compiled code cannot do: rotated boxes, modulated deformable convolution on the CPU, the fast COCO
 evaluation (pycocotools' own is used instead) and the Caffe2 export. A later installation of upstream's ``detectron2``
@@ -22,36 +24,23 @@ replaces this one like any other version.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
-import re
-import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
+from detectron2_release.sources import SOURCE_VERSION, SUBSTITUTIONS, InstallError, adapt_source, check_sha256, unpack
+
 SOURCE = "detectron2-cdo"
-SOURCE_VERSION = "0.5"
 SHA256 = "53c9e79e9cc943e80419c588ea44b5479507a8628ed14a4e06bd093e29311b18"
 OWN_VERSION = "0.5+py"
 WHEEL_VERSION = OWN_VERSION + "1"
 # pip 26.3 and newer refuse the archive's metadata; both are fixed so that the build stays the same.
 BUILD_TOOLS = ("pip==25.3", "setuptools==80.9.0")
-MARK = "# Changed by TokenSeg's tools/install_detectron2.py.\n"
-# Where upstream's setup.py puts the projects that belong to the package.
-PROJECTS = {
-    "projects/PointRend/point_rend": "detectron2/projects/point_rend",
-    "projects/DeepLab/deeplab": "detectron2/projects/deeplab",
-    "projects/Panoptic-DeepLab/panoptic_deeplab": "detectron2/projects/panoptic_deeplab",
-}
-EXPECTED_CONFIGS = {".py": 34, ".yaml": 92}
 # torch and torchvision are not listed, as upstream does not: which build fits is the user's choice.
 DEPENDENCIES = """
     Pillow>=7.1 matplotlib pycocotools>=2.0.2 termcolor>=1.1 yacs>=0.1.8 tabulate cloudpickle tqdm>4.29.0 tensorboard
@@ -64,136 +53,9 @@ SMOKE_MODULES = """
 """
 
 
-class InstallError(Exception):
-    """Something is not as this script needs it; the message says what, and what was wanted."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Substitution:
-    """One change to Detectron2's sources.
-
-    Args:
-        files: glob, relative to the root of the sources, of the files to search.
-        count: how many matches there must be in all files together.
-        pattern: regular expression, matched with ``re.MULTILINE``.
-        replacement: what a match becomes, with ``re.sub``'s back references.
-    """
-
-    files: str
-    count: int
-    pattern: str
-    replacement: str
-
-
-# Whoever changes this table raises WHEEL_VERSION, so that environments made before are brought up to date.
-SUBSTITUTIONS = (
-    # NumPy 1.24 removed its aliases of the builtin types.
-    Substitution("**/*.py", 18, r"\bnp\.(bool|int|float|str)\b", r"\1"),
-    # Pillow 10 removed LINEAR, an old name of BILINEAR.
-    Substitution("detectron2/data/transforms/transform.py", 1, r"\bImage\.LINEAR\b", "Image.BILINEAR"),
-    # setuptools 82 removed pkg_resources.
-    Substitution("detectron2/model_zoo/model_zoo.py", 1, r"^import pkg_resources\n", ""),
-    Substitution(
-        "detectron2/model_zoo/model_zoo.py",
-        1,
-        r'pkg_resources\.resource_filename\(\s*"detectron2\.model_zoo", ',
-        "os.path.join(\n        os.path.dirname(os.path.abspath(__file__)), ",
-    ),
-    # random.sample takes no set since Python 3.11: MapDataset could not replace a sample that its function refused.
-    Substitution(
-        "detectron2/data/common.py", 1, r"\.sample\((self\._fallback_candidates), k=1\)", r".sample(sorted(\1), k=1)"
-    ),
-    # Since torch 2.0 the builtin schedulers derive from LRScheduler, no longer from _LRScheduler: hooks.LRScheduler
-    # neither saved nor restored their state.
-    Substitution("**/*.py", 9, r"\blr_scheduler\._LRScheduler\b", "lr_scheduler.LRScheduler"),
-    # There is no compiled part...
-    Substitution(
-        "**/*.py",
-        4,
-        r"^from detectron2 import _C$",
-        "try:\n    from detectron2 import _C\nexcept ImportError:\n    _C = None",
-    ),
-    # ...which the fast COCO evaluation needs.
-    Substitution(
-        "detectron2/evaluation/coco_evaluation.py",
-        1,
-        r"^from detectron2\.evaluation\.fast_eval_api import COCOeval_opt$",
-        "from detectron2.evaluation.fast_eval_api import _C, COCOeval_opt",
-    ),
-    Substitution(
-        "detectron2/evaluation/coco_evaluation.py",
-        1,
-        r"\bCOCOeval_opt if use_fast_impl else\b",
-        "COCOeval_opt if use_fast_impl and _C is not None else",
-    ),
-    # torch no longer has Caffe2, and onnx may be absent.
-    Substitution(
-        "detectron2/export/__init__.py",
-        1,
-        r"^from \.api import \*$",
-        "try:\n    from .api import *\nexcept ImportError:\n    pass",
-    ),
-    # launch() without CUDA, by gloo. With CUDA, each process takes its GPU before the first barrier instead of after
-    # it: the barrier of current torch runs on the current device.
-    Substitution(
-        "detectron2/engine/launch.py",
-        1,
-        r"^    assert torch\.cuda\.is_available\(\), .*$",
-        "    has_gpu = torch.cuda.is_available()\n"
-        "    if has_gpu:\n"
-        "        assert num_gpus_per_machine <= torch.cuda.device_count()\n"
-        "        torch.cuda.set_device(local_rank)",
-    ),
-    Substitution("detectron2/engine/launch.py", 1, r'backend="NCCL"', 'backend="NCCL" if has_gpu else "GLOO"'),
-    Substitution(
-        "detectron2/engine/launch.py",
-        1,
-        r"^    assert num_gpus_per_machine <= .*\n    torch\.cuda\.set_device\(local_rank\)\n\n",
-        "",
-    ),
-)
-
-
 def say(text: str) -> None:
     """Print at once, so that the line keeps its place among those of pip."""
     print(text, flush=True)
-
-
-def apply_substitutions(root: Path, substitutions: Iterable[Substitution]) -> set[Path]:
-    """Apply each substitution in turn to the files under ``root``.
-
-    Returns:
-        The files that were changed.
-
-    Raises:
-        InstallError: a substitution matched another number of times than it states; nothing of it is written.
-    """
-    changed = set()
-    for substitution in substitutions:
-        pattern = re.compile(substitution.pattern, re.MULTILINE)
-        texts, found = {}, {}
-        for path in sorted(root.glob(substitution.files)):
-            text, count = pattern.subn(substitution.replacement, path.read_text(encoding="utf-8"))
-            if count:
-                texts[path], found[path] = text, count
-        total = sum(found.values())
-        if total != substitution.count:
-            where = ", ".join(f"{path.relative_to(root)}: {count}" for path, count in found.items()) or "none"
-            raise InstallError(
-                f"{substitution.files}: pattern {substitution.pattern!r} matched {total} times ({where}), "
-                f"wanted {substitution.count}"
-            )
-        for path, text in texts.items():
-            path.write_text(text, encoding="utf-8")
-        changed |= texts.keys()
-    return changed
-
-
-def check_sha256(path: Path, wanted: str) -> None:
-    """Raise ``InstallError`` unless the file's SHA-256 is the wanted one (in hexadecimal)."""
-    got = hashlib.sha256(path.read_bytes()).hexdigest()
-    if got != wanted:
-        raise InstallError(f"{path.name}: its SHA-256 is {got}, wanted {wanted}")
 
 
 def installed_detectron2() -> str | None:
@@ -249,10 +111,10 @@ def run_pip(*arguments: str, tools: Path | None = None) -> None:
 
 
 def fetch_source(folder: Path, tools: Path) -> Path:
-    """Download the archive, let pip and ourselves check its SHA-256, and unpack it.
+    """Download PyPI's archive, and let pip and ourselves check its SHA-256.
 
     Returns:
-        The root of the unpacked sources.
+        The archive, in ``folder``.
 
     Raises:
         InstallError: pip failed, or the archive is not the one expected.
@@ -266,11 +128,7 @@ def fetch_source(folder: Path, tools: Path) -> Path:
     if len(archives) != 1:
         raise InstallError(f"pip downloaded {[path.name for path in archives]}, wanted one .tar.gz")
     check_sha256(archives[0], SHA256)
-    with tarfile.open(archives[0]) as archive:
-        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # not in Python 3.11.0 to 3.11.3
-        archive.extractall(folder / "source")
-    (root,) = (folder / "source").iterdir()
-    return root
+    return archives[0]
 
 
 def project_file() -> str:
@@ -300,33 +158,13 @@ namespaces = false
 """
 
 
-def adapt_source(root: Path) -> None:
-    """Change the unpacked sources in place into those of the wheel.
-
-    Raises:
-        InstallError: the sources are not the ones expected.
-    """
-    configs = root / "detectron2" / "model_zoo" / "configs"
-    for suffix, wanted in EXPECTED_CONFIGS.items():
-        got = len(list(configs.rglob(f"*{suffix}")))
-        if got != wanted:
-            raise InstallError(f"detectron2/model_zoo/configs holds {got} {suffix} files, wanted {wanted}")
-    changed = apply_substitutions(root, SUBSTITUTIONS)
-    for path in changed:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(MARK)
-    for source, target in PROJECTS.items():
-        shutil.move(root / source, root / target)
-    for name in ("projects", "tools", "detectron2_cdo.egg-info"):
-        shutil.rmtree(root / name)
-    for name in ("setup.py", "setup.cfg", "PKG-INFO"):
-        (root / name).unlink()
-    (root / "pyproject.toml").write_text(project_file(), encoding="utf-8")
-    say(f"Adapted {len(changed)} files by {len(SUBSTITUTIONS)} substitutions.")
-
-
-def build_wheel(folder: Path, wheel_dir: Path) -> Path:
+def build_wheel(folder: Path, wheel_dir: Path, source: Path | None) -> Path:
     """Fetch, adapt and build, with everything temporary in ``folder``.
+
+    Args:
+        folder: an empty folder.
+        wheel_dir: the folder of the wheel.
+        source: a source archive; None fetches PyPI's.
 
     Returns:
         The wheel, in ``wheel_dir``.
@@ -336,8 +174,10 @@ def build_wheel(folder: Path, wheel_dir: Path) -> Path:
     """
     tools = folder / "tools"
     run_pip("install", "--quiet", "--target", str(tools), *BUILD_TOOLS)
-    root = fetch_source(folder, tools)
-    adapt_source(root)
+    root = unpack(source or fetch_source(folder, tools), folder / "source")
+    changed = adapt_source(root)
+    (root / "pyproject.toml").write_text(project_file(), encoding="utf-8")
+    say(f"Adapted {changed} files by {len(SUBSTITUTIONS)} substitutions.")
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheel_dir))
     run_pip("wheel", *options, str(root), tools=tools)
     wheels = sorted(wheel_dir.glob(f"detectron2-{WHEEL_VERSION}-*.whl"))
@@ -369,6 +209,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="end with exit code 0, changing nothing, if a Detectron2 is installed",
     )
     parser.add_argument("--wheel-dir", type=Path, metavar="DIR", help="only build the wheel, into this folder")
+    parser.add_argument(
+        "--source", type=Path, metavar="FILE", help="Detectron2's source archive of v0.5, .tar.gz or .zip"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.wheel_dir is None and (present := installed_detectron2()):
@@ -379,7 +222,8 @@ def main(arguments: list[str] | None = None) -> int:
         check_torch()
         with tempfile.TemporaryDirectory(prefix="install-detectron2-") as name:
             folder = Path(name)
-            wheel = build_wheel(folder, folder / "wheel" if options.wheel_dir is None else options.wheel_dir)
+            wheel_dir = folder / "wheel" if options.wheel_dir is None else options.wheel_dir
+            wheel = build_wheel(folder, wheel_dir, options.source)
             if options.wheel_dir is None:
                 run_pip("install", str(wheel))
                 smoke_check(folder)

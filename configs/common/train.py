@@ -42,7 +42,10 @@ train = dict(
     # Share that a moving average of the weights keeps at a step, such as 0.9998; it is evaluated, saved beside the
     # weights, and used by whatever reads a checkpoint afterwards. 0: no average.
     ema=dict(decay=0.0),
-    # Arguments of DistributedDataParallel.
+    # Whether weights, gradients and states of the optimiser are spread over all processes, for a backbone that is too
+    # large to be trained on one card (projects/LAUNCH.md). Checkpoints are the same files.
+    shard=False,
+    # Arguments of DistributedDataParallel; of no use to a run that is sharded.
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     # Iterations between checkpoints, and how many are kept beside the best and the final one.
     checkpointer=dict(period=5000, max_to_keep=3),

@@ -7,8 +7,7 @@ from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyram
 def add_small_sgr(model, dataloader, optimizer):
     """SGR as small as the models here, into any of them."""
     sgr = add_sgr(model, dataloader, optimizer)
-    # beta is the best of 1, 2, 4 and 8, gamma of 0.1, 0.25 and 1
-    sgr.update(num_concepts=64, num_active=16, beta=2.0, gamma=0.25)
+    sgr.update(num_concepts=64, num_active=16)
     return sgr
 
 

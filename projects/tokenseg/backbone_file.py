@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -37,7 +38,7 @@ class BackboneFile:
         weights: The weights by their names in the file.
     """
 
-    facts: Mapping[str, Mapping[str, object]]
+    facts: Mapping[str, Mapping[str, Any]]
     weights: Mapping[str, Tensor]
 
 
@@ -45,7 +46,7 @@ def export_backbone(
     model: nn.Module,
     *,
     image_format: str,
-    run: Mapping[str, object] | None = None,
+    run: Mapping[str, Any] | None = None,
     state: Mapping[str, Tensor] | None = None,
 ) -> BackboneFile:
     """Take the backbone of a model, and the components around it.
@@ -111,7 +112,7 @@ def write_backbone(content: BackboneFile, path: str) -> None:
 
 
 def save_backbone(
-    model: nn.Module, path: str, *, image_format: str, run: Mapping[str, object] | None = None
+    model: nn.Module, path: str, *, image_format: str, run: Mapping[str, Any] | None = None
 ) -> BackboneFile:
     """Write the backbone of a model, and the components around it, to a file, and return what it holds.
 
@@ -131,7 +132,7 @@ def _sum(weights: Mapping[str, Tensor]) -> str:
     sums = hashlib.sha256()
     for name in sorted(weights):
         sums.update(name.encode())
-        sums.update(weights[name].reshape(-1).view(torch.uint8).numpy())
+        sums.update(weights[name].reshape(-1).view(torch.uint8).numpy().data)
     return sums.hexdigest()
 
 

@@ -4,8 +4,9 @@ those of an exported file."""
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from .contracts import ExportableBackbone, NormalisesPixels, TellsFacts
 from .sgr.plug import ReasoningBackbone
@@ -22,12 +23,12 @@ class BackboneParts:
 
     Attributes:
         path: The dotted name of the backbone in the model; empty if it is the model.
-        backbone: The backbone, without what wraps it.
+        backbone: The backbone, a module that is an `ExportableBackbone`, without what wraps it.
         components: The components right around the backbone, each with its dotted name, by the name of its map.
     """
 
     path: str
-    backbone: ExportableBackbone
+    backbone: Any
     components: Mapping[str, tuple[str, nn.Module]]
 
     def names(self) -> dict[str, str]:
@@ -55,7 +56,7 @@ def find_parts(model: nn.Module) -> BackboneParts:
             f"of the parts of {type(model).__name__}, these are backbones that can be exported: {shown}; wanted one, a "
             "TimmPyramid or a PlainViT (Detectron2's own ResNet is none)"
         )
-    ((path, backbone),) = found
+    path, backbone = found[0][0], model.get_submodule(found[0][0])
     components: dict[str, tuple[str, nn.Module]] = {}
     for place, wrapper in _wrappers(model, backbone):
         for feature, part in wrapper.components.items():
@@ -88,20 +89,23 @@ def facts_of(model: nn.Module, parts: BackboneParts, *, image_format: str | None
         where it is not known, as the first two are for a backbone without a model around it.
     """
     around = next((part for part in model.modules() if isinstance(part, NormalisesPixels)), None)
-    known = around is not None
     facts = dict(
         backbone=_described(parts.backbone),
         components={feature: _described(part) for feature, (_, part) in parts.components.items()},
         pixels=dict(
-            mean=[round(value, 4) for value in around.pixel_mean.flatten().tolist()] if known else None,
-            std=[round(value, 4) for value in around.pixel_std.flatten().tolist()] if known else None,
+            mean=None if around is None else _rounded(around.pixel_mean),
+            std=None if around is None else _rounded(around.pixel_std),
             image_format=image_format or getattr(around, "input_format", None),
         ),
     )
     return json.loads(json.dumps(facts, default=str))
 
 
-def _described(part: nn.Module) -> dict[str, object]:
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 4) for value in values.flatten().tolist()]
+
+
+def _described(part: nn.Module) -> dict[str, Any]:
     return dict(kind=type(part).__name__) | (part.facts() if isinstance(part, TellsFacts) else {})
 
 
@@ -135,14 +139,14 @@ def check_facts(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping], *, ac
         raise ValueError("; ".join(wrong))
 
 
-def check_component(feature: str, got: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+def check_component(feature: str, got: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse a component on a map that is not the model's on that map, by the facts of both."""
     wrong = _differing(got, wanted, ["kind"]) or _differing(got, wanted, sorted({*got, *wanted}))
     if wrong:
         raise ValueError(f"the component on {feature}: {'; '.join(wrong)}")
 
 
-def _comparable(facts: Mapping[str, object], same_dilations: bool) -> dict[str, object]:
+def _comparable(facts: Mapping[str, Any], same_dilations: bool) -> dict[str, Any]:
     """Facts without the tag that timm's name has for its own weights, and without a multi-grid that changes nothing.
 
     Factors of 1 differ from no multi-grid in dilated models alone, so they are compared if both sides have the same
@@ -154,7 +158,7 @@ def _comparable(facts: Mapping[str, object], same_dilations: bool) -> dict[str, 
     return found
 
 
-def _differing(got: Mapping[str, object], wanted: Mapping[str, object], names: Iterable[str]) -> list[str]:
+def _differing(got: Mapping[str, Any], wanted: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     return [
         f"{name} is {got.get(name)} in the file, {wanted.get(name)} in the model"
         for name in names
@@ -162,7 +166,7 @@ def _differing(got: Mapping[str, object], wanted: Mapping[str, object], names: I
     ]
 
 
-def _wrong_pixels(got: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
+def _wrong_pixels(got: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     known = [name for name, value in wanted.items() if value is not None]
     wrong = _differing(got, wanted, known)
     if wanted["mean"] and got["mean"] != wanted["mean"] and got["mean"] == wanted["mean"][::-1]:

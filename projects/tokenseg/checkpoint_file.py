@@ -19,7 +19,7 @@ class DamagedFile(ValueError):
 
 def read_checkpoint(
     path: str, *, allow_pickle: bool = False, permission: str = "train.allow_pickle=true", mmap: bool = False
-) -> dict:
+) -> Mapping:
     """Read the dict in a file that torch wrote, on the CPU, or the one in a .safetensors or a pickle of arrays (.pkl).
 
     Args:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from tabulate import tabulate
@@ -24,7 +25,7 @@ class FinishedRun:
     """
 
     folder: Path
-    settings: Mapping[str, object]
+    settings: Mapping[str, Any]
 
     @classmethod
     def read(cls, folder: Path) -> "FinishedRun":

@@ -13,11 +13,11 @@ reduces nothing over processes itself.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, runtime_checkable
+from os import PathLike
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from detectron2.data.catalog import Metadata
-from detectron2.structures import Instances
 from torch import Tensor, nn
 
 # The counts of one part, by names of its own: scalar tensors of single precision.
@@ -39,12 +39,12 @@ class Targets:
     """
 
     labels: Tensor
-    inputs: Sequence[Mapping[str, object]] = ()
+    inputs: Sequence[Mapping[str, Any]] = ()
     counts: Counts = field(default_factory=dict)
     class_weights: Tensor | None = None
 
     @classmethod
-    def alone(cls, part: "Head | ExtraLoss", labels: Tensor, inputs: Sequence[Mapping[str, object]] = ()) -> "Targets":
+    def alone(cls, part: "Head | ExtraLoss", labels: Tensor, inputs: Sequence[Mapping[str, Any]] = ()) -> "Targets":
         """Targets for one part, of a step that consists of these images alone, in one process.
 
         Args:
@@ -58,6 +58,17 @@ class Targets:
     def with_counts(self, counts: Counts) -> "Targets":
         """The same targets for another part, with its counts."""
         return replace(self, counts=counts)
+
+
+def given(targets: Targets | None) -> Targets:
+    """The targets of a training step, for a head that may be called without them in inference alone.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if targets is None:
+        raise ValueError("a head that trains was called without targets; wanted head(features, targets), or eval()")
+    return targets
 
 
 @runtime_checkable
@@ -162,7 +173,7 @@ class BeginsPretrained(Protocol):
 class TellsFacts(Protocol):
     """A part of a model that tells what the shapes of its weights do not."""
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """Plain values by name: parts of one class with equal facts and equal weights compute the same."""
 
 
@@ -178,8 +189,16 @@ class ExportableBackbone(TellsFacts, Protocol):
 
     pretrained: bool
 
-    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weights of a backbone that has these facts, resampled to the size of this one."""
+
+
+@runtime_checkable
+class ShardsInBlocks(Protocol):
+    """A part of a model, such as a backbone, most of whose weights lie in blocks that can be sharded one by one."""
+
+    def shardable_blocks(self) -> list[nn.Module]:
+        """The blocks. Each runs as a whole, by a call of its own, whenever the part runs in training."""
 
 
 @runtime_checkable
@@ -240,6 +259,20 @@ class WantsOutputs(Protocol):
 Task = Literal["sem_seg", "instances"]
 
 
+class ReadsPictures(Protocol):
+    """What reads the images of a predictor.
+
+    Attributes:
+        is_plain: Whether images are colours of 8 bits.
+    """
+
+    @property
+    def is_plain(self) -> bool: ...
+
+    def read_picture(self, path: str) -> np.ndarray:
+        """Read an image for pictures, (H, W, 3) uint8 RGB."""
+
+
 class Predicts(Protocol):
     """A trained model as a function of images, whatever runs it: what is asked of it to show and save predictions.
 
@@ -248,10 +281,14 @@ class Predicts(Protocol):
         model_name: What it is called in messages.
         metadata: Detectron2's metadata of its data, for the colours of the classes.
         class_names: The name of each class id.
+        reader: What reads image files as the model wants them.
     """
 
     @property
     def task(self) -> Task: ...
+
+    @property
+    def reader(self) -> ReadsPictures: ...
 
     @property
     def model_name(self) -> str: ...
@@ -262,8 +299,15 @@ class Predicts(Protocol):
     @property
     def class_names(self) -> list[str]: ...
 
-    def class_ids(self, image: np.ndarray) -> np.ndarray:
-        """The class of each pixel, (H, W) int64, of an (H, W, 3) uint8 RGB image; only if the task is `sem_seg`."""
+    def class_ids(self, image: np.ndarray | PathLike) -> Any:
+        """The class of each pixel, an array (H, W) of int64, of an (H, W, 3) uint8 RGB image or of an image file; only
+        if the task is `sem_seg`."""
 
-    def instances(self, image: np.ndarray, *, confidence_threshold: float = 0.0) -> Instances:
-        """The instances of such a score and above, on the CPU; only if the task is `instances`."""
+    def raster_ids(self, path: PathLike, *, window: int | None = None) -> np.ndarray:
+        """The class of each pixel of an image file that is read window by window; only if the task is `sem_seg`."""
+
+    def stored(self, ids: np.ndarray) -> np.ndarray:
+        """Class ids as the label maps of the test data store them."""
+
+    def instances(self, image: np.ndarray, *, confidence_threshold: float = 0.0) -> Any:
+        """The `Instances` of such a score and above, on the CPU; only if the task is `instances`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -60,7 +61,7 @@ class Explorer:
         self._panel_side, self._token_count = panel_side, token_count
         self._names = predictor.class_names
         kind = "stuff" if predictor.task == "sem_seg" else "thing"
-        self._classes = {"names": self._names, "colors": palette(predictor.metadata, kind=kind)}
+        self._classes: dict[str, Any] = {"names": self._names, "colors": palette(predictor.metadata, kind=kind)}
 
     def look(self, path: str, *, confidence_threshold: float = 0.0) -> Look:
         """Predict an image file.
@@ -74,7 +75,7 @@ class Explorer:
         """
         image = _shrunk(read_image(path), self.longest_side)
         if self.predictor.task == "sem_seg":
-            ids = self.predictor.class_ids(image)
+            ids = cast(np.ndarray, self.predictor.class_ids(image))  # of one image
             return Look(image, draw_segments(image, ids, **self._classes), ids, None)
         found = self.predictor.instances(image, confidence_threshold=confidence_threshold)
         return Look(image, draw_found(image, found, **self._classes), None, found)
@@ -87,6 +88,7 @@ class Explorer:
                 (f"{place + 1}: {caption_text(self._names[class_id])} {score:.2f}", place)
                 for place, (class_id, score) in enumerate(pairs)
             ]
+        assert seen.ids is not None  # without instances there are classes of pixels
         counts = np.bincount(seen.ids.ravel(), minlength=len(self._names))
         shares = 100 * counts / seen.ids.size
         order = [int(class_id) for class_id in np.argsort(-counts, kind="stable")]
@@ -152,10 +154,11 @@ class Explorer:
 
     def _masks(self, seen: Look) -> np.ndarray:
         """The pixels of each instance (instances, H, W) bool: its mask, or of a model without masks its box."""
-        if seen.found.has("pred_masks"):
-            return seen.found.pred_masks.numpy()
-        masks = np.zeros((len(seen.found), *seen.image.shape[:2]), dtype=bool)
-        for mask, (left, top, right, bottom) in zip(masks, seen.found.pred_boxes.tensor.round().int(), strict=True):
+        found: Any = seen.found
+        if found.has("pred_masks"):
+            return found.pred_masks.numpy()
+        masks = np.zeros((len(found), *seen.image.shape[:2]), dtype=bool)
+        for mask, (left, top, right, bottom) in zip(masks, found.pred_boxes.tensor.round().int(), strict=True):
             mask[max(top, 0) : bottom, max(left, 0) : right] = True
         return masks
 
@@ -172,7 +175,8 @@ def answers(questions: Mapping[str, Callable[[], Sequence[Panel]]]) -> tuple[lis
     Returns:
         The panels of those that a model answers, and why it does not answer the others.
     """
-    panels, reasons = [], []
+    panels: list[Panel] = []
+    reasons: list[str] = []
     for what, question in questions.items():
         try:
             panels += question()

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from os import PathLike
 
+from .config.shipped import config_file
 from .predictor import Predictor
 from .weight_sources import local_file
 
@@ -46,7 +47,7 @@ def load(
         config = os.path.join(model, CONFIG)
         weights = weights or weights_in(model)
     else:
-        config = model
+        config = config_file(model)
     if not weights:
         raise ValueError(f"'{model}' is a config, and weights is empty; wanted the weights of a model trained with it")
     return Predictor(config, weights, overrides=overrides, trust_config=trust_config, batch_size=batch_size)

@@ -1,6 +1,7 @@
 """What a model sees: the stages by which a segmentor's class maps come about, and the regions of tokens."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,21 +68,21 @@ def detector_regions(model: GeneralizedRCNN, image: Tensor) -> Regions:
     Raises:
         ValueError: No part of the backbone has regions.
     """
-    source = next((part for part in model.backbone.modules() if isinstance(part, HasRegions)), None)
+    source: Any = next((part for part in model.backbone.modules() if isinstance(part, HasRegions)), None)
     if source is None:
         raise ValueError(
             f"no part of the backbone ({type(model.backbone).__name__}) has region_weights; wanted a part whose tokens "
             "have regions"
         )
     batch, sizes = pad_to_batch([(image.to(model.device) - model.pixel_mean) / model.pixel_std], model.backbone)
-    seen = {}
+    seen: dict[str, Tensor] = {}
     # what stands around the source may pass on its maps alone
     handle = source.register_forward_hook(lambda _module, _inputs, features: seen.update(features))
     try:
         model.backbone(batch)
     finally:
         handle.remove()
-    return regions_of_images(source.region_weights(seen), tuple(batch.shape[-2:]), sizes)[0]
+    return regions_of_images(source.region_weights(seen), (batch.shape[-2], batch.shape[-1]), sizes)[0]
 
 
 def tokens_on(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -103,7 +104,7 @@ def tokens_on(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
 class RegionSegmentor(Segmentor):
     """A segmentor that returns the regions of its tokens too without being asked, for `TokenMetrics`."""
 
-    def forward(self, batched_inputs: list[dict], counts: object = None) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    def forward(self, batched_inputs: list[dict], counts: Any = None) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Inputs and outputs as in `Segmentor`; in inference also what `with_regions` gives.
 
         Raises:

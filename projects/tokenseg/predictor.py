@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from .engine.devices import resolve_device
 from .engine.precision import amp_dtype, autocast
 from .inspection import detector_regions, image_regions, stage_maps
 from .rasters import raster_ids
+from .regions import Regions
 from .segmentor import Segmentor
 
 # What an image may be given as; see `Predictor`.
@@ -84,7 +85,7 @@ class Predictor:
         config = apply_overrides(config.copy(), overrides)
         device = resolve_device(config.train.device)
         self._amp_dtype = amp_dtype(config.train.amp, device)
-        self.model = build_model(config).eval()
+        self.model: Any = build_model(config).eval()  # a Segmentor, or a detector of Detectron2's
         if not str(weights):  # Detectron2 takes it for "no checkpoint"
             raise ValueError("weights is empty; wanted the checkpoint of a trained model")
         Checkpointer(self.model).load(str(weights))
@@ -242,7 +243,7 @@ class Predictor:
         Raises:
             ValueError: As in `__call__`, or a model whose tokens have no regions.
         """
-        find = image_regions if self.task == "sem_seg" else detector_regions
+        find: Callable[..., Regions] = image_regions if self.task == "sem_seg" else detector_regions
         with self._inference():
             return find(self.model, self._augmented(self._pixels(image))).weights.cpu().numpy()
 
@@ -250,7 +251,7 @@ class Predictor:
     def _inference(self) -> Iterator[None]:
         """Without gradients, in the precision of the config."""
         # a prediction uses most weights once
-        with torch.no_grad(), autocast(self.model.device, self._amp_dtype, keep_weights=False):
+        with torch.no_grad(), autocast(self.model.device, self._amp_dtype, keep_casts=False):
             yield
 
     def _segmentor(self, what: str) -> Segmentor:
@@ -268,7 +269,7 @@ class Predictor:
         """The result of an image, or the list of those of several, by a function of the model's inputs."""
         with self._inference():
             if not isinstance(images, (list, tuple)):
-                return predict([self._record(images, "the image")])[0]
+                return predict([self._record(cast(AnyImage, images), "the image")])[0]
             results: list[_Result] = []
             for start in range(0, len(images), self._batch_size):
                 chunk = images[start : start + self._batch_size]

@@ -53,11 +53,12 @@ def raster_ids(
             image = torch.from_numpy(np.ascontiguousarray(pixels(rows, columns).transpose(2, 0, 1)))
             return model.normalised([{"image": image}])[0]
 
-        ids = None
+        ids: np.ndarray | None = None
         for rows, places, scores in scores_by_blocks(model, read, size, policy=policy, columns=columns):
             if ids is None:
                 ids = np.empty(size, dtype=np.uint8 if len(scores) <= 256 else np.uint16)
             ids[rows, places] = most_likely(scores).cpu().numpy()
+    assert ids is not None  # an image has windows
     return ids
 
 

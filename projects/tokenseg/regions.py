@@ -50,7 +50,7 @@ def regions_of_images(
         batch_size: (height, width) of the batch in pixels.
         image_sizes: (height, width) of each image in it.
     """
-    cell = tuple(whole / side for whole, side in zip(batch_size, weights.shape[-2:], strict=True))
+    cell = batch_size[0] / weights.shape[-2], batch_size[1] / weights.shape[-1]
     found = []
     for own, size in zip(weights, image_sizes, strict=True):
         height, width = (math.ceil(side / step) for side, step in zip(size, cell, strict=True))

@@ -6,7 +6,7 @@ Inputs and outputs are those of Detectron2's SemanticSegmentor, which it equals 
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from detectron2.modeling import Backbone
@@ -46,6 +46,10 @@ class Segmentor(nn.Module):
 
     # What a method's meta-architecture demands of its parts: argument -> class.
     wanted_parts: ClassVar[Mapping[str, type]] = {}
+
+    class_weights: Tensor | None
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     @refuse_yacs
     def __init__(
@@ -94,9 +98,10 @@ class Segmentor(nn.Module):
                 raise ValueError(f"extra_losses.{name} is a {type(loss).__name__} without `count`; wanted an ExtraLoss")
         if class_weights is not None and not isinstance(sem_seg_head, Head):
             raise ValueError(f"class_weights are given to a {type(sem_seg_head).__name__}, which is no Head of ours")
-        weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
+        given = [] if class_weights is None else [float(weight) for weight in class_weights]
+        weights = None if class_weights is None else torch.tensor(given)
         if weights is not None and not (weights.isfinite().all() and (weights >= 0).all() and weights.any()):
-            raise ValueError(f"class_weights are {list(class_weights)}; wanted numbers of 0 or more, one above 0")
+            raise ValueError(f"class_weights are {given}; wanted numbers of 0 or more, one above 0")
         self.register_buffer("class_weights", weights, persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
@@ -189,8 +194,10 @@ class Segmentor(nn.Module):
         """
         find, watched = region_weights_of(self.backbone, self.sem_seg_head), _Watched(self)
         images, sizes = self.normalised(batched_inputs), output_sizes(batched_inputs)
-        outputs = [{"sem_seg": scores} for scores in self.infer(watched, batched_inputs, images)]
-        prediction = watched.prediction if watched.images is images else self.predict(images)
+        outputs: list[dict[str, Any]] = [{"sem_seg": scores} for scores in self.infer(watched, batched_inputs, images)]
+        prediction = watched.prediction
+        if prediction is None or watched.images is not images:
+            prediction = self.predict(images)
         regions = regions_of_images(find(prediction.features), prediction.batch_size, prediction.image_sizes)
         for output, image, size, found in zip(outputs, images, sizes, regions, strict=True):
             scales = (wanted / side for wanted, side in zip(size, image.shape[-2:], strict=True))
@@ -254,10 +261,12 @@ class Segmentor(nn.Module):
             Counts divided by the number of processes, by the name of the part that counts; `step` counts `images`.
         """
         targets = self._targets(batched_inputs)
-        counts = {"step": {"images": targets.labels.new_tensor(len(batched_inputs))}}
+        counts: dict[str, Counts] = {"step": {"images": targets.labels.new_tensor(len(batched_inputs))}}
         if isinstance(self.sem_seg_head, Head):
             counts["sem_seg_head"] = self.sem_seg_head.count(targets)
-        counts |= {f"extra_losses.{name}": extra.count(targets) for name, extra in self.extra_losses.items()}
+        for name, extra in self.extra_losses.items():
+            if isinstance(extra, ExtraLoss):  # all of them are
+                counts[f"extra_losses.{name}"] = extra.count(targets)
         return mean_over_processes(counts)
 
     def _losses(self, batched_inputs: list[dict], counts: Mapping[str, Counts]) -> dict[str, Tensor]:
@@ -286,8 +295,9 @@ class Segmentor(nn.Module):
             raise ValueError(
                 f"training wants a label map (key sem_seg) for every image; there is none for {', '.join(missing[:3])}"
             )
-        labels = [x["sem_seg"].to(self.device, non_blocking=True) for x in batched_inputs]
-        labels, _ = pad_to_batch(labels, self.backbone, self.sem_seg_head.ignore_value)
+        maps = [x["sem_seg"].to(self.device, non_blocking=True) for x in batched_inputs]
+        ignored: Any = self.sem_seg_head.ignore_value
+        labels, _ = pad_to_batch(maps, self.backbone, ignored)
         return Targets(labels=labels, inputs=batched_inputs, class_weights=self.class_weights)
 
     def normalised(self, batched_inputs: list[dict]) -> list[Tensor]:
@@ -312,7 +322,7 @@ class Segmentor(nn.Module):
             # The order in which resizing and the choice of the class, which reads all classes of a pixel, are fastest.
             # Scores of Detectron2's heads stay as they are, since another order is rounded differently.
             scores = scores.contiguous(memory_format=torch.channels_last)
-        return Prediction(scores, {**features, **beside}, tuple(batch.shape[-2:]), image_sizes)
+        return Prediction(scores, {**features, **beside}, (batch.shape[-2], batch.shape[-1]), image_sizes)
 
     def segment(self, images: list[Tensor]) -> list[Tensor]:
         """Scores of normalised images (3, h, w), run as one batch: (K, h, w) each."""
@@ -327,8 +337,9 @@ class Segmentor(nn.Module):
         batch, image_sizes = pad_to_batch(images, self.backbone)
         masks, class_logits, size = self.sem_seg_head.mask_sum(self.backbone(batch))
         tokens = at_least_single(masks).split(1), class_probabilities(class_logits).split(1)
+        whole = batch.shape[-2], batch.shape[-1]
         parts = zip(*tokens, image_sizes, strict=True)
-        return [MaskView(*token, size, tuple(batch.shape[-2:]), own) for *token, own in parts]
+        return [MaskView(mask, probabilities, size, whole, own) for mask, probabilities, own in parts]
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
         """(N, K, h, w) scores of the head as probabilities over the K classes."""
@@ -341,11 +352,14 @@ class _Watched:
     """A segmentor to a policy, which remembers the last images and what they gave."""
 
     def __init__(self, model: Segmentor) -> None:
-        self.model, self.images, self.prediction = model, None, None
+        self.model = model
+        self.images: list[Tensor] | None = None
+        self.prediction: Prediction | None = None
 
     def segment(self, images: list[Tensor]) -> list[Tensor]:
-        self.images, self.prediction = images, self.model.predict(images)
-        return image_scores(self.prediction)
+        prediction = self.model.predict(images)
+        self.images, self.prediction = images, prediction
+        return image_scores(prediction)
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
         return self.model.to_probabilities(scores)

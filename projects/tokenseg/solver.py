@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import timm.layers
 from detectron2.solver.lr_scheduler import WarmupParamScheduler
@@ -27,7 +27,7 @@ _NORMS = (
 class HasLayers(Protocol):
     """A timm model, which knows to which of its layers a parameter belongs."""
 
-    def group_matcher(self, coarse: bool = False) -> Mapping[str, object]:
+    def group_matcher(self, coarse: bool = False) -> Mapping[str, Any]:
         """timm's patterns of parameter names, one set a layer."""
 
 
@@ -117,9 +117,10 @@ def _layer_factors(model: nn.Module, decay: float) -> Iterator[tuple[str, float]
     found: list[str] = []
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
+        layered: Any = module  # a Module still, which mypy forgets where it is asked for a protocol
         if isinstance(module, HasLayers) and not any(prefix.startswith(outer) for outer in found):
             found.append(prefix)
-            places = group_parameters(module, module.group_matcher(coarse=False), reverse=True)
+            places = group_parameters(layered, module.group_matcher(coarse=False), reverse=True)
             above = max(places.values()) + 1
             yield from ((prefix + name, decay ** (above - place)) for name, place in places.items())
     if not found:

@@ -117,7 +117,7 @@ class VideoFile:
             raise ValueError(f"{self.path} cannot be written; wanted a place where files can be made")
 
     def _open(self, path: Path, codec: str) -> cv2.VideoWriter:
-        return cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), self._rate, self._even[::-1])
+        return cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), self._rate, self._even[::-1])
 
     def _first_that_works(self, suffix: str) -> tuple[str, str]:
         candidates = [*((suffix, codec) for codec in CODECS[suffix]), _LAST_RESORT]

@@ -31,7 +31,8 @@ def spread_colors(count: int) -> np.ndarray:
     """(count, 3) uint8 RGB colours, all different and none black: PASCAL VOC's, which deal a number's bits out to the
     channels, lowest first to the highest place."""
     numbers, channels = np.arange(1, count + 1)[:, None], np.arange(3)
-    return sum((numbers >> (3 * bit + channels) & 1) << (7 - bit) for bit in range(8)).astype(np.uint8)
+    bits = [(numbers >> (3 * bit + channels) & 1) << (7 - bit) for bit in range(8)]
+    return np.sum(bits, axis=0).astype(np.uint8)
 
 
 def colorize(ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
@@ -64,7 +65,7 @@ def heat_map(values: np.ndarray) -> np.ndarray:
 def spotlight(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """An (H, W, 3) uint8 RGB image as bright as (h, w) weights of 0 or more, whose largest leaves it as it is."""
     height, width = image.shape[:2]
-    fitted = cv2.resize(np.float32(weights), (width, height), interpolation=cv2.INTER_LINEAR)
+    fitted = cv2.resize(np.asarray(weights, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.round(image * (0.15 + 0.85 * fitted[:, :, None] / max(fitted.max(), 1e-12))).astype(np.uint8)
 
 

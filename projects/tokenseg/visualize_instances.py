@@ -76,7 +76,8 @@ def draw_instances(
     corners = [_corners(box, factor, canvas) for box in boxes]
     thickness = max(1, round(max(canvas.shape[:2]) / 350))
     for place in _largest_first(corners):
-        color = tuple(int(channel) for channel in colors[place])
+        red, green, blue = (int(channel) for channel in colors[place])
+        color = red, green, blue
         if masks is not None:
             _draw_mask(canvas, enlarged(masks[place], factor), color, thickness)
         _draw_box(canvas, corners[place], color, thickness)

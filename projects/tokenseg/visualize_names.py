@@ -84,12 +84,13 @@ def write_names(
         Another picture of that size.
     """
     font = _font(max(12, round(max(canvas.shape[:2]) / 55)))
-    picture, taken = Image.fromarray(canvas), []
+    picture = Image.fromarray(canvas)
+    taken: list[Rectangle] = []
     draw = ImageDraw.Draw(picture)
     ascent, descent = font.getmetrics()
     for place, (name, color) in enumerate(zip(map(caption_text, names), colors, strict=True)):
         size = round(font.getlength(name)) + 6, ascent + descent + 2
-        spot = min(spots(place, size), key=lambda spot: sum(_overlap(spot, other) for other in taken))
+        spot = min(spots(place, size), key=lambda spot: sum([_overlap(spot, other) for other in taken]))
         taken.append(spot)
         draw.rectangle(spot, fill=tuple(int(channel) for channel in color))
         dark = np.dot(color, (0.299, 0.587, 0.114)) < 140

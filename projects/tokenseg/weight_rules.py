@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def unwrap(checkpoint: object) -> dict[str, Tensor]:
     Raises:
         ValueError: it holds no weights.
     """
-    state = checkpoint
+    state: Any = checkpoint
     while isinstance(state, Mapping) and (wrapper := next((key for key in WRAPPERS if key in state), None)):
         state = state[wrapper]
     if isinstance(state, Mapping):
@@ -70,8 +71,9 @@ def unwrap(checkpoint: object) -> dict[str, Tensor]:
         raise ValueError(
             f"the checkpoint holds {found or 'nothing'}; wanted weights by name, alone or as {' or '.join(WRAPPERS)}"
         )
-    consume_prefix_in_state_dict_if_present(state, "module.")
-    return state
+    weights = dict(state)
+    consume_prefix_in_state_dict_if_present(weights, "module.")
+    return weights
 
 
 def convert(

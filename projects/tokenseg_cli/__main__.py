@@ -46,10 +46,12 @@ def usage() -> str:
 
 def _summary(command: str, *flags: str) -> str:
     """The first sentence of a command's description, read from the source without running it."""
-    source = importlib.util.find_spec(f"tokenseg_cli.arguments.{command}").origin
-    with open(source, encoding="utf-8") as file:
-        line = ast.get_docstring(ast.parse(file.read())).splitlines()[0]
-    return f"{line} ({' '.join(flags)})" if flags else line
+    spec = importlib.util.find_spec(f"tokenseg_cli.arguments.{command}")
+    assert spec is not None and spec.origin is not None  # it lies in this package
+    with open(spec.origin, encoding="utf-8") as file:
+        paragraph = (ast.get_docstring(ast.parse(file.read())) or command).partition("\n\n")[0]
+    sentence = " ".join(paragraph.split()).partition(". ")[0].removesuffix(".") + "."
+    return f"{sentence} ({' '.join(flags)})" if flags else sentence
 
 
 def main(argv: Sequence[str] = sys.argv) -> int | None:

@@ -8,6 +8,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from . import process
+from .opencv import check_opencv
+
 # What a user can cause and cure. Any other exception is a defect of ours and keeps its traceback.
 MISTAKES = (ValueError, OSError, FloatingPointError)
 
@@ -41,7 +44,11 @@ def run_modules(arguments: str, body: str, argv: Sequence[str]) -> int | None:
     signals = _Signals()
     try:
         args = parse(arguments, argv)
-        return importlib.import_module(body).main(args)
+        process.begin()
+        with process.imports():
+            check_opencv()
+            module = importlib.import_module(body)
+        return module.main(args)
     except (Exception, KeyboardInterrupt) as error:
         if signals.seen:
             sys.stderr.write(f"{_program(argv)}: stopped by {_SIGNALS[signals.seen]}\n")
@@ -53,7 +60,7 @@ def run_modules(arguments: str, body: str, argv: Sequence[str]) -> int | None:
         signals.leave()
 
 
-_SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+_SIGNALS: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 class _Signals:

@@ -33,6 +33,18 @@ def test_frozen_statistics_do_not_move():
     assert not list(model.bn1.parameters())
 
 
+def test_frozen_norms_keep_the_type_of_mixed_precision():
+    model = convert_batch_norm(toy_resnet(), "FrozenBN").eval()
+    maps, images = [], torch.randn(2, 3, 32, 32)
+    wanted = model(images)
+    for norm in (model.bn1, model.layer1[0].bn2):
+        norm.register_forward_hook(lambda *call: maps.append(call[-1].dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model(images)
+    assert maps == [torch.bfloat16] * 2
+    torch.testing.assert_close(found.float(), wanted, rtol=0, atol=0.1 * wanted.abs().max().item())
+
+
 def test_synchronised_norms_train_in_mixed_precision():
     model = convert_batch_norm(toy_resnet(), "SyncBN").train()
     assert not any(type(module) is nn.BatchNorm2d for module in model.modules())

@@ -20,6 +20,8 @@ def test_every_command_is_there(capsys):
     assert main(["tokenseg", "--help"]) == 0
     said = capsys.readouterr().out
     assert all(f"\n  {name} " in said for name in COMMANDS)
+    lines = said.split("each with its own --help:\n")[1].splitlines()
+    assert len(lines) == len(COMMANDS) and all(line.endswith((".", "(--eval-only)")) for line in lines)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -117,6 +117,7 @@ def test_inputs_may_be_oblong():
     )
 
 
+@pytest.mark.slow("published rows beside ours, by the command")
 def test_paper_rows_stand_beside_ours(command, monkeypatch, tmp_path, capsys):
     header = "table,row,config,overrides,size,params_m,params_m_tolerance,gflops,gflops_tolerance\n"
     (tmp_path / "a.csv").write_text(f"{header}T1,PWE,structtoken/{Path(CONFIG).stem},,,12,1.0,10,1.0\n")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from annotated import RLE, write_annotated
@@ -13,9 +12,8 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 @pytest.fixture
-def check(command, tmp_path, capsys):
+def check(command, tmp_path, capsys, forget_registered):
     """Function that writes images and an annotation file, runs the tool, and gives exit code and output."""
-    before = {*DatasetCatalog.list()}
 
     def run(change=lambda changed: None, *words, spoil=lambda folder: None):
         folder = tmp_path / "data"
@@ -26,10 +24,7 @@ def check(command, tmp_path, capsys):
         code = command("check_dataset", "--config-file", CONFIGS / "own_detection.py", *words)
         return code, " ".join(capsys.readouterr().out.split())
 
-    yield run
-    for name in {*DatasetCatalog.list()} - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return run
 
 
 def test_good_data(check):

@@ -7,9 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from detectron2.structures import Boxes, pairwise_iou
+from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.nn import functional as F
 
+from tokenseg.commands.detector_step import _made_proposals, _objects, photos, prepare_detector
 from tokenseg.commands.estimate_memory import SETTINGS, Line, line, recipe
 from tokenseg.commands.step_memory import LiveBytes, OnShapes, crops, measure_step, step_memory
 from tokenseg.config.instantiate import instantiate
@@ -18,6 +21,18 @@ from tokenseg.engine.build import begin_random
 
 TESTS = Path(__file__).resolve().parents[1]
 PLAIN, AMP, CHECKPOINTED = SETTINGS
+OWN_CLASSES = "dataset.classes=[coin,stamp]"
+NARROW = [
+    OWN_CLASSES,
+    "dataset.short_sides=[320]",
+    "dataset.long_side=480",
+    "pyramid.model_name=resnet10t",
+    "pyramid.channels=[32,64,96,128]",
+    "model.backbone.pretrained=false",
+    "model.backbone.timm_args={channels: [32,64,96,128]}",
+    "model.backbone.norm=BN",
+    "model.backbone.freeze_at=0",
+]
 
 
 class Linears(nn.Module):
@@ -86,12 +101,35 @@ def test_attention_with_dropout_keeps_no_matrix_of_pairs():
     assert kept.shape == query.shape and live.now < 4 * 500 * 500
 
 
-@pytest.mark.slow("the calculation beside what the process really takes")
-def test_measured_memory_is_the_calculated():
+def test_photos_of_a_detector_are_as_large_as_its_largest():
+    config = load_config("own_detection", ["dataset.short_sides=[80,120]", "dataset.long_side=160", OWN_CLASSES])
+    first, second = photos(config, 2)
+    assert first["image"].shape == second["image"].shape == (3, 120, 160)
+    objects = first["instances"]
+    assert objects.gt_classes.tolist() == [0, 1] * 8 and objects.gt_masks.tensor.shape == (16, 120, 160)
+    assert objects.gt_boxes.area().tolist() == [20 * 15] * 16
+    assert objects.gt_masks.get_bounding_boxes().tensor.tolist() == objects.gt_boxes.tensor.tolist()
+
+
+def test_a_fourth_of_the_proposals_are_objects():
+    rpn = SimpleNamespace(post_nms_topk={True: 200})
+    (proposed,) = _made_proposals(rpn, [], [], [], [(120, 160)])
+    best = pairwise_iou(proposed.proposal_boxes, Boxes(_objects(120, 160))).max(dim=1).values
+    assert len(proposed) == 200 and (best == 1).sum() == 50 and (best < 0.5).sum() == 150
+
+
+def test_what_is_no_detector_and_has_no_crop_is_told():
+    with pytest.raises(ValueError, match=r"no dataset\.crop and its model is Linear with NoneType; wanted G"):
+        prepare_detector(nn.Linear(2, 2), load_config("own_detection", [OWN_CLASSES]))
+
+
+@pytest.mark.slow("the calculation beside what the process really takes, for a segmentor and a detector")
+@pytest.mark.parametrize("name", ["quickstart", "detector"])
+def test_measured_memory_is_the_calculated(name):
     # in a process of its own: this one reuses memory that earlier tests have freed
     path = os.pathsep.join([str(TESTS.parent / "projects"), str(TESTS)])
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", __file__],
+        [sys.executable, "-W", "ignore", __file__, name],
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         check=True,
@@ -100,19 +138,24 @@ def test_measured_memory_is_the_calculated():
     assert wanted < taken < 1.2 * wanted  # kernels take some memory for themselves
 
 
-def measure():
+def measure(name):
     """The memory in bytes that a step is calculated to take beyond weights and optimiser, and what it takes here."""
-    config = load_config("quickstart", ["train.amp.enabled=false"])
-    calculated = step_memory(config, images=16)
+    config, images = load_config("quickstart", ["train.amp.enabled=false"]), 16
+    if name == "detector":
+        config, images = load_config("own_detection", NARROW), 2
+    calculated = step_memory(config, images=images)
     torch.manual_seed(0)
     model = begin_random(instantiate(config.model)).train()
-    batch = crops(config, 16)
-    counts = model.count(batch)
-    sum(model(batch[:1], counts).values()).backward()  # loads what the first step loads
-    model.zero_grad(set_to_none=True)
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
-    sum(model(batch, counts).values()).backward()
+    if name == "detector":
+        prepare_detector(model, config)
+    batch = photos(config, images) if name == "detector" else crops(config, images)
+    counts = [] if name == "detector" else [model.count(batch)]
+    with EventStorage(0):
+        sum(model(batch[:1], *counts).values()).backward()  # loads what the first step loads
+        model.zero_grad(set_to_none=True)
+        before = resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+        sum(model(batch, *counts).values()).backward()
     return calculated.peak - calculated.parameters - calculated.optimizer, resident("VmHWM") - before
 
 
@@ -123,4 +166,4 @@ def resident(name):
 
 
 if __name__ == "__main__":
-    print(*measure())
+    print(*measure(sys.argv[1]))

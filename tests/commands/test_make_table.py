@@ -205,6 +205,7 @@ def test_trainings_end_with_the_command(processes, tmp_path):
         ("priority", "prority", r"row plain .* has a key 'prority'.*nearest: priority"),
         ("metrics: {box AP: bbox/AP}", "", "a table of .* has no metrics"),
         ("metrics: {box AP", "baseline: first\n    metrics: {box AP", "the baseline 'first'; wanted a row of 'Fine"),
+        ("title: from", "without: [mask AP], title: from", "row plain .* without mask AP; wanted columns.*: box AP"),
         ("{here}/backbone", "{second}", "row first needs itself: first needs second needs first"),
         ("optimizer.lr=0.5", "optimizer.rl=1", "no key 'optimizer.rl'"),
         ("export --output", "exprot --output", "has the command 'exprot' in `then`: there is no command 'exprot'"),
@@ -237,6 +238,13 @@ def test_rows_are_compared_with_a_baseline(command, table):
     assert plain == ["from scratch", "2", "11.0 +- 1.4", "-"]
     # both seeds differ by as much, so that the interval is a point
     assert second == ["second", "2", "11.0 +- 1.4", "+0.0 (+0.0 to +0.0)"]
+
+
+def test_a_row_may_be_without_a_column(command, table):
+    text = table.read_text().replace("{box AP: bbox/AP}", "{box AP: bbox/AP, mask AP: segm/AP}\n    baseline: plain")
+    table.write_text(text.replace("title: from", "without: [mask AP], title: from"))
+    assert command("make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1") is None
+    assert cells((table.parent / "out/tables.md").read_text())[-1] == ["from scratch", "1", "10.0", "-", "-", "-"]
 
 
 def test_a_config_that_changed_since_is_told(command, table, capsys):

@@ -72,6 +72,7 @@ def test_it_is_uploaded_whole(command, run, tmp_path, monkeypatch, capsys):
     files = ["README.md", "config.yaml", "metrics.json", "model.safetensors"]
     assert asked == {"me/mine": {"private": True, "exist_ok": True}, "files": files}
     assert "Uploaded: https://hub/me/mine" in capsys.readouterr().out
+    assert 'tokenseg.load("hf://me/mine")' in (tmp_path / "public/README.md").read_text()
 
 
 def test_a_repository_is_loaded_by_its_name(command, run, tmp_path, monkeypatch):
@@ -93,4 +94,4 @@ def test_what_cannot_be_published_or_loaded(command, run, tmp_path):
     with pytest.raises(ValueError, match="weights is empty; wanted the weights of a model trained with it"):
         tokenseg.load("segvit_vit_b_ade20k_512_160k")
     with pytest.raises(ValueError, match="'segvit_vit_b' is neither a file nor"):
-        tokenseg.load("segvit_vit_b", "a.pth")
+        tokenseg.load("segvit_vit_b")

@@ -3,13 +3,16 @@
 import base64
 import io
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
+from conftest import TOY_BOXES
 from evaluated_run import HOSTILE, evaluate
+from tokenseg.engine.metrics_file import write_results
 from tokenseg.evaluation.image_counts import ImageCounts
 from tokenseg.report.drawings import extreme_images
 from tokenseg.visualize import error_map
@@ -68,10 +71,12 @@ def test_the_page_has_everything_inside(command, run, tmp_path):
 
 def test_further_metrics_are_shown(command, run, tmp_path):
     folder, _, results = run
+    write_results(folder, results | {"tokens_class": {"S_C": 1.25}})  # as --eval-only does
     command("report", folder, "--no-models", "--output", tmp_path / "page.html")
     page = Page((tmp_path / "page.html").read_text())
     assert {"By size", "By frequency", "Calibration", "boundary IoU"} <= set(page.words)
     assert {"boundary/mIoU", "size/IoU_medium", "frequency/mIoU_tail", "calibration/ECE"} <= set(page.words)
+    assert {"tokens_class/S_C", "1.25"} <= set(page.words)
     row = page.words.index("small, from 0 pixels")
     cells = [word for word in page.words[row:] if word][2:4]
     assert cells == [f"{results['size'][f'{kind}_small']:.1f}" for kind in ("ACC", "IoU")]
@@ -91,6 +96,22 @@ def test_runs_stand_side_by_side(command, run, tmp_path, capsys):
     command("report", folder, tmp_path / "other", "--no-models", "--output", tmp_path / "page.html")
     page = Page((tmp_path / "page.html").read_text())
     assert {"toy_model", "other"} <= set(page.words) and "img" not in page.tags
+
+
+@pytest.mark.slow("a detector's report")
+def test_detectors_are_shown_with_what_they_find(command, toy_detector, tmp_path, capsys):
+    folder = Path(toy_detector[0]).parent
+    (folder / "weights.pth").rename(folder / "model_final.pth")
+    (folder / "metrics.json").write_text('{"iteration": 9, "fast_rcnn/cls_accuracy": 0.5}\n')
+    write_results(folder, {"bbox": {"AP": 12.5, "AP-a": 25.0}})
+    command("report", folder, "--output", tmp_path / "page.html", "--device", "cpu")
+    page = Page((tmp_path / "page.html").read_text())
+    assert "share of pixels" not in page.words
+    assert "missing" not in capsys.readouterr().out and {"bbox/AP", "12.50", "bbox AP", "25.0"} <= set(page.words)
+    # a curve, and no row of the summary
+    assert page.words.count("fast_rcnn/cls_accuracy") == 1 and "parameters in millions" in page.words
+    assert [f"annotated: {len(boxes)}" in page.words for boxes in TOY_BOXES] == [True] * len(TOY_BOXES)
+    assert sum(words.endswith("with a score of 0.5 or more") for words in page.words) == len(TOY_BOXES)
 
 
 def test_what_is_missing_is_said(command, run, tmp_path, capsys):

@@ -83,6 +83,7 @@ def test_regions_of_a_model(command, toy_predictor, tmp_path):
         command(*arguments(toy_predictor, tmp_path, "--regions", "2", "--output", f"{tmp_path}/s.png"))
 
 
+@pytest.mark.slow("tokens of two models side by side")
 def test_queries_stand_beside_regions_of_sgr(command, toy_dataset, tmp_path):
     words = [f"dataset.test={toy_dataset}", "dataset={short_side: 32, long_side: 64, num_classes: 3}"]
     words += ["train.device=cpu", "pyramid.channels=[8,8,16,16]"]

@@ -28,6 +28,11 @@ def test_own_data_stays_when_it_is_saved(tmp_path):
     assert load_config(str(tmp_path / "config.yaml"), ["data=ade20k"]).dataset.num_classes == 150
 
 
+def test_sizes_that_hang_on_the_replaced_data_are_kept():
+    cfg = load_config("quickstart", ["data=own", "dataset.classes=[a,b]", "dataset.short_side=200"])
+    assert cfg.dataset.crop == 96 and cfg.dataset.test_short_side == 200
+
+
 def test_the_choice_comes_first_wherever_it_stands():
     cfg = load_config("segvit_vit_b_ade20k_512_160k", OWN[::-1])
     assert cfg.dataset.num_classes == 3

@@ -6,7 +6,7 @@ from detectron2.config import LazyConfig, instantiate
 from omegaconf import OmegaConf
 
 from tokenseg.config.load import load_config
-from tokenseg.config.overrides import apply_overrides
+from tokenseg.config.overrides import _nearest, apply_overrides
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs/quickstart.py")
@@ -188,3 +188,9 @@ def test_saved_configs_load_again_and_give_the_same_model(tmp_path):
         torch.manual_seed(0)
         models.append(instantiate(config.model).state_dict())
     assert models[0].keys() == models[1].keys() and all(torch.equal(v, models[1][k]) for k, v in models[0].items())
+
+
+def test_keys_of_nearly_the_same_name_come_first():
+    known = ["model.head.num_classes", "model.head.classes", "dataset.class_weights", "model.class_weights"]
+    assert _nearest("model.head.class_weight", known)[:2] == ["model.class_weights", "dataset.class_weights"]
+    assert _nearest("train.nothing_like_it", known) == []

@@ -95,6 +95,12 @@ def test_files_that_are_no_images(tmp_path):
             four()(str(tmp_path / f"{name}.npy"))
 
 
+def test_settings_are_named_where_pillow_is_at_a_loss(path):
+    for read in (ImageReader(), ImageReader().header):
+        with pytest.raises(UnreadableImage, match=r"no such format; .*dataset.bands=.*dataset.value_range="):
+            read(path)
+
+
 def test_pictures_choose_the_colours():
     pixels = np.float32([[[-9, 100.4, 300, 7]]])
     assert four().picture(pixels).tolist() == [[[0, 100, 255]]]

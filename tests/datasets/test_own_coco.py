@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from detectron2.config import LazyConfig
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 from annotated import RLE, content, write_annotated
 from tokenseg.config.instantiate import instantiate
@@ -16,15 +16,7 @@ from tokenseg.datasets.coco_files import own_coco
 from tokenseg.datasets.records import load_records
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/own_detection.py")
-
-
-@pytest.fixture(autouse=True)
-def forget_registered():
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+pytestmark = pytest.mark.usefixtures("forget_registered")
 
 
 @pytest.fixture

@@ -20,15 +20,7 @@ from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 ROOT = Path(__file__).resolve().parents[2]
 MASK = np.array([[0, 255, 255, 0], [0, 255, 0, 0]], dtype=np.uint8)
 CONFIG = str(ROOT / "configs/own_data.py")
-
-
-@pytest.fixture(autouse=True)
-def forget_registered():
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+pytestmark = pytest.mark.usefixtures("forget_registered")
 
 
 @pytest.fixture

@@ -44,6 +44,8 @@ def test_another_model_is_told_from_the_file(segmentor):
     assert verify(lambda images: model(torch.from_numpy(images)).numpy(), model, size=(9, 9)) == 0
     with pytest.raises(ValueError, match=r"the file and its model differ by .*; wanted 0.0001 at most"):
         verify(lambda images: 0 * images[:, 0].astype("int64"), model, size=(9, 9))
+    with pytest.raises(ValueError, match=r"the file fails on images \(1, 3, 9, 9\), which the model takes: "):
+        verify(lambda images: 1 / 0, model, size=(9, 9))
     model = WholePass(segmentor, output_kind="scores")
     with pytest.raises(ValueError, match="differ by nan"):
         verify(lambda images: model(torch.from_numpy(images)).numpy() * float("nan"), model, size=(9, 9))

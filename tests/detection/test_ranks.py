@@ -2,10 +2,7 @@
 weights stay equal. Regions are drawn, and losses averaged, in each process for itself."""
 
 import copy
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,13 +10,12 @@ from detectron2.config import instantiate
 from detectron2.utils.events import EventStorage
 
 from detectors import narrow_config, sample
-from test_processes import differences
 from tokenseg.d2_compat import distribute
 from tokenseg.engine.build import begin_random
+from two_processes import average, differences, join, run_both
 
 # One of each kind of heads, and of each kind of backbone.
 DETECTORS = ["dc5_sgr_resnet_101", "c4_resnet_101", "fpn_sgr_swin_t", "sfp_vit_b"]
-TESTS = Path(__file__).resolve().parents[1]
 # Of each process, of each step.
 IMAGES = [
     [[sample([(4, 8, 40, 60), (30, 5, 60, 40)]), sample([(2, 2, 30, 30)])], [sample([(8, 8, 60, 60)])]],
@@ -48,9 +44,7 @@ def train(name, rank):
     for step, images in enumerate(IMAGES[rank]):
         alone.load_state_dict(model.state_dict())
         wanted = backward(alone, images, seed=10 * step + rank)
-        for value in wanted.values():
-            torch.distributed.all_reduce(value)
-            value /= 2
+        average(wanted.values())
         yield differences(backward(together, images, seed=10 * step + rank), wanted)
         optimizer.step()
         weights = torch.cat([value.flatten() for value in model.state_dict().values()])
@@ -59,23 +53,17 @@ def train(name, rank):
         yield not torch.equal(*both)
 
 
-def run(rank, address, path):
-    torch.distributed.init_process_group("gloo", init_method=address, world_size=2, rank=rank)
+def run(words):
+    rank, path = join(words)
     torch.save({name: list(train(name, rank)) for name in DETECTORS}, f"{path}.{rank}")
 
 
 @pytest.mark.slow("two processes of a detector")
 def test_two_processes_train_one_detector(tmp_path):
-    path = os.pathsep.join([str(TESTS.parent / "projects"), str(TESTS)])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    arguments = [f"file://{tmp_path}/meet", str(tmp_path / "found")]
-    processes = [
-        subprocess.Popen([sys.executable, __file__, str(rank), *arguments], env=environment) for rank in range(2)
-    ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    run_both(__file__, tmp_path, tmp_path / "found")
     for rank in range(2):
         assert torch.load(tmp_path / f"found.{rank}") == {name: [{}, False, {}, False] for name in DETECTORS}
 
 
 if __name__ == "__main__":
-    run(int(sys.argv[1]), *sys.argv[2:])
+    run(sys.argv[1:])

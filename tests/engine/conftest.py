@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from tokenseg.config.load import load_config
 
@@ -28,3 +29,11 @@ def config(toy_dataset, tmp_path):
         return load_config(str(CONFIGS / "shape_scenes/baseline_color.py"), [*shared, *overrides])
 
     return build
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    """A group of processes that consists of this one."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", world_size=1, rank=0)
+    yield
+    torch.distributed.destroy_process_group()

@@ -74,7 +74,7 @@ def test_scales_and_flips_need_a_policy():
 
 def test_backbone_and_head_are_compiled(monkeypatch, caplog):
     compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
+    monkeypatch.setattr(nn.Module, "compile", lambda module, backend: compiled.append(module))
     names = ("backbone", "proposal_generator", "roi_heads", "sem_seg_head")
     model = nn.ModuleDict({name: nn.Linear(1, 1) for name in names})
     with caplog.at_level(logging.INFO, "tokenseg"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tokenseg.engine.devices import resolve_device, share_threads
+from tokenseg.engine.devices import device_name, process_memory, resolve_device, share_threads
 from tokenseg.engine.precision import amp_dtype
 
 
@@ -51,3 +51,16 @@ def test_processes_share_the_cores(monkeypatch, processes, wanted):
     monkeypatch.delenv("OMP_NUM_THREADS")
     share_threads(processes)
     assert chosen == [wanted]
+
+
+def test_memory_of_this_process():
+    held = torch.ones(2**22)
+    now, most = process_memory("VmRSS"), process_memory("VmHWM")
+    assert held.nbytes < now <= most < 2**50 and process_memory("VmNone") is None
+
+
+def test_devices_have_names(monkeypatch):
+    assert device_name("cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    assert device_name("auto") == "cuda, NVIDIA H200"

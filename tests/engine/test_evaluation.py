@@ -1,3 +1,6 @@
+import io
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +9,7 @@ from torch import nn
 
 from tokenseg.data.labels import read_class_ids
 from tokenseg.engine.evaluation import Evaluation
+from tokenseg.engine.metrics_file import read_results
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 
 
@@ -23,9 +27,18 @@ class Oracle(nn.Module):
         return [{"class_ids": one, "confidence": torch.full(one.shape, 0.75)} for one in ids]
 
 
-def evaluation(name, metrics):
+def evaluation(name, metrics, **others):
     loader = [[record] for record in DatasetCatalog.get(name)]
-    return Evaluation(loader=loader, evaluator=ConfusionEvaluator(dataset_name=name, metrics=metrics))
+    return Evaluation(loader=loader, evaluator=ConfusionEvaluator(dataset_name=name, metrics=metrics), **others)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_drawn_on_a_terminal_alone(toy_dataset, monkeypatch, terminal):
+    stderr = io.StringIO()
+    stderr.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stderr)
+    evaluation(toy_dataset, [])(Oracle().eval())
+    assert ("Evaluation" in stderr.getvalue()) is terminal
 
 
 @pytest.mark.parametrize(
@@ -37,6 +50,13 @@ def test_the_model_is_asked_for_what_the_metrics_want(toy_dataset, metrics, want
     assert list(results) == ["sem_seg", *metrics] and model.asked == [wanted] * 6
     assert results.get("calibration", {"ECE": 25.0})["ECE"] == pytest.approx(25)
     assert results.get("boundary", {"mIoU": 100.0})["mIoU"] == pytest.approx(100)
+
+
+def test_results_are_written(toy_dataset, tmp_path):
+    results = evaluation(toy_dataset, ["size"], output_dir=str(tmp_path))(Oracle().eval())
+    found = read_results(tmp_path)
+    assert found["sem_seg/mIoU"] == results["sem_seg"]["mIoU"] and "size/IoU_small" in found
+    assert read_results(tmp_path / "elsewhere") == {}
 
 
 def test_results_of_further_metrics_may_be_the_best(toy_dataset):

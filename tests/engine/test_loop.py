@@ -46,7 +46,13 @@ def unbroken():
     return {}
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+# Of each kind of moment one; the others are slow tests.
+TELLING = {"first step", "in the second checkpoint", "before the final tag", "in the second evaluation"}
+TELLING |= {"in the first best", "after the second best", "before the second row", "after the final row"}
+OTHERS = pytest.mark.slow("runs that are killed at further moments")
+
+
+@pytest.mark.parametrize("moment", [pytest.param(one, marks=() if one in TELLING else OTHERS) for one in MOMENTS])
 def test_a_run_killed_anywhere_equals_the_unbroken(config, tmp_path, unbroken, moment):
     if not unbroken:
         loop.train(config("unbroken"), resume=False)
@@ -87,7 +93,7 @@ def test_evaluations_between_checkpoints_are_repeated_alike(config, tmp_path):
     assert left_behind(tmp_path / "broken") == left_behind(tmp_path / "unbroken")
 
 
-@pytest.mark.parametrize("first", [2, 3, 4, 5])
+@pytest.mark.parametrize("first", [2, pytest.param(3, marks=OTHERS), pytest.param(4, marks=OTHERS), 5])
 def test_an_extended_run_keeps_the_better_of_both(config, tmp_path, first):
     loop.train(config("run", f"train.max_iter={first}"), resume=False)
     loop.train(config("run"), resume=True)

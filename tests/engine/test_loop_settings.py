@@ -18,6 +18,7 @@ from tokenseg.engine.trainer import Trainer
 AVERAGED = ["train.ema.decay=0.75"]
 # Nothing is learnt, so that no evaluation is better than the first.
 PATIENT = ["optimizer.lr=1e-30", "train.patience=2", "train.max_iter=20"]
+OTHERS = pytest.mark.slow("runs that are killed at further moments")
 
 
 def values(folder, name):
@@ -50,10 +51,10 @@ def test_the_average_is_what_is_evaluated_and_used(config, tmp_path):
     ("settings", "moment"),
     [
         (AVERAGED, at_call(Trainer, "run_step", 4)),
-        (AVERAGED, at_call(BestCheckpoint, "__call__", 2)),
+        pytest.param(AVERAGED, at_call(BestCheckpoint, "__call__", 2), marks=OTHERS),
         (PATIENT, at_call(PeriodicSaver, "final", 1)),
-        (PATIENT, at_call(Checkpointer, "tag_last_checkpoint", 4)),
-        (PATIENT, at_call(MetricsFile, "write", 6)),
+        pytest.param(PATIENT, at_call(Checkpointer, "tag_last_checkpoint", 4), marks=OTHERS),
+        pytest.param(PATIENT, at_call(MetricsFile, "write", 6), marks=OTHERS),
         (["train.validation_images=4"], at_call(MetricsFile, "write", 4)),
     ],
 )

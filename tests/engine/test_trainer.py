@@ -4,39 +4,13 @@ import math
 import pytest
 import torch
 from detectron2.utils import comm
-from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 from tokenseg.contracts import CountsSteps
 from tokenseg.engine import trainer as trainer_file
 from tokenseg.engine.trainer import Trainer
-
-
-class Toy(nn.Module):
-    """A linear layer with two mean losses; `seen` keeps its outputs."""
-
-    def __init__(self, dropout=0.0):
-        super().__init__()
-        self.layer, self.dropout, self.seen = nn.Linear(3, 1), nn.Dropout(dropout), []
-
-    def forward(self, batch):
-        """Losses averaged over the images of the call, as Detectron2's models do."""
-        outputs = self.dropout(self.layer(torch.stack([record["x"] for record in batch])))[:, 0]
-        self.seen.append(outputs.detach())
-        targets = torch.tensor([record["y"] for record in batch])
-        return {"loss_square": (outputs - targets).square().mean(), "loss_size": outputs.abs().mean()}
-
-
-def data(batches=6, size=4):
-    generator = torch.Generator().manual_seed(1)
-    return [
-        [
-            {"x": torch.randn(3, generator=generator), "y": float(k), "file_name": f"{place}_{k}.png"}
-            for k in range(size)
-        ]
-        for place in range(batches)
-    ]
+from toy_trainer import Toy, data
 
 
 def trained(*, iterations=3, start=0, batches=None, model=None, lr=0.1, **options):
@@ -165,13 +139,6 @@ def test_models_that_count_steps_get_the_counts_of_all_parts():
 def make_counting():
     torch.manual_seed(0)
     return Counting()
-
-
-@pytest.fixture
-def one_process(tmp_path):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", world_size=1, rank=0)
-    yield
-    torch.distributed.destroy_process_group()
 
 
 def test_gradients_go_round_once_when_they_are_complete(one_process):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.data import DatasetCatalog, DatasetMapper
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 from pycocotools import mask as mask_util
@@ -52,7 +52,7 @@ def encoded(mask):
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path, forget_registered):
     """Folder and annotation file of ten images."""
     annotations = []
     for i, objects in OBJECTS.items():
@@ -65,11 +65,7 @@ def data(tmp_path):
     content = {"images": images, "annotations": annotations}
     content["categories"] = [{"id": category, "name": name} for category, name in CATEGORIES.items()]
     (tmp_path / "objects.json").write_text(json.dumps(content))
-    before = {*DatasetCatalog.list()}
-    yield {"images": str(tmp_path), "annotations": str(tmp_path / "objects.json"), "classes": [*CATEGORIES.values()]}
-    for name in {*DatasetCatalog.list()} - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return {"images": str(tmp_path), "annotations": str(tmp_path / "objects.json"), "classes": [*CATEGORIES.values()]}
 
 
 class Detector(nn.Module):

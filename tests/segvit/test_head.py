@@ -13,11 +13,12 @@ from tokenseg.inference.policy import MultiScale, WholeImage
 from tokenseg.layers.attention import Attention
 from tokenseg.layers.class_embedding import ExplicitClassExtraction, GatedClassUpdater
 from tokenseg.layers.mask_scores import class_scores
+from tokenseg.layers.patch_codes import sine_codes
 from tokenseg.losses.mask import MaskLoss
 from tokenseg.segmentor import Segmentor
 from tokenseg.segvit.bases import ConvBases, LinearBases, Repeated
 from tokenseg.segvit.head import CombinedCrossEntropy, MaskUpdate, SegViTHead
-from tokenseg.segvit.shrunk import QueryUpsample
+from tokenseg.segvit.shrunk import QueryUpsample, TiedQueryUpsample
 
 NAMES = ["block2", "block5", "block7"]
 
@@ -263,3 +264,17 @@ def test_sizes_that_do_not_fit():
         ConvBases(channels=[8] * 4, width=16)
     with pytest.raises(ValueError, match="multiple of the stride, 16"):
         QueryUpsample(blocks=[1, 2], channels=8, width=8, img_size=50, stride=16, num_heads=2)
+
+
+@pytest.mark.parametrize("kind", [TiedQueryUpsample, QueryUpsample])
+def test_tied_queries_look_near_their_own_places_first(kind):
+    torch.manual_seed(0)
+    upsample = kind(blocks=[2, 7], channels=128, width=64, img_size=128, stride=16, num_heads=4)
+    args = dict(num_classes=3, width=64, num_heads=4, size_feature="block2", stride=16)
+    SegViTHead(bases=upsample, criterion=CombinedCrossEntropy(), **args)
+    queries = upsample.queries.flatten(2).transpose(1, 2)
+    memory = upsample.project[0](sine_codes((8, 8), 128))[None]
+    seen = upsample.layers[0][0].cross_attention.weights(queries, memory).mean(dim=1)[0].argmax(dim=1)
+    places = torch.arange(64)
+    distance = ((seen // 8 - places // 8).abs() + (seen % 8 - places % 8).abs()).float().mean()
+    assert distance < 2 if kind is TiedQueryUpsample else distance > 4

@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
-from test_methods import METHODS, batch, tiny_config
+from test_methods import METHODS, batch, one_of_each, tiny_config
 from tokenseg.engine.build import begin_random
 from tokenseg.meta_arch import SGR
 
@@ -28,7 +28,7 @@ def last_map(cfg):
 
 
 @pytest.mark.parametrize("component", ["sgr", "glore"])
-@pytest.mark.parametrize("name", WITHOUT)
+@pytest.mark.parametrize("name", one_of_each("SGR and GloRe in the variants of the methods", WITHOUT))
 def test_a_step_of_every_method(name, component):
     cfg = tiny_config(name)
     feature = last_map(cfg)

@@ -1,5 +1,6 @@
 """What the configs say beyond what building them shows, and the ablations that the page names."""
 
+import copy
 import functools
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from loaded_configs import loaded
 from shapes import shapes_only
 from tokenseg.config.load import load_config
 from tokenseg.inspection import RegionSegmentor
@@ -25,11 +27,12 @@ HOSTS = {name: host for name in NAMES for host in ADAMW if name.startswith(host)
 
 def build(name):
     """The config, its model on `meta`, and the groups of its parameters in the optimiser by their names."""
-    cfg = load_config(str(ROOT / f"configs/sgr/{name}.py"))
+    cfg = loaded(ROOT / f"configs/sgr/{name}.py")
     with shapes_only():
         model = instantiate(cfg.model)
-    cfg.optimizer.params.model = model
-    homes = {id(p): group for group in instantiate(cfg.optimizer).param_groups for p in group["params"]}
+    optimizer = copy.deepcopy(cfg.optimizer)
+    optimizer.params.model = model
+    homes = {id(p): group for group in instantiate(optimizer).param_groups for p in group["params"]}
     return cfg, model, {key: homes[id(p)] for key, p in model.named_parameters() if p.requires_grad}
 
 
@@ -98,13 +101,13 @@ def test_the_resnets_of_hosts():
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_instances")])
 def test_instances_are_measured_alone(name):
-    cfg = load_config(str(ROOT / f"configs/sgr/{name}.py"))
+    cfg = loaded(ROOT / f"configs/sgr/{name}.py")
     assert cfg.dataset.test == "coco_2017_val" and set(cfg.dataloader.evaluator) == {"_target_", "masks"}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("_instances")])
 def test_classes_are_measured_where_tokens_have_regions(name):
-    cfg = load_config(str(ROOT / f"configs/sgr/{name}.py"))
+    cfg = loaded(ROOT / f"configs/sgr/{name}.py")
     regions = issubclass(cfg.model._target_, RegionSegmentor)
     assert regions == any(word in name for word in ("sgr", "glore", "mask")) == ("tokens" in cfg.dataloader.evaluator)
 
@@ -131,9 +134,9 @@ def test_ablations_build_and_are_in_the_readme(words):
     components = (instantiate(cfg.dataloader.train.mapper.label_targets) or {}).get("components")
     built = dict(supervised=loss is not None, graph=isinstance(part.reason, GraphConvolution))
     built |= dict(xy=all(m.code for m in part.modules() if isinstance(m, PositionConv)), centroid=part.centroid_code)
-    built |= dict(cosine=loss.cosine_weight if loss else 1.0, concepts=part.num_concepts)
+    built |= dict(cosine=loss.cosine_weight if loss else 0.25, concepts=part.num_concepts)
     built |= dict(active=loss.num_active if loss else 64)
-    usual = dict(supervised=True, graph=False, xy=True, centroid=True, cosine=1.0, concepts=512, active=64)
+    usual = dict(supervised=True, graph=False, xy=True, centroid=True, cosine=0.25, concepts=512, active=64)
     assert built == usual | ABLATIONS[words]
     assert (components.most + 1 if components else 64) == built["active"] and (components is None) == (loss is None)
 

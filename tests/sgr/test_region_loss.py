@@ -27,7 +27,9 @@ def inputs(components, size=(8, 8), valid=None):
 
 
 def losses(logits, components, size=(8, 8), valid=None, **changes):
-    loss = RegionLoss(**{"regions": "r", "num_active": 4, "weight": 1.0, "dice_weight": 1.0, **changes})
+    loss = RegionLoss(
+        **{"regions": "r", "num_active": 4, "weight": 1.0, "dice_weight": 1.0, "cosine_weight": 1.0, **changes}
+    )
     labels = torch.zeros(1, 8 * size[0], 8 * size[1])
     return losses_of(loss, {"r": logits.view(1, len(logits), *size)}, labels, inputs(components, size, valid))
 
@@ -201,7 +203,7 @@ def test_images_share_one_normaliser_and_padding_counts_nowhere():
 
 def test_the_cosine_is_the_mean_over_images_of_the_mean_over_pairs():
     """One image has one pair of twins, the other three pairs of regions of which two share half."""
-    loss = RegionLoss(regions="r", num_active=3, weight=1.0)
+    loss = RegionLoss(regions="r", num_active=3, weight=1.0, cosine_weight=1.0)
     one, two = blocks(2), blocks(1)
     halves = torch.stack([two[0], blocks(2)[0], blocks(2)[1]])
     first = torch.cat([one, one[:1]])

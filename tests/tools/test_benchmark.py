@@ -30,6 +30,7 @@ def test_every_case_of_structtoken_runs_with_equal_outputs(benchmark, capsys):
     assert all(row["times faster"] > 0 and row["difference"] < 1e-4 for row in rows)
 
 
+@pytest.mark.slow("benchmarks of ECENet and of whole models")
 def test_whole_model_runs(benchmark, capsys):
     benchmark("structtoken", "--only", "pwe", "model", "--pairs", "1", "--batch", "1", *TINY)
     table = capsys.readouterr().out
@@ -141,6 +142,7 @@ def test_parts_get_the_time_they_take():
     assert "forward" not in vars(first) and owner.loss is loss
 
 
+@pytest.mark.slow("benchmarks of ECENet and of whole models")
 def test_throughput_of_a_config(benchmark, capsys):
     config = str(ROOT / "configs/structtoken/structtoken_pwe_vit_t_ade20k_512_160k.py")
     benchmark("throughput", "--config-file", config, "--pairs", "1", "--json", "--amp", *TINY)
@@ -148,6 +150,7 @@ def test_throughput_of_a_config(benchmark, capsys):
     assert [row["case"] for row in rows] == ["training", "inference"]
     assert rows[0]["GFLOP/image"] == pytest.approx(3 * rows[1]["GFLOP/image"])
     assert all(row["images/s"] > 0 and 0 < row["of matmul %"] < 100 for row in rows)
+    assert all(row["page faults"] >= 0 and row["peak MiB"] > 100 for row in rows)
 
 
 def test_class_ids_beside_the_scores_of_all_classes(benchmark, capsys):
@@ -179,3 +182,11 @@ def test_memory_is_that_of_each_side_alone(benchmark, capsys):
     assert row["ours MiB"] > 100 and row["memory"] == pytest.approx(1, abs=0.2) and row["of a run"] > 0
     assert row["ours MiB"] < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - 300
     del hog
+
+
+def test_the_loader_is_measured_alone(benchmark, capsys):
+    words = ("--config-file", "quickstart", "--pairs", "1", "--json", "--pictures", "40", "60", "dataset.crop=32")
+    benchmark("loader", *words)
+    row = json.loads(capsys.readouterr().out)
+    assert row["case"] == "loader" and row["images/s"] == pytest.approx(1e3 / row["ms/image"])
+    assert 0 < row["of it the file %"] < 100

@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 SMALL = [
     "dataset={crop: 64, num_classes: 12}",
     "pyramid={model_name: swin_tiny_patch4_window7_224, channels: [8, 16, 32, 64]}",
@@ -8,6 +10,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow("benchmarks of ECENet and of whole models")
 def test_every_case_runs_with_equal_outputs(benchmark, capsys):
     benchmark("ecenet", "--pairs", "1", "--json", *SMALL)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -12,7 +12,15 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize(("variant", "overrides"), [("plain", []), ("shrunk", ["model.backbone.downsample.block=2"])])
+@pytest.mark.parametrize(
+    ("variant", "overrides"),
+    [
+        ("plain", []),
+        pytest.param(
+            "shrunk", ["model.backbone.downsample.block=2"], marks=pytest.mark.slow("benchmark of SegViT Shrunk")
+        ),
+    ],
+)
 def test_every_case_runs_with_equal_outputs(variant, overrides, benchmark, capsys):
     benchmark("segvit", "--only", variant, "--pairs", "1", "--json", *SMALL, *overrides)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

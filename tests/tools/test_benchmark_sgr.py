@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}",
@@ -21,6 +23,7 @@ def test_every_part_of_sgr_is_listed(benchmark, capsys):
     assert len(duels) == 2 and all(row["difference"] < 1e-4 for row in duels)
 
 
+@pytest.mark.slow("benchmarks of ECENet and of whole models")
 def test_throughput_of_a_model_with_regions(benchmark, capsys):
     config = str(ROOT / "configs/sgr/fcn_sgr_resnet_101_ade20k_512_160k.py")
     benchmark("throughput", "--config-file", config, "--pairs", "1", "--json", "--device", "cpu", *TINY)

@@ -53,6 +53,19 @@ def _hosts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, default=10, help="that a label map shows (default 10)")
 
 
+def _rivals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=1, help="images (default 1)")
+    parser.add_argument("--size", type=int, default=512, help="side of an image, a multiple of 32 (default 512)")
+    parser.add_argument("--amp", action="store_true", help="mixed precision in bfloat16, on both sides")
+
+
+def _loader(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config-file", required=True, metavar="C", help="config of the training")
+    parser.add_argument(
+        "--pictures", type=int, nargs=2, metavar=("H", "W"), help="generated files of this size, not the config's data"
+    )
+
+
 def _ids(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, nargs=2, default=[768, 1024], metavar=("H", "W"), help="of the image")
     parser.add_argument("--classes", type=int, default=10, help="that are there in `trained` (default 10)")
@@ -67,6 +80,11 @@ def _segvit(parser: argparse.ArgumentParser) -> None:
 def _sgr(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
     parser.add_argument("--classes", type=int, default=12, help="classes of a label map (default 12)")
+
+
+def _start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config-file", default="quickstart", metavar="C", help="config (default quickstart)")
+    parser.add_argument("--checkout", type=Path, metavar="DIR", help="another checkout, started in turns with this one")
 
 
 def _structtoken(parser: argparse.ArgumentParser) -> None:
@@ -92,8 +110,11 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "ecenet": _ecenet,
     "hosts": _hosts,
     "ids": _ids,
+    "loader": _loader,
+    "rivals": _rivals,
     "segvit": _segvit,
     "sgr": _sgr,
+    "start": _start,
     "structtoken": _structtoken,
     "throughput": _throughput,
 }

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tokenseg.engine.devices import process_memory
+
 # One call is one run; what it returns is compared.
 Run = Callable[[], object]
 
@@ -87,13 +89,7 @@ def peak_memory(run: Run, device: torch.device) -> Memory:
     # What building the model has left goes back to the system, if the C library can do so, and its peak is forgotten.
     getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
     Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
+    before = process_memory("VmRSS") / 2**20
     for _ in range(2):
         run()
-    # not getrusage: a process inherits the peak of the one that started it there
-    return Memory(_status("VmHWM"), before)
-
-
-def _status(entry: str) -> float:
-    """MiB of the process, by the system's name."""
-    return int(Path("/proc/self/status").read_text().partition(f"{entry}:")[2].split()[0]) / 2**10
+    return Memory(process_memory("VmHWM") / 2**20, before)

@@ -86,8 +86,9 @@ class TokenAlarms(HookBase):
         if not self._period or (self.trainer.iter + 1) % self._period:
             return
         # compiled parts run uncompiled: eval mode would compile them once more
-        with autocast(self.trainer.device, self.trainer.amp_dtype), torch.compiler.set_stance("force_eager"):
-            values = measure(undistributed(self.trainer.model), self._inputs)
+        precision = autocast(self.trainer.device, self.trainer.amp_dtype)
+        with self.trainer.whole() as model, precision, torch.compiler.set_stance("force_eager"):
+            values = measure(undistributed(model), self._inputs)
         for name, value in values.items():
             self.trainer.storage.put_scalar(f"alarms/{name}", value, smoothing_hint=False)
         self._judge(values)

@@ -62,12 +62,13 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 def _probes(model: nn.Module, found: dict[str, dict[str, float]]) -> Iterator[torch.utils.hooks.RemovableHandle]:
     """Hooks on the parts that keep a contract; each writes what it measures under the name of its part."""
     for name, part in model.named_modules():
+        register = part.register_forward_hook
         if isinstance(part, HasTokens):
             yield part.token_part().register_forward_hook(_token_probe(found, name or "model"))
         if isinstance(part, Attention):
             yield part.register_forward_pre_hook(_attention_probe(found, name), with_kwargs=True)
         if isinstance(part, HasRegions):
-            yield part.register_forward_hook(_region_probe(found, name or "model"))
+            yield register(_region_probe(found, name or "model"))
 
 
 def _token_probe(found: dict[str, dict[str, float]], name: str) -> Callable[..., None]:

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 
@@ -54,8 +55,8 @@ def find_archives(archives: Sequence[Archive], places: Sequence[Path]) -> list[P
     for place in places:
         if not place.exists():
             raise ValueError(f"{place} does not exist; wanted an archive or a folder")
-    found = {archive.name: _find(archive, places) for archive in archives}
-    missing = [archive for archive in archives if found[archive.name] is None]
+    found = [_find(archive, places) for archive in archives]
+    missing = [archive for archive, path in zip(archives, found, strict=True) if path is None]
     if missing:
         wanted = "\n".join(
             f"  {archive.name} from {archive.page}, or unpacked: a folder with {_inside(archive)}"
@@ -63,7 +64,7 @@ def find_archives(archives: Sequence[Archive], places: Sequence[Path]) -> list[P
         )
         there = "\n".join(f"  {place}: {_listing(place)}" for place in places)
         raise ValueError(f"not found:\n{wanted}\nlooked in:\n{there}")
-    return list(found.values())
+    return [path for path in found if path is not None]
 
 
 def _inside(archive: Archive) -> str:
@@ -142,18 +143,24 @@ def _folder_entries(archive: Archive, folder: Path) -> Iterator[Entry]:
 def _zip_entries(file: zipfile.ZipFile) -> Iterator[Entry]:
     for info in file.infolist():
         if not info.is_dir():
-            yield Entry(name=info.filename, read=lambda info=info: file.read(info))
+            yield Entry(name=info.filename, read=partial(file.read, info))
 
 
 def _tar_entries(file: tarfile.TarFile) -> Iterator[Entry]:
     for member in file.getmembers():
         if member.isfile():
-            yield Entry(name=member.name.removeprefix("./"), read=lambda member=member: file.extractfile(member).read())
+            yield Entry(name=member.name.removeprefix("./"), read=partial(_extracted, file, member))
 
 
-def _relative(archive: Archive, path: Path, entries: Iterator[Entry]) -> list[Entry]:
+def _extracted(file: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    opened = file.extractfile(member)
+    assert opened is not None  # it is a file
+    return opened.read()
+
+
+def _relative(archive: Archive, path: Path, found: Iterator[Entry]) -> list[Entry]:
     """Entries with names that begin where the parts begin; what lies elsewhere is left out."""
-    entries = list(entries)
+    entries = list(found)
     mark = f"/{archive.parts[0]}/"
     top = next((name[: name.index(mark)] for name in (f"/{entry.name}" for entry in entries) if mark in name), None)
     if top is None:

@@ -4,11 +4,13 @@ from timm.layers import freeze_batch_norm_2d
 from timm.models import group_parameters
 from torch import nn
 
+from .timm_models import TimmModel
+
 # The stem, and the stages res2 to res5.
 _PARTS = 5
 
 
-def freeze_first_parts(model: nn.Module, count: int, *, pretrained: bool) -> None:
+def freeze_first_parts(model: TimmModel, count: int, *, pretrained: bool) -> None:
     """Keep the stem and the first stages of a hierarchical timm model at the weights that they begin with.
 
     Their parameters get no gradient, and their batch norms keep their statistics; this is what Detectron2's ResNet

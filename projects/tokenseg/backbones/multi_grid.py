@@ -1,6 +1,7 @@
 """DeepLab's multi-grid (Chen et al. 2017, arXiv 1706.05587): a dilation for each block of a ResNet's last stage."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from timm.models.resnet import Bottleneck, ResNet
 from torch import nn
@@ -19,7 +20,7 @@ def dilate_last_stage(model: nn.Module, dilations: Sequence[int]) -> None:
     Raises:
         ValueError: The model is no such ResNet, or the dilations do not fit it.
     """
-    blocks = list(model.layer4) if isinstance(model, ResNet) else []
+    blocks: list[Any] = list(model.get_submodule("layer4").children()) if isinstance(model, ResNet) else []
     if not blocks or not all(type(block) is Bottleneck and type(block.conv2) is nn.Conv2d for block in blocks):
         raise ValueError(f"multi_grid is given for a {type(model).__name__}; wanted a ResNet of bottleneck blocks")
     if len(dilations) != len(blocks) or min(dilations) < 1:
@@ -37,8 +38,8 @@ def _dilated(conv: nn.Conv2d, dilation: int) -> nn.Conv2d:
     dilated = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
+        cast("tuple[int, int]", conv.kernel_size),
+        cast("tuple[int, int]", conv.stride),
         padding=dilation,
         dilation=dilation,
         groups=conv.groups,

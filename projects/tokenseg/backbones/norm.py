@@ -1,16 +1,20 @@
 """Batch normalisation of a finished model in another kind."""
 
+from typing import Any, TypeVar, cast
+
 import torch.distributed as dist
 from detectron2.layers import NaiveSyncBatchNorm
 from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from ..layers.single_precision import at_least_single
 
 KINDS = ("BN", "SyncBN", "FrozenBN")
+_Model = TypeVar("_Model", bound=nn.Module)
 
 
-def convert_batch_norm(model: nn.Module, kind: str) -> nn.Module:
+def convert_batch_norm(model: _Model, kind: str) -> _Model:
     """The model with its batch norms of the kind named; weights, statistics and their names stay.
 
     Args:
@@ -24,12 +28,37 @@ def convert_batch_norm(model: nn.Module, kind: str) -> nn.Module:
     if kind not in KINDS:
         raise ValueError(f"norm is '{kind}'; wanted one of {', '.join(KINDS)}")
     if kind == "FrozenBN":
-        return freeze_batch_norm_2d(model)
+        return cast(_Model, _keep_type(freeze_batch_norm_2d(model)))
     if kind == "SyncBN":
         # torch's own refuses the CPU where there are several processes, which talk by gloo there
         on_cpu = dist.is_initialized() and dist.get_backend() == "gloo"
-        return _synchronise_on_cpu(model) if on_cpu else convert_sync_batchnorm(model)
+        return cast(_Model, _synchronise_on_cpu(model) if on_cpu else convert_sync_batchnorm(model))
     return model
+
+
+class _FrozenBatchNorm(FrozenBatchNorm2d):
+    """Gives maps of the type that it takes.
+
+    torchvision's gives single precision even in mixed precision, so that a training would take more memory with it than
+    without.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        scale, shift = (numbers.to(features.dtype).reshape(1, -1, 1, 1) for numbers in (scale, shift))
+        return features * scale + shift  # (N, C, H, W)
+
+
+def _keep_type(module: Any) -> nn.Module:
+    if type(module) is FrozenBatchNorm2d:
+        frozen = _FrozenBatchNorm(len(module.weight), module.eps)
+        for name, numbers in module.named_buffers():
+            setattr(frozen, name, numbers)
+        return frozen
+    for name, child in module.named_children():
+        module.add_module(name, _keep_type(child))
+    return module
 
 
 class _CpuSyncBatchNorm(NaiveSyncBatchNorm):

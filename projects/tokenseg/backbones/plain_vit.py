@@ -1,7 +1,8 @@
 """timm's plain vision transformers as Detectron2 backbones: maps of chosen blocks, at any input size."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from detectron2.modeling import Backbone
@@ -12,9 +13,32 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .sine_codes import set_position_codes
-from .timm_models import architecture_args, backbone_args, check_sides, create, stem, takes, weightless
+from .timm_models import (
+    TimmModel,
+    architecture_args,
+    backbone_args,
+    blocks_of,
+    check_sides,
+    create,
+    stem,
+    takes,
+    weightless,
+)
 from .weights import StartingWeights, note_checkpoint, resampled
 from .windowed_block import WindowedBlock
+
+
+class Downsample(Protocol):
+    """What runs in place of a block and leaves half the grid of the patches.
+
+    Attributes:
+        block: The number of that block, counted from 0.
+    """
+
+    block: int
+
+    def __call__(self, block: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Tokens (N, T, C), the last of which are the patches of a grid (H, W), to those of half the grid."""
 
 
 class PlainViT(Backbone):
@@ -46,11 +70,11 @@ class PlainViT(Backbone):
         weights_file: str = "",
         in_chans: int = 3,
         activation_checkpointing: bool = False,
-        downsample: nn.Module | None = None,
+        downsample: Downsample | None = None,
         position_codes: str = "learnt",
         window_size: int | None = None,
         global_blocks: Sequence[int] = (),
-        timm_args: Mapping[str, object] | None = None,
+        timm_args: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
@@ -79,9 +103,8 @@ class PlainViT(Backbone):
         args = dict(global_pool="") | backbone_args(model_name, in_chans, timm_args)
         whole = weightless(**args)
         self._patch = _patch_of(whole, model_name, out_blocks)
-        args["img_size"], self._fixed_size = img_size, img_size
-        if takes(whole, "dynamic_img_size"):
-            args["dynamic_img_size"], self._fixed_size = True, None
+        self._fixed_size = None if takes(whole, "dynamic_img_size") else img_size
+        args |= {"img_size": img_size} | ({"dynamic_img_size": True} if self._fixed_size is None else {})
         self.pretrained = pretrained or bool(weights_file)
         self.starting_weights = StartingWeights(timm_args=args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
@@ -146,9 +169,9 @@ class PlainViT(Backbone):
         parts = [(block, Block)] if type(block) is not Block else [(block.attn, Attention)]
         for part, wanted in parts:
             if type(part) is not wanted:
-                got, wanted = (f"{kind.__module__}.{kind.__qualname__}" for kind in (type(part), wanted))
+                names = [f"{kind.__module__}.{kind.__qualname__}" for kind in (type(part), wanted)]
                 raise ValueError(
-                    f"{argument} takes {wanted}, as in ViT and DINOv2; {self._timm_args['model_name']} has {got}"
+                    f"{argument} takes {names[1]}, as in ViT and DINOv2; {self._timm_args['model_name']} has {names[0]}"
                 )
 
     @property
@@ -163,7 +186,15 @@ class PlainViT(Backbone):
         """
         self.starting_weights.load(self.vit)
 
-    def facts(self) -> dict[str, object]:
+    def shardable_blocks(self) -> list[nn.Module]:
+        """The blocks, but for one whose layers `downsample` calls in its place; see `ShardsInBlocks`."""
+        blocks = blocks_of(self.vit)
+        return [block for place, block in enumerate(blocks) if not self._is_downsampled(place)]
+
+    def _is_downsampled(self, place: int) -> bool:
+        return self.downsample is not None and self.downsample.block == place
+
+    def facts(self) -> dict[str, Any]:
         """What the weights alone do not tell; see `ExportableBackbone`.
 
         Windows are left out: ViTDet's are meant for weights that were trained without them.
@@ -181,7 +212,7 @@ class PlainViT(Backbone):
             downsample=None if halving is None else f"{type(halving).__name__} in block {halving.block}",
         )
 
-    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weights of another such backbone, with position codes for the `img_size` of this one."""
         if facts["img_size"] == self._timm_args["img_size"]:
             return dict(weights)
@@ -209,7 +240,7 @@ class PlainViT(Backbone):
             )
         check_sides(images, self.size_divisibility)
         if self.downsample is not None:
-            return self._downsampled_maps(images)
+            return self._downsampled_maps(images, self.downsample)
         if self._has_windows:
             return self._windowed_maps(images)
         # as tokens, which are maps with their channels last; timm would copy them
@@ -226,15 +257,15 @@ class PlainViT(Backbone):
             return x
         return F.interpolate(x, scale_factor=self._patch / stride, mode="bilinear", align_corners=False)
 
-    def _downsampled_maps(self, images: Tensor) -> dict[str, Tensor]:
+    def _downsampled_maps(self, images: Tensor, downsample: Downsample) -> dict[str, Tensor]:
         """Maps of the chosen blocks: timm runs those before `downsample`, the rest run here."""
-        first = self.downsample.block
+        first = downsample.block
         early = sorted({first - 1, *(block for block in self._out_blocks if block < first)})
         found, grid = self._tokens_after(early, images)
         maps = {block: self._to_map(tokens, grid) for block, tokens in zip(early, found, strict=True)}
 
-        tokens = self._run(self.downsample, self.vit.blocks[first], found[-1], grid)
-        grid = tuple((side + 1) // 2 for side in grid)
+        tokens = self._run(downsample, self.vit.blocks[first], found[-1], grid)
+        grid = ((grid[0] + 1) // 2, (grid[1] + 1) // 2)
         maps[first] = self._to_map(tokens, grid)
         for place, block in enumerate(self.vit.blocks[first + 1 :], first + 1):
             tokens = self._run(block, tokens)
@@ -268,9 +299,10 @@ class PlainViT(Backbone):
         return found, self._grid(images)
 
     def _grid(self, images: Tensor) -> tuple[int, int]:
-        return tuple(side // self._patch for side in images.shape[-2:])
+        height, width = images.shape[-2:]
+        return height // self._patch, width // self._patch
 
-    def _run(self, module: nn.Module, *inputs: object) -> Tensor:
+    def _run(self, module: Callable[..., Tensor], *inputs: object) -> Tensor:
         return checkpoint(module, *inputs, use_reentrant=False) if self.vit.grad_checkpointing else module(*inputs)
 
     def _to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -288,7 +320,7 @@ def _tokens_contiguous(_: nn.Module, inputs: tuple) -> tuple:
     return tokens.contiguous(), *others
 
 
-def _patch_of(model: nn.Module, name: str, out_blocks: Sequence[int]) -> int:
+def _patch_of(model: TimmModel, name: str, out_blocks: Sequence[int]) -> int:
     """The stride of the patches of a plain timm model that has these blocks."""
     strides = sorted({info["reduction"] for info in model.feature_info})
     if len(strides) > 1:

@@ -1,6 +1,7 @@
 """timm's hierarchical models (Swin, ResNet, ConvNeXt and their like) as Detectron2 backbones: maps res2 to res5."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from detectron2.modeling import Backbone
@@ -10,7 +11,17 @@ from torch import Tensor, nn
 from .frozen_stages import freeze_first_parts
 from .multi_grid import dilate_last_stage
 from .norm import convert_batch_norm
-from .timm_models import architecture_args, backbone_args, check_sides, create, stem, takes, weightless
+from .timm_models import (
+    TimmModel,
+    architecture_args,
+    backbone_args,
+    blocks_of,
+    check_sides,
+    create,
+    stem,
+    takes,
+    weightless,
+)
 from .weights import StartingWeights, note_checkpoint
 from .window_padding import WindowPadding, arrange_window_padding
 
@@ -58,7 +69,7 @@ class TimmPyramid(Backbone):
         activation_checkpointing: bool = False,
         window_padding: WindowPadding | None = None,
         multi_grid: Sequence[int] | None = None,
-        timm_args: Mapping[str, object] | None = None,
+        timm_args: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
@@ -103,7 +114,7 @@ class TimmPyramid(Backbone):
         norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
         self.out_norms = nn.ModuleDict(norms if out_norm else {})
 
-    def _set_multi_grid(self, trunk: nn.Module, multi_grid: Sequence[int] | None, output_stride: int) -> None:
+    def _set_multi_grid(self, trunk: TimmModel, multi_grid: Sequence[int] | None, output_stride: int) -> None:
         self._multi_grid = None if multi_grid is None else list(multi_grid)
         if multi_grid is None:
             return
@@ -111,7 +122,7 @@ class TimmPyramid(Backbone):
             raise ValueError(f"multi_grid is for res5, but out_features are {self._out_features}")
         dilate_last_stage(trunk, [factor * _STRIDES[-1] // output_stride for factor in multi_grid])
 
-    def _publish(self, trunk: nn.Module, output_stride: int) -> list[int]:
+    def _publish(self, trunk: TimmModel, output_stride: int) -> list[int]:
         """Note channels and strides, and return which of timm's maps to take: of the last four, after a stem's."""
         wanted = [min(stride, output_stride) for stride in _STRIDES]
         found = [info["reduction"] for info in trunk.feature_info]
@@ -137,7 +148,11 @@ class TimmPyramid(Backbone):
         """
         self.starting_weights.load(self.trunk)
 
-    def facts(self) -> dict[str, object]:
+    def shardable_blocks(self) -> list[nn.Module]:
+        """The blocks of all stages; see `ShardsInBlocks`."""
+        return blocks_of(self.trunk)
+
+    def facts(self) -> dict[str, Any]:
         """What the weights alone do not tell; see `ExportableBackbone`."""
         return dict(
             model_name=self._timm_args["model_name"],
@@ -149,7 +164,7 @@ class TimmPyramid(Backbone):
             out_norm=bool(self.out_norms),
         )
 
-    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, object]) -> dict[str, Tensor]:
+    def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weights of another such backbone as they are: their shapes are the same for every input."""
         return dict(weights)
 
@@ -178,7 +193,7 @@ def _in_order(out_features: Sequence[str]) -> list[str]:
     return [name for name in _STAGES if name in out_features]
 
 
-def _complete(args: dict[str, object], output_stride: int, drop_path_rate: float) -> dict[str, object]:
+def _complete(args: dict[str, Any], output_stride: int, drop_path_rate: float) -> dict[str, Any]:
     """Arguments of a timm model, with those that make it a backbone for maps of any size."""
     whole = weightless(**args)
     # without the second, Swin drops the shift of stages that were no larger than a window when it was made

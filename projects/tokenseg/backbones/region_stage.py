@@ -1,6 +1,7 @@
 """The last stage of a timm ResNet as what detectors of the kind C4 run on each region."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from timm.models.resnet import ResNet
@@ -24,7 +25,7 @@ class RegionStage(nn.Module):
         norm: str = "FrozenBN",
         pretrained: bool = True,
         weights_file: str = "",
-        timm_args: Mapping[str, object] | None = None,
+        timm_args: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
@@ -38,14 +39,14 @@ class RegionStage(nn.Module):
             ValueError: the model is unknown or no ResNet, or the norm is unknown.
         """
         super().__init__()
-        self._timm_args = dict(model_name=model_name, num_classes=0) | plain(timm_args)
+        self._timm_args = {"model_name": model_name, "num_classes": 0, **plain(timm_args)}
         self.pretrained = pretrained or bool(weights_file)
         self.starting_weights = StartingWeights(timm_args=self._timm_args, weights_file=weights_file)
         self.register_load_state_dict_pre_hook(note_checkpoint)
         model = create(**self._timm_args)
         if not isinstance(model, ResNet):
             raise ValueError(f"{model_name} is a {type(model).__name__}; wanted a ResNet")
-        self.stage = convert_batch_norm(model.layer4, norm)
+        self.stage: nn.Module = convert_batch_norm(model.get_submodule("layer4"), norm)
 
     def load_pretrained(self) -> None:
         """Take over pretrained weights; called when a training starts afresh.

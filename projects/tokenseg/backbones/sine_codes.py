@@ -1,13 +1,14 @@
 """Fixed two-dimensional sine and cosine position codes for timm's plain vision transformers."""
 
 import torch
-from timm.layers import build_sincos2d_pos_embed
-from torch import nn
+
+from ..layers.patch_codes import sine_codes
+from .timm_models import TimmModel
 
 _KINDS = ("learnt", "sine")
 
 
-def set_position_codes(vit: nn.Module, kind: str) -> None:
+def set_position_codes(vit: TimmModel, kind: str) -> None:
     """Keep the learnt position codes of a vision transformer, or fix sines and cosines that no training changes.
 
     Args:
@@ -29,5 +30,5 @@ def set_position_codes(vit: nn.Module, kind: str) -> None:
             "patches alone; wanted a model with learnt codes, and timm_args.class_token=false"
         )
     with torch.no_grad():
-        codes.copy_(build_sincos2d_pos_embed(list(grid), codes.shape[2], interleave_sin_cos=True)[None])
+        codes.copy_(sine_codes(grid, codes.shape[2])[None])
     codes.requires_grad_(False)

@@ -2,19 +2,26 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Mapping
+from typing import Any, cast
 
 import timm
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+# A model of timm's. Their classes have nn.Module alone in common, which does not name what nearly all of them have:
+# `blocks`, `feature_info`, `forward_intermediates` and the like. A model that lacks one is refused in words.
+TimmModel = Any
+
 # Arguments that say nothing about the weights, or what other facts of a backbone say.
 _SILENT = {"model_name", "num_classes", "global_pool", "img_size", "strict_img_size", "dynamic_img_size"}
 _SILENT |= {"dynamic_img_pad", "always_partition", "output_stride", "patch_size", "class_token", "reg_tokens"}
+_BLOCKS = re.compile(r"blocks|layer\d")
 
 
-def create(model_name: str, **timm_args: object) -> nn.Module:
+def create(model_name: str, **timm_args: Any) -> TimmModel:
     """A timm model with random weights.
 
     Args:
@@ -39,23 +46,23 @@ def create(model_name: str, **timm_args: object) -> nn.Module:
         raise ValueError(f"timm cannot build {model_name} with {timm_args}: {error}") from error
 
 
-def weightless(model_name: str, **timm_args: object) -> nn.Module:
+def weightless(model_name: str, **timm_args: Any) -> TimmModel:
     """A whole timm model without memory for its weights; see `create`."""
     with torch.device("meta"):
         return create(model_name, **timm_args)
 
 
-def plain(timm_args: Mapping[str, object] | None) -> dict[str, object]:
+def plain(timm_args: Mapping[str, Any] | None) -> dict[str, Any]:
     """Arguments of a timm model as Python's own dict and lists.
 
     Detectron2's `instantiate` hands on dicts as OmegaConf's, and timm does not take their lists for lists.
     """
     if isinstance(timm_args, DictConfig):
-        return OmegaConf.to_container(timm_args, resolve=True)
+        return cast("dict[str, Any]", OmegaConf.to_container(timm_args, resolve=True))
     return dict(timm_args or {})
 
 
-def architecture_args(timm_args: Mapping[str, object]) -> dict[str, object]:
+def architecture_args(timm_args: Mapping[str, Any]) -> dict[str, Any]:
     """Those arguments of a timm model that change what its weights mean: neither rates of dropout nor sizes of inputs.
 
     What other facts of a backbone tell is left out too: patch, class token, output stride.
@@ -66,10 +73,16 @@ def architecture_args(timm_args: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in timm_args.items() if name not in _SILENT and not name.endswith("_rate")}
 
 
-def backbone_args(model_name: str, in_chans: int, timm_args: Mapping[str, object] | None) -> dict[str, object]:
+def backbone_args(model_name: str, in_chans: int, timm_args: Mapping[str, Any] | None) -> dict[str, Any]:
     """The arguments of a timm model without its classifier; three channels, timm's default, are not among them."""
     channels = {} if in_chans == 3 else {"in_chans": in_chans}
     return dict(model_name=model_name, num_classes=0) | channels | plain(timm_args)
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """The blocks that a timm model consists of: the items of its lists `blocks`, and of a ResNet's `layer1` to 4."""
+    lists = [part for name, part in model.named_modules() if _BLOCKS.fullmatch(name.rpartition(".")[2])]
+    return [block for part in lists for block in part.children()]
 
 
 def stem(model: nn.Module) -> str:

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import timm
 from huggingface_hub import constants
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from ..checkpoint_file import DamagedFile, check_sums
 from ..weight_sources import hub_file, local_file
-from .timm_models import weightless
+from .timm_models import TimmModel, weightless
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class StartingWeights:
         came: Whether weights were loaded, pretrained ones or a checkpoint's.
     """
 
-    def __init__(self, *, timm_args: Mapping[str, object], weights_file: str) -> None:
+    def __init__(self, *, timm_args: Mapping[str, Any], weights_file: str) -> None:
         """
         Args:
             timm_args: The name, as `model_name`, and the further arguments that made the timm model.
@@ -52,12 +53,12 @@ class StartingWeights:
             )
 
 
-def note_checkpoint(backbone: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
+def note_checkpoint(backbone: Any, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
     """Pre-hook of `load_state_dict` on a backbone with `starting_weights`: notes that a state holds weights of it."""
     backbone.starting_weights.came |= any(prefix + name in state for name, _ in backbone.named_parameters())
 
 
-def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weights_file: str = "") -> None:
+def load_timm_weights(model: TimmModel, timm_args: Mapping[str, Any], *, weights_file: str = "") -> None:
     """Load pretrained weights into a timm model whose head, norm or last blocks may be gone.
 
     Position codes, tables of relative positions and patches are resampled to the model's size by timm's own rules,
@@ -93,7 +94,7 @@ def load_timm_weights(model: nn.Module, timm_args: Mapping[str, object], *, weig
     _load(model, state, whole, source=f"'{path}', read as weights of {name},")
 
 
-def resampled(state: Mapping[str, Tensor], timm_args: Mapping[str, object]) -> dict[str, Tensor]:
+def resampled(state: Mapping[str, Tensor], timm_args: Mapping[str, Any]) -> dict[str, Tensor]:
     """Weights of a timm model at the input size of another one, by timm's own rules: position codes and their like.
 
     Args:
@@ -107,7 +108,7 @@ def resampled(state: Mapping[str, Tensor], timm_args: Mapping[str, object]) -> d
     return {name: found.get(name, value) for name, value in state.items()}
 
 
-def _load_npz(model: nn.Module, path: str) -> None:
+def _load_npz(model: TimmModel, path: str) -> None:
     if not hasattr(model, "load_pretrained"):
         raise ValueError("timm reads .npz files for ViTs alone")
     model.load_pretrained(path)
@@ -120,7 +121,7 @@ def _convert(state: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
     return _with_channels_of(_apply_rules(state, whole), whole)
 
 
-def _with_channels_of(state: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
+def _with_channels_of(state: dict[str, Tensor], whole: TimmModel) -> dict[str, Tensor]:
     """Weights whose first convolutions take as many channels as those of the model: timm's own inflation."""
     stems = whole.pretrained_cfg.get("first_conv") or ()
     wanted = whole.state_dict()
@@ -176,7 +177,7 @@ def _load(model: nn.Module, state: dict[str, Tensor], whole: nn.Module, *, sourc
             logger.warning("%d weights %s:\n  %s", len(keys), kind, "\n  ".join(keys))
 
 
-def _file_off_hub(cfg: Mapping[str, object], name: str) -> str:
+def _file_off_hub(cfg: Mapping[str, Any], name: str) -> str:
     """Path of the weights in the hub's local cache, downloaded if they are not there yet."""
     repository, _, revision = (cfg.get("hf_hub_id") or "").partition("@")
     if not repository:

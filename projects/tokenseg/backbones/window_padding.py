@@ -7,7 +7,7 @@ moved. Its mask still expects those at the very end, so it separates the wrong o
 edges of the image attend to each other, unless the padding happens to be as wide as the shift.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import timm
 import torch
@@ -44,7 +44,8 @@ def arrange_window_padding(model: nn.Module, padding: WindowPadding | None) -> W
         )
     if not windowed or padding == "after_shift":
         return padding
-    for stage in model.layers:
+    stages: Any = model.get_submodule("layers")
+    for stage in stages:
         for place, block in enumerate(stage.blocks):
             # without a shift both orders are the same, so timm's own block stays
             if any(block.shift_size):

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import timm.layers
 import torch
@@ -34,7 +35,7 @@ PAPER_LEAVES_OUT = {"StructToken": ("resize", "attention")}
 class _Inference(nn.Module):
     """Backbone, head and the resize of the scores to the input's size, each under a name of its own."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.backbone, self.sem_seg_head, self.resize = model.backbone, model.sem_seg_head, _Resize()
 
@@ -70,7 +71,7 @@ def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
     if divisor and any(side % divisor for side in size):
         raise ValueError(f"--size is {size[0]} {size[1]}; wanted multiples of {divisor} for this backbone")
     counted = _Inference(model)
-    images = torch.zeros(1, 3, *size)
+    images = torch.zeros(1, len(model.pixel_mean), *size)
     flops, uncounted = _count(counted, images)
     left_out = PAPER_LEAVES_OUT.get(type(model).__name__, ())
     skipped = flops["resize"] if "resize" in left_out else 0
@@ -91,7 +92,7 @@ def _analyze_detector(model: GeneralizedRCNN, size: tuple[int, int]) -> dict:
     divisor = max(model.backbone.size_divisibility, 1)
     padded = [-(-side // divisor) * divisor for side in size]
     counted = DetectorCost(model)
-    flops, uncounted = _count(counted, torch.zeros(1, 3, *padded))
+    flops, uncounted = _count(counted, torch.zeros(1, len(model.pixel_mean), *padded))
     return {
         "params_m": _millions(model),
         "gflops": flops[""] / 1e9,
@@ -111,7 +112,7 @@ def _count(model: nn.Module, images: Tensor) -> tuple[Counter, dict[str, int]]:
     return analysis.by_module(), dict(analysis.unsupported_ops())
 
 
-def _masks_of_earlier_stages(model: nn.Module, images: Tensor) -> int:
+def _masks_of_earlier_stages(model: Any, images: Tensor) -> int:
     """Count the masks that mask classifiers of the authors make in inference too, and ours in training alone."""
     head = model.sem_seg_head
     if not isinstance(head, MaskClassifierHead):
@@ -149,7 +150,7 @@ def read_paper_rows(methods: list[str]) -> list[dict[str, str]]:
     unknown = set(methods) - set(known)
     if unknown:
         raise ValueError(f"--paper names {', '.join(sorted(unknown))}; wanted some of {', '.join(known)}")
-    rows = []
+    rows: list[dict[str, str]] = []
     for name in methods or known:
         with known[name].open(newline="") as stream:
             rows += csv.DictReader(stream)

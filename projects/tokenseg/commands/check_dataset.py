@@ -8,6 +8,7 @@ from itertools import chain
 
 import numpy as np
 from detectron2.data import DatasetMapper, MetadataCatalog
+from detectron2.data.catalog import Metadata
 from detectron2.data.transforms import AugmentationList
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
@@ -42,20 +43,20 @@ def describe(split: SurveyedSplit, crop: int | None) -> str:
         if split.class_of(stored) in range(len(pixels)):
             pixels[split.class_of(stored)] += number
     weights = balanced_weights(pixels) if pixels.any() else np.ones(len(pixels))
-    rows = []
+    rows: list[tuple] = []
     for stored in sorted(ids):
         wanted = split.class_of(stored)
         name = "NO CLASS" if wanted is None else "(ignored)" if wanted == split.ignore_label else split.classes[wanted]
-        number = wanted if wanted in range(len(split.classes)) else ""
+        place = wanted if wanted is not None and wanted in range(len(split.classes)) else None
         rows.append(
             (
                 stored,
-                number,
+                "" if place is None else place,
                 name,
                 ids[stored],
                 100 * ids[stored] / sum(ids.values()),
                 sum(stored in s.ids for s in split.seen),
-                None if number == "" else weights[number],
+                None if place is None else weights[place],
             )
         )
     if len(rows) > 300:
@@ -70,7 +71,7 @@ def look_at_some(records: Sequence[dict], one: Callable[[dict], Seen], *, name: 
     return [one(record) for record in tqdm(chosen, desc=name, unit="image", disable=None)]
 
 
-def check_num_classes(metadata: object, classes: Sequence[str], num_classes: int | None) -> None:
+def check_num_classes(metadata: Metadata, classes: Sequence[str], num_classes: int | None) -> None:
     """Refuse a data set of another number of classes than the model's; None tells nothing.
 
     Raises:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tabulate import tabulate
@@ -49,7 +50,7 @@ class Run:
     def curve(self, metric: str) -> list[tuple[int, float]]:
         """The iteration and the metric of every evaluation so far."""
         lines = read_metrics(self.folder / "metrics.json")
-        return sorted({line["iteration"] + 1: line[metric] for line in lines if metric in line}.items())
+        return sorted({int(line["iteration"]) + 1: line[metric] for line in lines if metric in line}.items())
 
     def is_complete(self) -> bool:
         return (self.folder / "model_final.pth").exists()
@@ -130,7 +131,8 @@ def summarise(runs: list[Run], metric: str) -> list[dict]:
         if not curve:
             raise ValueError(f"{run.folder / 'metrics.json'} has no {metric}; wanted --metric to be a key of it")
         groups[run.name, run.value].append((run.seed, curve[-1][1]))
-    baseline, rows = dict(next(iter(groups.values()))), []
+    baseline = dict(next(iter(groups.values())))
+    rows: list[dict[str, Any]] = []
     for (name, value), group in groups.items():
         by_seed = dict(group)
         mean, spread = mean_and_spread(list(by_seed.values()))
@@ -179,11 +181,12 @@ def draw(runs: list[Run], rows: list[dict], metric: str, vary: str | None, path:
     for name in dict.fromkeys(run.name for run in runs):
         if vary:
             own = [row for row in rows if row["config"] == name]
-            places, values = [plot_text(row["value"]) for row in own], [list(row["by_seed"].values()) for row in own]
+            places: list[Any] = [plot_text(row["value"]) for row in own]
+            values = [list(row["by_seed"].values()) for row in own]
         else:
             curves = [dict(run.curve(metric)) for run in runs if run.name == name]
-            places = sorted(set.intersection(*(set(curve) for curve in curves)))
-            values = [[curve[place] for curve in curves] for place in places]
+            common = sorted(set(curves[0]).intersection(*curves[1:]))
+            places, values = common, [[curve[place] for curve in curves] for place in common]
         (line,) = axes.plot(places, [statistics.mean(each) for each in values], marker="o", label=plot_text(name))
         axes.fill_between(
             places, [min(each) for each in values], [max(each) for each in values], color=line.get_color(), alpha=0.2

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from ..structtoken.head import StructTokenHead
 from ..weight_rules import WeightRule, convert, unwrap
 
 # Rules for a part of the model, by its class.
-RULES = {
+RULES: dict[type, Callable[..., list[WeightRule]]] = {
     PlainViT: mmseg_vit_rules,
     TimmPyramid: official_pyramid_rules,
     StructTokenHead: structtoken_rules,

@@ -4,11 +4,11 @@ import argparse
 import glob
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from detectron2.data.catalog import Metadata
-from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from tqdm import tqdm
 
@@ -144,7 +144,7 @@ class SegmentOutput:
         """
         # a picture of bands is less than what the model wants
         if self._windows is None:
-            ids = self._predictor.class_ids(image if self._predictor.reader.is_plain else path)
+            ids = self._predictor.class_ids(path if image is None or not self._predictor.reader.is_plain else image)
         else:
             ids = self._predictor.raster_ids(path, window=self._windows or None)
         label = None if image is None else self._label(path, image)
@@ -174,13 +174,16 @@ class SegmentOutput:
             )
         return label
 
-    def _overlay(self, image: np.ndarray, ids: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+    def _overlay(self, image: np.ndarray | None, ids: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+        from detectron2.utils.visualizer import Visualizer  # imports matplotlib, half a second
+
         names = [plot_text(name) for name in self._predictor.class_names]
         metadata = Metadata(**self._predictor.metadata.as_dict() | {"stuff_classes": names})
         truth, predicted = (
             None if classes is None else Visualizer(image, metadata).draw_sem_seg(torch.from_numpy(classes)).get_image()
             for classes in (label, ids)
         )
+        assert predicted is not None  # there are class ids
         return side_by_side(truth, predicted, titles=("ground truth", "prediction"))
 
     def summary(self) -> str:
@@ -209,15 +212,16 @@ class InstanceOutput:
         self._predictor = predictor
         self._truth = find_truth(args.annotations, images, predictor, key="annotations")
         self._threshold = threshold(args, predictor)
-        self._classes = {"names": predictor.class_names, "colors": palette(predictor.metadata, kind="thing")}
+        colors = palette(predictor.metadata, kind="thing")
+        self._classes: dict[str, Any] = {"names": predictor.class_names, "colors": colors}
         self._count = 0
 
     def write(self, path: Path, output: Path, image: np.ndarray) -> None:
         """Draw the picture of one image; the arguments are those of `SegmentOutput.write`."""
         found = self._predictor.instances(image, confidence_threshold=self._threshold)
         self._count += len(found)
-        record, truth = self._truth.record(path) if self._truth else None, None
-        if record is not None:
+        truth = None
+        if self._truth is not None and (record := self._truth.record(path)) is not None:
             truth = draw_annotated(image, self._truth.instances(record, image.shape[:2]), **self._classes)
         titles = "ground truth", f"prediction, scores of {self._threshold:g} or more"
         picture = side_by_side(truth, draw_found(image, found, **self._classes), titles=titles)
@@ -234,7 +238,7 @@ def write_images(args: argparse.Namespace, predictor: Predicts, images: list[Pat
     Raises:
         ValueError: The arguments do not fit the model, or images cannot be read; the others are written before.
     """
-    output = (SegmentOutput if predictor.task == "sem_seg" else InstanceOutput)(args, images, predictor)
+    output: Any = (SegmentOutput if predictor.task == "sem_seg" else InstanceOutput)(args, images, predictor)
     args.output.mkdir(parents=True, exist_ok=True)
     failed = []
     for path, name in tqdm(output_names(images).items(), unit="image", disable=None):
@@ -259,6 +263,7 @@ def main(args: argparse.Namespace) -> None:
         source = VideoSource(args.video)
     if args.web:
         check_gradio()
+    predictor: Any  # of either class
     if args.exported:
         predictor = ExportedPredictor(args.weights)
     else:

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -24,7 +25,10 @@ class FramePainter:
         """
         self._predictor, self._threshold = predictor, confidence_threshold
         kind = "stuff" if predictor.task == "sem_seg" else "thing"
-        self._classes = {"names": predictor.class_names, "colors": palette(predictor.metadata, kind=kind)}
+        self._classes: dict[str, Any] = {
+            "names": predictor.class_names,
+            "colors": palette(predictor.metadata, kind=kind),
+        }
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """The picture of a frame, both (H, W, 3) uint8 RGB; a small frame is enlarged by a whole factor."""

@@ -92,7 +92,7 @@ def started(
             page.close(verbose=False)
 
 
-def build_page(gradio: ModuleType, explorer: Explorer, *, confidence_threshold: float) -> Any:
+def build_page(gradio: Any, explorer: Explorer, *, confidence_threshold: float) -> Any:
     """The page, as Gradio's Blocks.
 
     Args:

@@ -30,6 +30,11 @@ RECIPES = (
     "uper_net_swin_t_ade20k_512_160k",
     "mask_former_resnet_101c_ade20k_512_160k",
     "mask2former_swin_t_coco_stuff_10k_512_60k",
+    "mask_rcnn_dc5_sgr_resnet_101_coco_800_270k",
+    "mask_rcnn_c4_resnet_101_coco_800_270k",
+    "mask_rcnn_fpn_sgr_resnet_101_coco_800_270k",
+    "mask_rcnn_fpn_swin_t_coco_800_270k",
+    "mask_rcnn_sfp_vit_b_coco_800_270k",
 )
 CARDS = (12, 24, 80)  # GiB
 # The share of a GPU's memory that a recipe may fill by this calculation; the rest is for what it does not see.
@@ -62,10 +67,17 @@ class Line(NamedTuple):
 
 def overrides(setting: Setting, config: DictConfig, accumulate: int = 1) -> list[str]:
     """The overrides that make a setting in a config."""
-    backbone = "model.backbone.backbone" if "backbone" in config.model.backbone else "model.backbone"
     words = ["train.amp.enabled=true"] if setting.amp else []
-    words += [f"{backbone}.activation_checkpointing=true"] if setting.checkpointing else []
+    words += [f"{_timm_backbone(config)}.activation_checkpointing=true"] if setting.checkpointing else []
     return words + ([f"train.accumulate={accumulate}"] if accumulate > 1 else [])
+
+
+def _timm_backbone(config: DictConfig) -> str:
+    """The key of the model of timm in a config's backbone, which may be wrapped in components and pyramids."""
+    key, node = "model.backbone", config.model.backbone
+    while inner := [name for name in ("bottom_up", "net", "backbone") if name in node]:
+        key, node = f"{key}.{inner[0]}", node[inner[0]]
+    return key
 
 
 def line(steps: Mapping[int, StepMemory]) -> Line:

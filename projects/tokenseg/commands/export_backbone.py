@@ -82,8 +82,8 @@ def _list(names: Iterable[str]) -> None:
     """Print names of weights, those of a module and its layers in a paragraph."""
     groups = defaultdict(list)
     for name in names:
-        *module, layer, weight = ["", "", *name.split(".")]
-        groups[".".join(filter(None, module))].append(f"{layer}.{weight}".lstrip("."))
+        *path, layer, weight = ["", "", *name.split(".")]
+        groups[".".join(filter(None, path))].append(f"{layer}.{weight}".lstrip("."))
     for module, weights in groups.items():
         line = f"  {module or 'the model'}: {', '.join(weights)}"
         print(textwrap.fill(line, width=120, subsequent_indent="      ", break_long_words=False))

@@ -48,7 +48,15 @@ def portable(config: DictConfig) -> DictConfig:
     return config
 
 
-def card(config: DictConfig, name: str, metrics: dict[str, float], classes: list[str], license_name: str) -> str:
+def card(
+    config: DictConfig,
+    name: str,
+    metrics: dict[str, float],
+    classes: list[str],
+    *,
+    license_name: str,
+    repository: str,
+) -> str:
     """Write the text of a model card, with the facts in front that the hub reads."""
     dataset = str(config.get("dataset", {}).get("test", "")) if isinstance(config.get("dataset"), DictConfig) else ""
     dataset = dataset if "_target_" not in dataset and dataset else "own data"
@@ -91,14 +99,21 @@ Classes: {named}.
 ```python
 import tokenseg
 
-predictor = tokenseg.load("hf://OWNER/REPOSITORY")  # or the path of this folder
+predictor = tokenseg.load("hf://{repository}")  # or the path of this folder
 prediction = predictor("photo.jpg")
 ```
 """
 
 
-def gather(run: Path, weights: str, output: Path, license_name: str) -> dict[str, float]:
+def gather(run: Path, weights: str, output: Path, *, license_name: str, repository: str) -> dict[str, float]:
     """Write the folder of a published model, and read its weights again to see that they are the same.
+
+    Args:
+        run: The folder of the run.
+        weights: The path of the checkpoint.
+        output: The new folder.
+        license_name: The license of the weights; empty if none is named.
+        repository: OWNER/NAME, from which the model card loads the model.
 
     Returns:
         What the evaluation of these weights had found.
@@ -115,7 +130,7 @@ def gather(run: Path, weights: str, output: Path, license_name: str) -> dict[str
     names = instantiate(config.dataloader.test.dataset)
     metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
     classes = metadata.get("stuff_classes") or metadata.get("thing_classes") or []
-    text = card(config, run.resolve().name, metrics, classes, license_name)
+    text = card(config, run.resolve().name, metrics, classes, license_name=license_name, repository=repository)
 
     output.mkdir(parents=True, exist_ok=True)
     LazyConfig.save(portable(config), str(output / CONFIG))
@@ -157,7 +172,8 @@ def main(args: argparse.Namespace) -> None:
     if not (args.run / CONFIG).is_file():
         raise ValueError(f"{args.run} has no {CONFIG}; wanted the output folder of a run")
     weights = args.weights or weights_in(args.run)
-    metrics = gather(args.run, str(weights), args.output, args.license)
+    repository = args.push or "OWNER/REPOSITORY"
+    metrics = gather(args.run, str(weights), args.output, license_name=args.license, repository=repository)
     found = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items()) or "these weights were not evaluated"
     print(f"{args.output}: {', '.join(sorted(os.listdir(args.output)))} ({found})")
     if args.push:

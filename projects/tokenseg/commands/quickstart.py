@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from detectron2.data import DatasetCatalog
@@ -57,7 +58,7 @@ def choose_layout(overrides: list[str]) -> tuple[int, int]:
     times = {layout: seconds_per_iteration(*layout, overrides) for layout in layouts}
     for (processes, threads), seconds in times.items():
         print(f"{processes} process(es) of {threads} thread(s): {seconds:.3f} s an iteration", flush=True)
-    return min(times, key=times.get)
+    return min(times, key=times.__getitem__)
 
 
 def draw(output_dir: Path) -> Path:
@@ -67,7 +68,7 @@ def draw(output_dir: Path) -> Path:
     rows = []
     for record in DatasetCatalog.get(predictor.metadata.name)[:6]:
         image = predictor.reader.read_picture(record["file_name"])
-        label, prediction = read_label(record["sem_seg_file_name"]), predictor(record["file_name"])
+        label, prediction = read_label(record["sem_seg_file_name"]), cast(np.ndarray, predictor(record["file_name"]))
         rows.append([image, colorize(label, colors), colorize(prediction, colors)])
     grid = panel_grid(rows, titles=["image", "label", "prediction"])
     names = legend(predictor.metadata.stuff_classes, colors, width=grid.shape[1])

@@ -1,44 +1,59 @@
 """Shows runs on one HTML page: the body of the command `report`."""
 
 import argparse
+import os
 from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from ..datasets.ground_truth import GroundTruth
 from ..hub import weights_in
 from ..predictor import Predictor
-from ..report.drawings import extreme_images, image_row, records_of, token_row
+from ..report.drawings import extreme_images, image_row, instance_row, records_of, spread_records, token_row
 from ..report.page import PictureRow, render_page
 from ..report.runs import ReportedRun, read_run, run_names
 from ..visualize import palette
-from .analyze_model import analyze
+from .analyze_model import analyze, default_size
 
 
 def measure_cost(run: ReportedRun) -> None:
-    """Count parameters and operations of a run's model at the size of its training crop, if its config has one."""
-    crop = run.config.get("dataset", {}).get("crop")
-    if crop is None:
+    """Count parameters and operations of a run's model at the size of its input, if its config tells one."""
+    try:
+        size = default_size(run.config)
+    except ValueError:  # test images keep their sizes
         return
-    counts = analyze(run.config, (crop, crop))
+    counts = analyze(run.config, size)
     run.cost["parameters in millions"] = f"{counts['params_m']:.2f}"
-    run.cost[f"GFLOPs at {crop} x {crop}"] = f"{counts['gflops_fvcore']:.2f}"
+    run.cost["GFLOPs at {} x {}".format(*counts["size"])] = f"{counts['gflops_fvcore']:.2f}"
 
 
 def draw_images(
     runs: Sequence[ReportedRun], predictors: Sequence[Predictor], number: int
 ) -> tuple[list[PictureRow], list[dict]]:
-    """Draw the best and worst images of the first run, as all runs see them, and return their records too.
+    """Draw images as all runs see them, and return their records too: of label maps the best and the worst images of
+    the first run, of instances images from all over the data set.
 
     Raises:
-        ValueError: The first run has no counts by image, or its data set is another one now.
+        ValueError: The runs are of several tasks, the first has no counts by image, or its data set is another one.
     """
+    tasks = {predictor.task for predictor in predictors}
+    if len(tasks) > 1:
+        raise ValueError("some runs are of label maps, some of instances; wanted runs of one task for images")
+    named = [(run.name, predictor) for run, predictor in zip(runs, predictors, strict=True)]
+    dataset = predictors[0].metadata.name
+    if tasks == {"instances"}:
+        truth = GroundTruth.of_dataset(dataset)
+        records = spread_records(truth, 2 * number)
+        return [
+            PictureRow(os.path.basename(record["file_name"]), instance_row(record, truth, named), wide=True)
+            for record in tqdm(records, unit="image", disable=None)
+        ], records
     if runs[0].counts is None:
         raise ValueError(f"{runs[0].name} has no counts by image; an evaluation with --eval-only writes them")
     best, worst = extreme_images(runs[0].counts, number)
-    records = records_of(predictors[0].metadata.name, [*best, *worst])
+    records = records_of(dataset, [*best, *worst])
     titles = [f"best, {place}" for place in range(1, len(best) + 1)]
     titles += [f"worst, {place}" for place in range(1, len(worst) + 1)]
-    named = [(run.name, predictor) for run, predictor in zip(runs, predictors, strict=True)]
     rows = [
         PictureRow(title, image_row(record, named))
         for title, record in zip(tqdm(titles, unit="image", disable=None), records, strict=True)
@@ -54,7 +69,9 @@ def draw_tokens(
     Raises:
         ValueError: There is no such class, or a model shows nothing of its classes.
     """
-    classes = list(predictors[0].metadata.stuff_classes)
+    if predictors[0].task == "instances":
+        raise ValueError(f"--class is for models of label maps; {runs[0].name} gives instances")
+    classes = predictors[0].class_names
     if class_name not in classes:
         raise ValueError(f"--class is '{class_name}'; wanted one of {', '.join(classes)}")
     return [
@@ -64,6 +81,13 @@ def draw_tokens(
     ]
 
 
+def legend_of(predictor: Predictor) -> list[tuple[str, str]]:
+    """The name of every class of a model, and its colour in CSS."""
+    kind = "stuff" if predictor.task == "sem_seg" else "thing"
+    colors = palette(predictor.metadata, kind=kind).tolist()
+    return [*zip(predictor.class_names, map("rgb({0[0]} {0[1]} {0[2]})".format, colors), strict=True)]
+
+
 def main(args: argparse.Namespace) -> None:
     """Write the page of the runs `args.runs` to `args.output`."""
     names = run_names(args.runs)
@@ -71,7 +95,8 @@ def main(args: argparse.Namespace) -> None:
         read_run(folder, name=name, trust_config=args.trust_config)
         for folder, name in zip(args.runs, names, strict=True)
     ]
-    images, tokens, legend, notes = [], [], [], []
+    images: list = []
+    tokens, legend, notes = [], [], []
     if not args.no_models:
         try:
             for run in runs:
@@ -80,9 +105,7 @@ def main(args: argparse.Namespace) -> None:
                 Predictor(run.config, weights_in(run.folder), overrides=[f"train.device={args.device}"]) for run in runs
             ]
             images, records = draw_images(runs, predictors, args.images)
-            metadata = predictors[0].metadata
-            colors = ["rgb({} {} {})".format(*color) for color in palette(metadata).tolist()]
-            legend = [*zip(metadata.stuff_classes, colors, strict=True)]
+            legend = legend_of(predictors[0])
             if args.class_name:
                 tokens = draw_tokens(runs, predictors, records, args.class_name)
         except (ValueError, OSError) as error:

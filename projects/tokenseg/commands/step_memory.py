@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from ..data.components import ConnectedComponents
 from ..engine.build import begin_random
 from ..engine.frozen_parts import freeze
 from ..engine.precision import amp_dtype, autocast
+from .detector_step import photos, prepare_detector
 
 # Classes that each image shows, in stripes: the losses of masks grow with them.
 CLASSES_SHOWN = 16
@@ -118,20 +120,29 @@ class OnShapes(TorchFunctionMode):
     """Lets a step run on tensors that have a shape alone, in the memory that it takes on a GPU.
 
     Where a program wants to know values there are random numbers. Matchers do, whose result has the same size whatever
-    the values are. Attention drops nothing: with dropout the CPU
-    has no fused kernel, and would keep matrices of all pairs that a GPU does not keep.
+    the values are, and so do statistics for the log. A mask that has values chooses as many entries as it does in a
+    training. Attention drops nothing: with dropout the CPU has no fused kernel, and would keep matrices of all pairs
+    that a GPU does not keep.
     """
 
-    asking = frozenset({"numpy", "__array__", "item", "tolist", "__bool__", "__float__", "__int__", "__index__"})
+    asking = frozenset(
+        {"numpy", "__array__", "item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero"}
+    )
 
     def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
         name = getattr(function, "__name__", "")
         if name in self.asking and isinstance(args[0], FakeTensor):
             drawn = torch.from_numpy(np.random.default_rng(0).random(tuple(args[0].shape)))
             return function(drawn.to(args[0].dtype), *args[1:], **(kwargs or {}))
+        if name == "__getitem__" and isinstance(args[0], FakeTensor) and _is_known_mask(args[1]):
+            args = (args[0], args[1].nonzero(as_tuple=True))
         if name == "scaled_dot_product_attention":
             kwargs = (kwargs or {}) | {"dropout_p": 0.0}
         return function(*args, **(kwargs or {}))
+
+
+def _is_known_mask(index: object) -> bool:
+    return isinstance(index, Tensor) and not isinstance(index, FakeTensor) and index.dtype == torch.bool
 
 
 class _Unfilled(TorchFunctionMode):
@@ -153,23 +164,28 @@ def step_memory(config: DictConfig, *, images: int) -> StepMemory:
         config: The config; `train.amp`, `train.accumulate`, `train.freeze` and `train.ema` count.
         images: The number of images that run at once: the share of a process in a batch, over `train.accumulate`.
 
+    A config of semantic segmentation has `dataset.crop`, and its images are such crops; those of a detector are as
+    large as the largest images of its training.
+
     Raises:
-        ValueError: The config has no `dataset.crop`, or its model wants to know values where there are only shapes.
+        ValueError: The config has no `dataset.crop` and is no detector of Detectron2 with an RPN, or its model wants to
+            know values where there are only shapes.
     """
-    if OmegaConf.select(config, "dataset.crop") is None:
-        raise ValueError("the config has no dataset.crop; wanted a model of semantic segmentation, on square crops")
+    detects = OmegaConf.select(config, "dataset.crop") is None
     with torch.device("meta"), _Unfilled():
         model = begin_random(instantiate(config.model)).train()
     freeze(model, config.train.get("freeze", []))
     shapes = FakeTensorMode(allow_non_fake_inputs=True)
     with shapes:
         model.to_empty(device="cpu")
+    if detects:
+        prepare_detector(model, config)
     optimizer = _optimizer(config, model)
     try:
         return measure_step(
             model,
             optimizer,
-            crops(config, images),
+            photos(config, images) if detects else crops(config, images),
             dtype=amp_dtype(config.train.amp, "cuda"),
             further_parts=config.train.accumulate > 1,
             averaged=bool(OmegaConf.select(config.train, "ema.decay", default=0)),
@@ -247,7 +263,7 @@ def measure_step(
 
 def _losses(model: nn.Module, batch: list[dict], dtype: torch.dtype | None) -> Tensor:
     counts = [model.count(batch)] if isinstance(model, CountsSteps) else []
-    with autocast(torch.device("cpu"), dtype):
+    with EventStorage(0), autocast(torch.device("cpu"), dtype):  # detectors write statistics of a step there
         return sum(model(batch, *counts).values())
 
 

@@ -8,10 +8,11 @@ import os
 import sys
 
 import torch
+import yaml
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 
-from ..config.changes import check_changes
+from ..config.changes import as_saved, check_changes
 from ..config.instantiate import instantiate
 from ..config.load import load_config
 from ..config.settings import check_training
@@ -23,15 +24,16 @@ from ..engine.launchers import Place, place_given
 from ..engine.logs import start_logs
 from ..engine.loop import evaluate, train
 from ..engine.precision import amp_dtype
-from ..engine.processes import free_meeting, group, start_and_wait
+from ..engine.processes import free_meeting, group, leave, start_and_wait
 from ..engine.run_folder import locked, make_output_dir
+from ..engine.sharding import check_sharding
 from ..engine.stopping import Stopped, StopRequest, die_with_parent
 
 logger = logging.getLogger(__name__)
 
 
 def main(args: argparse.Namespace) -> int | None:
-    """Train or evaluate as the arguments say.
+    """Train or evaluate as the arguments say, or print the config.
 
     Returns:
         The exit code, if the run was stopped by a signal.
@@ -47,8 +49,11 @@ def main(args: argparse.Namespace) -> int | None:
             f"{place.world_size} process(es); wanted one of both: torchrun and srun say alone how many there are"
         )
     config = load_config(args.config_file, args.opts, trust_config=args.trust_config)
+    if args.print_config:
+        print(yaml.safe_dump(as_saved(config), sort_keys=False), end="")
+        return None
     set_class_weights(config, training=not args.eval_only)
-    device = check(config, args)
+    device = check(config, args, processes=place.world_size if place else args.num_gpus * args.num_machines)
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # parts of Detectron2 use the GPUs that they see
     do = functools.partial(work, config, args, device)
@@ -58,12 +63,17 @@ def main(args: argparse.Namespace) -> int | None:
                 die_with_parent()  # else the processes of a torchrun that was killed go on
             with StopRequest() as stop:
                 do(stop, place)
+            if place:
+                leave(0)
         else:
             start_and_wait(do, places(args))
     except Stopped as stopped:
         if place is None or place.rank == 0:
             print(f"train_net.py: {stopped}; {_whats_next(config, args)}", file=sys.stderr)
+        if place:
+            leave(stopped.exit_code)
         return stopped.exit_code
+    return None
 
 
 def set_class_weights(config: DictConfig, *, training: bool) -> None:
@@ -100,8 +110,13 @@ def _whats_next(config: DictConfig, args: argparse.Namespace) -> str:
     return f"--resume goes on from {path}" if path else "no step was done yet"
 
 
-def check(config: DictConfig, args: argparse.Namespace) -> str:
+def check(config: DictConfig, args: argparse.Namespace, *, processes: int) -> str:
     """Refuse what cannot work before any process starts, make the output folder, and return the device of all.
+
+    Args:
+        config: The config.
+        args: The arguments of the command.
+        processes: The number of processes of the run.
 
     Raises:
         ValueError: The device, the number of processes, the weights or the output folder cannot be what they are.
@@ -109,6 +124,7 @@ def check(config: DictConfig, args: argparse.Namespace) -> str:
     settings = config.train
     if not args.eval_only:
         check_training(config)
+        check_sharding(settings, processes)
     device = resolve_device(settings.device)
     if settings.device == "auto":
         logger.info("train.device=auto: using %s", device)

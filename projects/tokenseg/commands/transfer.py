@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from detectron2.data import DatasetCatalog
 from PIL import Image
@@ -54,7 +55,7 @@ def draw(runs: Mapping[str, TableRun], path: Path) -> None:
             draw_instances(image, boxes=known.boxes, masks=known.masks, labels=known.names, colors=colors[places])
         ]
         for predictor in predictors.values():
-            found = predictor.instances(image, confidence_threshold=SCORE)
+            found: Any = predictor.instances(image, confidence_threshold=SCORE)
             classes = found.pred_classes.numpy()
             labels = [f"{names[place]} {score:.2f}" for place, score in zip(classes, found.scores, strict=True)]
             boxes, masks = found.pred_boxes.tensor.numpy(), found.pred_masks.numpy()

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -112,7 +113,7 @@ def draw_classes(
                 f"{name} is a {type(predictor.model).__name__}, which has no maps of classes; wanted a Segmentor, or "
                 "--regions N for a detector with tokens in its backbone (tools/demo.py draws boxes and masks)"
             )
-    predictions = [predictor.class_ids(args.input) for predictor in predictors]
+    predictions: list[Any] = [predictor.class_ids(args.input) for predictor in predictors]
     class_names = predictors[0].class_names
     known = predictions[0] if label is None else label
     classes = choose_classes(args.classes, class_names, known)

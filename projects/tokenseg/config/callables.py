@@ -94,6 +94,7 @@ OURS = [
     "tokenseg.segvit.shrunk.NearestSampling",
     "tokenseg.segvit.shrunk.QueryDownsample",
     "tokenseg.segvit.shrunk.QueryUpsample",
+    "tokenseg.segvit.shrunk.TiedQueryUpsample",
     "tokenseg.sgr.glore.GloRe",
     "tokenseg.sgr.plug.ReasoningBackbone",
     "tokenseg.sgr.reasoning.SemanticReasoning",

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 
 from detectron2.config import LazyConfig
 from omegaconf import DictConfig, OmegaConf
@@ -41,8 +42,15 @@ def choose_data(config: DictConfig, name: str) -> None:
     if labelled[0] != labelled[1]:
         wanted = "label maps, such as own" if labelled[0] else "boxes, such as own_coco"
         raise ValueError(f"{KEY}={name} is for another task than the config; wanted data with {wanted}")
-    kept = {key: config.dataset._get_node(key) for key in config.dataset if key in _RECIPE}
+    there = {*_RECIPE, *chosen.dataset}
+    kept = {key: _kept(config.dataset, key, there) for key in config.dataset if key in _RECIPE}
     content = {key: chosen.dataset._get_node(key) for key in chosen.dataset if key not in kept}
     OmegaConf.update(config, "dataset", content | kept, merge=False)
     if not labelled[0]:
         OmegaConf.update(config, "dataloader.evaluator", chosen.dataloader.evaluator, merge=False)
+
+
+def _kept(dataset: DictConfig, key: str, there: set[str]) -> object:
+    """A setting to keep: what it refers to, or its value if it refers to a key that is not among those `there`."""
+    node = dataset._get_node(key)
+    return dataset[key] if set(re.findall(r"\bdataset\.(\w+)", str(node))) - there else node

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any, cast
 
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -14,7 +15,7 @@ class UnfitSetting(ValueError):
     """Something in a config cannot be built; the message begins with its key."""
 
 
-def instantiate(node: object) -> object:
+def instantiate(node: object) -> Any:
     """Build a node of a config as Detectron2's `instantiate` does: call its `_target_` with the other keys, from the
     inside out.
 
@@ -29,7 +30,7 @@ def instantiate(node: object) -> object:
     return _build(node, key)
 
 
-def _build(node: object, key: str) -> object:
+def _build(node: object, key: str) -> Any:
     if isinstance(node, (list, ListConfig)):
         items = [_build(item, f"{key}.{place}") for place, item in enumerate(node)]
         return ListConfig(items, flags={"allow_objects": True}) if isinstance(node, ListConfig) else items
@@ -63,7 +64,7 @@ def _references(node: Mapping, text: str) -> str:
     """Which keys the arguments that a message speaks of refer to."""
     if not isinstance(node, DictConfig):
         return ""
-    plain = OmegaConf.to_container(node, resolve=False)
+    plain = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=False))
     found = {
         name: value
         for name, value in plain.items()

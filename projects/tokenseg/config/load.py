@@ -8,6 +8,7 @@ import os
 import re
 import traceback
 from collections.abc import Sequence
+from typing import Any, cast
 
 from detectron2.config import LazyConfig
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +18,7 @@ from ..datasets.annotation_file import category_names
 from .overrides import apply_overrides
 from .safe_yaml import load_yaml
 from .settings import check_settings
-from .shipped import config_path
+from .shipped import config_file
 
 # A class count follows from the class names, after overrides too.
 OmegaConf.register_new_resolver("count", len, replace=True)
@@ -39,8 +40,7 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
         ValueError: no such file, one that is no config or would call what it may not, an override that does not fit, or
             a setting that is not what it may be; says what would.
     """
-    if not os.path.exists(path) and not os.path.splitext(path)[1]:
-        path = str(config_path(path))
+    path = config_file(path)
     if os.path.isdir(path):
         raise ValueError(f"config file '{path}' is a folder; wanted a file, such as the config.yaml in it")
     if not os.path.isfile(path):
@@ -67,7 +67,7 @@ def _write_classes(config: DictConfig) -> None:
     dataset = config.get("dataset")
     if not isinstance(dataset, DictConfig) or not OmegaConf.is_interpolation(dataset, "classes"):
         return
-    reference = OmegaConf.to_container(dataset)["classes"]
+    reference = cast("dict[str, Any]", OmegaConf.to_container(dataset))["classes"]
     try:
         dataset.classes = [*dataset.classes]
     except (OmegaConfBaseException, TypeError) as error:

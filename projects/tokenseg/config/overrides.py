@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from detectron2.config import LazyConfig
 from detectron2.utils.registry import locate
@@ -122,8 +123,17 @@ def _check_key(config: DictConfig, key: str) -> None:
 
 def _no_key(key: str, known: Iterable[str]) -> str:
     hint = YACS_KEYS.get(key)
-    near = [hint] if hint else difflib.get_close_matches(key, list(known), n=3, cutoff=0.5)
+    near = [hint] if hint else _nearest(key, [*known])
     return f"the config has no key '{key}'" + (f"; nearest: {', '.join(near)}" if near else "")
+
+
+def _nearest(key: str, known: list[str]) -> list[str]:
+    """Up to three keys that a user may have meant: first those of nearly the same name, wherever they stand."""
+    name = key.rpartition(".")[2]
+    names = difflib.get_close_matches(name, {each.rpartition(".")[2] for each in known}, n=2, cutoff=0.9)
+    alike = [each for each in known if each.rpartition(".")[2] in names]
+    near = difflib.get_close_matches(key, alike, n=3, cutoff=0) + difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+    return [*dict.fromkeys(near)][:3]
 
 
 def _check_new_keys(config: DictConfig, key: str, known: set[str]) -> None:
@@ -158,7 +168,7 @@ def _is_argument(node: DictConfig, name: str) -> bool:
 
 def _keys(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[str]:
     """Every dotted key of a config, of inner nodes too."""
-    places = node.keys() if isinstance(node, DictConfig) else range(len(node))
+    places: Iterable[Any] = node.keys() if isinstance(node, DictConfig) else range(len(node))
     for place in places:
         if place == "_target_":
             continue
@@ -181,5 +191,5 @@ def _check_type(override: str, old: object, new: object) -> None:
     else:
         return
     if not fits:
-        what = {DictConfig: "a mapping", ListConfig: "a list"}.get(type(old), repr(old))
+        what = "a mapping" if isinstance(old, DictConfig) else "a list" if isinstance(old, ListConfig) else repr(old)
         raise ValueError(f"override '{override}' gives {new!r} for {what}; wanted {wanted}")

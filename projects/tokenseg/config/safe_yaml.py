@@ -4,6 +4,7 @@ import functools
 import logging
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import yaml
 from detectron2.layers import ShapeSpec
@@ -87,7 +88,7 @@ def load_yaml(path: str) -> DictConfig:
     return config
 
 
-def _leaves(node: object, key: str = "") -> Iterator[tuple[str, object]]:
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, object]]:
     """Every value of a config with its key, and whatever stands behind `_target_`."""
     is_mapping = isinstance(node, dict)
     if key.rpartition(".")[2] == "_target_" or not (is_mapping or isinstance(node, (list, tuple))):

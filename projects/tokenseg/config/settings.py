@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,7 +14,7 @@ class Kind:
     """What a setting may be: in words, and as a test."""
 
     words: str
-    fits: Callable[[object], bool]
+    fits: Callable[[Any], bool]
 
     def or_null(self) -> "Kind":
         """The same, or nothing."""
@@ -25,11 +26,11 @@ def _whole(low: int, high: float = math.inf) -> Kind:
     return Kind(words, lambda value: type(value) is int and low <= value <= high)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _weighs(value: object) -> bool:
+def _weighs(value: Any) -> bool:
     """Whether a value is a number of 0 or more, or the text of one, as a line of a file is."""
     try:
         return math.isfinite(float(value)) and float(value) >= 0 and not isinstance(value, bool)
@@ -98,6 +99,7 @@ KINDS = {
     "train.tta.enabled": _SWITCH,
     "train.tta.flip": _SWITCH,
     "train.compile": _SWITCH,
+    "train.shard": _SWITCH,
     "train.ddp": _MAPPING,
     "train.checkpointer": _MAPPING,
     "train.checkpointer.period": _whole(1),

@@ -5,6 +5,7 @@ They lie beside the package in a checkout, and inside it once it was installed f
 
 import difflib
 import functools
+import os
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -57,3 +58,13 @@ def config_path(name: str) -> Path:
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise ValueError(f"'{name}' is neither a file nor the name of a config of TokenSeg{hint}")
     return _by_name()[name]
+
+
+def config_file(path: str) -> str:
+    """Return the path of a config: a path as it is, and that of the file for the name of a config.
+
+    Raises:
+        ValueError: It is neither a file nor such a name.
+    """
+    is_name = not os.path.exists(path) and not os.path.splitext(path)[1]
+    return str(config_path(path)) if is_name else path

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -50,7 +50,7 @@ class ArrayRaster:
 class TiffRaster:
     """A TIFF that tifffile has opened. Its bands lie in one page, in either order of planes, or in a page each."""
 
-    def __init__(self, file: object, *, path: str) -> None:
+    def __init__(self, file: Any, *, path: str) -> None:
         """
         Args:
             file: The `tifffile.TiffFile`.
@@ -93,9 +93,7 @@ class TiffRaster:
             ) from error
         return values
 
-    def _copy(
-        self, page: object, index: int, values: np.ndarray, rows: slice, columns: slice, *, first_band: int
-    ) -> None:
+    def _copy(self, page: Any, index: int, values: np.ndarray, rows: slice, columns: slice, *, first_band: int) -> None:
         """Copy what a strip or tile has of the window, and read it from the disk only if it has anything."""
         _, (plane, _, top, left, _), (_, height, width, count) = page.decode(None, index)
         bottom, right = min(top + height, rows.stop), min(left + width, columns.stop)
@@ -111,7 +109,7 @@ class TiffRaster:
         ] = data[0, first_row - top : bottom - top, first_column - left : right - left]
 
 
-def _is_reduced(page: object) -> bool:
+def _is_reduced(page: Any) -> bool:
     return bool(page.subfiletype & REDUCED_OR_MASK)
 
 
@@ -183,8 +181,7 @@ def _whole(path: str) -> np.ndarray:
         values = None if deep else np.asarray(image)
     if values is None:
         values = cv2.imread(path, cv2.IMREAD_UNCHANGED)
-        found = 0 if values is None else values.shape[2] if values.ndim == 3 else 1
-        if found != bands:
+        if values is None or bands != (values.shape[2] if values.ndim == 3 else 1):
             raise UnsupportedImage(f"image file {path} has {bands} bands of more than 8 bits; wanted it as a TIFF")
         if bands > 2:  # OpenCV has the first three in the order blue, green, red
             values = values[:, :, [2, 1, 0, *range(3, bands)]]

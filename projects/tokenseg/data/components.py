@@ -78,7 +78,7 @@ class ConnectedComponents:
             # without statistics, which OpenCV counts ten times as long as it finds the components
             count, own = cv2.connectedComponents(opened, connectivity=8, ltype=cv2.CV_32S)
             np.add(own, len(owners) - 1, out=numbers, where=own > 0)
-            owners += [class_id] * (count - 1)
+            owners += [int(class_id)] * (count - 1)
         areas = np.bincount(numbers.ravel(), minlength=len(owners))
         areas[0] = 0
         kept = self._choose(areas, np.array(owners))

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .bands import TIFF_SUFFIXES, opened_raster
-from .errors import UnsupportedImage
+from .bands import NUMPY_SUFFIXES, TIFF_SUFFIXES, opened_raster
+from .errors import UnreadableImage, UnsupportedImage
 from .images import ORIENTATION, opened_image, read_image
 
 _COLOURS = ("red", "green", "blue")
@@ -51,9 +51,9 @@ class ImageReader:
         self.value_range = None if value_range is None else tuple(map(float, value_range))
         if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
             raise ValueError(f"dataset.bands is {list(self.bands)}; wanted different names, one a band")
-        wrong = self.value_range is not None and len(self.value_range) != 2
-        if wrong or (self.value_range and not -math.inf < self.value_range[0] < self.value_range[1] < math.inf):
-            raise ValueError(f"dataset.value_range is {list(self.value_range)}; wanted two numbers, the lower first")
+        ends = self.value_range
+        if ends is not None and not (len(ends) == 2 and -math.inf < ends[0] < ends[1] < math.inf):
+            raise ValueError(f"dataset.value_range is {list(ends)}; wanted two numbers, the lower first")
 
     @property
     def is_plain(self) -> bool:
@@ -78,7 +78,8 @@ class ImageReader:
             UnsupportedImage: The image has other bands or another depth than this reader takes.
         """
         if self.is_plain:
-            return read_image(path, image_format=self.image_format)
+            with _settings_named(path):
+                return read_image(path, image_format=self.image_format)
         with opened_raster(path) as raster:
             height, width, _ = raster.shape
             self.check(raster.shape, raster.dtype, source=f"image file {path}")
@@ -207,8 +208,22 @@ class ImageReader:
             ValueError: See `__call__`.
         """
         if self.is_plain:
-            with opened_image(path) as image:
+            with _settings_named(path), opened_image(path) as image:
                 return ImageHeader(image.mode, image.size[::-1], image.getexif().get(ORIENTATION, 1))
         with opened_raster(path) as raster:
             height, width, count = raster.shape
             return ImageHeader(f"{count} x {raster.dtype}", (height, width), 1)
+
+
+@contextlib.contextmanager
+def _settings_named(path: str) -> Iterator[None]:
+    """Name the settings by which a file can be read that Pillow does not take for 8-bit colours."""
+    try:
+        yield
+    except UnreadableImage as error:
+        if not path.lower().endswith(NUMPY_SUFFIXES + TIFF_SUFFIXES):
+            raise
+        raise UnreadableImage(
+            f"{error}; for other bands than colours give 'dataset.bands=[a,b]', for more than 8 bits "
+            "'dataset.value_range=[low,high]', the values that become the grey levels 0 and 255"
+        ) from error

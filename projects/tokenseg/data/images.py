@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from .errors import UnreadableImage, UnsupportedImage
 
@@ -89,12 +90,13 @@ def opened_image(path: str, *, kind: str = "image", unreadable: type[ValueError]
 
 def _unreadable(path: str, error: Exception, *, kind: str = "image") -> str:
     if isinstance(error, Image.DecompressionBombError):
-        most = 2 * Image.MAX_IMAGE_PIXELS
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # without a limit there is no such error
         return (
             f"{kind} file {path} cannot be read: it has more than {most} pixels, which is Pillow's limit against "
             "decompression bombs (twice PIL.Image.MAX_IMAGE_PIXELS); wanted tiles below that"
         )
-    return f"{kind} file {path} cannot be read: {str(error) or type(error).__name__}"
+    reason = "Pillow knows no such format" if isinstance(error, UnidentifiedImageError) else str(error)
+    return f"{kind} file {path} cannot be read: {reason or type(error).__name__}"
 
 
 def check_image(image: Image.Image, *, path: str) -> None:
@@ -208,5 +210,5 @@ def count_pages(image: Image.Image) -> int:
 
 def _tag(image: Image.Image, number: int) -> tuple[int, ...]:
     """The values of a TIFF tag; none if there is no such tag, or the image is no TIFF."""
-    value = image.tag_v2.get(number, ()) if image.format == "TIFF" else ()
+    value = image.tag_v2.get(number, ()) if isinstance(image, TiffImageFile) else ()
     return tuple(value) if isinstance(value, tuple) else (value,)

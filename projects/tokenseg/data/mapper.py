@@ -80,7 +80,7 @@ class SemSegMapper(DatasetMapper):
         self.augmentations(inputs)
         record["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
         if label is not None:
-            record["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg)).long()
+            record["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64, order="C"))
             record |= {key: make(record["sem_seg"].numpy()) for key, make in self.label_targets.items()}
         return record
 

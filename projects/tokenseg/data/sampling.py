@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from operator import itemgetter
+from typing import Any
 
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.samplers import RepeatFactorTrainingSampler
@@ -69,7 +70,7 @@ def _shuffled(drawn: Sequence[tuple], *, entropy: Sequence[int]) -> ShuffledEpoc
 def _facts(records: Sequence[dict], *, annotations: bool, sizes: bool) -> list[dict]:
     """What the order depends on, in records that are small enough to be in memory all at once."""
     wanted = (["annotations"] if annotations else []) + (["height", "width"] if sizes else [])
-    kinds = {}  # one dict for all annotations that are alike here
+    kinds: dict[tuple[int, int], dict[str, int]] = {}  # one dict for all annotations that are alike here
     facts = []
     for place, record in enumerate(records):
         missing = [key for key in wanted if key not in record]
@@ -78,7 +79,7 @@ def _facts(records: Sequence[dict], *, annotations: bool, sizes: bool) -> list[d
                 f"the record of {record.get('file_name', place)} has no {' and no '.join(missing)}, on which "
                 "filter_empty, group_by_aspect_ratio and repeat_threshold depend; wanted a data set for detection"
             )
-        fact = {"place": place}
+        fact: dict[str, Any] = {"place": place}
         if annotations:
             keys = {(one["category_id"], one.get("iscrowd", 0)) for one in record["annotations"]}
             fact["annotations"] = [

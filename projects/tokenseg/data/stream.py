@@ -10,6 +10,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,7 +143,7 @@ class TrainLoader:
         )
 
 
-def _worker_options(num_workers: int) -> dict[str, object]:
+def _worker_options(num_workers: int) -> dict[str, Any]:
     """What both loaders tell torch's. A process that was spawned would spawn its workers too, which import torch anew
     for seconds at every evaluation; on Linux they are forked, as those of a single process are."""
     return {

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pycocotools.mask as mask_util
@@ -74,29 +74,14 @@ def annotation_faults(content: dict, *, mask_format: str | None = None) -> list[
     Returns:
         One fault for each kind of mistake, those that stop a training first.
     """
-    places = defaultdict(list)
-    images = {}
-    names = Counter()
-    for place, image in enumerate(content["images"]):
-        if not _is_image(image):
-            places["image"].append(str(image.get("file_name", f"number {place}")))
-            continue
-        if image["id"] in images:
-            places["image_twice"].append(image["file_name"])
-        images[image["id"]] = image
-        names[image["file_name"]] += 1
+    places: dict[str, list[str]] = defaultdict(list)
+    listed = _whole(content["images"], "image", _is_image, _file_name, places)
+    names = Counter(image["file_name"] for image in listed)
     places["file_twice"] = [name for name, count in names.items() if count > 1]
+    images = {image["id"]: image for image in listed}
     categories = {category["id"] for category in content["categories"]}
-    ids = set()
-    for place, one in enumerate(content["annotations"]):
-        where = f"annotation {one.get('id', f'number {place}')}"
-        if not _is_annotation(one):
-            places["annotation"].append(where)
-            continue
-        if one["id"] in ids:
-            places["annotation_twice"].append(where)
-        ids.add(one["id"])
-        image = images.get(one["image_id"])
+    for one in _whole(content["annotations"], "annotation", _is_annotation, _annotation_name, places):
+        where, image = _annotation_name(one), images.get(one["image_id"])
         if image is None:
             places["lone"].append(where)
             continue
@@ -107,6 +92,42 @@ def annotation_faults(content: dict, *, mask_format: str | None = None) -> list[
         for kind, (stops, what, cure) in _KINDS.items()
         if places[kind]
     ]
+
+
+def _whole(
+    entries: list[dict],
+    kind: str,
+    is_whole: Callable[[dict], bool],
+    name: Callable[[dict, int], str],
+    places: dict[str, list[str]],
+) -> list[dict]:
+    """The images or annotations that have what they must have.
+
+    Args:
+        entries: All images, or all annotations, of the file.
+        kind: `image` or `annotation`.
+        is_whole: Whether one has what it must have.
+        name: What one is called in messages, from itself and its number in the file.
+        places: Takes the names of those that lack something, and of those whose id another one has, by kind of mistake.
+    """
+    found, ids = [], set()
+    for number, entry in enumerate(entries):
+        if not is_whole(entry):
+            places[kind].append(name(entry, number))
+            continue
+        if entry["id"] in ids:
+            places[f"{kind}_twice"].append(name(entry, number))
+        ids.add(entry["id"])
+        found.append(entry)
+    return found
+
+
+def _file_name(image: dict, number: int) -> str:
+    return str(image.get("file_name", f"number {number}"))
+
+
+def _annotation_name(one: dict, number: int | None = None) -> str:
+    return f"annotation {one.get('id', f'number {number}')}"
 
 
 def _is_image(image: dict) -> bool:
@@ -125,7 +146,7 @@ def _is_annotation(one: dict) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _faults_of(one: dict, image: dict, *, categories: set, mask_format: str | None) -> Iterator[str]:

@@ -74,7 +74,7 @@ def stops(
         hit = [seen for seen in split.seen if seen.stop == kind]
         if not hit:
             continue
-        if kind == "ids":
+        if kind == "ids" and isinstance(split, SurveyedSplit):
             wrong = [stored for stored in sorted(split.ids()) if split.class_of(stored) is None]
             what += f": {_listed(wrong)}"
             cure = id_cure(split, wrong)
@@ -96,7 +96,7 @@ def id_cure(split: SurveyedSplit, wrong: list[int]) -> str:
     if len(wrong) > 20:
         return "so many ids come from JPEG or from resizing with interpolation: export the label maps anew, as PNG"
     if wrong == [count] and 1 in ids:
-        shifted = {stored: stored - 1 for stored in range(1, count + 1)}
+        shifted: dict[int, int | str] = {stored: stored - 1 for stored in range(1, count + 1)}
         shifted = {0: "ignore", **shifted} if 0 in ids else shifted
         return (
             f"if ids count from 1: {as_override(shifted, split)}; if they count from 0: a name more in dataset.classes"
@@ -104,7 +104,7 @@ def id_cure(split: SurveyedSplit, wrong: list[int]) -> str:
     counted = [stored for stored in ids if stored != split.ignore_label]
     candidates = ids if len(ids) == count else counted
     if len(candidates) <= count:
-        id_map = {stored: place for place, stored in enumerate(candidates)}
+        id_map: dict[int, int | str] = {stored: place for place, stored in enumerate(candidates)}
         return f"if these are the classes in this order: {as_override(id_map, split)}"
     return f"name a class for each of the ids {_listed(ids)} in dataset.classes, or map them with dataset.id_map"
 
@@ -118,7 +118,8 @@ def as_override(id_map: dict[int, int | str], split: SurveyedSplit) -> str:
 
 def label_findings(split: SurveyedSplit) -> list[Finding]:
     """Find what is odd about the ids that the mapper accepts."""
-    ids, present, findings = split.ids(), split.present(), []
+    ids, present = split.ids(), split.present()
+    findings: list[Finding] = []
     if not ids:
         return findings
     level = "ERROR" if split.name == "train" else "NOTE"

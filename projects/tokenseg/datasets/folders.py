@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -25,7 +26,7 @@ def own_data(
     test_images: str | None = None,
     test_labels: str | None = None,
     held_out: float = 0.2,
-    **settings: object,
+    **settings: Any,
 ) -> str:
     """Register the training or the test part of own data, and return the name; configs call this for `dataset.train`
     and `dataset.test`.
@@ -48,7 +49,7 @@ def own_data(
         )
     if not 0 < held_out < 1:
         raise ValueError(f"dataset.held_out is {held_out}; wanted a share between 0 and 1")
-    if test_images is None:
+    if test_images is None or test_labels is None:
         part = {"train": (held_out, 1.0), "test": (0.0, held_out)}[split]
         return register_folders(images=images, labels=labels, part=part, **settings)
     if split == "test":
@@ -138,7 +139,7 @@ def _records(
     part: tuple[float, float],
 ) -> list[dict]:
     pairs = pair_files(images, labels)
-    records = []
+    records: list[dict[str, Any]] = []
     for key in fixed_share(pairs, part=part, place=images):
         image, label = pairs[key]
         records.append({"file_name": image, "sem_seg_file_name": label})
@@ -210,7 +211,7 @@ def pair_files(images: str | PathLike, labels: str | PathLike) -> dict[str, tupl
     return {key: (path, label_files[key]) for key, path in image_files.items()}
 
 
-def _files(folder: str | PathLike, suffixes: tuple[str, ...], *, kind: str) -> dict[str, str]:
+def _files(folder: str | PathLike[str], suffixes: tuple[str, ...], *, kind: str) -> dict[str, str]:
     """Files by their path in `folder` without suffix, in order."""
     if os.path.isfile(folder):
         raise ValueError(f"dataset.{kind} is '{folder}', which is a file; wanted the folder of {kind}")
@@ -218,7 +219,7 @@ def _files(folder: str | PathLike, suffixes: tuple[str, ...], *, kind: str) -> d
         raise ValueError(f"the folder of {kind}, '{folder}', does not exist (looked in {os.getcwd()})")
     found: dict[str, str] = {}
     others = 0
-    for place, _, names in os.walk(folder, followlinks=True):
+    for place, _, names in os.walk(os.fspath(folder), followlinks=True):
         for name in names:
             path = Path(place, name)
             if name.startswith("."):

@@ -35,7 +35,7 @@ class GroundTruth:
             source: What the records are from, in words, for messages.
         """
         self.source = source
-        self._records, self._class_names = records, list(class_names)
+        self.records, self._class_names = records, list(class_names)
         self._places = defaultdict(list)
         for place, file in enumerate(files):
             self._places[file.name].append((file.parts, place))
@@ -79,7 +79,7 @@ class GroundTruth:
         """The record of an image file; None if there is none."""
         whole = Path(image).resolve().parts
         fitting = [(len(parts), place) for parts, place in self._places[whole[-1]] if whole[-len(parts) :] == parts]
-        return self._records[max(fitting)[1]] if fitting else None
+        return self.records[max(fitting)[1]] if fitting else None
 
     def instances(self, record: dict, size: tuple[int, int]) -> AnnotatedInstances:
         """The instances of a record.

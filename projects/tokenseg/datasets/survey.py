@@ -85,7 +85,8 @@ class SurveyedSplit:
 
     def present(self) -> set[int]:
         """Class ids that occur."""
-        return {self.class_of(stored) for stored in self.ids()} - {None, self.ignore_label}
+        found = map(self.class_of, self.ids())
+        return {wanted for wanted in found if wanted is not None and wanted != self.ignore_label}
 
 
 def describe_sizes(seen: Sequence[Seen]) -> list[str]:

@@ -67,6 +67,7 @@ def _write_onnx(program: ExportedProgram, path: Path, facts: FileFacts) -> None:
     exported = torch.onnx.export(
         program, dynamo=True, input_names=[INPUT], output_names=[facts.output_kind], verbose=False, optimize=False
     )
+    assert exported is not None  # the dynamo exporter gives a program
     exported.model.metadata_props[_FACTS_KEY] = facts.to_json()
     exported.save(str(path))
 

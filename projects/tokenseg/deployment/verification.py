@@ -27,7 +27,7 @@ def verify(run: RunFile, model: WholePass, *, size: tuple[int, int] | None) -> f
         in the model, between the best score and that of the class which the file gives.
 
     Raises:
-        ValueError: They differ by more than `TOLERANCE`.
+        ValueError: The file fails, or they differ by more than `TOLERANCE`.
     """
     worst = max(_distance(run, model, images) for images in _trials(model, size))
     if not worst <= TOLERANCE:
@@ -44,7 +44,11 @@ def _trials(model: WholePass, size: tuple[int, int] | None) -> Iterator[Tensor]:
 
 
 def _distance(run: RunFile, model: WholePass, images: Tensor) -> float:
-    found = torch.from_numpy(np.asarray(run(images.numpy())))
+    try:
+        found = torch.from_numpy(np.asarray(run(images.numpy())))
+    except Exception as error:  # the errors of onnxruntime share no base class
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the file fails on images {tuple(images.shape)}, which the model takes: {reason}") from error
     with torch.no_grad():
         wanted = model.scores(images)
     scale = max(1.0, float(wanted.abs().max()))

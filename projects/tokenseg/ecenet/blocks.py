@@ -4,6 +4,7 @@ Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Emb
 3.4 and 3.5. Letters: N images, K classes, D channels of all maps and embeddings, H x W a stage's map.
 """
 
+import functools
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -157,10 +158,11 @@ class JointConvolution(nn.Conv2d):
     faster.
     """
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # type: ignore[override]  # no one takes it for a Conv2d
         """Maps (N, C_i, H, W), of which the C_i sum to `in_channels`, to (N, out_channels, H, W)."""
         weights = self.weight.split([x.shape[1] for x in maps], dim=1)
-        return sum(F.conv2d(x, weight, padding=self.padding) for x, weight in zip(maps, weights, strict=True))
+        parts = (F.conv2d(x, weight, padding=self.padding) for x, weight in zip(maps, weights, strict=True))
+        return functools.reduce(torch.add, parts)
 
 
 class ClassConfidence(nn.Module):

@@ -6,6 +6,7 @@ all maps and embeddings, H x W the map of the finest stage. Stages are counted f
 """
 
 import copy
+import functools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,14 +16,14 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from ..backbones.norm import convert_batch_norm
-from ..contracts import Counts, Targets
+from ..contracts import Counts, Targets, given
 from ..d2_compat import refuse_yacs
 from ..layers.feature_maps import select_maps
 from ..layers.point_conv import PointConv2d
 from ..layers.resize import resize
 from ..layers.single_precision import at_least_single
 from ..losses.counts import divide
-from ..losses.mask import MaskPrediction
+from ..losses.mask import MaskLoss, MaskPrediction
 from ..losses.pixel import count_pixels, pixel_cross_entropy
 from .blocks import NORM_EPS, ClassConfidence, FirstMask, JointConvolution, combined_prediction, ghost_upscales
 from .readings import read
@@ -56,7 +57,7 @@ class ECENetHead(nn.Module):
         extraction: nn.Module,
         attention: nn.Module,
         updater: nn.Module,
-        mask_loss: nn.Module,
+        mask_loss: MaskLoss,
         width: int = 256,
         mask_groups: int = 4,
         upscale_steps: Sequence[int] = (0, 1, 2, 3),
@@ -120,7 +121,7 @@ class ECENetHead(nn.Module):
         decoded = self.decode(features)
         if not self.training:
             return decoded.scores, {}
-        return None, self.losses(decoded, targets)
+        return None, self.losses(decoded, given(targets))
 
     def decode(self, features: dict[str, Tensor]) -> Decoded:
         """The whole of section 3 but the losses.
@@ -150,7 +151,7 @@ class ECENetHead(nn.Module):
         size = stages[0].shape[-2:]
         upscaled = [resize(upscale(x), size) for upscale, x in zip(self.upscales, enhanced, strict=True)]
         dense_logits = self.classify(self.fuse(upscaled))
-        supervised_masks = sum(resize(at_least_single(mask), size) for mask in masks[:-1])
+        supervised_masks = functools.reduce(torch.add, [resize(at_least_single(mask), size) for mask in masks[:-1]])
         summed_masks = supervised_masks + masks[-1]
         scores = combined_prediction(dense_logits, self.confidence(embeddings), summed_masks)
         return Decoded(scores, masks, supervised_masks, summed_masks, diverse)
@@ -158,8 +159,8 @@ class ECENetHead(nn.Module):
     def count(self, targets: Targets) -> Counts:
         """The valid pixels, what the mask loss counts, and the images."""
         images = targets.labels.new_tensor(len(targets.labels))
-        own = count_pixels(targets, ignore_value=self.ignore_value) | {"images": images}
-        return own | dict(self.mask_loss.count(targets))
+        own = count_pixels(targets, ignore_value=self.ignore_value)
+        return {**own, "images": images, **self.mask_loss.count(targets)}
 
     def losses(self, decoded: Decoded, targets: Targets) -> dict[str, Tensor]:
         """The terms of Eqs. 11 and 12, weighted.
@@ -171,7 +172,7 @@ class ECENetHead(nn.Module):
         losses = {"loss_sem_seg": pixel_cross_entropy(decoded.scores, targets, ignore_value=self.ignore_value)}
         losses |= self.mask_loss([MaskPrediction(decoded.supervised_masks)], targets)
         if decoded.diverse and self.diversity_weight:
-            total = sum(diversity_loss(diverse) for diverse in decoded.diverse) / len(decoded.diverse)
+            total = functools.reduce(torch.add, map(diversity_loss, decoded.diverse)) / len(decoded.diverse)
             losses["loss_diversity"] = self.diversity_weight * divide(total, targets.counts["images"])
         return losses
 

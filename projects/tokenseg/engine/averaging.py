@@ -1,49 +1,67 @@
 """An exponential moving average of the weights, which is evaluated and used in their place."""
 
+from contextlib import AbstractContextManager
+from typing import Any
+
 import torch
 from detectron2.engine import HookBase
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..d2_compat import undistributed
+from .sharding import Replica, local, spread_like
 
 
 class WeightAverage(HookBase):
     """Averages the weights after every step: average = decay * average + (1 - decay) * weights.
 
     The first step begins the average. Buffers, such as the statistics of batch norms, are those of the last step. A
-    checkpoint holds the average beside the weights, so that a resumed run goes on with both.
-
-    Attributes:
-        model: The model with the averaged weights, in eval mode, on the device of the one that trains.
+    checkpoint holds the average beside the weights, so that a resumed run goes on with both. Of weights that are
+    spread over processes the average is spread alike.
     """
 
-    def __init__(self, model: nn.Module, *, decay: float) -> None:
+    def __init__(self, model: nn.Module, *, decay: float, replica: Replica) -> None:
         """
         Args:
-            model: The model that trains; its copy takes as much memory as its weights.
+            model: The model that trains; the average takes as much memory as its weights.
             decay: The share that the average keeps at a step, at least 0 and below 1.
+            replica: A replica of the model, which holds the average when something runs it.
 
         Raises:
             ValueError: The decay is out of range.
         """
         if not 0 <= decay < 1:
             raise ValueError(f"train.ema.decay is {decay}; wanted 0 or more, and below 1")
-        self._average = AveragedModel(undistributed(model), multi_avg_fn=get_ema_multi_avg_fn(decay))
-        self._average.eval().requires_grad_(False)
+        self._model, self._replica = undistributed(model), replica
+        copies = {parameter: parameter.detach().clone() for parameter in self._model.parameters()}
+        self._weights = {
+            name: copies[parameter] for name, parameter in self._model.named_parameters(remove_duplicate=False)
+        }
+        self._steps, self._average = torch.tensor(0), get_ema_multi_avg_fn(decay)
 
-    @property
-    def model(self) -> nn.Module:
-        return self._average.module
+    def whole(self) -> AbstractContextManager[nn.Module]:
+        """A context with the averaged model, which each process can run alone; all processes enter it together."""
+        return self._replica.holding(self._model, self._weights)
 
     @torch.no_grad()
     def after_step(self) -> None:
-        self._average.update_parameters(undistributed(self.trainer.model))
+        weights = dict(self._model.named_parameters())
+        averages = [local(self._weights[name]) for name in weights]
+        current = [local(weight.detach()) for weight in weights.values()]
+        if self._steps > 0:
+            self._average(averages, current, self._steps)
+        else:
+            for average, weight in zip(averages, current, strict=True):
+                average.copy_(weight)
+        self._steps += 1
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Any]:
         """The averaged model's weights, by its own names, and the number of steps that went into them."""
-        return {"steps": self._average.n_averaged, "model": self.model.state_dict()}
+        model = self._model.state_dict()
+        model.update(self._weights)
+        return {"steps": self._steps, "model": model}
 
     def load_state_dict(self, state: dict) -> None:
-        self._average.n_averaged.copy_(state["steps"])
-        self.model.load_state_dict(state["model"])
+        self._steps = state["steps"].clone()
+        for name, average in self._weights.items():
+            average.copy_(spread_like(state["model"][name], average))

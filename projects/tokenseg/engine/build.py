@@ -13,13 +13,17 @@ from .devices import resolve_device
 logger = logging.getLogger(__name__)
 
 
-def build_model(config: DictConfig) -> nn.Module:
-    """The model of a config on its device, averaging over scales and flips in inference if `train.tta` says so.
+def build_model(config: DictConfig, *, device: str | None = None) -> nn.Module:
+    """The model of a config, averaging over scales and flips in inference if `train.tta` says so.
+
+    Args:
+        config: The config.
+        device: The device that the model is put on; by default the one that `train.device` asks for.
 
     Raises:
         ValueError: `train.tta` is enabled for a model without an inference policy.
     """
-    model = instantiate(config.model).to(resolve_device(config.train.device))
+    model = instantiate(config.model).to(device or resolve_device(config.train.device))
     tta = config.train.tta
     if tta.enabled and not isinstance(model, Model):
         raise ValueError(
@@ -65,15 +69,19 @@ def begin_random(model: nn.Module) -> nn.Module:
     return model
 
 
-def compile_parts(model: nn.Module) -> None:
+def compile_parts(model: nn.Module, *, backend: str = "inductor") -> None:
     """Compile the parts of a model that are called with tensors of one size in training: its backbone and its head.
 
     The number of proposals and regions of interest differs from image to image, so their parts would be compiled again
     and again.
+
+    Args:
+        model: The model, whose parts are compiled at their first call.
+        backend: The name of the backend of `torch.compile`.
     """
     parts = dict(model.named_children())
     compiled = [name for name in ("backbone", "sem_seg_head", "head") if name in parts]
     for name in compiled:
-        parts[name].compile()
+        parts[name].compile(backend=backend)
     eager = [name for name, part in parts.items() if name not in compiled and any(True for _ in part.parameters())]
     logger.info("Compiled: %s; not compiled: %s", ", ".join(compiled) or "nothing", ", ".join(eager) or "nothing")

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ..atomic_file import replacing
 from ..backbone_file import is_backbone_file
 from ..checkpoint_file import DamagedFile, check_exists, check_sums, needs_pickle, read_checkpoint, weights_to_use
 from ..weight_sources import local_file
+from .sharding import finite_everywhere, gathered, is_sharded, local, spread_like
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         super().__init__(model, save_dir, **checkpointables)
         self.strict, self.skip_mismatched, self.allow_pickle = strict, skip_mismatched, allow_pickle
-        self._held: Mapping[str, object] = {}
+        self._held: Mapping[str, Any] = {}
         self._wanted: list[str] = []
 
     def has_checkpoint(self) -> bool:
@@ -92,7 +94,7 @@ class Checkpointer(DetectionCheckpointer):
                 raise ValueError(needs_pickle(filename, "train.allow_pickle=true"))
             return super()._load_file(filename)
         loaded = read_checkpoint(filename, allow_pickle=self.allow_pickle)
-        found = loaded if "model" in loaded else {"model": loaded}
+        found = dict(loaded) if "model" in loaded else {"model": loaded}
         if not self._wanted and (averaged := weights_to_use(found)) is not found["model"]:
             logger.info("%s holds averaged weights (train.ema), which are taken", filename)
             found = {**found, "model": averaged}
@@ -110,6 +112,10 @@ class Checkpointer(DetectionCheckpointer):
         # known here alone, since modules fill gaps in silence (batch norms do so with num_batches_tracked).
         super()._convert_ndarray_to_tensor(state_dict)
         self._held = state_dict
+        if is_sharded(self.model):
+            for name, weight in self.model.state_dict().items():
+                if name in state_dict:
+                    state_dict[name] = spread_like(state_dict[name], weight)
 
     def _load_model(self, checkpoint: dict) -> object:
         found = super()._load_model(checkpoint)
@@ -161,6 +167,8 @@ class Checkpointer(DetectionCheckpointer):
     def save(self, name: str, *, tag: bool = True, **extra: object) -> None:
         """Write `<name>.pth` beside its place, then move it there. All processes must call it; the main one writes.
 
+        Weights and states that are spread over processes are gathered, so that the file is one like any other.
+
         Args:
             name: The file name without suffix.
             tag: Whether `last_checkpoint` is to name this file, so that `--resume` continues from it.
@@ -172,10 +180,14 @@ class Checkpointer(DetectionCheckpointer):
         """
         weights = self.model.state_dict()
         check_finite(weights)
-        if not self.save_dir or not self.save_to_disk:
+        sharded = is_sharded(self.model)
+        if not self.save_dir or not (self.save_to_disk or sharded):
             return
-        data = {"model": weights}
+        data: dict[str, Any] = {"model": weights}
         data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
+        data = gathered(data, keep=self.save_to_disk) if sharded else data
+        if not self.save_to_disk:
+            return
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         try:
@@ -263,16 +275,17 @@ def check_finite(weights: Mapping[str, Tensor]) -> None:
     finite.
 
     Args:
-        weights: The weights of a model, by name.
+        weights: The weights of a model, by name. If they are spread over processes, all must call this.
 
     Raises:
         FloatingPointError: The norm of a tensor is not finite.
     """
     values = {key: value for key, value in weights.items() if value.is_floating_point() and value.numel()}
-    norms = {key: torch.linalg.vector_norm(value.detach().float()) for key, value in values.items()}
-    if not norms or bool(torch.stack([*norms.values()]).isfinite().all()):  # one wait for the device
+    norms = [torch.linalg.vector_norm(local(value.detach()).float()) for value in values.values()]
+    finite = finite_everywhere(torch.stack(norms).isfinite(), [*values.values()]) if norms else None
+    if finite is None or bool(finite.all()):  # one wait for the device
         return
-    wrong = [key for key, norm in norms.items() if not bool(norm.isfinite())]
+    wrong = [key for key, fine in zip(values, finite.tolist(), strict=True) if not fine]
     raise FloatingPointError(
         f"{len(wrong)} of the model's {len(weights)} weights are not finite, such as {wrong[0]}. They are not saved, "
         "and all earlier checkpoints stay; a lower learning rate, warm-up or clipping (train.clip_grad_norm) may help"

@@ -1,6 +1,7 @@
 """Which device a run uses, and how many threads each of its processes."""
 
 import os
+from pathlib import Path
 
 import torch
 
@@ -27,3 +28,23 @@ def share_threads(processes: int) -> None:
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+
+
+def device_name(name: str) -> str:
+    """A device in words, such as `cuda, NVIDIA H200`, for what `resolve_device` takes."""
+    device = resolve_device(name)
+    return f"cuda, {torch.cuda.get_device_name()}" if device == "cuda" else device
+
+
+def process_memory(entry: str) -> int | None:
+    """The memory of this process, without that of a GPU, in bytes; None where no /proc tells.
+
+    Args:
+        entry: `VmRSS`, what it has now, or `VmHWM`, the most that it has had.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    # not getrusage, whose peak a process inherits from the one that started it
+    return int(status.partition(f"{entry}:")[2].split()[0]) * 2**10 if f"{entry}:" in status else None

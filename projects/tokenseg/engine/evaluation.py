@@ -1,7 +1,10 @@
 """The evaluation of a run: its loader and its evaluator, built once and used every time."""
 
+import logging
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
+from typing import Any, Literal
 
 import torch
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, inference_on_dataset, print_csv_format
@@ -9,13 +12,17 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from ..config.instantiate import instantiate
 from ..contracts import GivesIds, NamesMetrics, WantsOutputs
 from ..d2_compat import undistributed
 from .devices import resolve_device
+from .metrics_file import write_results
 from .precision import amp_dtype, autocast
 from .stopping import StopRequest
+
+logger = logging.getLogger(__name__)
 
 _COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # what Detectron2's evaluator gives, and AP-<class>
 
@@ -31,6 +38,7 @@ class Evaluation:
         amp_dtype: torch.dtype | None = None,
         eager: bool = False,
         stop: StopRequest | None = None,
+        output_dir: str = "",
     ) -> None:
         """
         Args:
@@ -39,9 +47,11 @@ class Evaluation:
             amp_dtype: The type of mixed precision; None is off.
             eager: Whether compiled parts run uncompiled here, because each new image size would compile them again.
             stop: What ends an evaluation between two images; None lets it run on.
+            output_dir: The output folder of the run, into which the results are written; empty for nowhere.
         """
         self._loader, self._evaluator = _Stoppable(loader, stop or StopRequest()), evaluator
-        self._amp_dtype, self._stance = amp_dtype, "force_eager" if eager else "default"
+        self._output_dir, self._amp_dtype = output_dir, amp_dtype
+        self._stance: Literal["force_eager", "default"] = "force_eager" if eager else "default"
         evaluators = evaluator if isinstance(evaluator, list) else [evaluator]
         self._also = frozenset().union(*(one.wants for one in evaluators if isinstance(one, WantsOutputs)))
 
@@ -56,9 +66,10 @@ class Evaluation:
         """
         evaluators = self._evaluator if isinstance(self._evaluator, list) else [self._evaluator]
         names = [_metric_names(evaluator) for evaluator in evaluators]
-        if None in names:
+        told = [some for some in names if some is not None]
+        if len(told) < len(names):
             return
-        known = [name for some in names for name in some]
+        known = [name for some in told for name in some]
         if metric not in known and metric.partition("-")[0] not in known:
             total = [name for name in known if "-" not in name]
             raise ValueError(f"train.best_metric is '{metric}'; wanted one that is evaluated: {', '.join(total)}")
@@ -69,12 +80,16 @@ class Evaluation:
         Raises:
             Stopped: A process of the run has been asked to stop.
         """
-        device = next(model.parameters()).device
+        device, start = next(model.parameters()).device, time.perf_counter()
         _share_statistics(model)
         with autocast(device, self._amp_dtype), torch.compiler.set_stance(self._stance):
             results = inference_on_dataset(_asked_for_ids(model, self._also), self._loader, self._evaluator)
         if comm.is_main_process():
+            seconds, batches = time.perf_counter() - start, len(self._loader)
+            logger.info("Evaluated %d batches in %.1f s, %.3g batches/s", batches, seconds, batches / seconds)
             print_csv_format(results)
+            if self._output_dir:
+                write_results(self._output_dir, results)
         return results
 
 
@@ -100,7 +115,7 @@ def _share_statistics(model: nn.Module) -> None:
 
 
 class _Stoppable:
-    """A loader whose iteration ends by `Stopped` if the run has been asked to stop."""
+    """A loader whose iteration ends by `Stopped` if the run has been asked to stop, and shows a bar on a terminal."""
 
     def __init__(self, loader: DataLoader, stop: StopRequest) -> None:
         self._loader, self._stop = loader, stop
@@ -109,15 +124,23 @@ class _Stoppable:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[list[dict]]:
-        return self._stop.evaluating(self._loader)
+        yield from tqdm(
+            self._stop.evaluating(self._loader),
+            total=len(self),
+            desc="Evaluation",
+            unit="batch",
+            leave=False,
+            disable=None if comm.is_main_process() else True,
+        )
 
 
 class _Ids(nn.Module):
     """A model that is asked for class ids and little more, as Detectron2's evaluation calls it."""
 
-    def __init__(self, model: GivesIds, also: Collection[str]) -> None:
+    def __init__(self, model: nn.Module, also: Collection[str]) -> None:
         super().__init__()
-        self.model, self._also = model, also
+        self.model: Any = model
+        self._also = also
         self.train(model.training)
 
     def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
@@ -144,4 +167,5 @@ def build_evaluation(config: DictConfig, *, stop: StopRequest | None = None) -> 
         amp_dtype=amp_dtype(config.train.amp, resolve_device(config.train.device)),
         eager=config.train.compile,
         stop=stop,
+        output_dir=config.train.output_dir,
     )

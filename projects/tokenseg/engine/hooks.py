@@ -79,7 +79,7 @@ class Bookkeeping(HookBase):
         """
         Args:
             max_iter: The number of iterations of the training.
-            begin: A function that is called on the main process once the first step has gone well, before anything is
+            begin: A function that is called in all processes once the first step has gone well, before anything is
                 saved; only it may change what an earlier run has left in the folder.
             save: The saver of the checkpoints that are due.
             evaluate: A function that returns `{task: {name: value}}` on the main process, or None if the config has
@@ -91,8 +91,8 @@ class Bookkeeping(HookBase):
             log_period: The number of iterations between lines of the log.
             stop: What the run is stopped by, after a step or in an evaluation.
             patience: The number of evaluations without a better one after which the run ends; 0 goes on to the end.
-            show: A function that draws what an evaluation found, from its results and its iteration; it is called on
-                the main process.
+            show: A function that draws what an evaluation found, from its results and its iteration; it is called in
+                all processes.
 
         Raises:
             ValueError: A period is out of range, or there is patience for no evaluation.
@@ -127,7 +127,7 @@ class Bookkeeping(HookBase):
 
     def after_step(self) -> None:
         iteration = self.trainer.iter
-        if iteration == self.trainer.start_iter and comm.is_main_process():
+        if iteration == self.trainer.start_iter:
             self._begin()
         self._save(iteration)
         if self.trainer.stopping:
@@ -183,7 +183,7 @@ class Bookkeeping(HookBase):
 
     def _report(self, iteration: int) -> None:
         """Evaluate if that is due, then write the row."""
-        if self._evaluates(iteration):
+        if self._evaluate is not None and self._evaluates(iteration):
             try:
                 results = self._evaluate()
             except Stopped:
@@ -193,8 +193,8 @@ class Bookkeeping(HookBase):
             if comm.is_main_process():
                 for name, value in flatten_results_dict(results).items():
                     self.trainer.storage.put_scalar(name, float(value), smoothing_hint=False)
-                if self._show is not None:
-                    self._show(results, iteration)
+            if self._show is not None:
+                self._show(results, iteration)
             comm.synchronize()  # the others would wait in their next step, where it looks like slow data
         for writer in self._writers:
             writer.write()

@@ -89,11 +89,19 @@ def _of_srun(environment: Mapping[str, str]) -> Place:
 
 def first_host(names: str) -> str:
     """The first of Slurm's list of machines, such as `node[003-010,12],other`."""
-    prefix, bracket, rest = re.match(r"([^,\[]*)(\[?)(.*)", names).groups()
+    prefix, bracket, rest = _groups(r"([^,\[]*)(\[?)(.*)", names)
     if not bracket:
         return prefix
-    first, after = re.match(r"(\w+)[^\]]*\]([^,]*)", rest).groups()
+    first, after = _groups(r"(\w+)[^\]]*\]([^,]*)", rest)
     return f"{prefix}{first}{after}"
+
+
+def _groups(pattern: str, text: str) -> tuple[str, ...]:
+    """The groups of a pattern in what Slurm says."""
+    match = re.match(pattern, text)
+    if match is None:
+        raise ValueError(f"Slurm's list '{text}' cannot be read; wanted one such as node[003-010,12] or 4(x2)")
+    return match.groups()
 
 
 def tasks_on_each(counts: str) -> int:
@@ -102,7 +110,7 @@ def tasks_on_each(counts: str) -> int:
     Raises:
         ValueError: They are not alike.
     """
-    sizes = {int(re.match(r"\d+", part)[0]) for part in counts.split(",")}
+    sizes = {int(_groups(r"(\d+)", part)[0]) for part in counts.split(",")}
     if len(sizes) > 1:
         raise ValueError(
             f"SLURM_STEP_TASKS_PER_NODE is {counts}; wanted as many tasks on each (srun --ntasks-per-node)"

@@ -8,6 +8,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
+import torch
 from detectron2.engine import hooks
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
@@ -18,10 +19,11 @@ from ..config.instantiate import instantiate
 from ..contracts import CountsSteps
 from ..d2_compat import distribute
 from ..data.stream import TrainLoader
+from .announcement import announce_device, announce_model, announce_training
 from .averaging import WeightAverage
 from .best import BestCheckpoint
 from .build import build_model, compile_parts
-from .checkpoint import Checkpointer, check_finite
+from .checkpoint import Checkpointer, check_finite, last_checkpoint
 from .devices import resolve_device
 from .evaluation import build_evaluation
 from .fresh_start import load_fresh_start
@@ -32,6 +34,7 @@ from .outlets import build_writers, picture_hook
 from .precision import amp_dtype
 from .run_folder import begin_run
 from .saving import PeriodicSaver
+from .sharding import Replica, check_sharding, shard
 from .stopping import StopRequest
 from .trainer import Trainer
 from .validation import build_validation
@@ -58,26 +61,25 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     stop = stop or StopRequest()
     seed_all_rng(settings.seed + comm.get_rank())
     measure = _build_measure(config, stop)
-    trainer = build_trainer(config, stop=stop)
+    resumes = resume and bool(last_checkpoint(settings.output_dir))
+    trainer = build_trainer(config, stop=stop, fresh=not resumes)
     decay = OmegaConf.select(settings, "ema.decay", default=0)
-    averages = {"ema": WeightAverage(trainer.model, decay=decay)} if decay else {}
-    deployed = averages["ema"].model if averages else trainer.model
+    averages = {"ema": _average(trainer, decay)} if decay else {}
+    deployed = averages["ema"].whole if averages else trainer.whole
     checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer, **averages)
     metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
     start = 0
 
-    def begin() -> None:
-        check_finite(checkpointer.model.state_dict())
-        begin_run(config, fresh=start == 0)
-        if start == 0:
-            metrics.clear()
+    def evaluate_deployed() -> Mapping:
+        with deployed() as model:
+            return measure(model) if measure else {}
 
     writers = build_writers(config, metrics, resume=resume) if comm.is_main_process() else []
     bookkeeping = Bookkeeping(
         max_iter=settings.max_iter,
-        begin=begin,
+        begin=lambda: _take_over_folder(config, checkpointer, metrics, fresh=start == 0),
         save=PeriodicSaver(checkpointer=checkpointer, max_iter=settings.max_iter, **settings.checkpointer),
-        evaluate=None if measure is None else lambda: measure(deployed),
+        evaluate=None if measure is None else evaluate_deployed,
         eval_period=settings.eval_period,
         best=BestCheckpoint(metric=settings.best_metric, checkpointer=checkpointer),
         metrics=metrics,
@@ -85,20 +87,32 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
         log_period=settings.log_period,
         stop=stop,
         patience=settings.get("patience", 0),
-        show=picture_hook(config, deployed, writers) if comm.is_main_process() else None,
+        show=picture_hook(config, trainer.model, deployed, writers),
     )
     schedule = hooks.LRScheduler(scheduler=instantiate(config.lr_multiplier))
     # Bookkeeping comes last: its checkpoint holds what the others have put down.
     alarms = instantiate(settings.get("alarms"))
     trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), *averages.values(), alarms, bookkeeping])
     start = _load_start(config, trainer, checkpointer, resume=resume)
-    if start >= settings.max_iter:
-        logger.info("The training had ended, after iteration %d; no step is left", start - 1)
+    announce_training(config, trainer, start=start)
     try:
         with stop.deferred():
             trainer.train(start, max(start, settings.max_iter))
     except NoImprovement as reason:
         logger.info("%s", reason)
+
+
+def _take_over_folder(config: DictConfig, checkpointer: Checkpointer, metrics: MetricsFile, *, fresh: bool) -> None:
+    """Make the output folder that of this run once its first step has gone well, whatever an earlier one left there.
+
+    Raises:
+        FloatingPointError: The weights are not finite.
+    """
+    check_finite(checkpointer.model.state_dict())
+    if comm.is_main_process():
+        begin_run(config, fresh=fresh)
+        if fresh:
+            metrics.clear()
 
 
 def _build_measure(config: DictConfig, stop: StopRequest) -> Callable[[nn.Module], Mapping] | None:
@@ -129,50 +143,67 @@ def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
     if evaluation is None:
         raise ValueError("dataloader.evaluator is null; wanted one to evaluate with")
     model = build_model(config)
+    announce_model(model)
+    announce_device(config)
     checkpointer = Checkpointer(model, config.train.output_dir, allow_pickle=config.train.allow_pickle)
     checkpointer.resume_or_load(config.train.init_checkpoint, resume=resume)
     return evaluation(distribute(model, **config.train.ddp))
 
 
-def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: False) -> Trainer:
-    """Model, optimiser and data of a config, ready to train."""
-    model = build_model(config)
-    freeze(model, config.train.get("freeze", []))
-    _log_model(model)
-    config.optimizer.params.model = model
-    optimizer = instantiate(config.optimizer)
-    config.optimizer.params.model = None  # the config is written to a file later
-    for group in optimizer.param_groups:
-        count = sum(p.numel() for p in group["params"])
-        logger.info("Optimiser group: %d numbers, lr %g, decay %g", count, group["lr"], group["weight_decay"])
-    if config.train.compile:
-        compile_parts(model)
-    return Trainer(
-        model=distribute(model, **config.train.ddp),
-        data_loader=instantiate(config.dataloader.train),
-        optimizer=optimizer,
-        amp_dtype=amp_dtype(config.train.amp, resolve_device(config.train.device)),
-        accumulate=config.train.accumulate,
-        clip_grad_norm=config.train.clip_grad_norm,
-        seed=config.train.seed,
-        stop=stop,
-    )
+def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: False, fresh: bool = False) -> Trainer:
+    """Model, optimiser and data of a config, ready to train.
 
+    Args:
+        config: The config of the run.
+        stop: A function that tells whether this process has been asked to stop.
+        fresh: Whether the weights are loaded that a fresh training begins from.
 
-def _log_model(model: nn.Module) -> None:
-    logger.info("Model:\n%s", model)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    logger.info("%.2f M trainable parameters", trainable / 1e6)
+    Raises:
+        ValueError: Settings, data or weights do not fit.
+    """
+    settings, device = config.train, resolve_device(config.train.device)
+    shards = settings.get("shard", False)
+    check_sharding(settings, comm.get_world_size())
+    model = build_model(config, device="cpu" if shards else device)
+    freeze(model, settings.get("freeze", []))
     if not isinstance(model, CountsSteps):
         logger.info(
             "%s divides its losses by counts of the images that it is given: they are averaged over processes and over "
             "the parts of train.accumulate, each with the same weight",
             type(model).__name__,
         )
+    if fresh:
+        load_fresh_start(config, model)
+    replica = Replica(model)
+    if settings.compile:
+        compile_parts(model)
+    if shards:
+        shard(model, device)
+    return Trainer(
+        model=model if shards else distribute(model, **settings.ddp),
+        data_loader=instantiate(config.dataloader.train),
+        optimizer=_build_optimizer(config, model),
+        amp_dtype=amp_dtype(settings.amp, device),
+        accumulate=settings.accumulate,
+        clip_grad_norm=settings.clip_grad_norm,
+        seed=settings.seed,
+        stop=stop,
+        replica=replica,
+    )
+
+
+def _build_optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
+    config.optimizer.params.model = model
+    optimizer = instantiate(config.optimizer)
+    config.optimizer.params.model = None  # the config is written to a file later
+    for group in optimizer.param_groups:
+        count = sum(p.numel() for p in group["params"])
+        logger.debug("Optimiser group: %d numbers, lr %g, decay %g", count, group["lr"], group["weight_decay"])
+    return optimizer
 
 
 def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer, *, resume: bool) -> int:
-    """Load what the training starts from, and return its first iteration."""
+    """Load the checkpoint from which the training goes on, if there is one, and return its first iteration."""
     start = 0
     if resume and checkpointer.has_checkpoint():
         path = checkpointer.get_checkpoint_file()
@@ -182,7 +213,6 @@ def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer
     else:
         if resume:
             logger.warning("--resume: no checkpoint in %s; the training starts afresh", config.train.output_dir)
-        load_fresh_start(config, checkpointer.model)
     if isinstance(trainer.data_loader, TrainLoader):
         trainer.data_loader.start_iter = start
     elif start:
@@ -191,3 +221,8 @@ def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer
             type(trainer.data_loader).__name__,
         )
     return start
+
+
+def _average(trainer: Trainer, decay: float) -> WeightAverage:
+    assert trainer.replica is not None  # `build_trainer` gives it one
+    return WeightAverage(trainer.model, decay=decay, replica=trainer.replica)

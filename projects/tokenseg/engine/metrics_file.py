@@ -1,9 +1,10 @@
-"""`metrics.json`: a row of scalars for every iteration that was logged or evaluated."""
+"""`metrics.json`: a row of scalars for every iteration that was logged or evaluated; and the results of the last
+evaluation, of whichever weights, in `inference/results.json`."""
 
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from detectron2.utils.events import EventWriter, get_event_storage
 
@@ -11,6 +12,26 @@ from ..atomic_file import replacing
 
 # Losses are logged as their median over so many iterations, as Detectron2 does.
 WINDOW = 20
+# The results of the last evaluation, in the output folder of a run.
+RESULTS = os.path.join("inference", "results.json")
+
+
+def write_results(folder: str | os.PathLike, results: Mapping[str, Mapping[str, float]]) -> None:
+    """Write the results of an evaluation, `{task: {name: value}}`, to the output folder of its run."""
+    path = os.path.join(folder, RESULTS)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    flat = {f"{task}/{name}": value for task, values in results.items() for name, value in values.items()}
+    with replacing(path) as unfinished, open(unfinished, "w") as file:
+        json.dump(flat, file, indent=1)
+
+
+def read_results(folder: str | os.PathLike) -> dict[str, float]:
+    """The results of the last evaluation of a run, `<task>/<name>` -> value; nothing if there are none."""
+    try:
+        with open(os.path.join(folder, RESULTS)) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:

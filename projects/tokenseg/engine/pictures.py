@@ -1,6 +1,7 @@
 """Pictures of an evaluation: images of the test set with their labels and what the model makes of them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ class EvaluationPictures:
         return self._largest[class_id]
 
     def _draw(self, model: nn.Module, record: dict, title: str) -> np.ndarray:
-        whole = undistributed(model)
+        whole: Any = undistributed(model)
         was_training = whole.training
         whole.eval()
         with torch.no_grad(), autocast(next(whole.parameters()).device, self._amp_dtype):

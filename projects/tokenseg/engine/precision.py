@@ -23,15 +23,14 @@ def amp_dtype(config: DictConfig, device: str) -> torch.dtype | None:
 
 
 @contextlib.contextmanager
-def autocast(device: torch.device, dtype: torch.dtype | None, *, keep_weights: bool = True) -> Iterator[None]:
-    """Mixed precision inside the context.
+def autocast(device: torch.device, dtype: torch.dtype | None, *, keep_casts: bool = True) -> Iterator[None]:
+    """Mixed precision in `dtype` on the device, or none.
 
     Args:
-        device: The device that computes.
-        dtype: The type of mixed precision; None is none.
-        keep_weights: Whether weights that were cast are kept for the next time, which costs half the memory of the
-            model.
+        device: The device.
+        dtype: The type of mixed precision; None is off.
+        keep_casts: Whether weights that were cast are kept until the end of the block, in case they are used again.
     """
-    mixed = torch.autocast(device.type, dtype=dtype, cache_enabled=keep_weights) if dtype is not None else None
-    with mixed or contextlib.nullcontext():
+    mixed = dtype is not None
+    with torch.autocast(device.type, dtype=dtype, cache_enabled=keep_casts) if mixed else contextlib.nullcontext():
         yield

@@ -45,7 +45,8 @@ class PeriodicSaver:
 
     def final(self, iteration: int) -> None:
         """Save the final checkpoint after an iteration at which the run ends early, unless it is there."""
-        if os.path.basename(self._checkpointer.get_checkpoint_file()) != f"{FINAL}.pth":
+        # what the main process finds counts, for all of them have to save together
+        if comm.all_gather(os.path.basename(self._checkpointer.get_checkpoint_file()))[0] != f"{FINAL}.pth":
             self._checkpointer.save(FINAL, iteration=iteration)
 
     def before_stop(self, iteration: int) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 import torch.distributed as dist
 
@@ -51,7 +51,7 @@ class StopRequest:
         self._signum, self._first, self._deferred, self._began = 0, 0.0, False, False
         self._store: dist.Store | None = None
         self._evaluations, self._looked = 0, 0.0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def share(self, store: dist.Store) -> None:
         """Agree with the other processes of the run by a store that all of them have."""

@@ -1,6 +1,7 @@
 """The training step: Detectron2's SimpleTrainer with mixed precision, gradient accumulation and clipping."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable
 
@@ -15,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..contracts import CountsSteps
 from ..d2_compat import undistributed
 from .precision import autocast
+from .sharding import Replica, is_sharded, spread_optimizer_state, total_norm
 
 # Float16 starts at a scale of 2**16 and halves it at every overflow. Who has overflowed as often as this, with a scale
 # that is all but zero, will not recover.
@@ -29,6 +31,7 @@ class Trainer(SimpleTrainer):
 
     Attributes:
         skipped: float16 steps in a row, up to now, that left the weights alone because a gradient had overflowed.
+        replica: The replica of the model; None if there is none.
         stopping: whether any process had been asked to stop by the end of the last step; alike in all of them.
     """
 
@@ -43,6 +46,7 @@ class Trainer(SimpleTrainer):
         clip_grad_norm: float | None = None,
         seed: int = 0,
         stop: Callable[[], bool] = lambda: False,
+        replica: Replica | None = None,
     ) -> None:
         """
         Args:
@@ -55,13 +59,25 @@ class Trainer(SimpleTrainer):
             clip_grad_norm: bound on the norm of all gradients together; None is off.
             seed: of the random numbers of the steps, 0 or more.
             stop: A function that tells whether this process has been asked to stop.
+            replica: The replica of the model, which one that is sharded needs.
         """
         super().__init__(model, data_loader, optimizer)
         self.amp_dtype, self.accumulate, self.clip_grad_norm = amp_dtype, accumulate, clip_grad_norm
         self.seed, self.skipped = seed, 0
         self.stopping, self._stop = False, stop
+        self.replica, self._sharded = replica, is_sharded(model)
         self.device = next(model.parameters()).device
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp_dtype == torch.float16)
+
+    def whole(self) -> contextlib.AbstractContextManager[nn.Module]:
+        """A context with a model of the current weights, which each process can run alone.
+
+        If the model is sharded, that is its replica, and all processes must enter the context together.
+        """
+        if not self._sharded:
+            return contextlib.nullcontext(self.model)
+        assert self.replica is not None  # a sharded model has one
+        return self.replica.holding(self.model)
 
     def run_step(self) -> None:
         assert self.model.training, "the model was left in eval mode"
@@ -86,9 +102,10 @@ class Trainer(SimpleTrainer):
         sums: dict[str, Tensor] = {}
         for place, part in enumerate(parts):
             with self._sync(last=place == len(parts) - 1):
-                with autocast(self.device, self.amp_dtype):
+                # casts that were kept would be those of all weights, of which a sharded model has a block at a time
+                with autocast(self.device, self.amp_dtype, keep_casts=not self._sharded):
                     losses = run(part)
-                self.grad_scaler.scale(sum(losses.values())).backward()
+                self.grad_scaler.scale(_total(losses)).backward()
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0) + loss.detach()
         return sums
@@ -98,7 +115,9 @@ class Trainer(SimpleTrainer):
         return isinstance(undistributed(self.model), CountsSteps)
 
     def _run_by_counts(self, batch: list[dict]) -> Callable[[list[dict]], dict[str, Tensor]]:
-        counts = undistributed(self.model).count(batch)
+        whole = undistributed(self.model)
+        assert isinstance(whole, CountsSteps)
+        counts = whole.count(batch)
         return lambda part: self.model(part, counts)
 
     def _run_by_average(self, parts: int) -> Callable[[list[dict]], dict[str, Tensor]]:
@@ -113,7 +132,10 @@ class Trainer(SimpleTrainer):
         return [batch[start : start + size] for start in range(0, len(batch), size)]
 
     def _sync(self, *, last: bool) -> contextlib.AbstractContextManager:
-        """Synchronise gradients between processes with the last part only, when they are complete."""
+        """Synchronise gradients between processes with the last part only, when they are complete.
+
+        Those of a sharded model go round with each part: the whole ones would not fit.
+        """
         wait = isinstance(self.model, DistributedDataParallel) and not last
         return self.model.no_sync() if wait else contextlib.nullcontext()
 
@@ -125,14 +147,14 @@ class Trainer(SimpleTrainer):
                 gradient that is not finite is its scale's fault, and an error only after many in a row.
         """
         parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(parameter.grad for parameter in parameters)
+        norm = total_norm([parameter.grad for parameter in parameters])
         if self.clip_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_grad_norm, norm)
-        total = sum(losses.values())
+        total = _total(losses)
         on = torch.full_like(norm, not self._stop())
         finite = torch.stack([torch.isfinite(total).to(norm.dtype), torch.isfinite(norm).to(norm.dtype), on])
         if comm.get_world_size() > 1:
-            # Gradients are alike in all processes, losses and signals are not: all have to come to the same decisions.
+            # The norm is alike in all processes, losses and signals are not: all have to come to the same decisions.
             torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
         loss_is_finite, gradient_is_finite, on, norm = torch.cat([finite, norm[None]]).tolist()  # the step's one wait
         self.stopping = not on
@@ -162,7 +184,13 @@ class Trainer(SimpleTrainer):
         return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict(), "skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        super().load_state_dict(state_dict)
+        super().load_state_dict(
+            {**state_dict, "optimizer": spread_optimizer_state(state_dict["optimizer"], self.optimizer)}
+        )
         self.skipped = state_dict["skipped"]
         if state_dict["grad_scaler"]:  # empty when the run went on without float16 until now
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _total(losses: dict[str, Tensor]) -> Tensor:
+    return functools.reduce(torch.add, losses.values())

@@ -47,7 +47,8 @@ class WandbLog(EventWriter):
         )
         with open(path, "w") as file:
             file.write(self._run.id)
-        self._written, self._classes = -1, {}
+        self._written = -1
+        self._classes: dict = {}
 
     def write(self) -> None:
         """Send the scalars that were stored since the last call, iteration by iteration."""
@@ -81,6 +82,7 @@ def import_wandb() -> ModuleType:
     """
     try:
         import wandb
+        from wandb import init  # noqa: F401  a folder named wandb, as its runs leave, can be imported too
     except ImportError as error:
         raise ValueError(
             f"train.wandb wants the package wandb, which is not installed ({error}): pip install 'tokenseg[wandb]'"

@@ -30,8 +30,10 @@ def near_contours(ids: np.ndarray, distance: int) -> np.ndarray:
         (H, W) of bool.
     """
     pixels, square = ids.astype(np.float32), np.ones((3, 3), dtype=np.uint8)
-    around = {"borderType": cv2.BORDER_CONSTANT, "borderValue": -2}
-    inside = (cv2.erode(pixels, square, **around) == pixels) & (cv2.dilate(pixels, square, **around) == pixels)
+    least, most = (
+        change(pixels, square, borderType=cv2.BORDER_CONSTANT, borderValue=-2) for change in (cv2.erode, cv2.dilate)
+    )
+    inside = (least == pixels) & (most == pixels)
     return cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_C, 3) < distance
 
 

@@ -61,7 +61,7 @@ class SizeMetric:
             class_names: The names of the classes.
         """
         zeros = np.zeros((len(SIZES), len(class_names)))
-        self.sums = {name: zeros.astype(np.int64) for name in ("segments", "pixels", "correct")}
+        self.sums: dict[str, np.ndarray] = {name: zeros.astype(np.int64) for name in ("segments", "pixels", "correct")}
         self.sums["iou"] = zeros
 
     def update(self, prediction: np.ndarray, label: np.ndarray, confidence: np.ndarray | None = None) -> None:

@@ -21,7 +21,10 @@ class CalibrationMetric:
         Args:
             class_names: The names of the classes, which this metric does not tell apart.
         """
-        self.sums = {"pixels": np.zeros(BINS, dtype=np.int64), "correct": np.zeros(BINS, dtype=np.int64)}
+        self.sums: dict[str, np.ndarray] = {
+            "pixels": np.zeros(BINS, dtype=np.int64),
+            "correct": np.zeros(BINS, dtype=np.int64),
+        }
         self.sums["confidence"] = np.zeros(BINS)
 
     def update(self, prediction: np.ndarray, label: np.ndarray, confidence: np.ndarray) -> None:

@@ -30,9 +30,10 @@ class CombinedEvaluators(DatasetEvaluators):
             ValueError: Two of the evaluators give the same.
         """
         names = [part.metric_names() if isinstance(part, NamesMetrics) else None for part in self._parts]
-        if None in names:
+        known = [some for some in names if some is not None]
+        if len(known) < len(names):
             return None
-        joined = [name for some in names for name in some]
+        joined = [name for some in known for name in some]
         if twice := sorted({name for name in joined if joined.count(name) > 1}):
             raise ValueError(f"two evaluators give {', '.join(twice)}; wanted one of them")
         return joined

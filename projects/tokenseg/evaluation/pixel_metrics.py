@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,8 +28,12 @@ class PixelMetric(Protocol):
         sums: Arrays by name. Those of several processes are added, and are then the sums of all their images.
     """
 
-    task: str
-    wants: str | None
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def wants(self) -> str | None: ...
+
     sums: dict[str, np.ndarray]
 
     def update(self, prediction: np.ndarray, label: np.ndarray, confidence: np.ndarray | None = None) -> None:
@@ -48,7 +52,9 @@ class PixelMetric(Protocol):
         """What stands in the metric's file: the names of the columns, then the rows."""
 
 
-PIXEL_METRICS = {metric.task: metric for metric in (BoundaryIoU, SizeMetric, FrequencyMetric, CalibrationMetric)}
+PIXEL_METRICS: dict[str, Any] = {
+    metric.task: metric for metric in (BoundaryIoU, SizeMetric, FrequencyMetric, CalibrationMetric)
+}
 
 
 class PixelMetrics:

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +119,7 @@ class ConfusionEvaluator(SemSegEvaluator):
     def reset(self) -> None:
         self._confusion = np.zeros((self._num_classes, self._num_classes), dtype=np.int64)
         self._images: list[tuple[str, np.ndarray]] = []
-        self._predictions = []
+        self._predictions: list[dict] = []
         self._further.reset()
         if self._tokens:
             self._tokens.reset()
@@ -182,7 +182,8 @@ class ConfusionEvaluator(SemSegEvaluator):
     def evaluate(self) -> OrderedDict | None:
         """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent on the main process, None on others; then
         the results of each further metric under its name."""
-        confusion, tokens = self._confusion, self._tokens.evaluate() if self._tokens else {}
+        confusion = self._confusion
+        tokens: Mapping = (self._tokens.evaluate() if self._tokens else None) or {}
         if self._distributed:
             comm.synchronize()
             confusion = sum(comm.all_gather(confusion))

@@ -10,7 +10,8 @@ Letters: K regions of h x w cells, n bins, H x W pixels of the ground truth.
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -130,6 +131,20 @@ def _mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     return polygons_to_bitmask([np.asarray(polygon) for polygon in segmentation], height, width)
 
 
+class MaskSource(Protocol):
+    """What says which pixels of an image belong to each bin.
+
+    Attributes:
+        level: What the bins are: `class` or `instance`.
+    """
+
+    @property
+    def level(self) -> str: ...
+
+    def __call__(self, record: Mapping) -> np.ndarray:
+        """(B, H, W) of bool, the pixels of each bin of an input."""
+
+
 class TokenMetrics(DatasetEvaluator):
     """S and D of a model's regions over a data set: means over its images.
 
@@ -142,13 +157,13 @@ class TokenMetrics(DatasetEvaluator):
     def __init__(
         self,
         *,
-        masks: Callable[[Mapping], np.ndarray],
+        masks: MaskSource,
         distributed: bool = True,
         least_mass: float = LEAST_MASS,
     ) -> None:
         """
         Args:
-            masks: of an input, the pixels of each bin: `ClassMasks`, `InstanceMasks`, or anything with their `level`.
+            masks: What gives the pixels of each bin of an input: `ClassMasks` or `InstanceMasks`.
             distributed: whether results of all processes are joined.
             least_mass: The mass, in cells, under which a region of an image is skipped. With 1 or more, the tokens of
                 classes that an image lacks count in it only where they see something.

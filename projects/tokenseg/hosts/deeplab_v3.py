@@ -38,6 +38,7 @@ def deeplab_v3_layers(
     pyramid = ASPP(channels, width, list(dilations), norm="BN", activation=nn.ReLU(), dropout=dropout)
     layers = nn.Sequential()
     layers.add_module("pyramid", convert_batch_norm(pyramid, norm))
-    layers.add_module("logits", nn.Conv2d(width, num_classes, 1))
-    nn.init.normal_(layers.logits.weight, std=0.01)
+    logits = nn.Conv2d(width, num_classes, 1)
+    nn.init.normal_(logits.weight, std=0.01)
+    layers.add_module("logits", logits)
     return layers

@@ -7,13 +7,14 @@ level, T = S * P points of a head.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-Sizes = Sequence[tuple[int, int]]
+Sizes = Sequence[Sequence[int]]
 
 # Empty cells on each side of a map in the table of rows: a point that far outside lies between two of them.
 _BORDER = 2
@@ -44,7 +45,7 @@ def sample_by_grid(values: Tensor, offsets: Tensor, weights: Tensor, layout: "Le
     weights = weights.unflatten(3, (len(sizes), -1)).permute(0, 2, 1, 3, 4).flatten(0, 1)[:, None]
     points = offsets.unflatten(4, (len(sizes), -1)).permute(0, 3, 1, 4, 5, 2).flatten(0, 1)  # (N * M, L, S, P, 2)
     centres = layout.centres[:, :, 0].unflatten(2, (len(sizes), -1))[..., 0].transpose(1, 2)  # (L, S, 2)
-    total, start = 0, 0
+    total, start = values.new_zeros(()), 0
     for level, (height, width) in enumerate(sizes):
         scale = torch.tensor([2 / width, 2 / height], device=values.device)
         grid = (points[:, :, level] + centres[:, None, level] + 0.5) * scale - 1
@@ -140,7 +141,7 @@ class _BagSampling(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, values: Tensor, offsets: Tensor, weights: Tensor, layout: LevelLayout) -> Tensor:
+    def forward(ctx: Any, values: Tensor, offsets: Tensor, weights: Tensor, layout: LevelLayout) -> Tensor:
         """(N, L, M, D), (N, L, 2, M, T), (N, L, M, T) to (N, L, M, D)."""
         ctx.save_for_backward(values, offsets, weights)
         ctx.layout = layout
@@ -148,7 +149,7 @@ class _BagSampling(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """The gradients of values, offsets and weights."""
         (values, offsets, weights), layout = ctx.saved_tensors, ctx.layout
         first, within = _places(offsets, layout)
@@ -195,7 +196,7 @@ def _rows(first: Tensor, layout: LevelLayout) -> Tensor:
     rows = first.new_empty(*first.shape[:3], 4, first.shape[3])
     below = layout.strides * heads
     for corner, step in enumerate((0, heads, below, below + heads)):
-        torch.add(first, step, out=rows[:, :, :, corner])
+        torch.add(first, torch.as_tensor(step), out=rows[:, :, :, corner])
     return rows
 
 
@@ -229,7 +230,7 @@ def _gradient_of_values(gradient: Tensor, first: Tensor, shares: Tensor, layout:
     order = first.flatten().sort().indices
     sizes = torch.bincount(first.flatten(), minlength=count * layout.num_rows * heads)
     starts, bags = sizes.cumsum(0) - sizes, torch.div(order, first.shape[-1], rounding_mode="floor")
-    total = 0
+    total = gradient.new_zeros(())
     for corner, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
         own = shares[:, :, :, corner].reshape(-1).take(order).to(gradient.dtype)
         sums = F.embedding_bag(bags, gradient, starts, mode="sum", per_sample_weights=own)

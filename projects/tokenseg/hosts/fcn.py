@@ -11,7 +11,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from ..backbones.norm import convert_batch_norm
-from ..contracts import Counts, Targets
+from ..contracts import Counts, Targets, given
 from ..d2_compat import refuse_yacs
 from ..layers.feature_maps import select_maps
 from ..layers.resize import resize
@@ -65,8 +65,9 @@ class FCNHead(nn.Module):
         widths = [total] + [width] * (num_convs - 1)
         self.convs = convert_batch_norm(nn.Sequential(*(_convolution(count, width) for count in widths)), norm)
         self.joint = convert_batch_norm(_convolution(total + width, width), norm) if concat_input else None
-        self.classify = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(width, num_classes, 1))
-        nn.init.normal_(self.classify[-1].weight, std=0.01)
+        logits = nn.Conv2d(width, num_classes, 1)
+        nn.init.normal_(logits.weight, std=0.01)
+        self.classify = nn.Sequential(nn.Dropout2d(dropout), logits)
 
     def forward(
         self, features: dict[str, Tensor], targets: Targets | None = None
@@ -82,7 +83,7 @@ class FCNHead(nn.Module):
         logits = self.decode(features)
         if not self.training:
             return logits, {}
-        return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+        return None, {"loss_sem_seg": pixel_cross_entropy(logits, given(targets), ignore_value=self.ignore_value)}
 
     def count(self, targets: Targets) -> Counts:
         """The valid pixels."""

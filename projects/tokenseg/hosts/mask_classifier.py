@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from ..contracts import Counts, Targets
+from ..contracts import Counts, Targets, given
 from ..layers.embedded_masks import EmbeddedMasks
 from ..layers.feature_maps import select_maps
 from ..layers.mask_scores import class_scores
@@ -96,7 +96,7 @@ class MaskClassifierHead(nn.Module):
             ValueError: One of `in_features` is not there.
         """
         if self.training:
-            return None, self.criterion(self.decode(features), targets)
+            return None, self.criterion(self.decode(features), given(targets))
         masks, class_logits, size = self.mask_sum(features)
         return class_scores(masks, class_logits, size=size), {QUERY_MASKS: masks}
 
@@ -122,7 +122,7 @@ class MaskClassifierHead(nn.Module):
 
     def token_part(self) -> nn.Module:
         """The last layer of the query decoder."""
-        return self.query_decoder.layers[-1]
+        return list(self.query_decoder.get_submodule("layers").children())[-1]
 
     def token_maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Every stage's scores at the size of the masks, for pictures: title -> (N, K, H_1, W_1).

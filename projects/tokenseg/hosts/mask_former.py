@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..d2_compat import refuse_yacs
 from ..layers.embedded_masks import EmbeddedMasks
-from ..layers.point_conv import PointConv2d
+from ..layers.point_conv import PointConv2d, zero_bias
 from .mask_classifier import MaskClassifierHead, MaskCriterion, check_stages
 from .pixel_decoders import FPNPixelDecoder
 from .query_decoder import QueryLayer, QueryOutputs, sine_positions
@@ -50,7 +50,7 @@ class MaskFormerDecoder(nn.Module):
         super().__init__()
         self.project = PointConv2d(channels, width)
         nn.init.kaiming_uniform_(self.project.weight, a=1)
-        nn.init.zeros_(self.project.bias)
+        zero_bias(self.project)
         self.query_positions = nn.Parameter(torch.randn(num_queries, width))
         self.layers = nn.ModuleList(
             QueryLayer(width=width, num_heads=num_heads, hidden=hidden, dropout=dropout, cross_first=False)

@@ -8,7 +8,7 @@ from detectron2.modeling.backbone.resnet import BasicBlock
 from torch import Tensor, nn
 
 from ..backbones.norm import convert_batch_norm
-from ..contracts import Counts, Targets
+from ..contracts import Counts, Targets, given
 from ..d2_compat import refuse_yacs
 from ..layers.feature_maps import select_maps
 from ..losses.pixel import count_pixels, pixel_cross_entropy
@@ -45,7 +45,7 @@ class PerPixelHead(nn.Module):
         logits = self.layers(*select_maps(features, [self.in_feature]))
         if not self.training:
             return logits, {}
-        return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+        return None, {"loss_sem_seg": pixel_cross_entropy(logits, given(targets), ignore_value=self.ignore_value)}
 
     def count(self, targets: Targets) -> Counts:
         """The valid pixels."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.point_conv import PointConv2d
+from ..layers.point_conv import PointConv2d, zero_bias
 from ..layers.resize import resize
 from ..layers.single_precision import at_least_single
 from .deformable import DeformableAttention, DeformableLayer
@@ -137,11 +137,12 @@ class DeformablePixelDecoder(nn.Module):
 def _projection(channels: int, width: int) -> nn.Sequential:
     convolution = PointConv2d(channels, width)
     nn.init.xavier_uniform_(convolution.weight)
-    nn.init.zeros_(convolution.bias)
+    zero_bias(convolution)
     return nn.Sequential(convolution, nn.GroupNorm(_GROUPS, width))
 
 
 def _convolution(channels: int, width: int, side: int, *, relu: bool = True) -> nn.Sequential:
+    convolution: nn.Conv2d
     if side == 1:
         convolution = PointConv2d(channels, width, bias=False)
     else:
@@ -153,6 +154,5 @@ def _convolution(channels: int, width: int, side: int, *, relu: bool = True) -> 
 def _filled(convolution: nn.Conv2d) -> nn.Conv2d:
     """The convolution with Caffe2's 'Xavier' weights, uniform with a variance of one over the inputs, and bias 0."""
     nn.init.kaiming_uniform_(convolution.weight, a=1)
-    if convolution.bias is not None:
-        nn.init.zeros_(convolution.bias)
+    zero_bias(convolution)
     return convolution

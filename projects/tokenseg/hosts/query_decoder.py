@@ -5,6 +5,7 @@ queries, K classes, L cells of a map of H x W, C channels.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +69,9 @@ class PostNormFeedForward(nn.Module):
             PointLinear(width, hidden), nn.ReLU(), nn.Dropout(dropout), PointLinear(hidden, width)
         )
         self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(width)
-        for layer in (self.layers[0], self.layers[-1]):
-            nn.init.xavier_uniform_(layer.weight)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, states: Tensor) -> Tensor:
         """(..., C) to the same shape."""
@@ -139,7 +141,7 @@ class QueryOutputs(nn.Module):
         return EmbeddedMasks(self.embed(states), features, self.classify(states))
 
 
-def sine_positions(size: tuple[int, int], width: int, device: torch.device) -> Tensor:
+def sine_positions(size: Sequence[int], width: int, device: torch.device) -> Tensor:
     """The position code of every cell of a map: sines and cosines of y, then of x, by turns.
 
     Args:

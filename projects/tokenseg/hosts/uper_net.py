@@ -12,9 +12,11 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from ..backbones.norm import convert_batch_norm
-from ..contracts import Counts, Targets
+from ..contracts import Counts, Targets, given
 from ..d2_compat import refuse_yacs
+from ..layers.adaptive_pool import AdaptiveAverage
 from ..layers.feature_maps import select_maps
+from ..layers.point_conv import zero_bias
 from ..layers.resize import resize
 from ..losses.pixel import count_pixels, pixel_cross_entropy
 
@@ -60,22 +62,19 @@ class UperNetHead(nn.Module):
             )
         self.in_features, self.ignore_value = list(in_features), ignore_value
         *finer, coarsest = channels
-        layers = nn.ModuleDict(
-            {
-                "pools": nn.ModuleList(
-                    nn.Sequential(nn.AdaptiveAvgPool2d(side), *_convolution(coarsest, width, 1)) for side in grids
-                ),
-                "joint_pools": _convolution(coarsest + len(grids) * width, width, 3),
-                "laterals": nn.ModuleList(_convolution(count, width, 1) for count in finer),
-                "outputs": nn.ModuleList(_convolution(width, width, 3) for _ in finer),
-                "joint": _convolution(len(channels) * width, width, 3),
-            }
+        self.pools = nn.ModuleList(
+            nn.Sequential(AdaptiveAverage(side), *_convolution(coarsest, width, 1)) for side in grids
         )
-        for name, module in convert_batch_norm(layers, norm).items():
-            self.add_module(name, module)
-        self.classify = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(width, num_classes, 1))
-        nn.init.normal_(self.classify[-1].weight, std=0.01)
-        nn.init.zeros_(self.classify[-1].bias)
+        self.joint_pools = _convolution(coarsest + len(grids) * width, width, 3)
+        self.laterals = nn.ModuleList(_convolution(count, width, 1) for count in finer)
+        self.outputs = nn.ModuleList(_convolution(width, width, 3) for _ in finer)
+        self.joint = _convolution(len(channels) * width, width, 3)
+        for name, part in list(self.named_children()):
+            self.add_module(name, convert_batch_norm(part, norm))
+        logits = nn.Conv2d(width, num_classes, 1)
+        nn.init.normal_(logits.weight, std=0.01)
+        zero_bias(logits)
+        self.classify = nn.Sequential(nn.Dropout2d(dropout), logits)
 
     def forward(
         self, features: dict[str, Tensor], targets: Targets | None = None
@@ -94,7 +93,7 @@ class UperNetHead(nn.Module):
         logits = self.decode(features)
         if not self.training:
             return logits, {}
-        return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+        return None, {"loss_sem_seg": pixel_cross_entropy(logits, given(targets), ignore_value=self.ignore_value)}
 
     def count(self, targets: Targets) -> Counts:
         """The valid pixels."""

@@ -8,6 +8,7 @@ in full, all classes of them. So the ids are those of the highest of all scores.
 Letters: K classes, k of them, H x W the output in pixels, n pixels.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -68,7 +69,8 @@ class _Recorder:
     """A segmentor to a policy, which runs the images and keeps their views; the policy gets zeros."""
 
     def __init__(self, model: GivesViews) -> None:
-        self.model, self.views = model, []
+        self.model = model
+        self.views: list[View] = []
 
     def segment(self, images: list[Tensor]) -> list[Tensor]:
         self.views += self.model.views(images)
@@ -101,23 +103,27 @@ class _Walk:
 
     def ids(self) -> Tensor:
         """The class of each pixel, (H, W)."""
-        wins = sum(view.wins() for view in self.views)
+        wins = functools.reduce(torch.add, [view.wins() for view in self.views])
         peaks = torch.stack([view.peaks() for view in self.views]).amax(dim=0)
         by_peak = peaks.argsort(descending=True, stable=True)
         order = by_peak[wins[by_peak].argsort(descending=True, stable=True)].tolist()
-        winners, best = set((wins > 0).nonzero()[:, 0].tolist()), None
+        winners = set((wins > 0).nonzero()[:, 0].tolist())
+        best: Best | None = None
         while order:
             chunk, order = self._chunk(order, len(winners & set(order)) or len(order))
             best = self._better(best, chunk)
             if not order or winners & set(order):
                 continue
             order = self._open(best, order, peaks)
-            open_pixels = self._undecided(best, order) if order else ()
+            if not order:
+                break
+            open_pixels = self._undecided(best, order)
             if not len(open_pixels):
                 break
             if len(open_pixels) <= _FEW * best.ids.numel():
                 best.ids[tuple(open_pixels.T)] = self._in_full(*open_pixels.T)
                 break
+        assert best is not None  # there are classes
         return best.ids
 
     def _chunk(self, order: list[int], wanted: int) -> tuple[list[int], list[int]]:

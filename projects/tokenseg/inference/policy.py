@@ -1,7 +1,7 @@
 """How an image is cut into views for inference: whole, in windows, and over either in several scales and flips."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from ..layers.resize import resize, resize_one, zeros_like_map
 class Model(Protocol):
     """What a policy asks of the segmentor."""
 
-    def segment(self, images: list[Tensor]) -> list[Tensor]:
+    def segment(self, images: list[Tensor]) -> Iterable[Tensor]:
         """(3, h, w) images, run as one batch, to (K, h, w) scores."""
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
@@ -54,14 +54,14 @@ class AveragesViews(Protocol):
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         """As of `Policy`."""
 
-    def places(self, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    def places(self, size: Sequence[int]) -> list[tuple[slice, slice]]:
         """Rows and columns of the views of an image of (height, width), in the order in which they are run."""
 
 
 class WholeImage:
     """Every image in one piece; the images of a batch run together."""
 
-    def places(self, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    def places(self, size: Sequence[int]) -> list[tuple[slice, slice]]:
         """See `AveragesViews`."""
         return [(slice(0, size[0]), slice(0, size[1]))]
 
@@ -105,16 +105,17 @@ class SlidingWindow:
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         padded = [self._pad(image) for image in images]
         places = [(i, rows, columns) for i, x in enumerate(images) for rows, columns in self.places(x.shape[-2:])]
-        sums: list[Tensor | None] = [None] * len(images)
+        sums: dict[int, Tensor] = {}
         for start in range(0, len(places), self.batch_size):
             chunk = places[start : start + self.batch_size]
             crops = [padded[i][:, rows, columns] for i, rows, columns in chunk]
             for (i, rows, columns), score in zip(chunk, model.segment(crops), strict=True):
-                if sums[i] is None:
+                if i not in sums:
                     sums[i] = zeros_like_map(score, padded[i].shape[-2:])
                 sums[i][:, rows, columns] += score
         results = []
-        for image, total, size in zip(images, sums, output_sizes, strict=True):
+        for i, (image, size) in enumerate(zip(images, output_sizes, strict=True)):
+            total = sums.pop(i)
             total /= self._counts(total)
             kept = total[:, : image.shape[-2], : image.shape[-1]]
             results.append(resize_one(kept, size))
@@ -124,7 +125,7 @@ class SlidingWindow:
         bottom, right = (max(w - side, 0) for w, side in zip(self.window, image.shape[-2:], strict=True))
         return F.pad(image, (0, right, 0, bottom)) if bottom or right else image
 
-    def places(self, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    def places(self, size: Sequence[int]) -> list[tuple[slice, slice]]:
         """See `AveragesViews`; windows of an image that is smaller lie over its padding too."""
         tops, lefts = (
             [slice(start, start + window) for start in window_starts(max(side, window), window, stride)]
@@ -166,7 +167,7 @@ class MultiScale:
         return [self._one(model, image, size) for image, size in zip(images, output_sizes, strict=True)]
 
     def _one(self, model: Model, at_scale: AtScale, output_size: tuple[int, int]) -> Tensor:
-        total = None
+        total: Tensor | None = None
         for scale in self.scales:
             view = at_scale(scale)
             views = [view, view.flip(-1)] if self.flip else [view]
@@ -175,6 +176,7 @@ class MultiScale:
                 probabilities = model.to_probabilities(score[None])[0]
                 probabilities = probabilities.flip(-1) if mirrored else probabilities
                 total = probabilities if total is None else total.add_(probabilities)
+        assert total is not None  # there are scales
         return total / (len(self.scales) * (2 if self.flip else 1))
 
 

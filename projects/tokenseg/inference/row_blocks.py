@@ -71,6 +71,7 @@ def _add_row(
                 total = zeros_like_map(score, (height, strip.stop - strip.start))
             begin, end = max(left, strip.start), min(left + width, strip.stop)
             total[:, :, begin - strip.start : end - strip.start] += score[:, :, begin - left : end - left]
+    assert total is not None  # a row has windows
     return total
 
 

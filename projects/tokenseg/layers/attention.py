@@ -55,20 +55,20 @@ class Attention(nn.Module):
         """
         query, key = self.query(tokens), self.key(memory)
         value = self.value(memory if values is None else values)
-        heads = [x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value)]
+        queries, keys, values = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
         mask = None if allowed is None else allowed[:, None]
         similarity = None
         if self.fused:
             dropout = self.dropout if self.training else 0.0
-            mixed = F.scaled_dot_product_attention(*heads, attn_mask=mask, dropout_p=dropout)
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
             if with_similarity:  # the heads lie side by side: their mean is one product over all channels
                 similarity = (query * (self.scale / self.num_heads)) @ key.transpose(1, 2)
         else:
-            scores = (heads[0] * self.scale) @ heads[1].transpose(2, 3)
+            scores = (queries * self.scale) @ keys.transpose(2, 3)
             similarity = scores.mean(dim=1) if with_similarity else None
             if mask is not None:
                 scores = scores.masked_fill(~mask, -torch.inf)
-            mixed = F.dropout(scores.softmax(dim=-1), self.dropout, self.training) @ heads[2]
+            mixed = F.dropout(scores.softmax(dim=-1), self.dropout, self.training) @ values
         return self.out(mixed.transpose(1, 2).flatten(2)), similarity
 
     def weights(self, tokens: Tensor, memory: Tensor, *, allowed: Tensor | None = None) -> Tensor:

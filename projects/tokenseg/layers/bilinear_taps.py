@@ -59,7 +59,7 @@ def resized_at(read: Read, size: Sequence[int], wanted: Sequence[int], rows: Ten
     if tuple(size) == tuple(wanted):
         return read(rows, columns)
     vertical, horizontal = (taps_of_side(*sides, rows.device) for sides in zip(size, wanted, strict=True))
-    total = 0
+    total = vertical.weights.new_zeros(())
     for y, down in zip(vertical.places[rows].T, vertical.weights[rows].T, strict=True):
         for x, across in zip(horizontal.places[columns].T, horizontal.weights[columns].T, strict=True):
             total = total + (down * across)[:, None] * read(y, x)

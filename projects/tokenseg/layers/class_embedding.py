@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .adaptive_pool import adaptive_average
 from .single_precision import at_least_single
 
 _GRIDS = (1, 2, 3, 6)
@@ -47,7 +48,7 @@ class ExplicitClassExtraction(nn.Module):
 
     def forward(self, masks: Tensor) -> Tensor:
         """(N, K, H, W) masks, before any activation, to class embeddings (N, K, D)."""
-        pooled = [F.adaptive_avg_pool2d(masks, side).flatten(2) for side in self.grids]
+        pooled = [adaptive_average(masks, side).flatten(2) for side in self.grids]
         return self.project(torch.cat(pooled, dim=2))
 
 

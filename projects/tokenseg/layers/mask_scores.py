@@ -1,5 +1,7 @@
 """The decision of methods whose tokens have a class and a mask each: one map of scores per class."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 from .single_precision import at_least_single
 
 
-def class_scores(masks: Tensor, class_logits: Tensor, *, size: tuple[int, int]) -> Tensor:
+def class_scores(masks: Tensor, class_logits: Tensor, *, size: Sequence[int]) -> Tensor:
     """Score of class c at a pixel: the sum over tokens of the token's probability of c times its mask there.
 
     Masks are resized before the sigmoid, so that a border lies where the resized similarity is zero.
@@ -28,7 +30,7 @@ def class_probabilities(class_logits: Tensor) -> Tensor:
     return at_least_single(class_logits).softmax(dim=-1)[..., :-1]
 
 
-def sum_of_masks(masks: Tensor, probabilities: Tensor, *, size: tuple[int, int]) -> Tensor:
+def sum_of_masks(masks: Tensor, probabilities: Tensor, *, size: Sequence[int]) -> Tensor:
     """The sum over tokens of probability times mask.
 
     Args:

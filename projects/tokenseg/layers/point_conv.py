@@ -25,6 +25,12 @@ class PointLinear(nn.Linear):
         return point_linear(x, self.weight, self.bias)
 
 
+def zero_bias(layer: nn.Conv2d | nn.Linear) -> None:
+    """Begin with a bias of zero, if the layer has one."""
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
 def point_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A linear map over many positions.
 

@@ -59,7 +59,8 @@ class HungarianAssigner:
             (N, Q, most masks of an image); without meaning where an image has fewer.
         """
         masks, valid = (x.flatten(-2) for x in found.at_size(prediction.masks.shape[-2:]))
-        logits, cost = at_least_single(prediction.masks.flatten(2)), 0.0
+        logits = at_least_single(prediction.masks.flatten(2))
+        cost = logits.new_zeros(())
         with torch.autocast(logits.device.type, enabled=False):
             if "focal" in self.weights:
                 cost = cost + self.weights["focal"] * focal_costs(logits, masks, valid)

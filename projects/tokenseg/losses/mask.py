@@ -33,6 +33,12 @@ class MaskPrediction(NamedTuple):
     masks: Tensor  # (N, Q, h, w) before the sigmoid, at any stride
     class_logits: Tensor | None = None  # (N, Q, K+1), the last one 'no object'; None: tokens without a class loss
 
+    def needed_logits(self) -> Tensor:
+        """The class logits; raises a ValueError if the prediction has none."""
+        if self.class_logits is None:
+            raise ValueError("a prediction has no class_logits, which its loss needs")
+        return self.class_logits
+
 
 class Pairs(NamedTuple):
     """M pairs: token `tokens[m]` of image `images[m]` is to show mask `masks[m]`; (M,) each."""
@@ -147,13 +153,13 @@ class MaskLoss(nn.Module):
                 terms["dice"] = divide(dice_loss(logits, masks, valid, weights=weights), counts["masks"])
         if "class" in self.weights:
             labels, weights = class_targets(
-                prediction.class_logits,
+                prediction.needed_logits(),
                 pairs,
                 found,
                 no_object_weight=self.no_object_weight,
                 class_weights=class_weights,
             )
-            terms["class"] = divide(class_loss(prediction.class_logits, labels, weights), counts["tokens"])
+            terms["class"] = divide(class_loss(prediction.needed_logits(), labels, weights), counts["tokens"])
         return terms
 
 

@@ -9,6 +9,7 @@ Letters: N images, S stages, Q queries, K classes, T masks of an image, P points
 predicted masks, H x W that of the labels.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -167,7 +168,7 @@ class PointMaskLoss(nn.Module):
         for stage, place in enumerate(points):
             masks = (embeddings[stage] @ features.flatten(1)).unflatten(1, features.shape[1:])
             each = point_costs(at_shared_points(masks, place), inside[:, stage], valid[stage])
-            costs.append(sum(self.cost_weights[name] * value for name, value in each.items()))
+            costs.append(functools.reduce(torch.add, (self.cost_weights[name] * value for name, value in each.items())))
         return torch.stack(costs) - self.cost_weights["class"] * class_logits.softmax(dim=-1)[:, :, image.classes]
 
     def _mask_terms(

@@ -1,7 +1,7 @@
 """Line charts and heat maps as SVG, whose every part is a number or an escaped name."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,8 @@ def line_chart(title: str, curves: Sequence[Curve]) -> Markup:
         return round(across, 1), round(down, 1)
 
     parts = [_gridline(place(0, tick)[1], tick) for tick in ticks]
-    parts += [_iteration(place(x, low)[0], x) for x in (0, last // 2, last)]
+    anchors = {0: "middle", last // 2: "middle", last: "end"}  # the last one would not end inside
+    parts += [_iteration(place(x, low)[0], x, anchor) for x, anchor in anchors.items()]
     parts += [_line(color, curve, place) for color, curve in drawn]
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         _WIDTH, _HEIGHT, title, Markup("").join(parts)
@@ -75,13 +76,13 @@ def _gridline(down: float, tick: float) -> Markup:
     )
 
 
-def _iteration(across: float, iteration: int) -> Markup:
-    return Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-        across, _HEIGHT - 8, f"{iteration:,}"
+def _iteration(across: float, iteration: int, anchor: str) -> Markup:
+    return Markup('<text class="tick" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        across, _HEIGHT - 8, anchor, f"{iteration:,}"
     )
 
 
-def _line(color: str, curve: Curve, place: object) -> Markup:
+def _line(color: str, curve: Curve, place: Callable[[float, float], tuple[float, float]]) -> Markup:
     chosen = curve.points[:: max(1, len(curve.points) // _POINTS)]
     if chosen[-1] != curve.points[-1]:
         chosen = [*chosen, curve.points[-1]]
@@ -130,7 +131,7 @@ def confusion_chart(confusion: np.ndarray, names: Sequence[str]) -> Markup:
         Markup('<rect x="{}" y="{}" width="1" height="1" fill-opacity="{:.3f}"><title>{}</title></rect>').format(
             column, row, max(0.06, float(share)), f"{names[row]} taken for {names[column]}: {100 * share:.1f} %"
         )
-        for row in np.flatnonzero(totals)
+        for row in np.flatnonzero(totals).tolist()
         for column, share in enumerate(shares[row])
         if share >= 0.001
     ]

@@ -5,20 +5,25 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from detectron2.data import DatasetCatalog
 from PIL import Image
 
 from ..data.labels import read_class_ids
+from ..datasets.ground_truth import GroundTruth
 from ..evaluation.image_counts import ImageCounts, class_ious, mean_of_classes
 from ..evaluation.sem_seg import confusion_matrix
 from ..inspection import tokens_on
 from ..predictor import Predictor
 from ..visualize import colorize, error_map, heat_map, palette
+from ..visualize_instances import draw_annotated, draw_found
 
 # The longer side of a picture in pixels, and the quality of photographs.
 SIDE, _QUALITY = 360, 82
+# The longer side of a picture with instances, whose names are to be read, and the lowest score that is drawn.
+_NAMED_SIDE, CONFIDENCE = 640, 0.5
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,10 @@ class Picture:
     data: str
 
 
-def data_uri(pixels: np.ndarray, *, photograph: bool) -> str:
-    """Encode (H, W, 3) uint8 RGB as a data URI, no side longer than `SIDE`: JPEG for photographs, else PNG."""
+def data_uri(pixels: np.ndarray, *, photograph: bool, side: int = SIDE) -> str:
+    """Encode (H, W, 3) uint8 RGB as a data URI, no side longer than `side`: JPEG for photographs, else PNG."""
     picture = Image.fromarray(np.ascontiguousarray(pixels))
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR if photograph else Image.Resampling.NEAREST)
+    picture.thumbnail((side, side), Image.Resampling.BILINEAR if photograph else Image.Resampling.NEAREST)
     stream = io.BytesIO()
     if photograph:
         picture.save(stream, "JPEG", quality=_QUALITY)
@@ -96,12 +101,46 @@ def image_row(record: dict, predictors: Sequence[tuple[str, Predictor]]) -> list
         Picture("label", data_uri(colorize(label, colors), photograph=False)),
     ]
     for name, predictor in predictors:
-        ids = predictor(record["file_name"])
+        ids = cast(np.ndarray, predictor(record["file_name"]))  # of one image
         confusion = confusion_matrix(ids, label, num_classes=len(colors), ignore_label=ignored)
         own = mean_of_classes(class_ious(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)))
         row.append(Picture(f"{name}: mIoU {100 * float(own):.1f}", data_uri(colorize(ids, colors), photograph=False)))
         row.append(Picture(f"{name}: errors", data_uri(error_map(ids, label, ignored), photograph=False)))
     return row
+
+
+def spread_records(truth: GroundTruth, number: int) -> list[dict]:
+    """Choose that many annotated records of a data set, evenly from its first to its last."""
+    places = np.linspace(0, len(truth.records) - 1, min(number, len(truth.records)))
+    return [truth.records[int(place)] for place in places.round()]
+
+
+def instance_row(record: dict, truth: GroundTruth, predictors: Sequence[tuple[str, Predictor]]) -> list[Picture]:
+    """Draw the annotated instances of an image, and those that every run finds.
+
+    Args:
+        record: The record of the image.
+        truth: The data set that has the record.
+        predictors: The name and the predictor of every run.
+    """
+    first = predictors[0][1]
+    image, classes = first.reader.read_picture(record["file_name"]), _classes_of(first)
+    known = truth.instances(record, image.shape[:2])
+    row = [_named_picture(f"annotated: {len(known.names)}", draw_annotated(image, known, **classes))]
+    for name, predictor in predictors:
+        found = predictor.instances(image, confidence_threshold=CONFIDENCE)
+        caption = f"{name}: {len(found)} with a score of {CONFIDENCE:g} or more"
+        row.append(_named_picture(caption, draw_found(image, found, **_classes_of(predictor))))
+    return row
+
+
+def _classes_of(predictor: Predictor) -> dict:
+    """The names and the colours of a detector's classes."""
+    return {"names": predictor.class_names, "colors": palette(predictor.metadata, kind="thing")}
+
+
+def _named_picture(caption: str, pixels: np.ndarray) -> Picture:
+    return Picture(caption, data_uri(pixels, photograph=True, side=_NAMED_SIDE))
 
 
 def token_row(record: dict, predictor: Predictor, class_id: int) -> list[Picture]:

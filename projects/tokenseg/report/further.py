@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 from ..evaluation.image_counts import mean_of_classes
@@ -40,7 +41,7 @@ def _sizes(runs: Sequence[ReportedRun]) -> FurtherTable:
     found = [{row["size"]: row for row in run.further.get("size", [])} for run in runs]
     rows = []
     for size, first in next((rows for rows in found if rows), {}).items():
-        cells = [f"{size}, from {int(first['from_pixels']):,} pixels", f"{int(first['segments']):,}"]
+        cells: list[str | float] = [f"{size}, from {int(first['from_pixels']):,} pixels", f"{int(first['segments']):,}"]
         for metric in ("accuracy", "segment_IoU"):
             cells += [float(own[size][metric]) if size in own else math.nan for own in found]
         rows.append(cells)
@@ -58,11 +59,11 @@ def _frequencies(runs: Sequence[ReportedRun]) -> FurtherTable:
     groups: dict[str, list[str]] = {}
     for row in next((rows for rows in found if rows), []):
         groups.setdefault(row["group"], []).append(row["class"].removeprefix("'"))
-    rows = []
+    rows: list[list[str | float]] = []
     for group, names in groups.items():
         listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
         ious = [[float(row["IoU"]) for row in own if row["group"] == group] for own in found]
-        means = [float(mean_of_classes(values)) for values in ious]
+        means = [float(mean_of_classes(np.array(values))) for values in ious]
         rows.append([f"{group}, {len(names)}: {listed}", *means])
     return FurtherTable(
         title="By frequency",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -23,10 +24,12 @@ class PictureRow:
     Attributes:
         title: What the row shows.
         pictures: The pictures.
+        wide: Whether they are to be shown large, for what is written in them.
     """
 
     title: str
     pictures: Sequence[Picture]
+    wide: bool = False
 
 
 def render_page(
@@ -43,7 +46,7 @@ def render_page(
     Args:
         runs: The runs, the one first that the others are compared with.
         title: The heading.
-        images: The best and worst images.
+        images: The images that are shown.
         tokens: What tokens or regions of a class see.
         legend: The name of every class, and its colour in CSS.
         notes: What had to be left out, and why.
@@ -62,6 +65,7 @@ def render_page(
         summary=_summary(runs),
         charts=_charts(runs),
         classes=_class_rows(runs),
+        shares=any(result.pixels is not None for run in runs for result in run.classes),
         metrics=_class_metrics(runs),
         confusions=[
             (run.name, confusion_chart(run.confusion, names), worst_confusions(run.confusion, names))
@@ -80,8 +84,10 @@ def render_page(
 
 
 def shown(value: float | None, digits: int = 2) -> str:
-    """A number for a table cell; a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
+    """A number for a table cell, with two significant digits at least; a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.2g}" if 0 < abs(value) < 10 ** (1 - digits) else f"{value:,.{digits}f}"
 
 
 def _summary(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
@@ -99,7 +105,8 @@ def _summary(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
 
 
 def _charts(runs: Sequence[ReportedRun]) -> list[tuple[str, Markup]]:
-    names = ["total_loss", *_metric_names(runs), "lr"]
+    scalars = dict.fromkeys(name for run in runs for name in run.scalar_names())
+    names = dict.fromkeys(["total_loss", *_metric_names(runs), "lr", *scalars])
     charts = [(name, line_chart(name, [run.curve(name) for run in runs])) for name in names]
     return [(name, chart) for name, chart in charts if chart]
 
@@ -115,7 +122,7 @@ def _class_metrics(runs: Sequence[ReportedRun]) -> list[str]:
     return list(dict.fromkeys(metric for run in runs for result in run.classes for metric in result.values))
 
 
-def _class_rows(runs: Sequence[ReportedRun]) -> list[dict[str, object]]:
+def _class_rows(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
     """A row for every class: its name, its share of the labelled pixels, and for each metric its value in every run."""
     by_name = [{result.name: result for result in run.classes} for run in runs]
     rows = []
@@ -129,7 +136,7 @@ def _class_rows(runs: Sequence[ReportedRun]) -> list[dict[str, object]]:
     return rows
 
 
-def _pixel_share(runs: Sequence[ReportedRun], found: Sequence[object]) -> float:
+def _pixel_share(runs: Sequence[ReportedRun], found: Sequence[Any]) -> float:
     """The share of a class among the labelled pixels in per cent, of the first run that counted any."""
     for run, result in zip(runs, found, strict=True):
         total = sum(other.pixels or 0 for other in run.classes)

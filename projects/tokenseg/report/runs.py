@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from ..config.load import load_config
-from ..engine.metrics_file import read_metrics
+from ..engine.metrics_file import read_metrics, read_results
 from ..evaluation.image_counts import IMAGE_COUNTS, ImageCounts
 from ..evaluation.pixel_metrics import METRIC_FILE, PIXEL_METRICS
 from ..evaluation.sem_seg import CONFUSION, PER_CLASS
@@ -44,6 +44,8 @@ class ReportedRun:
         classes: What the last evaluation found for every class.
         confusion: (K, K) pixels of the last evaluation, [predicted, labelled]; None where there is none.
         counts: Its counts by image; None where there are none.
+        last: The results of the last evaluation, `<task>/<name>` -> value, which may have been that of weights from
+            elsewhere; empty where they were not kept.
         further: Name of a further metric -> the rows of its file, by the names of their columns; only those that the
             last evaluation computed.
         cost: Name -> value, such as parameters and GFLOPs; filled in by who measures them.
@@ -56,17 +58,23 @@ class ReportedRun:
     classes: Sequence[ClassResult]
     confusion: np.ndarray | None
     counts: ImageCounts | None
+    last: Mapping[str, float] = field(default_factory=dict)
     further: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
     cost: dict[str, str] = field(default_factory=dict)
 
+    def scalar_names(self) -> list[str]:
+        """The names of what was logged, `<task or part>/<name>`, without metrics of single classes."""
+        logged = (name for row in (*self.rows, self.last) for name in row)
+        return list(dict.fromkeys(name for name in logged if "/" in name and "-" not in name))
+
     def metric_names(self) -> list[str]:
-        """The names of the metrics of whole evaluations, without those of single classes."""
-        names = dict.fromkeys(name for row in self.rows for name in row if "/" in name and "-" not in name)
-        return list(names)
+        """Those of them that evaluations find, by the tasks of the last one; all where its results were not kept."""
+        tasks = {name.partition("/")[0] for name in self.last} | {"validation"}
+        return [name for name in self.scalar_names() if not self.last or name.partition("/")[0] in tasks]
 
     def newest(self, name: str) -> float:
         """The newest value of a scalar; NaN if it was never logged."""
-        return next((row[name] for row in reversed(self.rows) if name in row), math.nan)
+        return next((row[name] for row in (self.last, *reversed(self.rows)) if name in row), math.nan)
 
     def curve(self, name: str) -> Curve:
         """The values of a scalar over the iterations."""
@@ -86,7 +94,7 @@ def read_run(folder: Path, *, name: str, trust_config: bool = False) -> Reported
     """
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"{folder} has no config.yaml; wanted the output folder of a run")
-    rows = read_metrics(folder / "metrics.json")
+    rows, last = read_metrics(folder / "metrics.json"), read_results(folder)
     results = folder / "inference"
     further = {name: _rows(path) for name in PIXEL_METRICS if (path := results / METRIC_FILE.format(name)).exists()}
     return ReportedRun(
@@ -94,9 +102,10 @@ def read_run(folder: Path, *, name: str, trust_config: bool = False) -> Reported
         folder=folder,
         config=load_config(str(folder / "config.yaml"), trust_config=trust_config),
         rows=rows,
-        classes=_class_table(results / PER_CLASS, further.get("boundary", [])) or _class_scalars(rows),
+        classes=_class_table(results / PER_CLASS, further.get("boundary", [])) or _class_scalars([*rows, last]),
         confusion=_confusion(results / CONFUSION),
         counts=ImageCounts.read(results) if (results / IMAGE_COUNTS).exists() else None,
+        last=last,
         further=further,
     )
 

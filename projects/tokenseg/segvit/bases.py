@@ -4,7 +4,8 @@ Each is called with the backbone's features, for a list of maps (N, H_i, W_i, D)
 number for each map, the same for one that comes several times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -75,10 +76,23 @@ class ConvBases(nn.Module):
         ]
 
 
+class Bases(Protocol):
+    """What makes the maps that the levels of a `SegViTHead` attend to.
+
+    Attributes:
+        map_ids: A number for each map, equal ones for levels on the same map.
+    """
+
+    map_ids: Sequence[int]
+
+    def __call__(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """The maps of the backbone to one map (N, H_i, W_i, D) a level, in the order of decoding."""
+
+
 class Repeated(nn.Module):
     """The same maps for several levels: with levels of one layer, the mask of every layer is supervised."""
 
-    def __init__(self, *, bases: nn.Module, times: int) -> None:
+    def __init__(self, *, bases: Bases, times: int) -> None:
         """
         Args:
             bases: what makes the maps.

@@ -9,13 +9,13 @@ last.
 
 import copy
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
-from ..contracts import Counts, Targets
+from ..contracts import Counts, Targets, given
 from ..d2_compat import refuse_yacs
 from ..layers.attention import Attention
 from ..layers.mask_scores import class_scores
@@ -23,6 +23,7 @@ from ..layers.resize import resize
 from ..layers.single_precision import at_least_single
 from ..losses.mask import MaskPrediction
 from ..losses.pixel import count_pixels, pixel_cross_entropy
+from .bases import Bases
 
 
 class DecoderLayer(nn.Module):
@@ -85,6 +86,21 @@ class Decoder(nn.ModuleList):
         for layer in self[1:]:
             layer.load_state_dict(self[0].state_dict())
 
+    def forward(self, tokens: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Run all layers.
+
+        Args:
+            tokens: (N, K, D).
+            memory: (N, L, D), the map.
+
+        Returns:
+            The tokens (N, K, D), and the masks of the last layer before the sigmoid (N, K, L).
+        """
+        *first, last = self
+        for layer in first:
+            tokens, _ = layer(tokens, memory)
+        return last(tokens, memory, with_mask=True)
+
 
 class MaskUpdate(nn.Module):
     """Tokens updated from their own masks, by the parts of ECENet (ICCV 2023, Table 7)."""
@@ -120,8 +136,8 @@ class CombinedCrossEntropy(nn.Module):
 
     def forward(self, predictions: list[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
         """Predictions and targets with labels (N, H, W) to the loss `loss_sem_seg`."""
-        masks, class_logits = predictions[-1]
-        scores = class_scores(masks, class_logits, size=targets.labels.shape[-2:])
+        last = predictions[-1]
+        scores = class_scores(last.masks, last.needed_logits(), size=targets.labels.shape[-2:])
         return {"loss_sem_seg": pixel_cross_entropy(scores, targets, ignore_value=self.ignore_value)}
 
 
@@ -135,6 +151,14 @@ class Criterion(Protocol):
 
     def __call__(self, predictions: list[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
         """Scalar losses by name."""
+
+
+@runtime_checkable
+class BeginsLast(Protocol):
+    """A part of the bases whose first weights hang on others, as those of `TiedQueryUpsample`."""
+
+    def begin_last(self) -> None:
+        """Set its first weights, once all others are drawn."""
 
 
 READINGS = ("printed", "released")
@@ -153,7 +177,7 @@ class SegViTHead(nn.Module):
     def __init__(
         self,
         *,
-        bases: nn.Module,
+        bases: Bases,
         num_classes: int,
         width: int,
         num_heads: int,
@@ -218,9 +242,12 @@ class SegViTHead(nn.Module):
         for part in self.modules():
             if isinstance(part, Decoder):
                 part.begin_alike()
-        first: dict[int, Decoder] = {}
+        first: dict[int, nn.Module] = {}
         for map_id, level in zip(self.bases.map_ids, self.levels, strict=True):
             level.load_state_dict(first.setdefault(map_id, level).state_dict())
+        for part in self.modules():
+            if isinstance(part, BeginsLast):
+                part.begin_last()
 
     def forward(
         self, features: dict[str, Tensor], targets: Targets | None = None
@@ -238,7 +265,7 @@ class SegViTHead(nn.Module):
             masks, class_logits, size = self.mask_sum(features)
             return class_scores(masks, class_logits, size=size), {}
         predictions = [MaskPrediction(masks, logits) for _, masks, logits in self.decode(features)]
-        return None, self.criterion(predictions, targets)
+        return None, self.criterion(predictions, given(targets))
 
     def mask_sum(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """What the scores are made of: the last level's masks and class logits, and the size of the input.
@@ -254,7 +281,7 @@ class SegViTHead(nn.Module):
         """What the criterion counts."""
         return self.criterion.count(targets)
 
-    def decode(self, features: dict[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def decode(self, features: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """What the tokens say after every level.
 
         Args:
@@ -265,13 +292,10 @@ class SegViTHead(nn.Module):
             (N, K, H, W), both before the sigmoid, and class logits (N, K, K+1), the last one 'no object'.
         """
         maps = self.bases(features)
-        size, total, states = maps[-1].shape[1:3], 0, []
+        size, total, states = maps[-1].shape[1:3], self.tokens.new_zeros(()), []
         tokens = self.tokens.expand(maps[0].shape[0], -1, -1)
         for place, (layers, base) in enumerate(zip(self.levels, maps, strict=True)):
-            memory = base.flatten(1, 2)
-            for layer in layers[:-1]:
-                tokens, _ = layer(tokens, memory)
-            tokens, own = layers[-1](tokens, memory, with_mask=True)
+            tokens, own = layers(tokens, base.flatten(1, 2))
             own = own.unflatten(2, base.shape[1:3])
             if self.updaters:
                 tokens = self.updaters[place](own, tokens)
@@ -291,7 +315,7 @@ class SegViTHead(nn.Module):
 
     def token_part(self) -> nn.Module:
         """The last layer of the last level, or the update after it."""
-        return self.updaters[-1] if self.updaters else self.levels[-1][-1]
+        return self.updaters[-1] if self.updaters else list(self.levels[-1].children())[-1]
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Every level's own mask before the sigmoid and, where masks are summed, the sum so far, for pictures.

@@ -7,6 +7,7 @@ Letters: N images, C channels of the backbone, D of the head, H x W the grid of 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import Block
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.feature_maps import select_maps
+from ..layers.patch_codes import sine_codes
 from ..layers.resize import always_fits
 from .head import Decoder, DecoderLayer
 
@@ -98,7 +100,7 @@ def _sampled(sample: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor
     return torch.cat([tokens[:, :num_prefix], patches], dim=1) if num_prefix else patches
 
 
-def _attend(attention: nn.Module, queries: Tensor, memory: Tensor) -> Tensor:
+def _attend(attention: Any, queries: Tensor, memory: Tensor) -> Tensor:
     """timm's self-attention with queries (N, T', C) of their own beside (N, T, C) tokens: (N, T', C)."""
     weight, bias, width = attention.qkv.weight, attention.qkv.bias, attention.attn_dim
     query = F.linear(queries, weight[:width], None if bias is None else bias[:width])
@@ -122,7 +124,7 @@ class QueryUpsample(nn.Module):
     A part `bases` of `SegViTHead` with one map.
     """
 
-    map_ids = (0,)
+    map_ids: Sequence[int] = (0,)
 
     def __init__(
         self,
@@ -153,7 +155,7 @@ class QueryUpsample(nn.Module):
         super().__init__()
         if img_size % stride:
             raise ValueError(f"img_size is {img_size}; wanted a multiple of the stride, {stride}")
-        side = img_size // stride
+        side, self.channels = img_size // stride, channels
         self.in_features = [f"block{block}" for block in sorted(blocks)]
         self.queries = nn.Parameter(torch.empty(1, width, side, side))
         self.project = nn.ModuleList(
@@ -191,16 +193,36 @@ class QueryUpsample(nn.Module):
         tokens = self._queries_at(size).flatten(2).transpose(1, 2).expand(maps[0].shape[0], -1, -1)
         for x, project, layers in zip(maps, self.project, self.layers, strict=True):
             memory = project(x.flatten(2).transpose(1, 2))
-            for layer in layers:
+            for layer in layers.children():
                 tokens, _ = layer(tokens, memory)
         return [tokens.unflatten(1, size)]
 
     def token_part(self) -> nn.Module:
         """The last layer, whose tokens are the cells of the map."""
-        return self.layers[-1][-1]
+        return list(self.layers[-1].children())[-1]
 
     def _queries_at(self, size: torch.Size) -> Tensor:
         """The queries (1, D, *size), resampled where the grid's size is not theirs."""
         if always_fits(self.queries, size):
             return self.queries
         return F.interpolate(self.queries, size=tuple(size), mode="bicubic", align_corners=False)
+
+
+class TiedQueryUpsample(QueryUpsample):
+    """QU that looks at the right place from the start, which is not in the paper.
+
+    QU's random queries can find their place by the position that the features carry alone. Where that is little, as in
+    a backbone that was not pretrained at length, they become one vector before they have found it (README.md). Here
+    every query begins as the projected sine code of its place, and the layers that make queries and keys begin alike,
+    so that a query is drawn to features which carry the same code: those of a `PlainViT` whose codes are sines.
+    """
+
+    def begin_last(self) -> None:
+        """Tie the first weights; the head calls this when all others are drawn."""
+        height, width = self.queries.shape[2:]
+        with torch.no_grad():
+            codes = self.project[0](sine_codes((height, width), self.channels))
+            self.queries.copy_(codes.T.unflatten(1, (height, width))[None])
+            for layer in self.layers.modules():
+                if isinstance(layer, DecoderLayer):
+                    layer.cross_attention.query.weight.copy_(layer.cross_attention.key.weight)

@@ -29,8 +29,9 @@ class GloRe(nn.Module):
         self.project = nn.Conv2d(channels, num_nodes, 1)
         self.reason = GraphConvolution(num_nodes=num_nodes, width=width)
         # eps 1e-4 and a scale of zero: at the start the features come out as they went in
-        back = nn.Sequential(nn.Conv2d(width, channels, 1, bias=False), nn.BatchNorm2d(channels, eps=1e-4))
-        nn.init.zeros_(back[1].weight)
+        scale = nn.BatchNorm2d(channels, eps=1e-4)
+        nn.init.zeros_(scale.weight)
+        back = nn.Sequential(nn.Conv2d(width, channels, 1, bias=False), scale)
         self.back = convert_batch_norm(back, norm)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
@@ -70,5 +71,6 @@ class ReasoningBackbone(Backbone):
         Args:
             features: that `forward` returned.
         """
-        name, component = list(self.components.items())[-1]
+        components: list[tuple[str, Any]] = list(self.components.items())
+        name, component = components[-1]
         return component.region_weights(features[REGIONS.format(name)])

@@ -8,12 +8,14 @@ A component takes features (N, C, H, W) and returns them enhanced, with its regi
 """
 
 import math
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.point_conv import zero_bias
 from ..layers.single_precision import at_least_single
 from .positions import PositionConv, cell_centres, sine_code
 from .readings import read_sgr
@@ -78,7 +80,7 @@ class SemanticReasoning(nn.Module):
         self.concepts = PositionConv(channels=channels, out_channels=num_concepts, code=xy_code)
         self.reduce = PositionConv(channels=channels, out_channels=width, code=xy_code)
         if reasoning == "graph":
-            self.reason = GraphConvolution(num_nodes=num_concepts, width=width)
+            self.reason: nn.Module = GraphConvolution(num_nodes=num_concepts, width=width)
         else:
             blocks = [Block(width, num_heads, mlp_ratio=4.0, qkv_bias=True) for _ in range(num_layers)]
             self.reason = nn.Sequential(*blocks, nn.LayerNorm(width))
@@ -86,9 +88,9 @@ class SemanticReasoning(nn.Module):
         nn.init.constant_(self.concepts.bias, math.log(start_probability / (1 - start_probability)))
         # at the start the features come out as they went in (ours)
         nn.init.zeros_(self.back.weight)
-        nn.init.zeros_(self.back.bias)
+        zero_bias(self.back)
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """The arguments that change no shape of a weight; see `TellsFacts`."""
         return dict(
             xy_code=self.concepts.code,

@@ -10,6 +10,7 @@ together in SSE and PWE. As printed, the scale is 1 / sqrt(C), and tokens and fe
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from timm.layers import DropPath
@@ -111,7 +112,7 @@ def cross_slice_blocks(
     num_classes: int,
     channels: int,
     num_blocks: int = 4,
-    ffn: Mapping[str, object] | None = None,
+    ffn: Mapping[str, Any] | None = None,
     drop_path: float = 0.1,
     reading: str = "released",
 ) -> nn.ModuleList:
@@ -149,7 +150,7 @@ def self_slice_blocks(
     num_classes: int,
     channels: int,
     num_blocks: int = 4,
-    ffn: Mapping[str, object] | None = None,
+    ffn: Mapping[str, Any] | None = None,
     drop_path: float = 0.1,
     reading: str = "released",
 ) -> nn.ModuleList:
@@ -163,7 +164,7 @@ def point_wise_blocks(
     num_classes: int,
     channels: int,
     num_blocks: int = 4,
-    ffn: Mapping[str, object] | None = None,
+    ffn: Mapping[str, Any] | None = None,
     drop_path: float = 0.1,
     reading: str = "released",
 ) -> nn.ModuleList:
@@ -188,7 +189,7 @@ def _joint_blocks(
     num_classes: int,
     channels: int,
     num_blocks: int,
-    ffn: Mapping[str, object] | None,
+    ffn: Mapping[str, Any] | None,
     drop_path: float,
     reading: str,
 ) -> nn.ModuleList:
@@ -200,7 +201,7 @@ def _joint_blocks(
     def make_block(place: int, rate: float) -> nn.Module:
         if reading == "printed":
             feature_ffn = network(channels, rate) if place < num_blocks - 1 else None
-            both = SeparateFeedForward(
+            both: nn.Module = SeparateFeedForward(
                 num_classes=num_classes, token_ffn=network(num_classes, rate), feature_ffn=feature_ffn
             )
         else:

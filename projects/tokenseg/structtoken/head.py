@@ -11,10 +11,10 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..contracts import Counts, Targets
+from ..contracts import Counts, Targets, given
 from ..d2_compat import refuse_yacs
 from ..layers.feature_maps import select_maps
-from ..layers.point_conv import PointConv2d
+from ..layers.point_conv import PointConv2d, zero_bias
 from ..layers.resize import always_fits
 from ..layers.single_precision import at_least_single
 from ..losses.pixel import count_pixels, pixel_cross_entropy
@@ -79,7 +79,7 @@ class StructTokenHead(nn.Module):
         logits = self.decode(*select_maps(features, [self.in_feature]))[-1]
         if not self.training:
             return logits, {}
-        return None, {"loss_sem_seg": pixel_cross_entropy(logits, targets, ignore_value=self.ignore_value)}
+        return None, {"loss_sem_seg": pixel_cross_entropy(logits, given(targets), ignore_value=self.ignore_value)}
 
     def count(self, targets: Targets) -> Counts:
         """The valid pixels."""
@@ -139,4 +139,4 @@ class StructTokenHead(nn.Module):
 def _init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-        nn.init.zeros_(module.bias)
+        zero_bias(module)

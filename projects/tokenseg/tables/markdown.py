@@ -15,17 +15,18 @@ from .table_file import ResultTable, TableRun
 
 
 def run_metrics(table: ResultTable, run: TableRun) -> dict[str, float]:
-    """The numbers of a finished run, by the titles of the columns.
+    """The numbers of a finished run, by the titles of the columns, but those that its row is without.
 
     Raises:
         ValueError: The run has measured no such metric.
     """
     newest = newest_metrics(run.folder / "metrics.json")
-    for key in table.metrics.values():
+    wanted = {title: key for title, key in table.metrics.items() if title not in run.row.without}
+    for key in wanted.values():
         if key not in newest:
             known = ", ".join(sorted(name for name in newest if "/" in name)) or "none"
             raise ValueError(f"{run.folder / 'metrics.json'} has no {key}; wanted metrics that it has: {known}")
-    return {title: newest[key] for title, key in table.metrics.items()}
+    return {title: newest[key] for title, key in wanted.items()}
 
 
 def _column(numbers: Sequence[Collection[float]], digits: int) -> list[str]:
@@ -67,7 +68,7 @@ def markdown_table(table: ResultTable, runs: Sequence[TableRun]) -> str:
     columns = {table.title: [row.title for row in table.rows], "seeds": made}
     names = [row.name for row in table.rows]
     for title in table.metrics:
-        numbers = [{seed: metrics[title] for seed, metrics in own.items()} for own in found]
+        numbers = [{seed: metrics[title] for seed, metrics in own.items() if title in metrics} for own in found]
         digits = min((shown_digits(number) for own in numbers for number in own.values()), default=1)
         columns[title] = _column([own.values() for own in numbers], digits)
         if table.baseline in names:

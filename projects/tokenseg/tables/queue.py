@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..engine.metrics_file import newest_metrics
 from ..engine.stopping import die_with_parent
@@ -21,7 +22,7 @@ def _note(run: TableRun) -> Path:
     return run.folder / "finished.json"
 
 
-def _made_from(run: TableRun) -> dict[str, object]:
+def _made_from(run: TableRun) -> dict[str, Any]:
     return {"config": run.row.config.name, "overrides": list(run.overrides), "then": [list(one) for one in run.then]}
 
 
@@ -87,6 +88,7 @@ class _Chain:
 
     def poll(self) -> int | None:
         """The exit code once the run has ended: of its last process, or of the first that failed."""
+        assert self.process is not None  # it has begun
         code = self.process.poll()
         if code == 0 and self.steps:
             self._next()
@@ -156,10 +158,11 @@ class RunQueue:
                     self._tell_progress()
                 time.sleep(_LOOK_EVERY if self._going else 0)
         except BaseException:
-            for chain in self._going:
-                chain.process.terminate()
-            for chain in self._going:
-                chain.process.wait()
+            going = [chain.process for chain in self._going if chain.process is not None]
+            for process in going:
+                process.terminate()
+            for process in going:
+                process.wait()
             raise
 
     def _begin_some(self) -> None:

@@ -28,6 +28,7 @@ class TableRow:
             same seed, which is then made first.
         then: Commands of `tokenseg` that follow the training, such as `export-backbone --output {here}/backbone ...`.
         priority: Runs of a lower number come first.
+        without: Titles of the columns that the row has no number for, such as those of tokens where the model has none.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TableRow:
     overrides: tuple[str, ...] = ()
     then: tuple[str, ...] = ()
     priority: int = 0
+    without: tuple[str, ...] = ()
 
     @property
     def needs(self) -> list[str]:
@@ -116,6 +118,7 @@ def read_table_file(path: Path) -> TableFile:
         _check_keys(table, f"a table of {path}", wanted={"title", "metrics", "rows"}, other={"overrides", "baseline"})
         shared = [*overrides, *table.get("overrides", [])]
         rows = [_row(name, values, path, seeds, shared) for name, values in table["rows"].items()]
+        _check_columns(rows, table["metrics"], path)
         baseline = table.get("baseline")
         if baseline not in {None, *(row.name for row in rows)}:
             raise ValueError(f"{path} has the baseline '{baseline}'; wanted a row of '{table['title']}'")
@@ -138,7 +141,17 @@ def _row(name: str, values: Mapping, path: Path, seeds: Sequence[int], overrides
         overrides=(*overrides, *values.get("overrides", [])),
         then=tuple(values.get("then", [])),
         priority=values.get("priority", 0),
+        without=tuple(values.get("without", [])),
     )
+
+
+def _check_columns(rows: Iterable[TableRow], titles: Iterable[str], path: Path) -> None:
+    for row in rows:
+        if unknown := sorted(set(row.without) - set(titles)):
+            raise ValueError(
+                f"row {row.name} of {path} is without {', '.join(unknown)}; wanted columns of its table, which are "
+                f"{', '.join(titles)}"
+            )
 
 
 def _check_keys(content: object, place: str, *, wanted: set[str], other: Iterable[str] = ()) -> None:

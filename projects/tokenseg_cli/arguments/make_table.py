@@ -27,6 +27,7 @@ reported, with those that need it, and the others go on; the exit code is 1 then
             overrides: ["KEY={first}/backbone.safetensors"]    # {first}: the folder of its run with the same seed
             seeds: [0]
             priority: -1                      # lower numbers come first; the default is 0
+            without: [mask AP]                # columns that this row has no number for
 """
 
 import argparse

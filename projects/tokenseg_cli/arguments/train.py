@@ -1,7 +1,8 @@
 """Train or evaluate the model of a config.
 
 A config holds `model`, `dataloader.{train,test,evaluator}`, `optimizer`, `lr_multiplier` and `train`; the keys of the
-last are explained in configs/common/train.py. Flags and key=value may stand in any order.
+last are explained in configs/common/train.py. Flags and key=value may stand in any order; --print-config shows what
+they make of the config.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from ..overrides import add_trust_config
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of the command; `opts` has the overrides."""
     add_flags(parser)
+    parser.add_argument("--print-config", action="store_true", help="print the config with its changes, and do nothing")
     add_trust_config(parser)
     args = parser.parse_args(words)
     overrides = []

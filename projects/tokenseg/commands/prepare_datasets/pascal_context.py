@@ -4,7 +4,9 @@ The layouts of both are described where the arguments of the command are read.
 """
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ...archives import (
@@ -51,12 +53,17 @@ def _write_images(entries: Sequence[Entry], folder: Path) -> None:
     apply_rules(entries, [rule], folder, desc=IMAGES.name)
 
 
+def _label_place(split: Mapping[str, str], part: str, match: re.Match) -> str | None:
+    """Where the label map of an image goes; None for an image of no split."""
+    return f"{part}/{split[match[1]]}/{match[1]}.png" if match[1] in split else None
+
+
 def _write_labels(entries: Sequence[Entry], folder: Path) -> None:
     split = {path.stem: path.parent.name for path in folder.glob("images/*/*.jpg")}
     rules = [
         FileRule(
             pattern=r"trainval/([^/]+)\.mat",
-            target=lambda match, part=part: split.get(match[1]) and f"{part}/{split[match[1]]}/{match[1]}.png",
+            target=partial(_label_place, split, part),
             convert=relabel(ids, read_mat("LabelMap")),
         )
         for part, ids in {"annotations_59": IDS_59, "annotations_60": IDS_60}.items()

@@ -26,7 +26,7 @@ def draw_basic(rng: np.random.Generator, size: int) -> Scene:
 def _draw_stuff(canvas: Canvas) -> None:
     """Fill two or three layers, one above the other."""
     y, x = canvas.grid()
-    layers = sum((y > horizon).astype(int) for horizon in _horizons(canvas.rng, x))
+    layers = np.sum([y > horizon for horizon in _horizons(canvas.rng, x)], axis=0)
     # Only a weak prior: the sky is likelier on top, yet every class occurs in every place.
     odds = np.array([2.0 if stuff.name == "sky" else 1.0 for stuff in STUFF])
     order = canvas.rng.choice(len(STUFF), size=layers.max() + 1, replace=False, p=odds / odds.sum())

@@ -168,7 +168,7 @@ class Canvas:
         height, width = self.instances.shape
         for _ in range(_TRIES):
             side = self.rng.uniform(*sides) * self.scale  # of a square of the same area
-            region = regions[0] if len(regions) == 1 else regions[self.rng.integers(len(regions))]
+            region = regions[0] if len(regions) == 1 else regions[int(self.rng.integers(len(regions)))]
             low, high = zip(region.x, region.y, strict=True)
             center = self.rng.uniform(low, high, 2) * (width, height)
             angle = self.rng.uniform(-_MAX_TURN, _MAX_TURN)
@@ -206,7 +206,7 @@ class Canvas:
         low, high = zip(colors.hue, colors.saturation, _BRIGHTNESS, strict=True)
         for _ in range(_TRIES):
             hue, saturation, value = self.rng.uniform(low, high)
-            color = 255 * cv2.cvtColor(np.float32([[[hue, saturation, value]]]), cv2.COLOR_HSV2RGB)[0, 0]
+            color = 255 * cv2.cvtColor(np.array([[[hue, saturation, value]]], np.float32), cv2.COLOR_HSV2RGB)[0, 0]
             if not len(below) or np.linalg.norm(below - color, axis=1).mean() >= _MIN_CONTRAST:
                 break
         return color
@@ -220,7 +220,7 @@ class Canvas:
     def finish(self) -> Scene:
         """Add grain and the ignored borders."""
         grain = self.rng.normal(0.0, 3.0, self.image.shape).astype(np.float32)
-        label = np.where(self.instances > 0, np.uint8([0, *self._thing_classes])[self.instances], self._stuff)
+        label = np.where(self.instances > 0, np.array([0, *self._thing_classes], np.uint8)[self.instances], self._stuff)
         label[_borders(self.instances)] = IGNORE_LABEL
         return Scene(
             image=np.clip(np.rint(self.image + grain), 0, 255).astype(np.uint8),
@@ -260,8 +260,8 @@ def _coverage(
     cv2.polylines(rim, corners, isClosed=True, color=255, thickness=round(2 * _SUPERSAMPLING * rim_width))
     fine = np.stack([whole, np.minimum(whole, rim)], axis=-1)
     coarse = cv2.resize(fine, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    window = tuple(slice(int(start), int(start) + length) for start, length in zip(low[::-1], size[::-1], strict=True))
-    return window, coarse[..., 0], coarse[..., 1]
+    columns, rows = (slice(int(start), int(start) + length) for start, length in zip(low, size, strict=True))
+    return (rows, columns), coarse[..., 0], coarse[..., 1]
 
 
 def _borders(instances: np.ndarray) -> np.ndarray:

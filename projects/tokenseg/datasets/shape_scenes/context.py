@@ -1,6 +1,6 @@
 """The level `context` of ShapeScenes: three shapes at the bottom have one of two classes each, by what lies at the top.
 
-A square is told by the stuff of the top band, a triangle by the marker in the band, a disc by the number of rings in
+A square is told by the stuff of the top band, a triangle by the markers in the band, a disc by the number of rings in
 it. All these lie out of reach of a small dilated FCN; see README.md.
 """
 
@@ -14,8 +14,9 @@ from .canvas import BASE_SIZE, Canvas, Colors, Region, Scene
 from .kinds import Stuff, Thing
 
 BASE_CONTEXT_SIZE = 256
-BAND = 50  # rows of the top band, at the base size
-_RING_COUNTS = (1, 3)
+BAND = 64  # rows of the top band, at the base size
+_RING_COUNTS = (1, 5)
+_NUM_MARKERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class Clues:
 
     Args:
         band: The name of the stuff that fills it, `sky` or `water`.
-        marker: The name of its marker, `star` or `cross`.
-        rings: The number of rings in it, 1 or 3.
+        marker: The name of its two markers, `star` or `cross`.
+        rings: The number of rings in it, 1 or 5.
     """
 
     band: str
@@ -40,7 +41,7 @@ _AMBIGUOUS = {
     "triangle_with_star": patterns.triangle(),
     "triangle_with_cross": patterns.triangle(),
     "disc_with_1": patterns.disc(),
-    "disc_with_3": patterns.disc(),
+    "disc_with_5": patterns.disc(),
 }
 # Every shape has a hue of its own, and stuff has none, so that what a pixel shows is soon learnt and context is left.
 _HUES = {"star": 0.0, "cross": 120.0, "ring": 240.0, "square": 60.0, "triangle": 180.0, "disc": 300.0}
@@ -94,12 +95,28 @@ def draw_context(rng: np.random.Generator, size: int, *, clues: Clues | None = N
     _draw_near(canvas, band, clues)
     canvas.rng = far
     canvas.fill(band, class_id=_NAMES.index(clues.band), texture=_BANDS[clues.band], beside=~band, colors=_GREY)
-    names = [clues.marker] + ["ring"] * clues.rings
-    for name, slot in zip(names, far.permutation(1 + max(_RING_COUNTS)), strict=False):
-        left = 0.1 + 0.22 * slot  # in a column of its own, so that it finds a place and hides nothing
-        _put(canvas, name, sides=(22.0, 26.0), lies=Region(x=(left, left + 0.08), y=(0.08, 0.095)))
+    _draw_clues(canvas, clues)
     canvas.rng = grain
     return canvas.finish()
+
+
+def _draw_clues(canvas: Canvas, clues: Clues) -> None:
+    """The markers and the rings, each in a cell of its own of the band, so that it finds a place and hides nothing."""
+    blocks = canvas.rng.permutation(4)  # a quarter of the band each, which holds a marker or four rings
+    for block in blocks[:_NUM_MARKERS]:
+        _put(canvas, clues.marker, sides=(30.0, 34.0), lies=_around(x=64 * block + 32, y=30, within=2.0))
+    corners = [(64 * block + x, y) for block in blocks[_NUM_MARKERS:] for x in (16, 48) for y in (16, 48)]
+    for corner in canvas.rng.permutation(corners)[: clues.rings]:
+        _put(canvas, "ring", sides=(19.0, 22.0), lies=_around(x=corner[0], y=corner[1], within=1.0))
+
+
+def _around(*, x: float, y: float, within: float) -> Region:
+    """The places at most `within` pixels of the base size, across or down, from a point in such pixels."""
+
+    def share(at: float) -> tuple[float, float]:
+        return (at - within) / BASE_CONTEXT_SIZE, (at + within) / BASE_CONTEXT_SIZE
+
+    return Region(x=share(x), y=share(y))
 
 
 def _draw_near(canvas: Canvas, band: np.ndarray, clues: Clues) -> None:
@@ -112,7 +129,7 @@ def _draw_near(canvas: Canvas, band: np.ndarray, clues: Clues) -> None:
         canvas.fill(inside, class_id=_NAMES.index("ground"), texture=_GROUNDS[texture], beside=beside, colors=_GREY)
     for shape in rng.choice(["square", "triangle", "disc"], size=rng.integers(6, 10)):
         name = class_by_context(str(shape), clues)
-        _put(canvas, name, sides=(28.0, 38.0), lies=Region(x=(0.03, 0.97), y=(0.84, 0.95)))
+        _put(canvas, name, sides=(28.0, 36.0), lies=Region(x=(0.03, 0.97), y=(0.865, 0.95)))
 
 
 def _put(canvas: Canvas, name: str, *, sides: tuple[float, float], lies: Region) -> None:

@@ -70,7 +70,13 @@ class Level:
 BASIC = Level(name=_FIRST, things=THINGS, stuff=STUFF, draw=draw_basic)
 PLACE = Level(name="place", things=PLACE_THINGS, stuff=PLACE_STUFF, draw=draw_place, size=96, num_val=200)
 CONTEXT = Level(
-    name="context", things=CONTEXT_THINGS, stuff=CONTEXT_STUFF, draw=draw_context, size=BASE_CONTEXT_SIZE, num_train=800
+    name="context",
+    things=CONTEXT_THINGS,
+    stuff=CONTEXT_STUFF,
+    draw=draw_context,
+    version=2,
+    size=BASE_CONTEXT_SIZE,
+    num_train=800,
 )
 MANY = Level(name="many", things=MANY_THINGS, stuff=MANY_STUFF, draw=draw_many, size=96, num_train=2000, num_val=300)
 LEVELS = (BASIC, PLACE, CONTEXT, MANY)

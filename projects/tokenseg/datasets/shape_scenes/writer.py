@@ -46,7 +46,7 @@ def write(
         ValueError: the folder exists and was made with other settings or by another version.
     """
     folder = Path(root) / level.folder
-    meta = {
+    meta: dict[str, Any] = {
         "version": level.version,
         "seed": seed,
         "num_train": level.num_train if num_train is None else num_train,

@@ -1,0 +1,15 @@
+"""Shipped configs, each loaded once for all tests that only read it."""
+
+import functools
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from annotated import without_files
+from tokenseg.config.load import load_config
+
+
+@functools.cache
+def loaded(path: Path) -> DictConfig:
+    """A config for all tests to read; who changes it loads its own."""
+    return load_config(str(path), without_files(path))

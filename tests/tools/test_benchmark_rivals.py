@@ -1,0 +1,31 @@
+import json
+
+import pytest
+import torch
+
+from reference import rivals
+
+SMALL = ("rivals", "--pairs", "1", "--size", "32", "--only")
+
+
+@pytest.mark.slow("our models beside whole ones of transformers")
+@pytest.mark.parametrize("mode", ["inference", "step"])
+def test_both_sides_do_the_task(benchmark, capsys, mode):
+    benchmark(*SMALL, "SegViT-B", mode, "--json")
+    row = json.loads(capsys.readouterr().out)
+    assert row["least"] <= row["times faster"] <= row["most"]
+    assert row["rival M"] == pytest.approx(68.8, abs=0.1)
+    assert ("ours G" in row) == (mode == "inference")
+
+
+@pytest.mark.slow("our models beside whole ones of transformers")
+def test_a_step_with_too_few_images_is_refused(benchmark):
+    with pytest.raises(ValueError, match="--batch is 1; a step of this rival wants 2"):
+        benchmark(*SMALL, "ECENet", "step")
+
+
+def test_a_mask_classifier_gets_the_classes_that_a_label_shows():
+    labels = torch.tensor([[[3, 3], [5, 3]]])
+    targets = rivals.mask_targets(labels)
+    assert targets["class_labels"][0].tolist() == [3, 5]
+    assert targets["mask_labels"][0].tolist() == [[[1.0, 1.0], [0.0, 1.0]], [[0.0, 0.0], [1.0, 0.0]]]

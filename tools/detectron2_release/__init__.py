@@ -1,0 +1,1 @@
+"""What install_detectron2.py knows of the release that it adapts."""
