@@ -250,7 +250,8 @@ class Predictor:
     @contextlib.contextmanager
     def _inference(self) -> Iterator[None]:
         """Without gradients, in the precision of the config."""
-        with torch.no_grad(), autocast(self.model.device, self._amp_dtype):
+        # a prediction uses most weights once
+        with torch.no_grad(), autocast(self.model.device, self._amp_dtype, keep_casts=False):
             yield
 
     def _segmentor(self, what: str) -> Segmentor:

@@ -84,8 +84,7 @@ class TimmPyramid(Backbone):
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
             pretrained: Whether a fresh training begins from timm's weights on the hub; see `load_pretrained`.
             weights_file: begin from this file instead: .safetensors or .pth.
-            in_chans: The number of channels of an image; pretrained stems for colour images are inflated by timm's own
-                rule.
+            in_chans: The number of channels of an image; pretrained stems for colours are inflated by timm's own rule.
             activation_checkpointing: recompute the blocks in the backward pass to save memory; batch norms then count
                 each batch twice in their running statistics.
             window_padding: whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is
