@@ -77,7 +77,7 @@ class Head(Protocol):
 
     Attributes:
         ignore_value: label of pixels that count nowhere.
-        gives_probabilities: whether the scores are probabilities; else they are logits.
+        gives_probabilities: Whether the scores are probabilities; otherwise they are logits.
     """
 
     ignore_value: int
@@ -160,7 +160,7 @@ class BeginsPretrained(Protocol):
     """A part of a model, at any depth, that can begin from pretrained weights.
 
     Attributes:
-        pretrained: whether a fresh training is to begin from them.
+        pretrained: Whether a fresh training is to begin from them.
     """
 
     pretrained: bool

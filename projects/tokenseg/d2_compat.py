@@ -28,7 +28,7 @@ def pad_to_batch(tensors: list[Tensor], backbone: Backbone, value: float = 0.0) 
     Args:
         tensors: (..., h, w) each.
         backbone: says `size_divisibility`.
-        value: of the padding.
+        value: The value that fills the padding.
 
     Returns:
         (N, ..., H, W), and (h, w) of each tensor.

@@ -72,7 +72,7 @@ class Predictor:
             overrides: `key=value` each, for instance `train.device=cpu`.
             trust_config: whether a config.yaml may call anything, such as classes of your own, and thereby
                 run any code.
-            batch_size: how many images of a list the model runs at most at once.
+            batch_size: The largest number of images of a list that the model runs at once.
 
         Raises:
             ValueError: a config or weights that do not exist, weights of another model, or a batch of no image.

@@ -69,7 +69,7 @@ class Segmentor(nn.Module):
             sem_seg_head: a `Head`, or one of Detectron2's.
             pixel_mean: subtracted from the image, per channel, in grey levels of 0..255.
             pixel_std: divides the image after that.
-            inference: how images are cut into views; the whole image by default.
+            inference: The policy that cuts images into views; by default the whole image is one view.
             extra_losses: an `ExtraLoss` under each name; None leaves one out.
             class_weights: (K,) how much each class counts in the losses of head and extra losses, 0 or more; None
                 counts all alike.
@@ -118,7 +118,7 @@ class Segmentor(nn.Module):
             batched_inputs: a dict an image with `image` (3, h, w) in grey levels; in training `sem_seg` (h, w);
                 in inference optionally `height` and `width` of the output (default: the image's), and `original`, a
                 `Rescales`, of which views at several scales are made.
-            counts: in training, what `count` gave for the whole step; by default these inputs are the step.
+            counts: In training, what `count` gave for the whole step; by default these inputs are the whole step.
 
         Returns:
             In training the losses, in inference a dict an image with `sem_seg` (K, height, width): the head's scores,

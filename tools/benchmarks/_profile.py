@@ -53,7 +53,7 @@ class Stopwatch:
     def __init__(self, clock: Clock) -> None:
         """
         Args:
-            clock: to read.
+            clock: The clock to read.
         """
         self.clock = clock
         self.start()

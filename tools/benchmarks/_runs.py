@@ -25,7 +25,7 @@ class Clock:
     def __init__(self, device: torch.device) -> None:
         """
         Args:
-            device: that works.
+            device: The device that works.
         """
         self.device = device
         self.is_cpu_time = device.type == "cpu" and torch.get_num_threads() == 1
@@ -56,7 +56,7 @@ def training_step(loss: Callable[[], Tensor], parameters: Iterable[Tensor]) -> R
     """A run of forward and backward pass, without the optimiser's step; the loss is compared, and all gradients as one.
 
     Args:
-        loss: to a scalar.
+        loss: A function that computes a scalar loss.
         parameters: the same on both sides, or in the same order.
     """
     parameters = list(parameters)

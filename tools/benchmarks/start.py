@@ -79,9 +79,9 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Start"]]:
 class Start:
     """The start of a training.
 
-    checkouts: by their names.
-    config: of the training.
-    overrides: of the config.
+    checkouts: The checkouts by their names.
+    config: The config of the training.
+    overrides: The overrides of the config.
     """
 
     checkouts: dict[str, Path]

@@ -39,10 +39,10 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Throughput"]]:
 class Throughput:
     """How fast a model takes images, and how much of the machine that uses.
 
-    run: one batch.
-    images: in it.
-    operations: of one batch.
-    dtype: of its matrix products.
+    run: A function that runs one batch.
+    images: The number of images of a batch.
+    operations: The number of floating-point operations of one batch.
+    dtype: The type of its matrix products.
     """
 
     run: Callable[[], object]

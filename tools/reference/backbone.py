@@ -9,7 +9,7 @@ def with_plain_attention(backbone: nn.Module) -> nn.Module:
     """A second backbone on the same parameters whose attention runs as matmul, softmax, matmul.
 
     Args:
-        backbone: with a vision transformer of timm.
+        backbone: A backbone that wraps a vision transformer of timm.
 
     Raises:
         ValueError: no such attention in it.

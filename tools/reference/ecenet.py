@@ -130,10 +130,10 @@ def decode(
 
     Args:
         maps: (N, C_i, H_i, W_i) of the stages.
-        w: of our head.
-        num_heads: of the attention.
-        training: whether batch norms go by the batch.
-        released: whether layers without weights are those of the released model.
+        w: The weights of our head.
+        num_heads: The number of heads of the attention.
+        training: Whether batch norms use the statistics of the batch.
+        released: Whether layers without weights are those of the released model.
     """
     diverse = []
     if "reconstructions" in w:

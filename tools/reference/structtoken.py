@@ -116,10 +116,10 @@ def decode(feature_map: Tensor, w: Weights, variant: str, *, printed: bool = Fal
     """Fig. 2, from the backbone's map (N, C, H, W) to logits (N, K, H, W).
 
     Args:
-        feature_map: of the backbone.
-        w: of our head; without those of a ConvBlock there is none.
-        variant: of `VARIANTS`.
-        printed: whether attention is divided by sqrt(C), as in the text.
+        feature_map: The map of the backbone.
+        w: The weights of our head; without those of a ConvBlock there is none.
+        variant: A name in `VARIANTS`.
+        printed: Whether attention is divided by sqrt(C), as in the text.
     """
     features = conv(feature_map, w / "project")
     tokens = resized_tokens(w["tokens"], *feature_map.shape[2:])

@@ -18,7 +18,7 @@ class SplitLayout:
     """Folders whose files belong together.
 
     Args:
-        name: for messages and for `counts`.
+        name: The name of the split in messages and in `counts`.
         count: files in each of the folders, those below included.
         folders: folder, relative to the data set's -> end of the names that count. Without their ends, names and
             places of the files are the same in all of these folders.
@@ -34,8 +34,8 @@ class Preparation:
     """
     Args:
         folder: name of the data set's folder under the root.
-        archives: what it is made from.
-        splits: what it must hold in the end.
+        archives: The archives that it is made from.
+        splits: The layouts of the splits that it must hold in the end.
         write: writes the files of one archive; called as write(archive, entries, folder) in the order of `archives`.
     """
 
@@ -59,7 +59,7 @@ def prepare(
     into it: those of the same name are replaced, others stay.
 
     Args:
-        preparation: which data set.
+        preparation: The preparation of the data set.
         places: its archives, folders that hold them, or folders in which they are unpacked.
         root: folder of all data sets, `$DETECTRON2_DATASETS`.
         counts: split -> files wanted instead of the published number; None accepts any number but 0.

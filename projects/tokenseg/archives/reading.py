@@ -16,7 +16,7 @@ class Archive:
     """
     Args:
         name: the file's name as published.
-        page: where it is offered.
+        page: The address of the page that offers it.
         parts: folders of interest inside the archive; a copy is known by them.
         top: the folder inside the archive that they lie in; empty if they lie at the top.
     """
@@ -45,7 +45,7 @@ def find_archives(archives: Sequence[Archive], places: Sequence[Path]) -> list[P
     """The file of each archive, or the folder that holds its unpacked content.
 
     Args:
-        archives: what is wanted.
+        archives: The archives that are wanted.
         places: archive files, folders of archive files, and folders of unpacked archives.
 
     Raises:
@@ -106,7 +106,7 @@ def open_archive(archive: Archive, path: Path) -> Iterator[list[Entry]]:
     """The files of an archive, in its order; of an unpacked copy in order of their names.
 
     Args:
-        archive: what it is.
+        archive: The description of the archive.
         path: the archive, or the folder that holds its content.
 
     Raises:

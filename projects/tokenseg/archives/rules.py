@@ -73,7 +73,7 @@ def read_lists(entries: Sequence[Entry], lists: Mapping[str, str]) -> dict[str, 
     """File name without its end -> split, from lists with a name in the first word of each line.
 
     Args:
-        entries: of the archive.
+        entries: The entries of the archive.
         lists: split -> name of the entry that lists it.
 
     Raises:

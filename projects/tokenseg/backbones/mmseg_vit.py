@@ -8,7 +8,7 @@ def mmseg_vit_rules(backbone: PlainViT) -> list[WeightRule]:
     """Rules for the weights of `backbone.`, without final norm; class token and its position code are always there.
 
     Args:
-        backbone: which takes them.
+        backbone: The backbone that takes the weights.
     """
     block, ours = r"backbone\.layers\.(\d+)", r"backbone.vit.blocks.\1"
     names = {

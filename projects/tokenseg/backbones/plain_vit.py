@@ -84,9 +84,10 @@ class PlainViT(Backbone):
             out_strides: of these features in pixels, by number of the block; by default the patch's. Each divides the
                 patch or is a multiple of it.
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
-            pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
+            pretrained: Whether a fresh training begins from timm's weights on the hub; see `load_pretrained`.
             weights_file: begin from this file instead: .safetensors, .pth, or for a ViT Google's .npz.
-            in_chans: how many channels images have; pretrained stems for colours are inflated by timm's own rule.
+            in_chans: The number of channels of an image; pretrained stems for colour images are inflated by timm's own
+                rule.
             activation_checkpointing: recompute the blocks in the backward pass to save memory.
             downsample: runs in place of the block that its `block` numbers, such as `QueryDownsample`: called with the
                 block, tokens (N, T, C) and the grid (H, W), it returns those of half the grid. For ViT and DINOv2.

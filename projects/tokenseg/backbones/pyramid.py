@@ -74,7 +74,7 @@ class TimmPyramid(Backbone):
         """
         Args:
             model_name: timm's name, with the tag of the pretrained weights.
-            out_features: which of `res2`, `res3`, `res4`, `res5`.
+            out_features: The names of the maps to return: some of `res2`, `res3`, `res4` and `res5`.
             output_stride: 8 or 16: later stages are dilated instead of striding further, where timm has that.
             norm: kind of batch norm, where the model has any: `BN`, `SyncBN` or `FrozenBN`.
             freeze_at: how many of the first parts of the model a training leaves as they are, their batch norms with
@@ -82,9 +82,9 @@ class TimmPyramid(Backbone):
             out_norm: whether each map passes a layer norm of its own, as is the custom for Swin under heads that do not
                 normalise what they get.
             drop_path_rate: stochastic depth of the last block, rising linearly from 0.
-            pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
+            pretrained: Whether a fresh training begins from timm's weights on the hub; see `load_pretrained`.
             weights_file: begin from this file instead: .safetensors or .pth.
-            in_chans: how many channels images have; pretrained stems for colours are inflated by timm's own rule.
+            in_chans: The number of channels of an image; pretrained stems for colours are inflated by timm's own rule.
             activation_checkpointing: recompute the blocks in the backward pass to save memory; batch norms then count
                 each batch twice in their running statistics.
             window_padding: whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is

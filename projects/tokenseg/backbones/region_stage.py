@@ -31,7 +31,7 @@ class RegionStage(nn.Module):
         Args:
             model_name: timm's name of a ResNet, with the tag of the pretrained weights; that of the backbone.
             norm: kind of batch norm: `BN`, `SyncBN` or `FrozenBN`.
-            pretrained: whether a fresh training begins from timm's weights, off the hub (see `load_pretrained`).
+            pretrained: Whether a fresh training begins from timm's weights on the hub; see `load_pretrained`.
             weights_file: begin from this file instead: .safetensors or .pth.
             timm_args: further arguments for the timm model; those of the backbone.
 

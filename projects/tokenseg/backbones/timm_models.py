@@ -26,7 +26,7 @@ def create(model_name: str, **timm_args: Any) -> TimmModel:
 
     Args:
         model_name: timm's name, with or without the tag of its pretrained weights.
-        timm_args: of the model.
+        timm_args: Extra keyword arguments for `timm.create_model`.
 
     Raises:
         ValueError: an unknown name or tag, or arguments that the model does not take.

@@ -37,7 +37,7 @@ class ConnectedComponents:
             label_stride: components are found in every so many pixels (ours: 1, full size); it divides `stride`.
             opening: side of the square that removes what is thinner, in those pixels; 1 removes nothing (ours: 3).
             min_share: components smaller than this share of the largest are dropped.
-            within: where the largest is sought: `image`, or the component's `class`.
+            within: Where the largest component is sought: in the `image`, or among those of the component's `class`.
             ignore_label: id of pixels that count nowhere.
 
         Raises:

@@ -19,7 +19,7 @@ def warn_of_one_class(dataset: str | Sequence[str], records: Sequence[dict], *, 
 
     Args:
         dataset: names of the data set, for the message.
-        records: of the data set.
+        records: The records of the data set.
         ignore_label: class id of pixels that count nowhere.
     """
     if not comm.is_main_process() or "sem_seg_file_name" not in records[0]:

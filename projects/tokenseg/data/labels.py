@@ -95,7 +95,7 @@ def map_ids(label: np.ndarray, id_map: Mapping[int, int], *, path: str) -> np.nd
     Args:
         label: (H, W) int64.
         id_map: stored id -> class id, none negative; it names every id there is.
-        path: of the label file, for the message.
+        path: The path of the label file, for the message.
 
     Raises:
         IdsOutOfRange: A stored id that the map does not name.

@@ -37,7 +37,7 @@ class SemSegMapper(DatasetMapper):
     ) -> None:
         """
         Args:
-            is_train: whether label maps are read; without, an input holds the image alone.
+            is_train: Whether label maps are read; otherwise an input holds the image alone.
             augmentations: applied in order to the image and its label map.
             num_classes: K; labels must be 0..K-1 or `ignore_label`.
             ignore_label: id of pixels that count nowhere.

@@ -77,7 +77,7 @@ def register_folders(
         id_map: stored id -> class id, or the word `ignore`; None takes the stored ids for class ids.
         colors: The colours in label maps that have colours, (red, green, blue) of 0 to 255; the stored id of a colour
             is its place in this list. None for label maps of ids.
-        part: which share of the images, between two shares of a fixed random order.
+        part: The share of the images to take, between two fractions of a fixed random order.
 
     Returns:
         The registered name. It follows from the arguments, so that the same call gives the same name.

@@ -63,8 +63,8 @@ class SurveyedSplit:
         classes: their names.
         ignore_label: class id of pixels that count nowhere.
         id_map: stored id -> class id, or None where stored ids are class ids.
-        seen: of its images, or of some of them.
-        limited: whether of some of them only.
+        seen: What was found in its images, or in some of them.
+        limited: Whether some of the images only were looked at.
     """
 
     name: str

@@ -29,7 +29,7 @@ class FirstMask(nn.Sequential):
         Args:
             num_classes: K.
             width: D.
-            groups: of phi_1.
+            groups: The number of groups of the convolution phi_1.
         """
         super().__init__(
             PointConv2d(width, width, groups=groups, bias=False), PointConv2d(width, num_classes, bias=False)
@@ -144,7 +144,7 @@ def ghost_upscales(*, width: int, steps: int) -> nn.Sequential:
 
     Args:
         width: D.
-        steps: how many; with 0 the map stays.
+        steps: The number of steps; with 0 the map stays as it is.
     """
     return nn.Sequential(*(GhostUpscale(width=width) for _ in range(steps)))
 

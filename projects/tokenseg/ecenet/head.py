@@ -76,12 +76,12 @@ class ECENetHead(nn.Module):
             extraction: ECE, of masks (N, K, H_i, W_i) to class embeddings (N, K, D). Of this and the next two every
                 stage gets a copy of its own.
             attention: SA, of a map (N, D, H_i, W_i) and embeddings to that map and masks.
-            updater: of new and old embeddings to the updated ones.
+            updater: The module that makes updated embeddings of the new and the old ones.
             mask_loss: the `MaskLoss` of Eq. 12, for one prediction.
             width: D.
-            mask_groups: of the first of the two convolutions that make the coarsest mask.
-            upscale_steps: how often each stage's map is doubled before all are resized to the finest's size.
-            dropout: of whole channels before the dense classification.
+            mask_groups: The number of groups of the first of the two convolutions that make the coarsest mask.
+            upscale_steps: How often each stage's map is doubled in size before all are resized to that of the finest.
+            dropout: The probability that a whole channel is dropped before the dense classification.
             diversity_weight: lambda_div of Eq. 11; with 0 the diversity loss is not computed.
             norm: kind of the batch norms, see `convert_batch_norm`.
             reading: a key of `READINGS`, which here decides the size of the convolution that joins the stages.
@@ -112,8 +112,8 @@ class ECENetHead(nn.Module):
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
-            features: of the backbone; each of `in_features` is (N, C_i, H_i, W_i).
-            targets: in training, with labels (N, h, w) of any size.
+            features: The maps of the backbone; each of `in_features` is (N, C_i, H_i, W_i).
+            targets: The targets in training, with labels (N, h, w) of any size.
 
         Returns:
             In training None and the losses of Eq. 11; in inference logits (N, K, H, W) and no losses.
@@ -127,7 +127,7 @@ class ECENetHead(nn.Module):
         """The whole of section 3 but the losses.
 
         Args:
-            features: of the backbone.
+            features: The maps of the backbone.
         """
         # Most of the head works on the channels of every pixel: in this memory order it reads them in a row.
         maps = [x.contiguous(memory_format=torch.channels_last) for x in select_maps(features, self.in_features)]
@@ -166,8 +166,8 @@ class ECENetHead(nn.Module):
         """The terms of Eqs. 11 and 12, weighted.
 
         Args:
-            decoded: see `decode`.
-            targets: with labels (N, h, w).
+            decoded: What `decode` returned.
+            targets: The targets, with labels (N, h, w).
         """
         losses = {"loss_sem_seg": pixel_cross_entropy(decoded.scores, targets, ignore_value=self.ignore_value)}
         losses |= self.mask_loss([MaskPrediction(decoded.supervised_masks)], targets)
@@ -192,7 +192,7 @@ class ECENetHead(nn.Module):
         """The masks from the coarsest stage to the finest, their sum, and the scores: title -> (N, K, h, w).
 
         Args:
-            features: of the backbone.
+            features: The maps of the backbone.
         """
         decoded = self.decode(features)
         count = len(decoded.masks)

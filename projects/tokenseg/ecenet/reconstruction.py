@@ -20,8 +20,9 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, *, channels: int, sigmoid: bool) -> None:
         """
         Args:
-            channels: of the map.
-            sigmoid: whether the factor is a sigmoid's, as the term means, or unbounded, as in the released model.
+            channels: The number of channels of the map.
+            sigmoid: Whether the factor goes through a sigmoid, as the term implies, or is unbounded, as in the released
+                model.
         """
         super().__init__()
         self.squeeze = nn.Linear(channels, channels // 2, bias=False)
@@ -43,7 +44,7 @@ class FeatureReconstruction(nn.Module):
         """
         Args:
             channels: C.
-            se_sigmoid: see `SqueezeExcitation`.
+            se_sigmoid: The argument `sigmoid` of `SqueezeExcitation`.
 
         Raises:
             ValueError: C is no multiple of 4.

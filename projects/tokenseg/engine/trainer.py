@@ -52,12 +52,12 @@ class Trainer(SimpleTrainer):
         Args:
             model: returns a dict of scalar losses in training. A model that keeps the contract `CountsSteps` divides
                 them by counts of the whole step; those of any other are averaged over the parts of a batch.
-            data_loader: endless batches of this process.
-            optimizer: of the model's parameters.
-            amp_dtype: type of mixed precision; None is off. Float16 scales its losses.
-            accumulate: parts in which a batch runs one after the other, to save memory.
-            clip_grad_norm: bound on the norm of all gradients together; None is off.
-            seed: of the random numbers of the steps, 0 or more.
+            data_loader: An endless iterable of the batches of this process.
+            optimizer: The optimiser of the model's parameters.
+            amp_dtype: The type of mixed precision; None turns it off. With float16 the losses are scaled.
+            accumulate: The number of parts of a batch that run one after the other, to save memory.
+            clip_grad_norm: The largest norm that all gradients together may have; None for no limit.
+            seed: The seed of the random numbers that steps draw, 0 or more.
             stop: A function that tells whether this process has been asked to stop.
             replica: The replica of the model, which one that is sharded needs.
         """

@@ -164,7 +164,7 @@ class TokenMetrics(DatasetEvaluator):
         """
         Args:
             masks: What gives the pixels of each bin of an input: `ClassMasks` or `InstanceMasks`.
-            distributed: whether results of all processes are joined.
+            distributed: Whether the results of all processes are joined.
             least_mass: The mass, in cells, under which a region of an image is skipped. With 1 or more, the tokens of
                 classes that an image lacks count in it only where they see something.
         """
@@ -183,8 +183,8 @@ class TokenMetrics(DatasetEvaluator):
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """
         Args:
-            inputs: with what `masks` looks for.
-            outputs: with `regions` (K, h, w) and `region_cell`.
+            inputs: The records of the images, with the entries that `masks` looks for.
+            outputs: What the model gave for them, with `regions` (K, h, w) and `region_cell`.
 
         Raises:
             ValueError: outputs without regions.

@@ -14,8 +14,8 @@ class AuxiliaryHead(nn.Module):
         """
         Args:
             head: the head, in training.
-            weight: of its losses.
-            prefix: of the losses' names, before the head's, after `loss_`.
+            weight: The weight of its losses.
+            prefix: What stands between `loss_` and the head's own name in the names of its losses.
         """
         super().__init__()
         self.head, self.weight, self.prefix = head, weight, prefix
@@ -27,8 +27,8 @@ class AuxiliaryHead(nn.Module):
     def forward(self, features: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         """
         Args:
-            features: of the backbone.
-            targets: what the head learns from.
+            features: The maps of the backbone.
+            targets: The targets that the head learns from.
 
         Returns:
             The head's losses, weighted.

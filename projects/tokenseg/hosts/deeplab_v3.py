@@ -26,7 +26,7 @@ def deeplab_v3_layers(
         channels: C.
         num_classes: K.
         width: channels of each branch and of their fusion.
-        dilations: of the three 3x3 branches; these are for output stride 8.
+        dilations: The dilations of the three 3x3 branches; the default is for output stride 8.
         dropout: before the classifier.
         norm: kind of the batch norms, see `convert_batch_norm`.
 

@@ -87,7 +87,7 @@ class LevelLayout:
     last: (2, 1, T), the largest x and y that are told apart from further ones.
     strides: (T,) rows from a cell to the one below, on the level of each point.
     starts: (T,) row of the place (0, 0) there.
-    num_rows: of the table.
+    num_rows: The number of rows of the table.
     """
 
     sizes: Sizes

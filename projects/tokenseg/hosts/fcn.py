@@ -44,9 +44,9 @@ class FCNHead(nn.Module):
             channels: C_i of each.
             num_classes: K.
             width: channels of the convolutions.
-            num_convs: how many there are, one or more.
-            concat_input: whether one more convolution takes the input again, beside the output of the others.
-            dropout: of whole channels before the classifier.
+            num_convs: The number of these convolutions, 1 or more.
+            concat_input: Whether one more convolution takes the input once more, joined to the output of the others.
+            dropout: The probability that a whole channel is dropped before the classifier.
             norm: kind of the batch norms, see `convert_batch_norm`.
             ignore_value: label of pixels that do not count.
 
@@ -74,8 +74,8 @@ class FCNHead(nn.Module):
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
-            features: of the backbone; each of `in_features` is (N, C_i, H_i, W_i).
-            targets: in training, with labels (N, h, w).
+            features: The maps of the backbone; each of `in_features` is (N, C_i, H_i, W_i).
+            targets: The targets in training, with labels (N, h, w).
 
         Returns:
             In training None and the loss `loss_sem_seg`; in inference logits (N, K, H_1, W_1) and no losses.
@@ -93,7 +93,7 @@ class FCNHead(nn.Module):
         """The map of each class, for pictures: title -> (N, K, H_1, W_1).
 
         Args:
-            features: of the backbone.
+            features: The maps of the backbone.
         """
         return {"logits": self.decode(features)}
 
@@ -101,7 +101,7 @@ class FCNHead(nn.Module):
         """Logits (N, K, H_1, W_1).
 
         Args:
-            features: of the backbone.
+            features: The maps of the backbone.
         """
         first, *others = select_maps(features, self.in_features)
         size = first.shape[-2:]

@@ -36,8 +36,8 @@ class PerPixelHead(nn.Module):
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
-            features: of the backbone; `in_feature` is (N, C, H, W).
-            targets: in training, with labels (N, h, w).
+            features: The maps of the backbone; `in_feature` is (N, C, H, W).
+            targets: The targets in training, with labels (N, h, w).
 
         Returns:
             In training None and the loss `loss_sem_seg`; in inference the logits and no losses.
@@ -56,7 +56,7 @@ class PerPixelHead(nn.Module):
         many channels. Title -> (N, K, h, w).
 
         Args:
-            features: of the backbone.
+            features: The maps of the backbone.
         """
         [x] = select_maps(features, [self.in_feature])
         if not isinstance(self.layers, nn.Sequential):
@@ -73,7 +73,7 @@ def point_layers(*, channels: Sequence[int]) -> nn.Sequential:
     """1x1 convolutions with ReLUs between them.
 
     Args:
-        channels: of the input, of every hidden layer, and of the output.
+        channels: The numbers of channels of the input, of every hidden layer, and of the output.
     """
     layers: list[nn.Module] = []
     for width_in, width_out in itertools.pairwise(channels):
@@ -90,7 +90,7 @@ def residual_layers(*, channels: int, num_classes: int, num_blocks: int = 4, nor
     Args:
         channels: C of the feature map.
         num_classes: K.
-        num_blocks: of two 3x3 convolutions each.
+        num_blocks: The number of blocks of two 3x3 convolutions.
         norm: kind of the batch norms, see `convert_batch_norm`.
 
     Raises:

@@ -152,9 +152,9 @@ class MultiScale:
     def __init__(self, *, policy: Policy, scales: Sequence[float], flip: bool) -> None:
         """
         Args:
-            policy: how each view is run.
+            policy: The policy by which each view is run.
             scales: factors on both sides of the image.
-            flip: whether every scale is also run mirrored.
+            flip: Whether every scale is run a second time, mirrored left to right.
         """
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales are {list(scales)}; wanted one or more, all above 0")

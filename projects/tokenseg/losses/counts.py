@@ -24,7 +24,7 @@ def mean_over_processes(counts: Mapping[str, Counts]) -> dict[str, dict[str, Ten
     average is the gradient of the whole sum over the whole count, however unevenly the processes' shares are spread.
 
     Args:
-        counts: of this process, by part and name; the same names in every process.
+        counts: The counts of this process by part and name; every process has the same names.
     """
     names = [(part, name) for part, own in counts.items() for name in own]
     if not names:

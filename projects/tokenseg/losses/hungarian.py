@@ -52,7 +52,7 @@ class HungarianAssigner:
         """Cost of every token for every mask of its image.
 
         Args:
-            prediction: of one stage.
+            prediction: The prediction of one stage.
             found: the masks, which nearest sampling brings to the size of the predicted ones.
 
         Returns:
@@ -87,8 +87,8 @@ def focal_costs(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 
         logits: (..., Q, P) before the sigmoid, in single precision.
         masks: (..., T, P) of bool, the wanted masks, False where a pixel does not count.
         valid: (..., P) of bool, pixels that count.
-        alpha: as in `focal_terms`.
-        gamma: as in `focal_terms`.
+        alpha: The argument `alpha` of `focal_terms`.
+        gamma: The argument `gamma` of `focal_terms`.
 
     Returns:
         (..., Q, T).

@@ -230,8 +230,8 @@ def assign_by_class(predictions: Sequence[MaskPrediction], found: MaskTargets) -
     """Token k stands for class k: each mask goes to the token of its class, the same for every prediction.
 
     Args:
-        predictions: with Q = K tokens.
-        found: with one mask for each class of an image at most.
+        predictions: The predictions, each of Q = K tokens.
+        found: The target masks, at most one for each class of an image.
     """
     places = torch.arange(len(found.classes), device=found.classes.device)
     return [Pairs(found.images, found.classes, places)] * len(predictions)
@@ -242,7 +242,7 @@ def masks_at_pixels(masks: Tensor, pairs: Pairs, found: MaskTargets) -> tuple[Te
 
     Args:
         masks: (N, Q, h, w) before the sigmoid.
-        pairs: which of them.
+        pairs: The pairs of tokens and masks that are wanted.
         found: the masks to learn.
 
     Returns:
@@ -258,7 +258,7 @@ def focal_terms(logits: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> t
     Args:
         logits: before the sigmoid, of any shape.
         alpha: weight of pixels inside, 1 - alpha of those outside.
-        gamma: how strongly easy pixels are discounted.
+        gamma: The exponent that says how strongly easy pixels are discounted.
     """
     # 1 - p_t and -log p_t, each by a function that neither overflows nor cancels
     inside = alpha * torch.sigmoid(-logits).pow(gamma) * F.softplus(-logits)
@@ -290,8 +290,8 @@ def focal_loss(
         logits: (M, P) before the sigmoid.
         masks: (M, P) of bool, the wanted masks.
         valid: (M, P) of bool, pixels that count.
-        alpha: as in `focal_terms`.
-        gamma: as in `focal_terms`.
+        alpha: The argument `alpha` of `focal_terms`.
+        gamma: The argument `gamma` of `focal_terms`.
         weights: (M,) how much each mask counts; None: once.
     """
     logits = at_least_single(logits)

@@ -99,8 +99,8 @@ class GivenMasks(MaskTargets):
     def of(cls, masks: Sequence[Tensor], classes: Sequence[Tensor], valid: Tensor) -> "GivenMasks":
         """
         Args:
-            masks: for each image (T_i, H, W) of bool.
-            classes: for each image (T_i,).
+            masks: A tensor (T_i, H, W) of bool for each image.
+            classes: The classes (T_i,) of these masks, for each image.
             valid: (N, H, W) of bool.
         """
         per_image = tuple(len(own) for own in masks)

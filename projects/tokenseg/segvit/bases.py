@@ -18,7 +18,7 @@ class LinearBases(nn.Module):
     def __init__(self, *, blocks: Sequence[int], channels: int, width: int) -> None:
         """
         Args:
-            blocks: whose outputs are the features `block0`, `block1`, ... by number.
+            blocks: The numbers of the blocks whose outputs are the features `block0`, `block1` and so on.
             channels: C of each.
             width: D.
         """
@@ -53,7 +53,7 @@ class ConvBases(nn.Module):
             channels: C_i of each stage, the finest first.
             width: D.
             in_features: names of the stages' maps, the finest first.
-            num_groups: of the norms.
+            num_groups: The number of groups of every norm.
 
         Raises:
             ValueError: names and channels of different number, or groups that do not divide the width.
@@ -95,8 +95,8 @@ class Repeated(nn.Module):
     def __init__(self, *, bases: Bases, times: int) -> None:
         """
         Args:
-            bases: what makes the maps.
-            times: how often each list of maps is decoded.
+            bases: The module that makes the maps.
+            times: The number of times that each list of maps is decoded.
         """
         super().__init__()
         self.bases, self.times, self.map_ids = bases, times, list(bases.map_ids) * times

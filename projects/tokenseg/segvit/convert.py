@@ -27,7 +27,7 @@ def segvit_rules(head: SegViTHead) -> list[WeightRule]:
     """Rules for the weights of `decode_head.`.
 
     Args:
-        head: which takes them.
+        head: The head that takes the weights.
 
     Raises:
         ValueError: bases that no published checkpoint has.

@@ -53,7 +53,7 @@ class DecoderLayer(nn.Module):
         Args:
             tokens: (N, K, D).
             memory: (N, L, D).
-            with_mask: whether the mask is wanted.
+            with_mask: Whether the mask is wanted.
 
         Returns:
             The tokens (N, K, D), and their masks before the sigmoid of Eq. 3 (N, K, L) or None.
@@ -108,8 +108,8 @@ class MaskUpdate(nn.Module):
     def __init__(self, *, extract: nn.Module, update: nn.Module) -> None:
         """
         Args:
-            extract: of masks (N, K, H, W) to embeddings (N, K, D).
-            update: of new embeddings and old tokens, (N, K, D) each, to tokens.
+            extract: The module that makes embeddings (N, K, D) of masks (N, K, H, W).
+            update: The module that makes tokens of new embeddings and old tokens, (N, K, D) each.
         """
         super().__init__()
         self.extract, self.update = extract, update
@@ -125,7 +125,7 @@ class CombinedCrossEntropy(nn.Module):
     def __init__(self, *, ignore_value: int = 255) -> None:
         """
         Args:
-            ignore_value: label of pixels that do not count.
+            ignore_value: The label of pixels that do not count.
         """
         super().__init__()
         self.ignore_value = ignore_value
@@ -193,18 +193,20 @@ class SegViTHead(nn.Module):
     ) -> None:
         """
         Args:
-            bases: of the backbone's features to a list of maps (N, H_i, W_i, D), one a level in the order of decoding;
-                its `map_ids` has a number for each of them, equal ones for levels on the same map.
-            num_classes: K, one token each.
-            width: D.
-            num_heads: of the attentions.
-            criterion: computes the losses of the levels' predictions; `MaskLoss` or `CombinedCrossEntropy`.
-            size_feature: name of a feature map, which tells the size of the input.
-            stride: of that map, in pixels.
-            num_layers: of a level; the last one's mask is the level's.
-            dropout: see `DecoderLayer`.
-            sum_masks: whether a level's prediction is the sum of its mask and those before it.
-            updater: of a level's own mask and its tokens to tokens, such as `MaskUpdate`; every level gets a copy.
+            bases: The module that makes a list of maps (N, H_i, W_i, D) of the backbone's features, one for each level
+                in the order of decoding; its `map_ids` has a number for each of them, equal ones for levels on the same
+                map.
+            num_classes: The number of classes K, each of which has one token.
+            width: The number of channels D.
+            num_heads: The number of heads of every attention.
+            criterion: The losses of the levels' predictions: `MaskLoss` or `CombinedCrossEntropy`.
+            size_feature: The name of a feature map, from whose size that of the input follows.
+            stride: The stride of that map in pixels.
+            num_layers: The number of layers of a level; the mask of the last one is the level's mask.
+            dropout: The rate of dropout in every `DecoderLayer`.
+            sum_masks: Whether a level's prediction is the sum of its mask and those of the levels before it.
+            updater: The module that makes tokens of a level's own mask and its tokens, such as `MaskUpdate`; every
+                level gets a copy.
             init_std: standard deviation of the linear layers' first weights, but for those that `DecoderLayer.begin`
                 draws. What they give shrinks with the root of D, so that a head of far fewer channels than ViT-B's
                 384 learns late unless this grows.
@@ -254,8 +256,8 @@ class SegViTHead(nn.Module):
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
-            features: of the backbone, (N, C_i, H_i, W_i) each.
-            targets: in training, with labels (N, h, w) of any size.
+            features: The maps of the backbone, (N, C_i, H_i, W_i) each.
+            targets: The targets in training, with labels (N, h, w) of any size.
 
         Returns:
             In training None and the criterion's losses, Eq. 4 over all levels; in inference the last level's scores
@@ -285,7 +287,7 @@ class SegViTHead(nn.Module):
         """What the tokens say after every level.
 
         Args:
-            features: of the backbone.
+            features: The maps of the backbone.
 
         Returns:
             For every level its own masks (N, K, H_i, W_i), the masks that it predicts, at the last level's size
@@ -321,7 +323,7 @@ class SegViTHead(nn.Module):
         """Every level's own mask before the sigmoid and, where masks are summed, the sum so far, for pictures.
 
         Args:
-            features: of the backbone.
+            features: The maps of the backbone.
 
         Returns:
             Title to (N, K, H_i, W_i).

@@ -34,7 +34,7 @@ class ConvSampling(nn.Module):
     def __init__(self, *, channels: int) -> None:
         """
         Args:
-            channels: C.
+            channels: The number of channels C.
         """
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 2, stride=2)
@@ -55,8 +55,8 @@ class QueryDownsample(nn.Module):
     def __init__(self, *, block: int, sample: nn.Module) -> None:
         """
         Args:
-            block: in which it happens, counted from 0; 1 or more.
-            sample: of a grid (N, H, W, C) to one of half the sides, rounded up.
+            block: The number of the block in which it happens, counted from 0; 1 or more.
+            sample: The module that makes a grid of half the sides, rounded up, of one (N, H, W, C).
         """
         super().__init__()
         self.block, self.sample = block, sample
@@ -64,9 +64,9 @@ class QueryDownsample(nn.Module):
     def forward(self, block: Block, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """
         Args:
-            block: of timm's VisionTransformer.
-            tokens: (N, T, C), the last H * W of which are the patches.
-            grid: (H, W).
+            block: The block of timm's VisionTransformer that runs.
+            tokens: The tokens (N, T, C), the last H * W of which are the patches.
+            grid: The grid (H, W) of the patches.
 
         Returns:
             (N, T - H * W + ceil(H / 2) * ceil(W / 2), C).
@@ -83,8 +83,8 @@ class TokenDownsample(nn.Module):
     def __init__(self, *, block: int, sample: nn.Module) -> None:
         """
         Args:
-            block: before which it happens, counted from 0; 1 or more.
-            sample: as in `QueryDownsample`.
+            block: The number of the block before which it happens, counted from 0; 1 or more.
+            sample: The module that samples the grid, as in `QueryDownsample`.
         """
         super().__init__()
         self.block, self.sample = block, sample
@@ -140,14 +140,15 @@ class QueryUpsample(nn.Module):
     ) -> None:
         """
         Args:
-            blocks: whose outputs are attended to, the lowest first; it lies before QD and has the patches' grid.
-            channels: C.
-            width: D.
-            img_size: side in pixels of the square input whose grid has the size of the queries; the training crop.
-            stride: of a patch in pixels.
-            num_heads: of the attentions.
-            num_layers: decoder layers for each block.
-            dropout: see `DecoderLayer`.
+            blocks: The numbers of the blocks whose outputs are attended to, the lowest first; that one lies before QD
+                and has the full grid of patches.
+            channels: The number of channels C.
+            width: The number of channels D.
+            img_size: The side in pixels of the square input whose grid has the size of the queries: the training crop.
+            stride: The side of a patch in pixels.
+            num_heads: The number of heads of every attention.
+            num_layers: The number of decoder layers for each block.
+            dropout: The rate of dropout in every `DecoderLayer`.
 
         Raises:
             ValueError: an `img_size` that `stride` does not divide.

@@ -20,7 +20,7 @@ class GloRe(nn.Module):
         Args:
             channels: C of the features.
             num_nodes: K; a quarter of C by default.
-            width: of a node's state; half of C by default.
+            width: The number of channels of a node's state; half of C by default.
             norm: kind of the batch norm on the way back, see `convert_batch_norm`.
         """
         super().__init__()

@@ -22,7 +22,7 @@ class ReasoningBackbone(Backbone):
     def __init__(self, *, backbone: Backbone, components: Mapping[str, nn.Module]) -> None:
         """
         Args:
-            backbone: any of Detectron2's kind.
+            backbone: Any Detectron2 backbone.
             components: by the name of their map: (N, C, H, W) to that shape and regions (N, K, H, W), with
                 `region_weights`, which turns these into weights of 0 or more.
 
@@ -69,7 +69,7 @@ class ReasoningBackbone(Backbone):
         """How much each cell belongs to each region of the last component, 0 or more: (N, K, h, w).
 
         Args:
-            features: that `forward` returned.
+            features: The maps that `forward` returned.
         """
         components: list[tuple[str, Any]] = list(self.components.items())
         name, component = components[-1]

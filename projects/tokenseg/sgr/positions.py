@@ -16,7 +16,7 @@ def sine_code(places: Tensor, *, channels: int, temperature: float = 10_000.0) -
 
     Args:
         places: (...), 0 at one side of the map, 1 at the other.
-        channels: of the code, an even number.
+        channels: The number of channels of the code, which must be even.
         temperature: highest over lowest frequency.
 
     Returns:
@@ -49,8 +49,8 @@ class PositionConv(nn.Module):
         """
         Args:
             channels: C of the features, an even number.
-            out_channels: of the result.
-            code: whether the codes are added; without them X' = [X; X].
+            out_channels: The number of channels of the result.
+            code: Whether the codes are added; without them X' = [X; X].
         """
         super().__init__()
         if channels % 2:

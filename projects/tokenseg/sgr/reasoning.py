@@ -49,12 +49,12 @@ class SemanticReasoning(nn.Module):
             channels: C of the features.
             num_concepts: K.
             width: D, a multiple of 4 (ours: 256).
-            xy_code: whether cells know where they lie (Eq. 1).
-            centroid_code: whether tokens know where their regions lie (Eq. 4).
+            xy_code: Whether cells get a code of their place (Eq. 1).
+            centroid_code: Whether tokens get a code of the centroid of their region (Eq. 4).
             reasoning: `transformer`, pre-norm layers with hidden layers of 4 D and a last norm (ours: the order of
                 norms and the hidden width); or `graph`, one graph convolution of GloRe's.
-            num_layers: of the transformer.
-            num_heads: of the transformer (ours: 8).
+            num_layers: The number of layers of the transformer.
+            num_heads: The number of heads of the transformer (ours: 8).
             token_aggregation: `mean`, sums over a region divided by its mass (ours: tokens of one size on maps of any
                 size); or `sum`, Eq. 3 as printed; by default as the reading has it.
             start_probability: of a cell to be in a region, at the start (ours: few cells, so that unions of many
@@ -155,8 +155,8 @@ class GraphConvolution(nn.Module):
     def __init__(self, *, num_nodes: int, width: int) -> None:
         """
         Args:
-            num_nodes: of the graph.
-            width: of a node's state.
+            num_nodes: The number of nodes of the graph.
+            width: The number of channels of a node's state.
         """
         super().__init__()
         self.adjacency = nn.Linear(num_nodes, num_nodes, bias=False)

@@ -50,7 +50,7 @@ class RegionLoss(nn.Module):
             cosine_weight: gamma (ours: 0.25, the best of 0.1, 0.25 and 1 there); 0 leaves the term out.
             union: `noisy_or`, one minus the product of what is left of each cell (ours: it has gradients wherever a
                 region has); or `sum_clamped`, the printed sum, at most 1; by default as the reading has it.
-            prefix: of the losses' names, after `loss_`; of every component in a model another one.
+            prefix: What follows `loss_` in the names of the losses; every component of a model needs another one.
             reading: a key of `READINGS`.
 
         Raises:
@@ -179,7 +179,7 @@ def union_logits(regions: Tensor, belongs: Tensor, union: str = "noisy_or") -> T
     Args:
         regions: (N, L, P) before the sigmoid.
         belongs: (N, M, L), 1 where a region belongs to a component.
-        union: see `RegionLoss`.
+        union: The argument `union` of `RegionLoss`.
 
     Returns:
         (N, M, P).

@@ -26,7 +26,7 @@ def structtoken_rules(head: StructTokenHead) -> list[WeightRule]:
     """Rules for the weights of `decode_head.`.
 
     Args:
-        head: which takes them.
+        head: The head that takes the weights.
 
     Raises:
         ValueError: blocks that are none of the paper's.

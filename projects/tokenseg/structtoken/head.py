@@ -45,7 +45,7 @@ class StructTokenHead(nn.Module):
             channels: C of that map.
             num_classes: K, one structure token each.
             img_size: side in pixels of the square input whose map has the size of the tokens; the training crop.
-            stride: of that map; the tokens are img_size / stride high and wide.
+            stride: The stride of that map in pixels; the tokens are img_size / stride high and wide.
             blocks: each takes tokens (N, K, H, W) and features (N, C, H, W) and returns both, updated.
             refine: (N, K, H, W) to logits of that shape; `ConvBlock`, or `torch.nn.Identity` to leave it out.
             ignore_value: label of pixels that do not count.
@@ -70,8 +70,8 @@ class StructTokenHead(nn.Module):
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """
         Args:
-            features: of the backbone; `in_feature` is (N, C, H, W).
-            targets: in training, with labels (N, h, w) of any size.
+            features: The maps of the backbone; `in_feature` is (N, C, H, W).
+            targets: The targets in training, with labels (N, h, w) of any size.
 
         Returns:
             In training None and the loss `loss_sem_seg`; in inference logits (N, K, H, W) and no losses.
@@ -93,7 +93,7 @@ class StructTokenHead(nn.Module):
         """What the tokens look like, stage by stage (Fig. 4): title -> (N, K, H, W).
 
         Args:
-            features: of the backbone.
+            features: The maps of the backbone.
         """
         first, *updated, logits = self.decode(*select_maps(features, [self.in_feature]))
         blocks = {f"block {place}": tokens for place, tokens in enumerate(updated, 1)}

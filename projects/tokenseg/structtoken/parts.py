@@ -45,7 +45,7 @@ class FeedForward(nn.Module):
         Args:
             channels: C.
             mlp_ratio: hidden channels over C.
-            conv: whether the 3x3 convolution, its norm and GELU are there (Table III).
+            conv: Whether the 3x3 convolution, its norm and GELU are present (Table III).
             group_size: channels in a group of the 3x3 convolution, 4 as in the released code; 1 makes it depth-wise.
             drop_path: rate of stochastic depth.
         """
