@@ -50,7 +50,7 @@ def check_parts(cfg, model, name):
         assert auxiliary.weight == 0.4 and auxiliary.head.in_features == ["res4"]
     if "sgr" in name:
         loss, component = model.extra_losses["regions"], model.backbone.components["res5"]
-        assert (loss.weight, loss.dice_weight, loss.cosine_weight, loss.num_active) == (8.0, 0.05, 1.0, 64)
+        assert (loss.weight, loss.dice_weight, loss.cosine_weight, loss.num_active) == (2.0, 0.05, 0.25, 64)
         assert component.num_concepts == 512 and cfg.dataloader.train.mapper.label_targets.components.num_active == 64
     crop_and_batch = (768, 8) if "cityscapes" in name else (512, 16)
     assert (cfg.dataset.crop, cfg.dataloader.train.total_batch_size) == crop_and_batch
