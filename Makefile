@@ -55,7 +55,7 @@ lint: $(ENVIRONMENT) ## Check style, formatting and types
 .PHONY: docs
 docs: $(ENVIRONMENT) ## Make a site of the pages in build/docs; wants the extra `docs`
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet --config-file .mkdocs/mkdocs.yml
-	@echo "build/docs/index.html"
+	@echo "build/docs/index.html; to search too, python -m http.server --bind 127.0.0.1 --directory build/docs"
 
 .PHONY: install
 install: $(ENVIRONMENT) ## Make or repair the environment, nothing else
