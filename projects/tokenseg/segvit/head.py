@@ -1,7 +1,7 @@
 """SegViT's head: tokens, one per class, whose attention to the features is the mask.
 
-Paper: SegViT: Semantic Segmentation with Plain Vision Transformers (NeurIPS 2022), section 3.2, Figs. 1 and 2. The
-README beside this file draws the attention with its shapes and tells what the paper leaves open.
+Paper: SegViT: Semantic Segmentation with Plain Vision Transformers (NeurIPS 2022), section 3.2, Figs. 1 and 2.
+Beside this file, README.md draws the attention with its shapes, and DIFFERENCES.md tells what differs from the paper.
 
 Letters: N images, K classes, D channels of tokens and maps, L = H * W positions of a map. Maps have their channels
 last.

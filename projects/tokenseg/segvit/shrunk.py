@@ -213,7 +213,7 @@ class TiedQueryUpsample(QueryUpsample):
     """QU that looks at the right place from the start, which is not in the paper.
 
     QU's random queries can find their place by the position that the features carry alone. Where that is little, as in
-    a backbone that was not pretrained at length, they become one vector before they have found it (README.md). Here
+    a backbone that was not pretrained at length, they become one vector before they have found it (MINIATURE.md). Here
     every query begins as the projected sine code of its place, and the layers that make queries and keys begin alike,
     so that a query is drawn to features which carry the same code: those of a `PlainViT` whose codes are sines.
     """
