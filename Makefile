@@ -52,6 +52,11 @@ lint: $(ENVIRONMENT) ## Check style, formatting and types
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
+.PHONY: docs
+docs: $(ENVIRONMENT) ## Make a site of the pages in build/docs; wants the extra `docs`
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet --config-file .mkdocs/mkdocs.yml
+	@echo "build/docs/index.html"
+
 .PHONY: install
 install: $(ENVIRONMENT) ## Make or repair the environment, nothing else
 

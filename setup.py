@@ -73,6 +73,8 @@ setup(
         "wandb": ["wandb>=0.19"],
         # the page of `demo --web`; playwright drives a browser in `make test-web`
         "web": ["gradio>=6.31,<7", "playwright>=1.49"],
+        # the site that `make docs` builds; mkdocs 2 has no hooks and no themes such as this one
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10"],
         "cityscapes": ["cityscapesscripts>=2.2"],
         "tiff": ["imagecodecs"],
     },
