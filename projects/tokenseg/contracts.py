@@ -30,9 +30,9 @@ class Targets:
 
     Attributes:
         labels: (N, H, W) class ids or the ignore label, padded with the ignore label to the size of the batch.
-        inputs: the records of the images. Further targets lie there under their keys: what the mapper's
+        inputs: The records of the images. Further targets lie there under their keys: what the mapper's
             `label_targets` made of the labels, or Detectron2's `instances`.
-        counts: what `count` of the part that gets these targets has counted in the whole step, divided by the number of
+        counts: What `count` of the part that gets these targets has counted in the whole step, divided by the number of
             processes.
         class_weights: (K,) how much a pixel, mask or token of each class counts in losses, in sums and counts alike;
             None counts all alike.
@@ -48,9 +48,9 @@ class Targets:
         """Targets for one part, of a step that consists of these images alone, in one process.
 
         Args:
-            part: a head or loss.
+            part: A head or loss.
             labels: (N, H, W).
-            inputs: the records of the images.
+            inputs: The records of the images.
         """
         targets = cls(labels=labels, inputs=inputs)
         return targets.with_counts(part.count(targets))
@@ -76,7 +76,7 @@ class Head(Protocol):
     """A head of `Segmentor`.
 
     Attributes:
-        ignore_value: label of pixels that count nowhere.
+        ignore_value: Label of the pixels to ignore.
         gives_probabilities: Whether the scores are probabilities; otherwise they are logits.
     """
 

@@ -66,16 +66,16 @@ class Segmentor(nn.Module):
         """
         Args:
             backbone: Detectron2 backbone; its `size_divisibility` says what inputs are padded to.
-            sem_seg_head: a `Head`, or one of Detectron2's.
-            pixel_mean: subtracted from the image, per channel, in grey levels of 0..255.
-            pixel_std: divides the image after that.
+            sem_seg_head: A `Head`, or one of Detectron2's.
+            pixel_mean: Subtracted from the image, per channel, in grey levels of 0..255.
+            pixel_std: Divides the image after that.
             inference: The policy that cuts images into views; by default the whole image is one view.
-            extra_losses: an `ExtraLoss` under each name; None leaves one out.
+            extra_losses: An `ExtraLoss` under each name; None leaves one out.
             class_weights: (K,) how much each class counts in the losses of head and extra losses, 0 or more; None
                 counts all alike.
 
         Raises:
-            ValueError: mean and standard deviation of different length, a part that the method does not take, an extra
+            ValueError: Mean and standard deviation of different length, a part that the method does not take, an extra
                 loss without `count`, or class weights for a head that does not know them.
         """
         super().__init__()
@@ -115,7 +115,7 @@ class Segmentor(nn.Module):
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """
         Args:
-            batched_inputs: a dict an image with `image` (3, h, w) in grey levels; in training `sem_seg` (h, w);
+            batched_inputs: A dict an image with `image` (3, h, w) in grey levels; in training `sem_seg` (h, w);
                 in inference optionally `height` and `width` of the output (default: the image's), and `original`, a
                 `Rescales`, of which views at several scales are made.
             counts: In training, what `count` gave for the whole step; by default these inputs are the whole step.
@@ -125,7 +125,7 @@ class Segmentor(nn.Module):
             or probabilities where the policy averages several scales or flips.
 
         Raises:
-            ValueError: training without labels, or two losses of one name.
+            ValueError: Training without labels, or two losses of one name.
         """
         if self.training:
             return self._losses(batched_inputs, self.count(batched_inputs) if counts is None else counts)
@@ -190,7 +190,7 @@ class Segmentor(nn.Module):
             width) of one of their cells in pixels of the output.
 
         Raises:
-            ValueError: neither backbone nor head has regions.
+            ValueError: Neither backbone nor head has regions.
         """
         find, watched = region_weights_of(self.backbone, self.sem_seg_head), _Watched(self)
         images, sizes = self.normalised(batched_inputs), output_sizes(batched_inputs)
@@ -255,7 +255,7 @@ class Segmentor(nn.Module):
         """What the losses of this step are divided by, over all processes.
 
         Args:
-            batched_inputs: all images of this process in the step, with their labels.
+            batched_inputs: All images of this process in the step, with their labels.
 
         Returns:
             Counts divided by the number of processes, by the name of the part that counts; `step` counts `images`.

@@ -18,12 +18,12 @@ def convert_batch_norm(model: _Model, kind: str) -> _Model:
     """The model with its batch norms of the kind named; weights, statistics and their names stay.
 
     Args:
-        model: is changed; use what is returned.
+        model: Is changed; use what is returned.
         kind: `BN` as it is, `SyncBN` over the batches of all processes, which on the CPU have to be there already, or
             `FrozenBN`, which keeps its statistics and has no parameters.
 
     Raises:
-        ValueError: another kind.
+        ValueError: Another kind.
     """
     if kind not in KINDS:
         raise ValueError(f"norm is '{kind}'; wanted one of {', '.join(KINDS)}")

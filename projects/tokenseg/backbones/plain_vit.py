@@ -79,25 +79,25 @@ class PlainViT(Backbone):
         """
         Args:
             model_name: timm's name, with the tag of the pretrained weights.
-            img_size: side in pixels of the square input whose position codes are the parameters; the training crop.
-            out_blocks: blocks, counted from 0, whose outputs are the features `block0`, `block1`, ... by number.
-            out_strides: of these features in pixels, by number of the block; by default the patch's. Each divides the
+            img_size: Side in pixels of the square input whose position codes are the parameters; the training crop.
+            out_blocks: Blocks, counted from 0, whose outputs are the features `block0`, `block1`, ... by number.
+            out_strides: Of these features in pixels, by number of the block; by default the patch's. Each divides the
                 patch or is a multiple of it.
-            drop_path_rate: stochastic depth of the last block, rising linearly from 0.
+            drop_path_rate: Stochastic depth of the last block, rising linearly from 0.
             pretrained: Whether a fresh training begins from timm's weights on the hub; see `load_pretrained`.
-            weights_file: begin from this file instead: .safetensors, .pth, or for a ViT Google's .npz.
+            weights_file: Begin from this file instead: .safetensors, .pth, or for a ViT Google's .npz.
             in_chans: The number of channels of an image; pretrained stems for colour images are inflated by timm's own
                 rule.
-            activation_checkpointing: recompute the blocks in the backward pass to save memory.
-            downsample: runs in place of the block that its `block` numbers, such as `QueryDownsample`: called with the
+            activation_checkpointing: Recompute the blocks in the backward pass to save memory.
+            downsample: Runs in place of the block that its `block` numbers, such as `QueryDownsample`: called with the
                 block, tokens (N, T, C) and the grid (H, W), it returns those of half the grid. For ViT and DINOv2.
-            window_size: side in patches of the windows in which blocks of a ViT attend; None: all see the whole map.
-            global_blocks: numbers of the blocks that attend to the whole map nevertheless.
+            window_size: Side in patches of the windows in which blocks of a ViT attend; None: all see the whole map.
+            global_blocks: Numbers of the blocks that attend to the whole map nevertheless.
             position_codes: `learnt`, the timm model's own; or `sine`, fixed ones for a ViT without a class token.
-            timm_args: further arguments of the timm model, such as `patch_size` or `class_token`.
+            timm_args: Further arguments of the timm model, such as `patch_size` or `class_token`.
 
         Raises:
-            ValueError: an unknown or hierarchical model, or arguments, blocks or parts that do not fit it.
+            ValueError: An unknown or hierarchical model, or arguments, blocks or parts that do not fit it.
         """
         super().__init__()
         # no pooling: most pool the class token, which `timm_args` may leave out
@@ -183,7 +183,7 @@ class PlainViT(Backbone):
         """Take over pretrained weights, resampled to this size and patch; called when a training starts afresh.
 
         Raises:
-            ValueError: see `load_timm_weights`.
+            ValueError: See `load_timm_weights`.
         """
         self.starting_weights.load(self.vit)
 
@@ -229,7 +229,7 @@ class PlainViT(Backbone):
             `block<i>`: (N, C, H / stride_i, W / stride_i), rounded up from `downsample` on.
 
         Raises:
-            ValueError: images of another size, or a training step from random weights where pretrained ones are wanted.
+            ValueError: Images of another size, or a training step from random weights where pretrained ones are wanted.
         """
         if self.pretrained and self.training and torch.is_grad_enabled():
             self.starting_weights.check()

@@ -76,24 +76,24 @@ class TimmPyramid(Backbone):
             model_name: timm's name, with the tag of the pretrained weights.
             out_features: The names of the maps to return: some of `res2`, `res3`, `res4` and `res5`.
             output_stride: 8 or 16: later stages are dilated instead of striding further, where timm has that.
-            norm: kind of batch norm, where the model has any: `BN`, `SyncBN` or `FrozenBN`.
-            freeze_at: how many of the first parts of the model a training leaves as they are, their batch norms with
+            norm: Kind of batch norm, where the model has any: `BN`, `SyncBN` or `FrozenBN`.
+            freeze_at: How many of the first parts of the model a training leaves as they are, their batch norms with
                 them, as Detectron2 counts: 0 none, 1 the stem, 2 the stem and res2, up to 5.
-            out_norm: whether each map passes a layer norm of its own, as is the custom for Swin under heads that do not
+            out_norm: Whether each map passes a layer norm of its own, as is the custom for Swin under heads that do not
                 normalise what they get.
-            drop_path_rate: stochastic depth of the last block, rising linearly from 0.
+            drop_path_rate: Stochastic depth of the last block, rising linearly from 0.
             pretrained: Whether a fresh training begins from timm's weights on the hub; see `load_pretrained`.
-            weights_file: begin from this file instead: .safetensors or .pth.
+            weights_file: Begin from this file instead: .safetensors or .pth.
             in_chans: The number of channels of an image; pretrained stems for colours are inflated by timm's own rule.
-            activation_checkpointing: recompute the blocks in the backward pass to save memory; batch norms then count
+            activation_checkpointing: Recompute the blocks in the backward pass to save memory; batch norms then count
                 each batch twice in their running statistics.
-            window_padding: whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is
+            window_padding: Whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is
                 `before_shift` for these two, and the only choice for models without shifted windows.
-            multi_grid: the factor of the dilation for each block of a ResNet's res5, such as (1, 2, 4); see the class.
-            timm_args: further arguments of the timm model.
+            multi_grid: The factor of the dilation for each block of a ResNet's res5, such as (1, 2, 4); see the class.
+            timm_args: Further arguments of the timm model.
 
         Raises:
-            ValueError: an unknown or plain model, arguments that do not fit it, an unknown feature or norm, or frozen
+            ValueError: An unknown or plain model, arguments that do not fit it, an unknown feature or norm, or frozen
                 parts without pretrained weights.
         """
         super().__init__()
@@ -144,7 +144,7 @@ class TimmPyramid(Backbone):
         """Take over pretrained weights; called when a training starts afresh.
 
         Raises:
-            ValueError: see `load_timm_weights`.
+            ValueError: See `load_timm_weights`.
         """
         self.starting_weights.load(self.trunk)
 
@@ -177,7 +177,7 @@ class TimmPyramid(Backbone):
             `res<i>`: (N, C_i, H / stride_i, W / stride_i).
 
         Raises:
-            ValueError: images of another size, or a training step from random weights where pretrained ones are wanted.
+            ValueError: Images of another size, or a training step from random weights where pretrained ones are wanted.
         """
         if self.pretrained and self.training and torch.is_grad_enabled():
             self.starting_weights.check()

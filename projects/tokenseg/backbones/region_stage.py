@@ -30,13 +30,13 @@ class RegionStage(nn.Module):
         """
         Args:
             model_name: timm's name of a ResNet, with the tag of the pretrained weights; that of the backbone.
-            norm: kind of batch norm: `BN`, `SyncBN` or `FrozenBN`.
+            norm: Kind of batch norm: `BN`, `SyncBN` or `FrozenBN`.
             pretrained: Whether a fresh training begins from timm's weights on the hub; see `load_pretrained`.
-            weights_file: begin from this file instead: .safetensors or .pth.
-            timm_args: further arguments for the timm model; those of the backbone.
+            weights_file: Begin from this file instead: .safetensors or .pth.
+            timm_args: Further arguments for the timm model; those of the backbone.
 
         Raises:
-            ValueError: the model is unknown or no ResNet, or the norm is unknown.
+            ValueError: The model is unknown or no ResNet, or the norm is unknown.
         """
         super().__init__()
         self._timm_args = {"model_name": model_name, "num_classes": 0, **plain(timm_args)}
@@ -52,7 +52,7 @@ class RegionStage(nn.Module):
         """Take over pretrained weights; called when a training starts afresh.
 
         Raises:
-            ValueError: see `load_timm_weights`.
+            ValueError: See `load_timm_weights`.
         """
         whole = create(**self._timm_args)
         self.starting_weights.load(whole)
@@ -67,7 +67,7 @@ class RegionStage(nn.Module):
             (R, 2C, H / 2, W / 2), rounded up.
 
         Raises:
-            ValueError: a training step from random weights where pretrained ones are wanted.
+            ValueError: A training step from random weights where pretrained ones are wanted.
         """
         if self.pretrained and self.training and torch.is_grad_enabled():
             self.starting_weights.check()

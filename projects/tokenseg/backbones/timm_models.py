@@ -29,7 +29,7 @@ def create(model_name: str, **timm_args: Any) -> TimmModel:
         timm_args: Extra keyword arguments for `timm.create_model`.
 
     Raises:
-        ValueError: an unknown name or tag, or arguments that the model does not take.
+        ValueError: An unknown name or tag, or arguments that the model does not take.
     """
     architecture = model_name.split(".")[0]
     if not timm.is_model(architecture):

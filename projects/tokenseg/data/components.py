@@ -33,15 +33,15 @@ class ConnectedComponents:
         """
         Args:
             num_active: L of the loss; L - 1 components are kept at most, the largest.
-            stride: pixels along a side of a cell (ours: 8).
-            label_stride: components are found in every so many pixels (ours: 1, full size); it divides `stride`.
-            opening: side of the square that removes what is thinner, in those pixels; 1 removes nothing (ours: 3).
-            min_share: components smaller than this share of the largest are dropped.
+            stride: Pixels along a side of a cell (ours: 8).
+            label_stride: Components are found in every so many pixels (ours: 1, full size); it divides `stride`.
+            opening: Side of the square that removes what is thinner, in those pixels; 1 removes nothing (ours: 3).
+            min_share: Components smaller than this share of the largest are dropped.
             within: Where the largest component is sought: in the `image`, or among those of the component's `class`.
-            ignore_label: id of pixels that count nowhere.
+            ignore_label: Id of pixels that count nowhere.
 
         Raises:
-            ValueError: a stride that does not fit, an unknown `within`, or numbers out of range.
+            ValueError: A stride that does not fit, an unknown `within`, or numbers out of range.
         """
         if label_stride < 1 or stride % label_stride:
             raise ValueError(f"stride is {stride} and label_stride {label_stride}; wanted a divisor of stride")

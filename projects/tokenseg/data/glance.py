@@ -18,9 +18,9 @@ def warn_of_one_class(dataset: str | Sequence[str], records: Sequence[dict], *, 
     """Warn, in the main process, if some label maps of a data set hold fewer than two classes together.
 
     Args:
-        dataset: names of the data set, for the message.
+        dataset: Names of the data set, for the message.
         records: The records of the data set.
-        ignore_label: class id of pixels that count nowhere.
+        ignore_label: Class id of pixels that count nowhere.
     """
     if not comm.is_main_process() or "sem_seg_file_name" not in records[0]:
         return

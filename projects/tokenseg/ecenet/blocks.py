@@ -27,8 +27,8 @@ class FirstMask(nn.Sequential):
     def __init__(self, *, num_classes: int, width: int, groups: int) -> None:
         """
         Args:
-            num_classes: K.
-            width: D.
+            num_classes: The number of classes K.
+            width: The number of channels D.
             groups: The number of groups of the convolution phi_1.
         """
         super().__init__(
@@ -123,7 +123,7 @@ class GhostUpscale(nn.Module):
     def __init__(self, *, width: int) -> None:
         """
         Args:
-            width: D.
+            width: The number of channels D.
         """
         super().__init__()
         half = 2 * width
@@ -143,7 +143,7 @@ def ghost_upscales(*, width: int, steps: int) -> nn.Sequential:
     """`steps` upscalings in a row: (N, D, H, W) to (N, D, 2**steps * H, 2**steps * W).
 
     Args:
-        width: D.
+        width: The number of channels D.
         steps: The number of steps; with 0 the map stays as it is.
     """
     return nn.Sequential(*(GhostUpscale(width=width) for _ in range(steps)))
@@ -171,8 +171,8 @@ class ClassConfidence(nn.Module):
     def __init__(self, *, num_classes: int, width: int) -> None:
         """
         Args:
-            num_classes: K.
-            width: D.
+            num_classes: The number of classes K.
+            width: The number of channels D.
         """
         super().__init__()
         self.classify = nn.Linear(width, num_classes)

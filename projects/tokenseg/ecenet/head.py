@@ -69,26 +69,26 @@ class ECENetHead(nn.Module):
     ) -> None:
         """
         Args:
-            in_features: names of the stages' maps, the finest first.
+            in_features: Names of the stages' maps, the finest first.
             channels: C_i of each.
-            num_classes: K.
+            num_classes: The number of classes K.
             reconstructions: FR of each stage, of a map to that map and its diverse features; None leaves FR out.
             extraction: ECE, of masks (N, K, H_i, W_i) to class embeddings (N, K, D). Of this and the next two every
                 stage gets a copy of its own.
             attention: SA, of a map (N, D, H_i, W_i) and embeddings to that map and masks.
             updater: The module that makes updated embeddings of the new and the old ones.
-            mask_loss: the `MaskLoss` of Eq. 12, for one prediction.
-            width: D.
+            mask_loss: The `MaskLoss` of Eq. 12, for one prediction.
+            width: The number of channels D.
             mask_groups: The number of groups of the first of the two convolutions that make the coarsest mask.
             upscale_steps: How often each stage's map is doubled in size before all are resized to that of the finest.
             dropout: The probability that a whole channel is dropped before the dense classification.
-            diversity_weight: lambda_div of Eq. 11; with 0 the diversity loss is not computed.
-            norm: kind of the batch norms, see `convert_batch_norm`.
-            reading: a key of `READINGS`, which here decides the size of the convolution that joins the stages.
-            ignore_value: label of pixels that do not count.
+            diversity_weight: Lambda_div of Eq. 11; with 0 the diversity loss is not computed.
+            norm: Kind of the batch norms, see `convert_batch_norm`.
+            reading: A key of `READINGS`, which here decides the size of the convolution that joins the stages.
+            ignore_value: Label of the pixels to ignore.
 
         Raises:
-            ValueError: lists of different lengths, fewer than two stages, or an unknown norm or reading.
+            ValueError: Lists of different lengths, fewer than two stages, or an unknown norm or reading.
         """
         super().__init__()
         _check_lengths(in_features, channels, upscale_steps)

@@ -43,7 +43,7 @@ class FeatureReconstruction(nn.Module):
     def __init__(self, *, channels: int, se_sigmoid: bool = True) -> None:
         """
         Args:
-            channels: C.
+            channels: The number of channels C.
             se_sigmoid: The argument `sigmoid` of `SqueezeExcitation`.
 
         Raises:

@@ -10,7 +10,7 @@ def resolve_device(name: str) -> str:
     """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
 
     Raises:
-        ValueError: another name, or `cuda` where torch finds no GPU.
+        ValueError: Another name, or `cuda` where torch finds no GPU.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"train.device is '{name}'; wanted auto, cpu or cuda")

@@ -13,7 +13,7 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, *, head: Head, weight: float, prefix: str = "aux_") -> None:
         """
         Args:
-            head: the head, in training.
+            head: The head, in training.
             weight: The weight of its losses.
             prefix: What stands between `loss_` and the head's own name in the names of its losses.
         """

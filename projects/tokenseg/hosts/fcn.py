@@ -40,18 +40,18 @@ class FCNHead(nn.Module):
     ) -> None:
         """
         Args:
-            in_features: names of the backbone's maps; several are resized to the first one's size and joined.
+            in_features: Names of the backbone's maps; several are resized to the first one's size and joined.
             channels: C_i of each.
-            num_classes: K.
-            width: channels of the convolutions.
+            num_classes: The number of classes K.
+            width: Channels of the convolutions.
             num_convs: The number of these convolutions, 1 or more.
             concat_input: Whether one more convolution takes the input once more, joined to the output of the others.
             dropout: The probability that a whole channel is dropped before the classifier.
-            norm: kind of the batch norms, see `convert_batch_norm`.
-            ignore_value: label of pixels that do not count.
+            norm: Kind of the batch norms, see `convert_batch_norm`.
+            ignore_value: Label of the pixels to ignore.
 
         Raises:
-            ValueError: no map, other channels than maps, no convolution, or an unknown norm.
+            ValueError: No map, other channels than maps, no convolution, or an unknown norm.
         """
         super().__init__()
         if not in_features or len(in_features) != len(channels):

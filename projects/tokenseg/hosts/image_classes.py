@@ -25,7 +25,7 @@ class ImageClassesLoss(nn.Module):
         Args:
             in_feature: The name of the backbone's map.
             channels: C, the channels of that map.
-            num_classes: K.
+            num_classes: The number of classes K.
             key: The key of the targets in the inputs, (K,) numbers of pieces as `ClassCounts` makes them.
             weight: The weight of both losses.
         """

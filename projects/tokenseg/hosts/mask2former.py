@@ -90,7 +90,7 @@ class Mask2FormerDecoder(nn.Module):
 
 @torch.no_grad()
 def _own_region(embeddings: Tensor, features: Tensor) -> Tensor:
-    """Which cells lie inside a query's own mask: (N, Q, L) of bool, all cells where the mask is empty."""
+    """Which cells lie inside a query's own mask: (N, Q, L) bool, all cells where the mask is empty."""
     inside = embedded_masks(embeddings, features).flatten(2) >= 0
     return inside | ~inside.any(dim=2, keepdim=True)
 

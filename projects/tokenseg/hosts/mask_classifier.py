@@ -23,7 +23,7 @@ class MaskCriterion(Protocol):
     """The loss of a mask classifier.
 
     Attributes:
-        ignore_value: The label of pixels that do not count.
+        ignore_value: The label of the pixels to ignore.
     """
 
     ignore_value: int

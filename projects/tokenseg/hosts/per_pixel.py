@@ -24,9 +24,9 @@ class PerPixelHead(nn.Module):
     def __init__(self, *, in_feature: str, layers: nn.Module, ignore_value: int = 255) -> None:
         """
         Args:
-            in_feature: name of the backbone's map.
+            in_feature: Name of the backbone's map.
             layers: (N, C, H, W) to logits (N, K, H', W').
-            ignore_value: label of pixels that do not count.
+            ignore_value: Label of the pixels to ignore.
         """
         super().__init__()
         self.in_feature, self.layers, self.ignore_value = in_feature, layers, ignore_value
@@ -89,12 +89,12 @@ def residual_layers(*, channels: int, num_classes: int, num_blocks: int = 4, nor
 
     Args:
         channels: C of the feature map.
-        num_classes: K.
+        num_classes: The number of classes K.
         num_blocks: The number of blocks of two 3x3 convolutions.
-        norm: kind of the batch norms, see `convert_batch_norm`.
+        norm: Kind of the batch norms, see `convert_batch_norm`.
 
     Raises:
-        ValueError: an unknown norm.
+        ValueError: An unknown norm.
     """
     layers = nn.Sequential()
     layers.add_module("projection", nn.Conv2d(channels, num_classes, 1))
@@ -109,12 +109,12 @@ def bottleneck_layers(*, channels: int, width: int, num_classes: int, norm: str 
 
     Args:
         channels: C of the feature map.
-        width: channels between the convolutions.
-        num_classes: K.
-        norm: kind of the batch norm, see `convert_batch_norm`.
+        width: Channels between the convolutions.
+        num_classes: The number of classes K.
+        norm: Kind of the batch norm, see `convert_batch_norm`.
 
     Raises:
-        ValueError: an unknown norm.
+        ValueError: An unknown norm.
     """
     layers = nn.Sequential(
         nn.Conv2d(channels, width, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, num_classes, 1)

@@ -45,7 +45,7 @@ class PostNormAttention(nn.Module):
             positions: (Q, C), added to the states in the attention alone.
             keys: (N, L, C), of which the keys are made.
             values: (N, L, C), of which the values are made.
-            allowed: (N, Q, L) of bool, which cells a query may attend to; all by default.
+            allowed: (N, Q, L) bool, which cells a query may attend to; all by default.
 
         Returns:
             The new states (N, Q, C).
@@ -105,7 +105,7 @@ class QueryLayer(nn.Module):
             positions: (Q, C) of the queries.
             keys: (N, L, C), the map with its position code.
             values: (N, L, C), the map.
-            allowed: (N, Q, L) of bool, which cells a query may attend to; all by default.
+            allowed: (N, Q, L) bool, which cells a query may attend to; all by default.
 
         Returns:
             The new states (N, Q, C).

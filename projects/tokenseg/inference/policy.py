@@ -25,8 +25,8 @@ class Policy(Protocol):
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         """
         Args:
-            model: the segmentor.
-            images: normalised, (3, h, w) each.
+            model: The segmentor.
+            images: Normalised, (3, h, w) each.
             output_sizes: (height, width) wanted of each result.
 
         Returns:
@@ -87,7 +87,7 @@ class SlidingWindow:
         Args:
             window: (height, width) in pixels of the network's input, or one side; usually the training crop.
             stride: (vertical, horizontal) step in pixels, or one for both; at most the window.
-            batch_size: windows run at once.
+            batch_size: Windows run at once.
         """
         self.window, self.stride = ((x, x) if isinstance(x, int) else tuple(x) for x in (window, stride))
         self.batch_size = batch_size
@@ -153,7 +153,7 @@ class MultiScale:
         """
         Args:
             policy: The policy by which each view is run.
-            scales: factors on both sides of the image.
+            scales: Factors on both sides of the image.
             flip: Whether every scale is run a second time, mirrored left to right.
         """
         if not scales or min(scales) <= 0:

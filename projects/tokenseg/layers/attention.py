@@ -46,7 +46,7 @@ class Attention(nn.Module):
             tokens: (N, Q, D), of which the queries are made.
             memory: (N, L, D), of which the keys are made.
             values: (N, L, D), of which the values are made; the memory by default.
-            allowed: (N, Q, L) of bool, which positions a token may attend to, at least one; all by default.
+            allowed: (N, Q, L) bool, which positions a token may attend to, at least one; all by default.
             with_similarity: Whether the similarity is wanted.
 
         Returns:

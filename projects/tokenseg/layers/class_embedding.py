@@ -34,8 +34,8 @@ class ExplicitClassExtraction(nn.Module):
         """
         Args:
             num_classes: K, on which the finest grid depends.
-            width: D.
-            alpha: ratio of the finest grid's side to sqrt(K).
+            width: The number of channels D.
+            alpha: Ratio of the finest grid's side to sqrt(K).
 
         Raises:
             ValueError: `alpha` is not positive.

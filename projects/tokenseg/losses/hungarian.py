@@ -25,10 +25,10 @@ class HungarianAssigner:
     def __init__(self, *, weights: Mapping[str, float]) -> None:
         """
         Args:
-            weights: factors of the costs `focal`, `dice` and `class`; one that is not named is not counted.
+            weights: Factors of the costs `focal`, `dice` and `class`; one that is not named is not counted.
 
         Raises:
-            ValueError: no cost, or an unknown one.
+            ValueError: No cost, or an unknown one.
         """
         check_terms(weights)
         self.weights = dict(weights)
@@ -37,8 +37,8 @@ class HungarianAssigner:
     def __call__(self, predictions: Sequence[MaskPrediction], found: MaskTargets) -> list[Pairs]:
         """
         Args:
-            predictions: one for every supervised stage.
-            found: the masks to learn.
+            predictions: One for every supervised stage.
+            found: The masks to learn.
 
         Returns:
             The pairs of every prediction; where an image has more masks than tokens, the costliest go without.
@@ -53,7 +53,7 @@ class HungarianAssigner:
 
         Args:
             prediction: The prediction of one stage.
-            found: the masks, which nearest sampling brings to the size of the predicted ones.
+            found: The masks, which nearest sampling brings to the size of the predicted ones.
 
         Returns:
             (N, Q, most masks of an image); without meaning where an image has fewer.
@@ -85,8 +85,8 @@ def focal_costs(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 
 
     Args:
         logits: (..., Q, P) before the sigmoid, in single precision.
-        masks: (..., T, P) of bool, the wanted masks, False where a pixel does not count.
-        valid: (..., P) of bool, pixels that count.
+        masks: (..., T, P) bool, the wanted masks, False where a pixel does not count.
+        valid: (..., P) bool, pixels that count.
         alpha: The argument `alpha` of `focal_terms`.
         gamma: The argument `gamma` of `focal_terms`.
 
@@ -111,7 +111,7 @@ def least_cost_pairs(costs: Tensor, found: MaskTargets) -> Pairs:
 
     Args:
         costs: (N, Q, most masks of an image) on the CPU, all finite.
-        found: the masks; the pairs lie on their device.
+        found: The masks; the pairs lie on their device.
     """
     images, tokens, masks, first = [], [], [], 0
     for image, (cost, count) in enumerate(zip(costs, found.per_image, strict=True)):

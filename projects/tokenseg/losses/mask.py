@@ -67,16 +67,16 @@ class MaskLoss(nn.Module):
     ) -> None:
         """
         Args:
-            num_classes: K.
-            weights: factors of the terms `focal`, `dice` and `class`; a term that is not named is not computed.
+            num_classes: The number of classes K.
+            weights: Factors of the terms `focal`, `dice` and `class`; a term that is not named is not computed.
             num_tokens: Q; as many as classes by default.
-            assign: finds the pairs of every prediction; `assign_by_class` by default, or a `HungarianAssigner`.
-            find_masks: makes the masks of a batch out of its targets; by default one for each class of an image.
-            no_object_weight: weight in the class term of a token without a mask, where one with a mask has 1.
-            ignore_value: label of pixels that do not count.
+            assign: Finds the pairs of every prediction; `assign_by_class` by default, or a `HungarianAssigner`.
+            find_masks: Makes the masks of a batch out of its targets; by default one for each class of an image.
+            no_object_weight: Weight in the class term of a token without a mask, where one with a mask has 1.
+            ignore_value: Label of the pixels to ignore.
 
         Raises:
-            ValueError: no term, or an unknown one.
+            ValueError: No term, or an unknown one.
         """
         super().__init__()
         check_terms(weights)
@@ -109,8 +109,8 @@ class MaskLoss(nn.Module):
     def forward(self, predictions: Sequence[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
         """
         Args:
-            predictions: one for every supervised stage.
-            targets: labels (N, H, W), to whose size masks are resized bilinearly, and the counts of `count`.
+            predictions: One for every supervised stage.
+            targets: Labels (N, H, W), to whose size masks are resized bilinearly, and the counts of `count`.
 
         Returns:
             `loss_focal`, `loss_dice`, `loss_class`, weighted, each summed over the predictions and divided by the
@@ -118,7 +118,7 @@ class MaskLoss(nn.Module):
             ignored.
 
         Raises:
-            ValueError: no prediction, one of another number of tokens than Q, or a class term and a prediction without
+            ValueError: No prediction, one of another number of tokens than Q, or a class term and a prediction without
                 class logits.
         """
         # Where masks are computed when they are asked for, this is done once.
@@ -171,7 +171,7 @@ def learnt_masks(found: MaskTargets, *, num_tokens: int, class_weights: Tensor |
 
     Args:
         found: The masks.
-        num_tokens: Q.
+        num_tokens: The number of tokens Q.
         class_weights: (K,), or None where each mask counts once.
     """
     numbers = torch.tensor(found.per_image, dtype=torch.float32, device=found.valid.device)
@@ -191,9 +191,9 @@ def count_masks(
     Where an image has more masks than there are tokens, this is said once in the log.
 
     Args:
-        found: the masks.
-        num_tokens: Q.
-        no_object_weight: weight of a token without a mask, where one with a mask has 1.
+        found: The masks.
+        num_tokens: The number of tokens Q.
+        no_object_weight: Weight of a token without a mask, where one with a mask has 1.
         class_weights: (K,) weights of masks, and of tokens with a mask; None: 1 each.
 
     Returns:
@@ -243,7 +243,7 @@ def masks_at_pixels(masks: Tensor, pairs: Pairs, found: MaskTargets) -> tuple[Te
     Args:
         masks: (N, Q, h, w) before the sigmoid.
         pairs: The pairs of tokens and masks that are wanted.
-        found: the masks to learn.
+        found: The masks to learn.
 
     Returns:
         (M, P) each, P = H * W: logits, the wanted mask (bool), and which pixels count (bool).
@@ -256,8 +256,8 @@ def focal_terms(logits: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> t
     """The focal loss of every pixel, were it inside what is wanted, and were it outside; shaped as the logits.
 
     Args:
-        logits: before the sigmoid, of any shape.
-        alpha: weight of pixels inside, 1 - alpha of those outside.
+        logits: Before the sigmoid, of any shape.
+        alpha: Weight of pixels inside, 1 - alpha of those outside.
         gamma: The exponent that says how strongly easy pixels are discounted.
     """
     # 1 - p_t and -log p_t, each by a function that neither overflows nor cancels
@@ -288,11 +288,11 @@ def focal_loss(
 
     Args:
         logits: (M, P) before the sigmoid.
-        masks: (M, P) of bool, the wanted masks.
-        valid: (M, P) of bool, pixels that count.
+        masks: (M, P) bool, the wanted masks.
+        valid: (M, P) bool, pixels that count.
         alpha: The argument `alpha` of `focal_terms`.
         gamma: The argument `gamma` of `focal_terms`.
-        weights: (M,) how much each mask counts; None: once.
+        weights: (M,) weights of the masks; None weights all alike.
     """
     logits = at_least_single(logits)
     toward_truth = torch.where(masks, logits, -logits)
@@ -309,9 +309,9 @@ def dice_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, weights: Tensor |
 
     Args:
         logits: (M, P) before the sigmoid.
-        masks: (M, P) of bool, the wanted masks, False where a pixel does not count.
-        valid: (M, P) of bool, pixels that count.
-        weights: (M,) how much each mask counts; None: once.
+        masks: (M, P) bool, the wanted masks, False where a pixel does not count.
+        valid: (M, P) bool, pixels that count.
+        weights: (M,) weights of the masks; None weights all alike.
     """
     inside = at_least_single(logits).sigmoid() * valid
     overlap = (inside * masks).sum(dim=1)
@@ -331,9 +331,9 @@ def class_targets(
 
     Args:
         class_logits: (N, Q, K+1).
-        pairs: tokens that have a mask, and so its class; all others are 'no object', K.
-        found: the masks; tokens of images that are ignored altogether have no weight.
-        no_object_weight: weight of tokens without a mask, where the others have 1.
+        pairs: Tokens that have a mask, and so its class; all others are 'no object', K.
+        found: The masks; tokens of images that are ignored altogether have no weight.
+        no_object_weight: Weight of tokens without a mask, where the others have 1.
         class_weights: (K,) weights of the others in place of 1.
 
     Returns:

@@ -22,8 +22,8 @@ class MaskTargets(ABC):
     Attributes:
         images: (T,) image of each mask, in rising order.
         classes: (T,) class of each mask.
-        valid: (N, H, W) of bool, the pixels that count.
-        per_image: number of masks in each image.
+        valid: (N, H, W) bool, the pixels that count.
+        per_image: Number of masks in each image.
     """
 
     images: Tensor
@@ -33,7 +33,7 @@ class MaskTargets(ABC):
 
     @abstractmethod
     def masks(self, index: Tensor) -> Tensor:
-        """(M, H, W) of bool, the masks that an index (M,) chooses, False where a pixel does not count."""
+        """(M, H, W) bool, the masks that an index (M,) chooses, False where a pixel does not count."""
 
     @abstractmethod
     def at_size(self, size: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ class MaskTargets(ABC):
 
     @property
     def shown(self) -> Tensor:
-        """(N,) of bool, images with a pixel that counts; one ignored altogether says nothing of what it lacks."""
+        """(N,) bool, images with a pixel that counts; one ignored altogether says nothing of what it lacks."""
         return self.valid.flatten(1).any(dim=1)
 
     def padded(self, values: Tensor, filler: float | bool) -> Tensor:
@@ -90,7 +90,7 @@ class GivenMasks(MaskTargets):
     """Masks that may overlap, such as those of instances.
 
     Attributes:
-        pixels: (T, H, W) of bool.
+        pixels: (T, H, W) bool.
     """
 
     pixels: Tensor
@@ -99,9 +99,9 @@ class GivenMasks(MaskTargets):
     def of(cls, masks: Sequence[Tensor], classes: Sequence[Tensor], valid: Tensor) -> "GivenMasks":
         """
         Args:
-            masks: A tensor (T_i, H, W) of bool for each image.
+            masks: A tensor (T_i, H, W) bool for each image.
             classes: The classes (T_i,) of these masks, for each image.
-            valid: (N, H, W) of bool.
+            valid: (N, H, W) bool.
         """
         per_image = tuple(len(own) for own in masks)
         images = torch.arange(len(masks), device=valid.device).repeat_interleave(
@@ -119,7 +119,7 @@ class GivenMasks(MaskTargets):
 
 
 def present_classes(labels: Tensor, *, num_classes: int, ignore_value: int) -> Tensor:
-    """Which classes the valid pixels of each image show: (N, K) of bool from (N, H, W) labels."""
+    """Which classes the valid pixels of each image show: (N, K) bool from (N, H, W) labels."""
     labels = labels.flatten(1)
     found = torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device)
     # ignored pixels fall into a column of their own
@@ -127,5 +127,5 @@ def present_classes(labels: Tensor, *, num_classes: int, ignore_value: int) -> T
 
 
 def _nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(N, 1, H, W) of bool or integers, to (N, 1, *size)."""
+    """(N, 1, H, W) bool or integers, to (N, 1, *size)."""
     return F.interpolate(maps.float(), size=tuple(size), mode="nearest").to(maps.dtype)

@@ -26,8 +26,8 @@ def pixel_cross_entropy(logits: Tensor, targets: Targets, *, ignore_value: int) 
 
     Args:
         logits: (N, K, h, w), resized bilinearly to the labels' size.
-        targets: labels (N, H, W) of class ids or `ignore_value`, the count `pixels`, and class weights, if any.
-        ignore_value: label of pixels that do not count.
+        targets: Labels (N, H, W) of class ids or `ignore_value`, the count `pixels`, and class weights, if any.
+        ignore_value: Label of the pixels to ignore.
     """
     # With the classes of a pixel in a row, neither softmax nor its gradient copies the map at the labels' size.
     logits = at_least_single(logits).contiguous(memory_format=torch.channels_last)

@@ -78,7 +78,7 @@ class PointMaskLoss(nn.Module):
             sampling: Where masks are compared; 12544 points by default.
             find_masks: Makes the masks of a batch out of its targets; by default one for each class of an image.
             no_object_weight: The weight of a query without a mask in the class term, where one with a mask has 1.
-            ignore_value: The label of pixels that do not count.
+            ignore_value: The label of the pixels to ignore.
 
         Raises:
             ValueError: A term is missing or unknown.
@@ -232,7 +232,7 @@ def point_losses(
         logits: (M, P) before the sigmoid.
         inside: (M, P), how much of a point lies inside the wanted mask, 0 to 1.
         valid: (M, P), how much of a point counts, no less than what is inside.
-        weights: (M,) how much each mask counts; None: once.
+        weights: (M,) weights of the masks; None weights all alike.
     """
     counts = valid.sum(dim=1).clamp(min=1e-6)
     entropies = (valid * F.softplus(logits) - inside * logits).sum(dim=1) / counts

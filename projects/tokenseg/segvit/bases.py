@@ -20,7 +20,7 @@ class LinearBases(nn.Module):
         Args:
             blocks: The numbers of the blocks whose outputs are the features `block0`, `block1` and so on.
             channels: C of each.
-            width: D.
+            width: The number of channels D.
         """
         super().__init__()
         self.in_features = [f"block{block}" for block in sorted(blocks, reverse=True)]
@@ -51,12 +51,12 @@ class ConvBases(nn.Module):
         """
         Args:
             channels: C_i of each stage, the finest first.
-            width: D.
-            in_features: names of the stages' maps, the finest first.
+            width: The number of channels D.
+            in_features: Names of the stages' maps, the finest first.
             num_groups: The number of groups of every norm.
 
         Raises:
-            ValueError: names and channels of different number, or groups that do not divide the width.
+            ValueError: Names and channels of different number, or groups that do not divide the width.
         """
         super().__init__()
         if len(in_features) != len(channels):

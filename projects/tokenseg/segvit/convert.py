@@ -30,7 +30,7 @@ def segvit_rules(head: SegViTHead) -> list[WeightRule]:
         head: The head that takes the weights.
 
     Raises:
-        ValueError: bases that no published checkpoint has.
+        ValueError: Bases that no published checkpoint has.
     """
     bases, ours = head.bases, "sem_seg_head"
     # a constant, the classes' weights; Shrunk's inner head has a loss of its own

@@ -125,7 +125,7 @@ class CombinedCrossEntropy(nn.Module):
     def __init__(self, *, ignore_value: int = 255) -> None:
         """
         Args:
-            ignore_value: The label of pixels that do not count.
+            ignore_value: The label of the pixels to ignore.
         """
         super().__init__()
         self.ignore_value = ignore_value
@@ -207,7 +207,7 @@ class SegViTHead(nn.Module):
             sum_masks: Whether a level's prediction is the sum of its mask and those of the levels before it.
             updater: The module that makes tokens of a level's own mask and its tokens, such as `MaskUpdate`; every
                 level gets a copy.
-            init_std: standard deviation of the linear layers' first weights, but for those that `DecoderLayer.begin`
+            init_std: Standard deviation of the linear layers' first weights, but for those that `DecoderLayer.begin`
                 draws. What they give shrinks with the root of D, so that a head of far fewer channels than ViT-B's
                 384 learns late unless this grows.
             reading: Whether the scores are taken as the paper prints them, `printed`, or as the released code does,

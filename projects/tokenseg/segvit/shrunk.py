@@ -151,7 +151,7 @@ class QueryUpsample(nn.Module):
             dropout: The rate of dropout in every `DecoderLayer`.
 
         Raises:
-            ValueError: an `img_size` that `stride` does not divide.
+            ValueError: An `img_size` that `stride` does not divide.
         """
         super().__init__()
         if img_size % stride:
@@ -180,7 +180,7 @@ class QueryUpsample(nn.Module):
             One map (N, H, W, D).
 
         Raises:
-            ValueError: the last map is not of half the sides: QD does not lie between the blocks.
+            ValueError: The last map is not of half the sides: QD does not lie between the blocks.
         """
         maps = select_maps(features, self.in_features)
         size, last = maps[0].shape[-2:], maps[-1].shape[-2:]

@@ -21,7 +21,7 @@ class GloRe(nn.Module):
             channels: C of the features.
             num_nodes: K; a quarter of C by default.
             width: The number of channels of a node's state; half of C by default.
-            norm: kind of the batch norm on the way back, see `convert_batch_norm`.
+            norm: Kind of the batch norm on the way back, see `convert_batch_norm`.
         """
         super().__init__()
         num_nodes, width = num_nodes or channels // 4, width or channels // 2
@@ -37,7 +37,7 @@ class GloRe(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
-            x: features (N, C, H, W).
+            x: Features (N, C, H, W).
 
         Returns:
             The features enhanced (N, C, H, W), and the projection (N, K, H, W), of any sign.

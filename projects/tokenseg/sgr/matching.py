@@ -20,7 +20,7 @@ def matching_costs(regions: Tensor, components: Tensor, valid: Tensor, *, dice_w
         regions: (N, K, P) before the sigmoid, in single precision.
         components: (N, M, P), share of each cell that each component takes.
         valid: (N, P), share of each cell that counts, at least that of its components.
-        dice_weight: rho.
+        dice_weight: Rho.
 
     Returns:
         (N, M, K).
@@ -43,7 +43,7 @@ def match(costs: np.ndarray, num_active: int) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         costs: (M, K), M < L <= K; not necessarily finite.
-        num_active: L.
+        num_active: The number of active regions L.
 
     Returns:
         Active regions and their components, (L,) each; empty where M is 0.

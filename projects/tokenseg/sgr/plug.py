@@ -23,11 +23,11 @@ class ReasoningBackbone(Backbone):
         """
         Args:
             backbone: Any Detectron2 backbone.
-            components: by the name of their map: (N, C, H, W) to that shape and regions (N, K, H, W), with
+            components: By the name of their map: (N, C, H, W) to that shape and regions (N, K, H, W), with
                 `region_weights`, which turns these into weights of 0 or more.
 
         Raises:
-            ValueError: no component, or one for a map that the backbone does not have.
+            ValueError: No component, or one for a map that the backbone does not have.
         """
         super().__init__()
         known = backbone.output_shape()

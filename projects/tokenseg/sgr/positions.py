@@ -17,13 +17,13 @@ def sine_code(places: Tensor, *, channels: int, temperature: float = 10_000.0) -
     Args:
         places: (...), 0 at one side of the map, 1 at the other.
         channels: The number of channels of the code, which must be even.
-        temperature: highest over lowest frequency.
+        temperature: Highest over lowest frequency.
 
     Returns:
         (..., channels).
 
     Raises:
-        ValueError: an odd number of channels.
+        ValueError: An odd number of channels.
     """
     if channels % 2:
         raise ValueError(f"a position code has {channels} channels; wanted an even number")

@@ -57,12 +57,12 @@ class SemanticReasoning(nn.Module):
             num_heads: The number of heads of the transformer (ours: 8).
             token_aggregation: `mean`, sums over a region divided by its mass (ours: tokens of one size on maps of any
                 size); or `sum`, Eq. 3 as printed; by default as the reading has it.
-            start_probability: of a cell to be in a region, at the start (ours: few cells, so that unions of many
+            start_probability: Of a cell to be in a region, at the start (ours: few cells, so that unions of many
                 regions are not full).
-            reading: a key of `READINGS`.
+            reading: A key of `READINGS`.
 
         Raises:
-            ValueError: an unknown reasoning, aggregation or reading, or a width or probability that does not fit.
+            ValueError: An unknown reasoning, aggregation or reading, or a width or probability that does not fit.
         """
         super().__init__()
         if token_aggregation is None:
@@ -102,7 +102,7 @@ class SemanticReasoning(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
-            x: features (N, C, H, W).
+            x: Features (N, C, H, W).
 
         Returns:
             The features enhanced (N, C, H, W), and the regions before the sigmoid (N, K, H, W), in single precision.
@@ -126,7 +126,7 @@ class SemanticReasoning(nn.Module):
         """The latent tokens before they reason (Eqs. 3 and 4).
 
         Args:
-            x: features (N, C, H, W).
+            x: Features (N, C, H, W).
             weights: P (N, K, H, W).
 
         Returns:

@@ -42,19 +42,19 @@ class RegionLoss(nn.Module):
     ) -> None:
         """
         Args:
-            regions: name of the regions among the features, `res5_regions`.
+            regions: Name of the regions among the features, `res5_regions`.
             num_active: L, regions of an image that learn.
-            stride: pixels along a side of a cell of the components; regions on another map are resized to theirs.
-            weight: beta, of all terms (ours: 2, the best of 1, 2, 4 and 8 on ShapeScenes).
-            dice_weight: rho, of dice beside focal, in costs and losses (ours: 0.05, since focal is far smaller).
-            cosine_weight: gamma (ours: 0.25, the best of 0.1, 0.25 and 1 there); 0 leaves the term out.
+            stride: Pixels along a side of a cell of the components; regions on another map are resized to theirs.
+            weight: Beta, of all terms (ours: 2, the best of 1, 2, 4 and 8 on ShapeScenes).
+            dice_weight: Rho, of dice beside focal, in costs and losses (ours: 0.05, since focal is far smaller).
+            cosine_weight: Gamma (ours: 0.25, the best of 0.1, 0.25 and 1 there); 0 leaves the term out.
             union: `noisy_or`, one minus the product of what is left of each cell (ours: it has gradients wherever a
                 region has); or `sum_clamped`, the printed sum, at most 1; by default as the reading has it.
             prefix: What follows `loss_` in the names of the losses; every component of a model needs another one.
-            reading: a key of `READINGS`.
+            reading: A key of `READINGS`.
 
         Raises:
-            ValueError: an unknown union or reading, or fewer than 2 active regions.
+            ValueError: An unknown union or reading, or fewer than 2 active regions.
         """
         super().__init__()
         if union is None:
@@ -70,7 +70,7 @@ class RegionLoss(nn.Module):
         """`components`, and `images` that have any.
 
         Raises:
-            ValueError: inputs without components.
+            ValueError: Inputs without components.
         """
         _check_presence(targets.inputs)
         numbers = [len(x["components"]) - 1 for x in targets.inputs]
@@ -81,7 +81,7 @@ class RegionLoss(nn.Module):
         """
         Args:
             features: `regions` of them is (N, K, h, w), before the sigmoid.
-            targets: labels (N, H, W), of which only the size counts, that of the padded batch; and inputs, each with
+            targets: Labels (N, H, W), of which only the size counts, that of the padded batch; and inputs, each with
                 `components` as `ConnectedComponents` makes them of its labels.
 
         Returns:
@@ -89,7 +89,7 @@ class RegionLoss(nn.Module):
             image has a component.
 
         Raises:
-            ValueError: inputs without components, with components of another stride, or with more of them than L - 1;
+            ValueError: Inputs without components, with components of another stride, or with more of them than L - 1;
                 or fewer regions than L.
         """
         logits, batch_size = features[self.regions], targets.labels.shape[-2:]
@@ -149,7 +149,7 @@ class RegionLoss(nn.Module):
             belongs: (N, M, L), 1 where a region belongs to a component.
             components: (N, M, P).
             valid: (N, P).
-            count: components of the step.
+            count: Components of the step.
         """
         union = union_logits(chosen, belongs, self.union)
         exists = belongs.any(dim=2)  # what no region belongs to is padding

@@ -31,9 +31,9 @@ class CrossBlock(nn.Module):
         """
         Args:
             extraction: (N, K, H, W) and (N, C, H, W) to (N, K, H, W).
-            token_ffn: on the tokens, with its own residual.
-            feature_ffn: on the features; None in the last block, after which nobody reads them.
-            drop_path: rate of stochastic depth of the extraction.
+            token_ffn: On the tokens, with its own residual.
+            feature_ffn: On the features; None in the last block, after which nobody reads them.
+            drop_path: Rate of stochastic depth of the extraction.
         """
         super().__init__()
         self.extraction = extraction
@@ -63,8 +63,8 @@ class JointBlock(nn.Module):
         Args:
             num_classes: K, where tokens end and features begin.
             extraction: (N, K+C, H, W) to (N, K+C, H, W).
-            feed_forward: likewise, with its own residual.
-            drop_path: rate of stochastic depth of the extraction.
+            feed_forward: Likewise, with its own residual.
+            drop_path: Rate of stochastic depth of the extraction.
         """
         super().__init__()
         self.num_classes = num_classes

@@ -29,7 +29,7 @@ def structtoken_rules(head: StructTokenHead) -> list[WeightRule]:
         head: The head that takes the weights.
 
     Raises:
-        ValueError: blocks that are none of the paper's.
+        ValueError: Blocks that are none of the paper's.
     """
     kind = type(head.blocks[0])
     if kind not in FEED_FORWARDS:

@@ -41,17 +41,17 @@ class StructTokenHead(nn.Module):
     ) -> None:
         """
         Args:
-            in_feature: name of the backbone's map to decode.
+            in_feature: Name of the backbone's map to decode.
             channels: C of that map.
             num_classes: K, one structure token each.
-            img_size: side in pixels of the square input whose map has the size of the tokens; the training crop.
+            img_size: Side in pixels of the square input whose map has the size of the tokens; the training crop.
             stride: The stride of that map in pixels; the tokens are img_size / stride high and wide.
-            blocks: each takes tokens (N, K, H, W) and features (N, C, H, W) and returns both, updated.
+            blocks: Each takes tokens (N, K, H, W) and features (N, C, H, W) and returns both, updated.
             refine: (N, K, H, W) to logits of that shape; `ConvBlock`, or `torch.nn.Identity` to leave it out.
-            ignore_value: label of pixels that do not count.
+            ignore_value: Label of the pixels to ignore.
 
         Raises:
-            ValueError: an `img_size` that `stride` does not divide.
+            ValueError: An `img_size` that `stride` does not divide.
         """
         super().__init__()
         if img_size % stride:

@@ -43,11 +43,11 @@ class FeedForward(nn.Module):
     ) -> None:
         """
         Args:
-            channels: C.
-            mlp_ratio: hidden channels over C.
+            channels: The number of channels C.
+            mlp_ratio: Hidden channels over C.
             conv: Whether the 3x3 convolution, its norm and GELU are present (Table III).
-            group_size: channels in a group of the 3x3 convolution, 4 as in the released code; 1 makes it depth-wise.
-            drop_path: rate of stochastic depth.
+            group_size: Channels in a group of the 3x3 convolution, 4 as in the released code; 1 makes it depth-wise.
+            drop_path: Rate of stochastic depth.
         """
         super().__init__()
         hidden = channels * mlp_ratio
@@ -76,7 +76,7 @@ class ConvBlock(nn.Module):
     def __init__(self, *, channels: int) -> None:
         """
         Args:
-            channels: K.
+            channels: The number of classes K.
         """
         super().__init__()
         self.layers = nn.Sequential(
