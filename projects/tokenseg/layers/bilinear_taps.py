@@ -1,6 +1,6 @@
-"""Bilinear resizing at single pixels, with the weights of torch's own kernel.
+"""Bilinear resizing evaluated at single pixels, with exactly the weights of torch's own kernel.
 
-Letters: C channels, h x w the size before, H x W after, n pixels that are asked for.
+Letters: C channels, h x w the size before, H x W after, n requested pixels.
 """
 
 from collections.abc import Callable, Sequence

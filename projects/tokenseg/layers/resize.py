@@ -17,8 +17,8 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
 def resize_one(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Resize the maps (C, h, w) of one image to (C, *size) like `resize`, preserving channels-last memory order.
 
-    With a plain `maps[None]`, the stride of the new dimension would hide from torch that the maps are channels-last, and
-    it would copy them.
+    With a plain `maps[None]`, the stride of the new dimension would hide from torch that the maps are channels-last,
+    and it would copy them.
     """
     return resize(maps.permute(1, 2, 0)[None].permute(0, 3, 1, 2), size)[0]
 
