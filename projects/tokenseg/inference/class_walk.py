@@ -127,7 +127,7 @@ class _Walk:
         return best.ids
 
     def _chunk(self, order: list[int], wanted: int) -> tuple[list[int], list[int]]:
-        """The next classes in rising order, as many as are wanted or a part of them, and those after them.
+        """Return the next classes in ascending order, at most `wanted`, and the classes that remain after them.
 
         The last channels of a map, beyond a multiple of the CPU's vector, are computed by other instructions, which
         round differently. So that the scores are those of all classes to the last bit, the same classes end each chunk.

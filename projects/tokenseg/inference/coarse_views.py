@@ -134,8 +134,8 @@ class MaskView:
     def _bands(self, probabilities: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yield bands of rows and their scores, so that few rows of the masks are held at full size.
 
-        Masks are only divided into bands if their sides grow by a power of two. The sampling positions are then exact in
-        floating point, so that a band has the same scores as the whole.
+        Masks are only divided into bands if their sides grow by a power of two. The sampling positions are then exact
+        in floating point, so that a band has the same scores as the whole.
         """
         height = self.masks.shape[2]
         step = self.size[0] // height

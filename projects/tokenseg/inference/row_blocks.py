@@ -25,7 +25,7 @@ def scores_by_blocks(
         read: Reads a part of the image.
         size: (height, width) of the image in pixels.
         policy: The sliding window.
-        columns: The width of a strip in pixels, which limits the memory: scores are held for one strip of window height.
+        columns: The width of a strip in pixels. Scores are held for a strip of the height of a window.
 
     Yields:
         The rows and columns of a block, and its scores (K, h, w); every pixel is in exactly one block.

@@ -23,7 +23,7 @@ READINGS = ("released", "printed")
 
 
 class CrossBlock(nn.Module):
-    """The block of CSE: updates the tokens by extraction, then tokens and features by separate feed-forward networks."""
+    """The block of CSE: updates the tokens by extraction, then tokens and features by a feed-forward network each."""
 
     def __init__(
         self, *, extraction: nn.Module, token_ffn: nn.Module, feature_ffn: nn.Module | None, drop_path: float

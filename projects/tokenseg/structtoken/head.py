@@ -117,8 +117,8 @@ class StructTokenHead(nn.Module):
         Returns:
             The tokens before the blocks, after each block, and the logits: (N, K, H, W) each.
         """
-        # The norms run over channels, which are contiguous in this memory order. The tokens need the same order, since a
-        # concatenation takes over the order of its parts.
+        # The norms run over channels, which are contiguous in this memory order. The tokens need the same order, since
+        # a concatenation takes over the order of its parts.
         features = self.project(feature_map.contiguous(memory_format=torch.channels_last))
         tokens = self._tokens_at(features.shape[-2:]).expand(features.shape[0], -1, -1, -1)
         tokens = tokens.contiguous(memory_format=torch.channels_last)
@@ -129,7 +129,7 @@ class StructTokenHead(nn.Module):
         return [*states, self.refine(tokens)]
 
     def _tokens_at(self, size: torch.Size) -> Tensor:
-        """The tokens (1, K, *size), resampled where the map's size is not theirs."""
+        """Return the tokens (1, K, *size), resampled if the map has another size."""
         if always_fits(self.tokens, size):
             return self.tokens
         odd = any(side % 2 for side in self.tokens.shape[-2:])  # the rule of the released code
