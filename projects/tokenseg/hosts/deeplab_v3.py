@@ -25,13 +25,13 @@ def deeplab_v3_layers(
     Args:
         channels: The number of channels C.
         num_classes: The number of classes K.
-        width: Channels of each branch and of their fusion.
+        width: The number of channels of each branch and of their fusion.
         dilations: The dilations of the three 3x3 branches; the default is for output stride 8.
-        dropout: Before the classifier.
-        norm: Kind of the batch norms, see `convert_batch_norm`.
+        dropout: The dropout rate before the classifier.
+        norm: The kind of the batch norms, see `convert_batch_norm`.
 
     Raises:
-        ValueError: Other than three dilations, or an unknown norm.
+        ValueError: The number of dilations is not three, or the norm is unknown.
     """
     if len(dilations) != 3:
         raise ValueError(f"dilations are {list(dilations)}; wanted three")

@@ -119,7 +119,7 @@ class QueryLayer(nn.Module):
 
 
 class QueryOutputs(nn.Module):
-    """What a state says: its class, and the embedding of its mask."""
+    """Predicts the class and the mask embedding of each query from its state."""
 
     def __init__(self, *, width: int, num_classes: int, mask_channels: int) -> None:
         """
@@ -142,7 +142,7 @@ class QueryOutputs(nn.Module):
 
 
 def sine_positions(size: Sequence[int], width: int, device: torch.device) -> Tensor:
-    """The position code of every cell of a map: sines and cosines of y, then of x, by turns.
+    """Compute the position code of every cell of a map: alternating sines and cosines of y, then of x.
 
     Args:
         size: (H, W) of the map.

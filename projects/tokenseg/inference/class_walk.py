@@ -129,13 +129,14 @@ class _Walk:
     def _chunk(self, order: list[int], wanted: int) -> tuple[list[int], list[int]]:
         """Return the next classes in ascending order, at most `wanted`, and the classes that remain after them.
 
-        The last channels of a map, beyond a multiple of the CPU's vector, are computed by other instructions, which
-        round differently. So that the scores are those of all classes to the last bit, the same classes end each chunk.
+        The CPU computes the last channels of a map, those beyond a multiple of its vector length, with different
+        instructions, which round differently. To keep the scores bitwise equal to those of all classes, every chunk
+        ends with the same classes.
         """
         tail = self.num_classes - self.num_classes % _LANES
         lanes = min(-(-wanted // _LANES), _MOST) * _LANES
         first, rest = [c for c in order if c < tail][:lanes], set(order)
-        # fill up by classes that have had their turn
+        # Fill the chunk up with classes that have been visited already.
         first += [c for c in range(tail) if c not in rest][: -len(first) % _LANES]
         chunk = sorted(first) + list(range(tail, self.num_classes))
         return chunk, [c for c in order if c not in set(chunk)]
