@@ -75,7 +75,7 @@ class TimmPyramid(Backbone):
         Args:
             model_name: The name of the model in timm, with the tag of its pretrained weights.
             out_features: The names of the maps to return: some of `res2`, `res3`, `res4` and `res5`.
-            output_stride: The largest stride, by default 32. With 8 or 16 later stages are dilated, if timm supports it.
+            output_stride: The largest stride; with 8 or 16, later stages are dilated, if timm supports it.
             norm: The kind of batch norm, if the model has any: `BN`, `SyncBN` or `FrozenBN`.
             freeze_at: The number of first parts that are frozen, including their batch norms, counted as in
                 Detectron2: 0 none, 1 the stem, 2 the stem and res2, up to 5.

@@ -63,9 +63,10 @@ def plain(timm_args: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def architecture_args(timm_args: Mapping[str, Any]) -> dict[str, Any]:
-    """Select the arguments of a timm model that change the meaning of its weights, such as no dropout or input size.
+    """Select the arguments of a timm model that change the meaning of its weights.
 
-    Arguments that other facts of a backbone cover are left out too: patch size, class token and output stride.
+    Dropout rates and input sizes do not. Arguments that other facts of a backbone cover are left out too: patch size,
+    class token and output stride.
 
     Args:
         timm_args: Extra keyword arguments for `timm.create_model`.
