@@ -1,14 +1,14 @@
-"""What the parts of a model may ask of one another, as types; `isinstance` tells which contracts a part keeps.
+"""The protocols between the parts of a model; `isinstance` tells which of them a part implements.
 
 Letters in all docstrings: N images, K classes, Q tokens, C channels, H x W a map's height and width, h x w an image's,
 in pixels.
 
-**Counts of the whole step.** Losses are sums divided by counts: valid pixels, masks, components. Such a count belongs
-to the whole optimiser step, over all processes and all parts of an accumulated batch, so that gradients do not depend
-on how a batch is cut. Every part that computes losses therefore has `count`, which is called with the labels before the
-first forward pass of a step. What it counts comes back to it in `Targets.counts`, divided by the number of processes,
-since DistributedDataParallel averages gradients over them. A part divides sums by these counts (`losses/counts.py`) and
-reduces nothing over processes itself.
+**Counts of the whole step.** Losses are sums divided by counts of valid pixels, masks or components. These counts cover
+the whole optimiser step, that is, all processes and all micro-batches of an accumulated batch, so that gradients do not
+depend on how a batch is divided. Every part that computes losses therefore has a method `count`, which is called with
+the labels before the first forward pass of a step. The part receives its counts back in `Targets.counts`, divided by
+the number of processes, since DistributedDataParallel averages gradients over processes. It divides its sums by these
+counts (`losses/counts.py`) and never reduces over processes itself.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,22 +20,22 @@ import numpy as np
 from detectron2.data.catalog import Metadata
 from torch import Tensor, nn
 
-# The counts of one part, by names of its own: scalar tensors of single precision.
+# The counts of one part: scalar tensors in single precision, by names that the part chooses.
 Counts = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What a head or a loss learns from.
+    """The training targets of a head or a loss.
 
     Attributes:
-        labels: (N, H, W) class ids or the ignore label, padded with the ignore label to the size of the batch.
-        inputs: the records of the images. Further targets lie there under their keys: what the mapper's
-            `label_targets` made of the labels, or Detectron2's `instances`.
-        counts: what `count` of the part that gets these targets has counted in the whole step, divided by the number of
-            processes.
-        class_weights: (K,) how much a pixel, mask or token of each class counts in losses, in sums and counts alike;
-            None counts all alike.
+        labels: The class ids or the ignore label, (N, H, W), padded with the ignore label to the size of the batch.
+        inputs: The records of the images, which may hold further targets under their own keys: those that the mapper's
+            `label_targets` derived from the labels, or Detectron2's `instances`.
+        counts: The counts of the whole step, from the `count` of the part that receives these targets, divided by the
+            number of processes.
+        class_weights: The weights (K,) of pixels, masks or tokens by class, applied in both the sums and the counts;
+            None weights all classes alike.
     """
 
     labels: Tensor
@@ -45,23 +45,23 @@ class Targets:
 
     @classmethod
     def alone(cls, part: "Head | ExtraLoss", labels: Tensor, inputs: Sequence[Mapping[str, Any]] = ()) -> "Targets":
-        """Targets for one part, of a step that consists of these images alone, in one process.
+        """Create the targets of one part for a step that consists of these images only, in a single process.
 
         Args:
-            part: a head or loss.
-            labels: (N, H, W).
-            inputs: the records of the images.
+            part: The head or loss, whose `count` is called.
+            labels: The labels (N, H, W).
+            inputs: The records of the images.
         """
         targets = cls(labels=labels, inputs=inputs)
         return targets.with_counts(part.count(targets))
 
     def with_counts(self, counts: Counts) -> "Targets":
-        """The same targets for another part, with its counts."""
+        """Return the same targets with the counts of another part."""
         return replace(self, counts=counts)
 
 
 def given(targets: Targets | None) -> Targets:
-    """The targets of a training step, for a head that may be called without them in inference alone.
+    """Return the targets, which a head may only be called without in inference.
 
     Raises:
         ValueError: There are none.
@@ -76,7 +76,7 @@ class Head(Protocol):
     """A head of `Segmentor`.
 
     Attributes:
-        ignore_value: label of pixels that count nowhere.
+        ignore_value: The label of the pixels to ignore.
         gives_probabilities: Whether the scores are probabilities; otherwise they are logits.
     """
 
@@ -84,39 +84,39 @@ class Head(Protocol):
     gives_probabilities: bool
 
     def count(self, targets: Targets) -> Counts:
-        """What the head's losses are divided by, of labels alone; `targets.counts` is empty here."""
+        """Compute the counts by which the head's losses are divided from the labels; `targets.counts` is empty here."""
 
     def __call__(
         self, features: Mapping[str, Tensor], targets: Targets | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """In training `(None, losses)`, a dict of scalars; else `(scores, {})`, scores (N, K, h, w) at any stride."""
+        """Return `(None, losses)` with scalar losses in training, else `(scores, {})` with scores (N, K, h, w)."""
 
 
 @runtime_checkable
 class ExtraLoss(Protocol):
-    """A further loss of the training: an auxiliary head, or the loss of what a backbone returns beside its maps."""
+    """A further training loss: an auxiliary head, or a loss on outputs of the backbone other than its feature maps."""
 
     def count(self, targets: Targets) -> Counts:
-        """As a head's."""
+        """Compute the counts by which the losses are divided, like `Head.count`."""
 
     def __call__(self, features: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Scalar losses by name; the name begins with `loss_`."""
+        """Return scalar losses by name; every name begins with `loss_`."""
 
 
 @runtime_checkable
 class Rescales(Protocol):
-    """What a record may have as `original`: the image before it was resized."""
+    """The image of a record before it was resized, stored under the record's key `original`."""
 
     def at_scale(self, scale: float) -> Tensor:
-        """The image (3, h, w) in grey levels, as a test has it at a factor on its sides, resized once."""
+        """Return the test image (3, h, w) in grey levels with its sides multiplied by `scale`, resized only once."""
 
 
 @runtime_checkable
 class ShowsStages(Protocol):
-    """A head that can show how its class maps come about, for pictures."""
+    """A head that can visualise how its class maps develop."""
 
     def token_maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Title of a stage -> maps (N, K, h, w) of the classes, in the order of the stages."""
+        """Return the class maps (N, K, h, w) of every stage by the stage's title, in the order of the stages."""
 
 
 @runtime_checkable
@@ -124,7 +124,7 @@ class SumsMasks(Protocol):
     """A head whose scores are sums over tokens of the probability of a class times a mask, see `class_scores`."""
 
     def mask_sum(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Masks before the sigmoid (N, Q, h, w), class logits (N, Q, K+1), and the (height, width) of the scores."""
+        """Return mask logits (N, Q, h, w), class logits (N, Q, K+1) and the (height, width) of the scores."""
 
 
 @runtime_checkable
@@ -132,82 +132,83 @@ class HasRegions(Protocol):
     """A backbone or head whose tokens have regions."""
 
     def region_weights(self, features: Mapping[str, Tensor]) -> Tensor:
-        """How much each cell belongs to each token, 0 or more: (N, Q, h, w)."""
+        """Return how strongly each cell belongs to each token, as non-negative weights (N, Q, h, w)."""
 
 
 @runtime_checkable
 class HasClassMasks(Protocol):
-    """A head each of whose tokens is a class, with a mask that comes from the token and is its region.
+    """A head with one token per class, whose predicted mask is the token's region.
 
-    These are no `HasRegions`: the mask of a class that the image lacks is empty, which is no sign of a collapse.
+    This is a separate protocol from `HasRegions`, since the mask of an absent class is empty without being a sign of
+    collapse.
     """
 
     def class_masks(self, features: Mapping[str, Tensor]) -> Tensor:
-        """How much each cell belongs to the mask of each class, 0 to 1: (N, K, h, w)."""
+        """Return how strongly each cell belongs to the mask of each class, 0 to 1, (N, K, h, w)."""
 
 
 @runtime_checkable
 class HasTokens(Protocol):
-    """A part of a model, at any depth, whose tokens can be watched while it trains."""
+    """A part of a model, at any depth, whose tokens can be monitored during training."""
 
     def token_part(self) -> nn.Module:
-        """The part inside it whose output, or the first of whose outputs, is the tokens after their last update:
-        vectors (N, Q, D), or maps (N, Q, h, w)."""
+        """Return the submodule whose (first) output is the tokens after their last update, as vectors (N, Q, D) or maps
+        (N, Q, h, w)."""
 
 
 @runtime_checkable
 class BeginsPretrained(Protocol):
-    """A part of a model, at any depth, that can begin from pretrained weights.
+    """A part of a model, at any depth, that can be initialised from pretrained weights.
 
     Attributes:
-        pretrained: Whether a fresh training is to begin from them.
+        pretrained: Whether a new training starts from the pretrained weights.
     """
 
     pretrained: bool
 
     def load_pretrained(self) -> None:
-        """Take the pretrained weights over; raises ValueError where there are none."""
+        """Load the pretrained weights, or raise a ValueError if there are none."""
 
 
 @runtime_checkable
 class TellsFacts(Protocol):
-    """A part of a model that tells what the shapes of its weights do not."""
+    """A part of a model that reports the settings which cannot be read off the shapes of its weights."""
 
     def facts(self) -> dict[str, Any]:
-        """Plain values by name: parts of one class with equal facts and equal weights compute the same."""
+        """Return plain values by name. Parts of one class with equal facts and equal weights compute the same."""
 
 
 @runtime_checkable
 class ExportableBackbone(TellsFacts, Protocol):
-    """A backbone that `backbone_file.py` can write to a file of its own and load into another model.
+    """A backbone that `backbone_file.py` can save to a separate file and load into another model.
 
-    Its facts hold `model_name`, a name of timm's, and `output_stride`, which a user may accept to be another one.
+    Its facts include `model_name`, the name in timm, and `output_stride`, which the user may allow to differ.
 
     Attributes:
-        pretrained: Whether a fresh training is to begin from pretrained weights; a file that was loaded ends that.
+        pretrained: Whether a new training starts from pretrained weights; loading a file sets it to False.
     """
 
     pretrained: bool
 
     def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The weights of a backbone that has these facts, resampled to the size of this one."""
+        """Return the weights of a backbone that has these facts, resampled to the size of this one."""
 
 
 @runtime_checkable
 class ShardsInBlocks(Protocol):
-    """A part of a model, such as a backbone, most of whose weights lie in blocks that can be sharded one by one."""
+    """A part of a model, such as a backbone, most of whose weights are in blocks that can be sharded individually."""
 
     def shardable_blocks(self) -> list[nn.Module]:
-        """The blocks. Each runs as a whole, by a call of its own, whenever the part runs in training."""
+        """Return the blocks. In training each block must be run by calling the module itself, not its children."""
 
 
 @runtime_checkable
 class NormalisesPixels(Protocol):
-    """A model that takes images in grey levels and normalises them itself, as Detectron2's do.
+    """A model that takes images in grey levels and normalises them itself, like Detectron2's models.
 
     Attributes:
         pixel_mean: The mean of each channel, (C, 1, 1), which is subtracted.
-        pixel_std: The standard deviation of each channel, (C, 1, 1), which divides after that.
+        pixel_std: The standard deviation of each channel, (C, 1, 1), by which the result is divided.
     """
 
     pixel_mean: Tensor
@@ -216,72 +217,72 @@ class NormalisesPixels(Protocol):
 
 @runtime_checkable
 class CountsSteps(Protocol):
-    """A model whose losses are divided by counts of the whole step; other models' losses are averaged over the parts of
-    a batch and over processes."""
+    """A model whose losses are divided by counts of the whole step. The losses of other models are averaged over
+    micro-batches and processes."""
 
     def count(self, batched_inputs: list[dict]) -> Mapping[str, Counts]:
-        """Counts of this process's whole batch, by the name of the part that counted."""
+        """Return the counts of this process's whole batch, by the name of the part that counted."""
 
     def __call__(self, batched_inputs: list[dict], counts: Mapping[str, Counts] | None = None) -> dict[str, Tensor]:
-        """Losses of a part of the batch, divided by the counts of the step; without counts by those of this call."""
+        """Return the losses of a micro-batch divided by the counts, by default the counts of these inputs alone."""
 
 
 @runtime_checkable
 class NamesMetrics(Protocol):
-    """An evaluator that may know before the first evaluation what its results will hold."""
+    """An evaluator that may know the names of its metrics before the first evaluation."""
 
     def metric_names(self) -> list[str] | None:
-        """The metrics `<task>/<name>` of every evaluation, those of single classes too; None if they are not known."""
+        """Return the names `<task>/<name>` of all metrics, including those of single classes; None if unknown."""
 
 
 @runtime_checkable
 class GivesIds(Protocol):
-    """A model that can be asked for class ids alone, which need not cost the memory of the scores."""
+    """A model that can predict class ids without holding the scores of all classes in memory."""
 
     def ids(self, batched_inputs: list[dict], also: Collection[str] = ()) -> list[dict[str, Tensor]]:
-        """For each image `class_ids` (H, W) int64, whatever the model returns beside its scores, and what `also` names:
-        `confidence`, the probability of the class of each pixel (H, W), or `regions` and `region_cell`, where tokens
-        look. Raises ValueError for what the model cannot give."""
+        """Return for each image `class_ids` (H, W) int64 and the outputs named in `also`: `confidence`, the probability
+        (H, W) of the predicted class, or `regions` and `region_cell`, the regions of the tokens. Raises a ValueError
+        for outputs that the model does not support."""
 
 
 @runtime_checkable
 class WantsOutputs(Protocol):
-    """An evaluator that may want more of a model than class ids.
+    """An evaluator that may need further outputs of a model besides class ids.
 
     Attributes:
-        wants: What `GivesIds.ids` is asked for beside class ids; empty if nothing.
+        wants: The outputs that `GivesIds.ids` is asked for in its argument `also`; may be empty.
     """
 
     wants: frozenset[str]
 
 
-# What a model is for, by the key of its results in Detectron2.
+# The task of a model, named after the key of its results in Detectron2.
 Task = Literal["sem_seg", "instances"]
 
 
 class ReadsPictures(Protocol):
-    """What reads the images of a predictor.
+    """A reader of the images of a predictor.
 
     Attributes:
-        is_plain: Whether images are colours of 8 bits.
+        is_plain: Whether images are ordinary 8-bit colour images.
     """
 
     @property
     def is_plain(self) -> bool: ...
 
     def read_picture(self, path: str) -> np.ndarray:
-        """Read an image for pictures, (H, W, 3) uint8 RGB."""
+        """Read an image for visualisation, (H, W, 3) uint8 RGB."""
 
 
 class Predicts(Protocol):
-    """A trained model as a function of images, whatever runs it: what is asked of it to show and save predictions.
+    """A trained model as a function of images, independent of the library that runs it.
 
     Attributes:
-        task: What the model is for.
-        model_name: What it is called in messages.
-        metadata: Detectron2's metadata of its data, for the colours of the classes.
+        task: The task of the model.
+        model_name: The name of the model in messages.
+        metadata: Detectron2's metadata of the model's data set, used for the colours of the classes.
         class_names: The name of each class id.
-        reader: What reads image files as the model wants them.
+        reader: The reader of image files in the format that the model needs.
     """
 
     @property
@@ -300,14 +301,14 @@ class Predicts(Protocol):
     def class_names(self) -> list[str]: ...
 
     def class_ids(self, image: np.ndarray | PathLike) -> Any:
-        """The class of each pixel, an array (H, W) of int64, of an (H, W, 3) uint8 RGB image or of an image file; only
-        if the task is `sem_seg`."""
+        """Predict the class of each pixel, (H, W) int64, for an (H, W, 3) uint8 RGB image or an image file. Only for
+        models whose task is `sem_seg`."""
 
     def raster_ids(self, path: PathLike, *, window: int | None = None) -> np.ndarray:
-        """The class of each pixel of an image file that is read window by window; only if the task is `sem_seg`."""
+        """Predict the class of each pixel of an image file that is read window by window; only for `sem_seg`."""
 
     def stored(self, ids: np.ndarray) -> np.ndarray:
-        """Class ids as the label maps of the test data store them."""
+        """Convert class ids to the ids that the label maps of the test data store."""
 
     def instances(self, image: np.ndarray, *, confidence_threshold: float = 0.0) -> Any:
-        """The `Instances` of such a score and above, on the CPU; only if the task is `instances`."""
+        """Predict the `Instances` with at least this score, on the CPU; only for models whose task is `instances`."""

@@ -27,7 +27,7 @@ def pad_to_batch(tensors: list[Tensor], backbone: Backbone, value: float = 0.0) 
 
     Args:
         tensors: (..., h, w) each.
-        backbone: says `size_divisibility`.
+        backbone: Says `size_divisibility`.
         value: The value that fills the padding.
 
     Returns:

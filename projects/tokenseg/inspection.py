@@ -22,15 +22,15 @@ def stage_maps(model: Segmentor, image: Tensor, classes: Sequence[int]) -> dict[
     """What the head has of some classes, stage by stage, for pictures; the image is not cut into views.
 
     Args:
-        model: the segmentor.
+        model: The segmentor.
         image: (3, h, w) in grey levels.
-        classes: ids.
+        classes: Ids.
 
     Returns:
         Title of the stage -> (classes, h, w), in the order of the stages.
 
     Raises:
-        ValueError: the head has no stages to show.
+        ValueError: The head has no stages to show.
     """
     head = model.sem_seg_head
     if not isinstance(head, ShowsStages):
@@ -46,11 +46,11 @@ def image_regions(model: Segmentor, image: Tensor) -> Regions:
     """Where the tokens of a model look; the image is not cut into views.
 
     Args:
-        model: the segmentor.
+        model: The segmentor.
         image: (3, h, w) in grey levels.
 
     Raises:
-        ValueError: neither backbone nor head has regions.
+        ValueError: Neither backbone nor head has regions.
     """
     find = region_weights_of(model.backbone, model.sem_seg_head)
     prediction = model.predict(model.normalised([{"image": image}]))
@@ -108,7 +108,7 @@ class RegionSegmentor(Segmentor):
         """Inputs and outputs as in `Segmentor`; in inference also what `with_regions` gives.
 
         Raises:
-            ValueError: neither backbone nor head has regions.
+            ValueError: Neither backbone nor head has regions.
         """
         return super().forward(batched_inputs, counts) if self.training else self.with_regions(batched_inputs)
 

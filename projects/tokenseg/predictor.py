@@ -67,15 +67,15 @@ class Predictor:
     ) -> None:
         """
         Args:
-            config: a config file, or a loaded config; a run leaves its own as config.yaml.
-            weights: checkpoint of that model; every key must fit.
+            config: A config file, or a loaded config; a run leaves its own as config.yaml.
+            weights: Checkpoint of that model; every key must fit.
             overrides: `key=value` each, for instance `train.device=cpu`.
-            trust_config: whether a config.yaml may call anything, such as classes of your own, and thereby
+            trust_config: Whether a config.yaml may call anything, such as classes of your own, and thereby
                 run any code.
             batch_size: The largest number of images of a list that the model runs at once.
 
         Raises:
-            ValueError: a config or weights that do not exist, weights of another model, or a batch of no image.
+            ValueError: A config or weights that do not exist, weights of another model, or a batch of no image.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; wanted a whole number of 1 or more")

@@ -1,6 +1,6 @@
 """The segmentor that all methods share: normalise, pad, run backbone and head, then compute the losses or predict.
 
-Inputs and outputs are those of Detectron2's SemanticSegmentor, which it equals on whole images.
+Inputs and outputs are those of Detectron2's SemanticSegmentor; on whole images the results are identical.
 """
 
 import logging
@@ -24,27 +24,27 @@ from .layers.single_precision import at_least_single
 from .losses.counts import mean_over_processes
 from .regions import region_weights_of, regions_of_images
 
-# What `Segmentor.ids` can give beside class ids, and the rows of pixels whose probabilities are there at a time.
+# The further outputs that `Segmentor.ids` offers, and the number of pixel rows whose probabilities are held in memory.
 _ALSO, _ROWS = ("confidence", "regions"), 32
 
 
 class Prediction(NamedTuple):
-    """What a batch of images gave."""
+    """The outputs of backbone and head for a batch of images."""
 
-    scores: Tensor  # (N, K, h, w) of the head, at any stride
-    features: dict[str, Tensor]  # the backbone's maps, and what backbone and head return beside maps and scores
+    scores: Tensor  # (N, K, h, w) from the head, at any stride
+    features: dict[str, Tensor]  # the backbone's feature maps, and further outputs of backbone and head
     batch_size: tuple[int, int]  # (H, W) of the padded batch
     image_sizes: list[tuple[int, int]]  # (height, width) of each image in it
 
 
 class Segmentor(nn.Module):
-    """Backbone, head and inference policy.
+    """A backbone, a head and an inference policy.
 
-    The head keeps the contract `Head`; Detectron2's own heads, which take label maps and average their losses over
-    their own batch, fit too.
+    The head implements the protocol `Head`. Detectron2's own heads, which take label maps and average their losses over
+    their own batch, are supported too.
     """
 
-    # What a method's meta-architecture demands of its parts: argument -> class.
+    # The classes that a method's meta-architecture requires of its parts, by argument.
     wanted_parts: ClassVar[Mapping[str, type]] = {}
 
     class_weights: Tensor | None
@@ -65,18 +65,17 @@ class Segmentor(nn.Module):
     ) -> None:
         """
         Args:
-            backbone: Detectron2 backbone; its `size_divisibility` says what inputs are padded to.
-            sem_seg_head: a `Head`, or one of Detectron2's.
-            pixel_mean: subtracted from the image, per channel, in grey levels of 0..255.
-            pixel_std: divides the image after that.
+            backbone: A Detectron2 backbone. Inputs are padded to multiples of its `size_divisibility`.
+            sem_seg_head: A `Head`, or one of Detectron2's semantic segmentation heads.
+            pixel_mean: The mean of each channel, in grey levels from 0 to 255, which is subtracted from the image.
+            pixel_std: The standard deviation of each channel, by which the image is then divided.
             inference: The policy that cuts images into views; by default the whole image is one view.
-            extra_losses: an `ExtraLoss` under each name; None leaves one out.
-            class_weights: (K,) how much each class counts in the losses of head and extra losses, 0 or more; None
-                counts all alike.
+            extra_losses: Further losses of the training, an `ExtraLoss` for each name. None disables a loss.
+            class_weights: The weights (K,) of the classes in all losses, non-negative; None weights all alike.
 
         Raises:
-            ValueError: mean and standard deviation of different length, a part that the method does not take, an extra
-                loss without `count`, or class weights for a head that does not know them.
+            ValueError: The mean and standard deviation differ in length, the method does not support a part, an extra
+                loss has no `count`, or class weights are given for a head that does not support them.
         """
         super().__init__()
         for argument, part in (("backbone", backbone), ("sem_seg_head", sem_seg_head)):
@@ -115,31 +114,31 @@ class Segmentor(nn.Module):
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """
         Args:
-            batched_inputs: a dict an image with `image` (3, h, w) in grey levels; in training `sem_seg` (h, w);
-                in inference optionally `height` and `width` of the output (default: the image's), and `original`, a
-                `Rescales`, of which views at several scales are made.
-            counts: In training, what `count` gave for the whole step; by default these inputs are the whole step.
+            batched_inputs: One dict per image with `image` (3, h, w) in grey levels. For training it also holds
+                `sem_seg` (h, w); for inference optionally `height` and `width` of the output (default: those of the
+                image), and `original`, a `Rescales` from which views at several scales are created.
+            counts: In training, the counts of the whole step from `count`; by default these inputs are the whole step.
 
         Returns:
-            In training the losses, in inference a dict an image with `sem_seg` (K, height, width): the head's scores,
-            or probabilities where the policy averages several scales or flips.
+            In training the losses by name. In inference one dict per image with `sem_seg` (K, height, width): the
+            scores of the head, or probabilities if the policy averages several scales or flips.
 
         Raises:
-            ValueError: training without labels, or two losses of one name.
+            ValueError: Labels are missing in training, or two losses have the same name.
         """
         if self.training:
             return self._losses(batched_inputs, self.count(batched_inputs) if counts is None else counts)
         return [{"sem_seg": scores} for scores in self.scores(batched_inputs)]
 
     def ids(self, batched_inputs: list[dict], also: Collection[str] = ()) -> list[dict[str, Tensor]]:
-        """What `forward` gives in inference, with `class_ids` (height, width) int64 in place of the scores.
+        """Predict like `forward` in inference, but with `class_ids` (height, width) int64 in place of the scores.
 
         Args:
-            batched_inputs: As in `forward`.
-            also: What else is wanted: `confidence`, see there; `regions`, see `with_regions`.
+            batched_inputs: The inputs, as in `forward`.
+            also: Further outputs: `confidence` (see the method of this name) or `regions` (see `with_regions`).
 
         Raises:
-            ValueError: Something else is wanted, or neither backbone nor head has regions.
+            ValueError: An unknown output is requested, or neither the backbone nor the head has regions.
         """
         if not set(also) <= set(_ALSO):
             raise ValueError(f"beside class ids {', '.join(also)} are wanted; a segmentor gives {', '.join(_ALSO)}")
@@ -157,16 +156,16 @@ class Segmentor(nn.Module):
         return outputs
 
     def confidence(self, scores: Tensor) -> Tensor:
-        """The probability of the likeliest class of each pixel, among the probabilities of all classes.
+        """Compute the probability of the most likely class of each pixel.
 
-        Logits go through a softmax. The scores of mask classifiers, sums over tokens that need not add up to 1, are
-        divided by their sum; so are probabilities that were averaged over several scales or flips.
+        Logits go through a softmax. The scores of mask classifiers need not add up to 1 over the classes, so they are
+        divided by their sum, as are probabilities that were averaged over several scales or flips.
 
         Args:
-            scores: What `scores` gave for an image, (K, height, width).
+            scores: The scores (K, height, width) of an image, as `scores` returns them.
 
         Returns:
-            (height, width) in single precision, 0 to 1.
+            The confidence (height, width) in single precision, from 0 to 1.
         """
         averaged, parts = isinstance(self.inference, OverScales), []
         for rows in scores.split(_ROWS, dim=1):
@@ -177,20 +176,20 @@ class Segmentor(nn.Module):
         return torch.cat(parts)
 
     def with_regions(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """Scores, and the regions of tokens in the whole image, whatever the policy.
+        """Compute the scores, and the regions of the tokens in the whole image, whatever the inference policy.
 
-        Where the policy runs the images as they are, scores and regions come from one run of the backbone; else the
-        whole image runs once more for its regions.
+        If the policy runs the images unchanged, scores and regions come from the same forward pass. Otherwise the whole
+        image is run once more for its regions.
 
         Args:
-            batched_inputs: As in `forward`.
+            batched_inputs: The inputs, as in `forward`.
 
         Returns:
-            A dict an image with `sem_seg` (K, height, width), `regions` (Q, h, w) and `region_cell`, the (height,
-            width) of one of their cells in pixels of the output.
+            One dict per image with `sem_seg` (K, height, width), `regions` (Q, h, w) and `region_cell`, the (height,
+            width) of a cell of the regions in pixels of the output.
 
         Raises:
-            ValueError: neither backbone nor head has regions.
+            ValueError: Neither the backbone nor the head has regions.
         """
         find, watched = region_weights_of(self.backbone, self.sem_seg_head), _Watched(self)
         images, sizes = self.normalised(batched_inputs), output_sizes(batched_inputs)
@@ -206,19 +205,19 @@ class Segmentor(nn.Module):
         return outputs
 
     def scores(self, batched_inputs: list[dict]) -> list[Tensor]:
-        """The scores (K, height, width) of each image; inputs as in `forward`."""
+        """Compute the scores (K, height, width) of each image; inputs as in `forward`."""
         return self.infer(self, batched_inputs, self.normalised(batched_inputs))
 
     def infer(self, model: Model, batched_inputs: list[dict], images: list[Tensor]) -> list[Tensor]:
         """Run the inference policy.
 
         Args:
-            model: What the policy runs: this segmentor, or one that watches it.
+            model: The model that the policy runs: this segmentor, or a wrapper that observes it.
             batched_inputs: The records of the images.
-            images: The images (3, h, w) of the records, normalised.
+            images: The normalised images (3, h, w) of the records.
 
         Returns:
-            Scores (K, height, width) of each image.
+            The scores (K, height, width) of each image.
         """
         sizes = output_sizes(batched_inputs)
         if not isinstance(self.inference, OverScales):
@@ -227,7 +226,7 @@ class Segmentor(nn.Module):
         return self.inference.over_scales(model, [partial(self._at_scale, *pair) for pair in pairs], sizes)
 
     def _at_scale(self, record: dict, image: Tensor, scale: float) -> Tensor:
-        """A record's image at a scale, normalised: made of the original where the record has it."""
+        """Return a record's image at a scale, normalised, and resized from the original image if the record has it."""
         original = record.get("original")
         if isinstance(original, Rescales):
             return self.normalise(original.at_scale(scale))
@@ -241,10 +240,10 @@ class Segmentor(nn.Module):
         return resized(image, scale)
 
     def class_ids(self, batched_inputs: list[dict]) -> list[Tensor]:
-        """The class ids (height, width) int64 of each image; inputs as in `forward`.
+        """Predict the class ids (height, width) int64 of each image; inputs as in `forward`.
 
-        Where the policy treats each class by itself, no more than a few classes have scores at the size of the image
-        at a time, see `ids_by_classes`.
+        If the policy treats each class independently, only the scores of a few classes are held at full size at a time,
+        see `ids_by_classes`.
         """
         if not isinstance(self.inference, AveragesViews):
             return [most_likely(scores) for scores in self.scores(batched_inputs)]
@@ -252,13 +251,13 @@ class Segmentor(nn.Module):
         return ids_by_classes(self, self.inference, images, sizes)
 
     def count(self, batched_inputs: list[dict]) -> dict[str, dict[str, Tensor]]:
-        """What the losses of this step are divided by, over all processes.
+        """Compute the counts by which the losses of this step are divided, over all processes.
 
         Args:
-            batched_inputs: all images of this process in the step, with their labels.
+            batched_inputs: All images of this process in the step, with their labels.
 
         Returns:
-            Counts divided by the number of processes, by the name of the part that counts; `step` counts `images`.
+            The counts, divided by the number of processes, of every part by its name; `step` counts the `images`.
         """
         targets = self._targets(batched_inputs)
         counts: dict[str, Counts] = {"step": {"images": targets.labels.new_tensor(len(batched_inputs))}}
@@ -277,7 +276,7 @@ class Segmentor(nn.Module):
             _, losses = self.sem_seg_head(features, targets.with_counts(counts["sem_seg_head"]))
         else:
             _, losses = self.sem_seg_head(features, targets.labels)
-            share = len(batched_inputs) / counts["step"]["images"]  # it has averaged over these images alone
+            share = len(batched_inputs) / counts["step"]["images"]  # the head has averaged over these images only
             losses = {name: share * value for name, value in losses.items()}
         for name, extra in self.extra_losses.items():
             further = extra(features, targets.with_counts(counts[f"extra_losses.{name}"]))
@@ -301,11 +300,11 @@ class Segmentor(nn.Module):
         return Targets(labels=labels, inputs=batched_inputs, class_weights=self.class_weights)
 
     def normalised(self, batched_inputs: list[dict]) -> list[Tensor]:
-        """The images (3, h, w), less the mean and divided by the standard deviation of the pixels."""
+        """Normalise the images (3, h, w) of the records."""
         return [self.normalise(x["image"]) for x in batched_inputs]
 
     def normalise(self, image: Tensor) -> Tensor:
-        """Images (..., C, h, w) in grey levels, less the mean and divided by the standard deviation of the pixels."""
+        """Subtract the mean from images (..., C, h, w) in grey levels and divide by the standard deviation."""
         if image.shape[-3] != len(self.pixel_mean):
             raise ValueError(
                 f"an image has {image.shape[-3]} channels, model.pixel_mean {len(self.pixel_mean)} numbers; wanted one "
@@ -319,17 +318,17 @@ class Segmentor(nn.Module):
         features = self.backbone(batch)
         scores, beside = self.sem_seg_head(features, None)
         if isinstance(self.sem_seg_head, Head):
-            # The order in which resizing and the choice of the class, which reads all classes of a pixel, are fastest.
-            # Scores of Detectron2's heads stay as they are, since another order is rounded differently.
+            # Resizing and the argmax, which reads all classes of a pixel, are fastest in channels-last order. Scores of
+            # Detectron2's heads keep their order, since another order would round differently.
             scores = scores.contiguous(memory_format=torch.channels_last)
         return Prediction(scores, {**features, **beside}, (batch.shape[-2], batch.shape[-1]), image_sizes)
 
     def segment(self, images: list[Tensor]) -> list[Tensor]:
-        """Scores of normalised images (3, h, w), run as one batch: (K, h, w) each."""
+        """Run normalised images (3, h, w) as one batch and return the scores (K, h, w) of each."""
         return image_scores(self.predict(images))
 
     def views(self, images: list[Tensor]) -> list[View]:
-        """What the head says of normalised images (3, h, w), run as one batch, at the size of its own maps."""
+        """Run normalised images (3, h, w) as one batch and return the head's outputs at their own resolution."""
         if not isinstance(self.sem_seg_head, SumsMasks):
             prediction = self.predict(images)
             pairs = zip(at_least_single(prediction.scores).split(1), prediction.image_sizes, strict=True)
@@ -342,14 +341,14 @@ class Segmentor(nn.Module):
         return [MaskView(mask, probabilities, size, whole, own) for mask, probabilities, own in parts]
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
-        """(N, K, h, w) scores of the head as probabilities over the K classes."""
+        """Convert scores (N, K, h, w) of the head to probabilities over the K classes."""
         head = self.sem_seg_head
         given = isinstance(head, Head) and head.gives_probabilities
         return scores if given else at_least_single(scores).softmax(dim=1)
 
 
 class _Watched:
-    """A segmentor to a policy, which remembers the last images and what they gave."""
+    """Acts as the segmentor for a policy, and remembers the last images and their prediction."""
 
     def __init__(self, model: Segmentor) -> None:
         self.model = model
@@ -366,19 +365,19 @@ class _Watched:
 
 
 def image_scores(prediction: Prediction) -> list[Tensor]:
-    """The scores of each image at its size, (K, h, w), in single precision, where close classes do not tie."""
+    """Return the scores (K, h, w) of each image at its size, in single precision so that close classes do not tie."""
     scores = resize(at_least_single(prediction.scores), prediction.batch_size)
     return [score[:, :height, :width] for score, (height, width) in zip(scores, prediction.image_sizes, strict=True)]
 
 
 def most_likely(scores: Tensor) -> Tensor:
-    """Scores (..., K, h, w) to ids (..., h, w) int64 of the highest."""
-    # indices of max, not argmax: the same values, and much faster on the CPU
+    """Return the class ids (..., h, w) int64 with the highest scores (..., K, h, w)."""
+    # The indices of `max` equal `argmax` and are computed much faster on the CPU.
     return scores.max(dim=-3).indices
 
 
 def output_sizes(batched_inputs: list[dict]) -> list[tuple[int, int]]:
-    """(height, width) wanted of each image's result."""
+    """Return the wanted (height, width) of each image's result."""
     return [
         (int(x.get("height", x["image"].shape[-2])), int(x.get("width", x["image"].shape[-1]))) for x in batched_inputs
     ]

@@ -23,10 +23,10 @@ class WeightRule:
     """Where weights of certain names go.
 
     Attributes:
-        source: regular expression that matches the whole of their name.
-        target: our name, with the groups of `source` as in `re.Match.expand`; several names share the rows of the value
+        source: Regular expression that matches the whole of their name.
+        target: Our name, with the groups of `source` as in `re.Match.expand`; several names share the rows of the value
             in equal parts; None drops the weight.
-        transform: from their value to ours; None leaves it as it is.
+        transform: From their value to ours; None leaves it as it is.
     """
 
     source: str
@@ -43,9 +43,9 @@ def layer_rules(source: str, target: str, layers: Mapping[str, str]) -> list[Wei
     """Rules for layers that have a weight, a bias or both.
 
     Args:
-        source: regular expression for the name of the module that they lie in.
-        target: ours for it, with the groups of `source`.
-        layers: their names in these modules, theirs to ours.
+        source: Regular expression for the name of the module that they lie in.
+        target: Ours for it, with the groups of `source`.
+        layers: Their names in these modules, theirs to ours.
     """
     return [
         WeightRule(rf"{source}\.{re.escape(theirs)}\.(?P<tensor>weight|bias)", rf"{target}.{ours}.\g<tensor>")
@@ -59,7 +59,7 @@ def unwrap(checkpoint: object) -> dict[str, Tensor]:
     Arrays, as Detectron2 publishes them, become tensors.
 
     Raises:
-        ValueError: it holds no weights.
+        ValueError: It holds no weights.
     """
     state: Any = checkpoint
     while isinstance(state, Mapping) and (wrapper := next((key for key in WRAPPERS if key in state), None)):
@@ -82,15 +82,15 @@ def convert(
     """Their weights under our names.
 
     Args:
-        state: theirs.
-        wanted: ours, with the shapes and types that they shall have; on any device, `meta` too.
-        rules: exactly one for every name of `state`.
+        state: Theirs.
+        wanted: Ours, with the shapes and types that they shall have; on any device, `meta` too.
+        rules: Exactly one for every name of `state`.
 
     Returns:
         A weight for every name of `wanted`, and the names of `state` that a rule drops.
 
     Raises:
-        ValueError: a weight that no rule knows, that has no place in the model, is missing or of another shape.
+        ValueError: A weight that no rule knows, that has no place in the model, is missing or of another shape.
     """
     problems: dict[str, list[str]] = defaultdict(list)
     homes, dropped = _homes(state, list(rules), problems)

@@ -81,7 +81,7 @@ def attention_entropy(weights: Tensor, allowed: Tensor | None = None) -> float:
 
     Args:
         weights: (N, heads, Q, L), each row of sum 1.
-        allowed: (N, Q, L) of bool, the positions that a token may attend to; all by default. Tokens that may attend to
+        allowed: (N, Q, L) bool, the positions that a token may attend to; all by default. Tokens that may attend to
             one position alone do not count.
     """
     entropy = torch.special.entr(weights.double()).sum(dim=3)

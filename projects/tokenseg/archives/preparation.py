@@ -19,8 +19,8 @@ class SplitLayout:
 
     Args:
         name: The name of the split in messages and in `counts`.
-        count: files in each of the folders, those below included.
-        folders: folder, relative to the data set's -> end of the names that count. Without their ends, names and
+        count: Files in each of the folders, those below included.
+        folders: Folder, relative to the data set's -> end of the names that count. Without their ends, names and
             places of the files are the same in all of these folders.
     """
 
@@ -33,10 +33,10 @@ class SplitLayout:
 class Preparation:
     """
     Args:
-        folder: name of the data set's folder under the root.
+        folder: Name of the data set's folder under the root.
         archives: The archives that it is made from.
         splits: The layouts of the splits that it must hold in the end.
-        write: writes the files of one archive; called as write(archive, entries, folder) in the order of `archives`.
+        write: Writes the files of one archive; called as write(archive, entries, folder) in the order of `archives`.
     """
 
     folder: str
@@ -60,12 +60,12 @@ def prepare(
 
     Args:
         preparation: The preparation of the data set.
-        places: its archives, folders that hold them, or folders in which they are unpacked.
-        root: folder of all data sets, `$DETECTRON2_DATASETS`.
-        counts: split -> files wanted instead of the published number; None accepts any number but 0.
+        places: Its archives, folders that hold them, or folders in which they are unpacked.
+        root: Folder of all data sets, `$DETECTRON2_DATASETS`.
+        counts: Split -> files wanted instead of the published number; None accepts any number but 0.
 
     Raises:
-        ValueError: an archive is missing, damaged or another one, a label map holds unknown ids, or counts differ.
+        ValueError: An archive is missing, damaged or another one, a label map holds unknown ids, or counts differ.
     """
     splits = [
         dataclasses.replace(split, count=(counts or {}).get(split.name, split.count)) for split in preparation.splits

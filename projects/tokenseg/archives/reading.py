@@ -15,10 +15,10 @@ from pathlib import Path
 class Archive:
     """
     Args:
-        name: the file's name as published.
+        name: The file's name as published.
         page: The address of the page that offers it.
-        parts: folders of interest inside the archive; a copy is known by them.
-        top: the folder inside the archive that they lie in; empty if they lie at the top.
+        parts: Folders of interest inside the archive; a copy is known by them.
+        top: The folder inside the archive that they lie in; empty if they lie at the top.
     """
 
     name: str
@@ -31,9 +31,9 @@ class Archive:
 class Entry:
     """
     Args:
-        name: path inside the archive, with slashes, relative to the folder that `Archive.parts` lie in.
-        read: gives the content.
-        path: the file itself where the copy is unpacked.
+        name: Path inside the archive, with slashes, relative to the folder that `Archive.parts` lie in.
+        read: Gives the content.
+        path: The file itself where the copy is unpacked.
     """
 
     name: str
@@ -46,10 +46,10 @@ def find_archives(archives: Sequence[Archive], places: Sequence[Path]) -> list[P
 
     Args:
         archives: The archives that are wanted.
-        places: archive files, folders of archive files, and folders of unpacked archives.
+        places: Archive files, folders of archive files, and folders of unpacked archives.
 
     Raises:
-        ValueError: a place does not exist, or archives are in none of the places; names them, their pages and what is
+        ValueError: A place does not exist, or archives are in none of the places; names them, their pages and what is
             there instead.
     """
     for place in places:
@@ -107,10 +107,10 @@ def open_archive(archive: Archive, path: Path) -> Iterator[list[Entry]]:
 
     Args:
         archive: The description of the archive.
-        path: the archive, or the folder that holds its content.
+        path: The archive, or the folder that holds its content.
 
     Raises:
-        ValueError: the file is damaged, no archive, or another one. Also while entries are read.
+        ValueError: The file is damaged, no archive, or another one. Also while entries are read.
     """
     try:
         if path.is_dir():

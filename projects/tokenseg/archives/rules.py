@@ -21,9 +21,9 @@ from .reading import Entry
 class FileRule:
     """
     Args:
-        pattern: regular expression of the whole name of the entries that the rule is for.
-        target: gives the path to write, relative to the data set's folder, or None to write nothing.
-        convert: content and name of the entry to the content to write; None writes what was read.
+        pattern: Regular expression of the whole name of the entries that the rule is for.
+        target: Gives the path to write, relative to the data set's folder, or None to write nothing.
+        convert: Content and name of the entry to the content to write; None writes what was read.
     """
 
     pattern: str
@@ -35,7 +35,7 @@ def apply_rules(entries: Sequence[Entry], rules: Sequence[FileRule], folder: Pat
     """Write into `folder` what the rules say, with a progress bar; every rule that fits an entry applies.
 
     Raises:
-        ValueError: a conversion refuses a file, or a name in the archive leads out of the folder.
+        ValueError: A conversion refuses a file, or a name in the archive leads out of the folder.
     """
     compiled = [(re.compile(rule.pattern), rule) for rule in rules]
     for entry in tqdm(entries, desc=desc, unit="file", disable=None):
@@ -74,10 +74,10 @@ def read_lists(entries: Sequence[Entry], lists: Mapping[str, str]) -> dict[str, 
 
     Args:
         entries: The entries of the archive.
-        lists: split -> name of the entry that lists it.
+        lists: Split -> name of the entry that lists it.
 
     Raises:
-        ValueError: a list is not there, or a name stands in two of them.
+        ValueError: A list is not there, or a name stands in two of them.
     """
     by_name = {entry.name: entry for entry in entries}
     splits: dict[str, str] = {}
@@ -96,7 +96,7 @@ def read_png(data: bytes) -> np.ndarray:
     """(H, W) ids of a grey or palette image.
 
     Raises:
-        ValueError: no readable image, or one with colours.
+        ValueError: No readable image, or one with colours.
     """
     try:
         label = np.asarray(Image.open(io.BytesIO(data)))
@@ -128,8 +128,8 @@ def relabel(id_map: Mapping[int, int], read: Callable[[bytes], np.ndarray]) -> C
     """A conversion of stored label maps to PNG files.
 
     Args:
-        id_map: stored id -> id to write, 0..255; it names every id there is.
-        read: content of a file to (H, W) ids.
+        id_map: Stored id -> id to write, 0..255; it names every id there is.
+        read: Content of a file to (H, W) ids.
 
     Returns:
         For `FileRule.convert`; it raises ValueError, naming the file, if it cannot be read or holds an id that the

@@ -1,4 +1,4 @@
-"""Stages of a pretrained backbone that a fine-tuning leaves as they are."""
+"""Freezing of the first stages of a pretrained backbone during fine-tuning."""
 
 from timm.layers import freeze_batch_norm_2d
 from timm.models import group_parameters
@@ -11,14 +11,14 @@ _PARTS = 5
 
 
 def freeze_first_parts(model: TimmModel, count: int, *, pretrained: bool) -> None:
-    """Keep the stem and the first stages of a hierarchical timm model at the weights that they begin with.
+    """Freeze the stem and the first stages of a hierarchical timm model, like `freeze_at` of Detectron2's ResNet.
 
-    Their parameters get no gradient, and their batch norms keep their statistics; this is what Detectron2's ResNet
-    calls `freeze_at`. timm itself says which parameters belong to which part.
+    Their parameters get no gradients, and their batch norms keep their statistics. timm's own grouping of parameters
+    determines which of them belong to which part.
 
     Args:
         model: The timm model, changed in place. Names and values of its weights stay.
-        count: How many parts are frozen: 0 none, 1 the stem, 2 the stem and res2, and so on up to 5.
+        count: The number of frozen parts: 0 none, 1 the stem, 2 the stem and res2, and so on up to 5.
         pretrained: Whether the model is to begin from pretrained weights.
 
     Raises:

@@ -1,11 +1,11 @@
-"""Names of the weights in mmsegmentation's plain vision transformer, with which methods' authors trained theirs."""
+"""Names of the weights in mmsegmentation's plain vision transformer, which the authors of several methods used."""
 
 from ..weight_rules import WeightRule, layer_rules
 from .plain_vit import PlainViT
 
 
 def mmseg_vit_rules(backbone: PlainViT) -> list[WeightRule]:
-    """Rules for the weights of `backbone.`, without final norm; class token and its position code are always there.
+    """Rules for the weights of `backbone.`, which lack a final norm and always have a class token with its code.
 
     Args:
         backbone: The backbone that takes the weights.

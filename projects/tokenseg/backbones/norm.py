@@ -1,4 +1,4 @@
-"""Batch normalisation of a finished model in another kind."""
+"""Conversion of a model's batch norms to another kind."""
 
 from typing import Any, TypeVar, cast
 
@@ -15,32 +15,32 @@ _Model = TypeVar("_Model", bound=nn.Module)
 
 
 def convert_batch_norm(model: _Model, kind: str) -> _Model:
-    """The model with its batch norms of the kind named; weights, statistics and their names stay.
+    """Convert the batch norms of a model to another kind; weights, statistics and their names are kept.
 
     Args:
-        model: is changed; use what is returned.
-        kind: `BN` as it is, `SyncBN` over the batches of all processes, which on the CPU have to be there already, or
-            `FrozenBN`, which keeps its statistics and has no parameters.
+        model: The model, which is modified; use the returned model.
+        kind: `BN` for no change; `SyncBN` for statistics over all processes, which must already have been initialised
+            on the CPU; or `FrozenBN` for fixed statistics without parameters.
 
     Raises:
-        ValueError: another kind.
+        ValueError: The kind is unknown.
     """
     if kind not in KINDS:
         raise ValueError(f"norm is '{kind}'; wanted one of {', '.join(KINDS)}")
     if kind == "FrozenBN":
         return cast(_Model, _keep_type(freeze_batch_norm_2d(model)))
     if kind == "SyncBN":
-        # torch's own refuses the CPU where there are several processes, which talk by gloo there
+        # torch's own SyncBatchNorm does not support the CPU, where several processes communicate by gloo.
         on_cpu = dist.is_initialized() and dist.get_backend() == "gloo"
         return cast(_Model, _synchronise_on_cpu(model) if on_cpu else convert_sync_batchnorm(model))
     return model
 
 
 class _FrozenBatchNorm(FrozenBatchNorm2d):
-    """Gives maps of the type that it takes.
+    """Returns maps in the type of its input.
 
-    torchvision's gives single precision even in mixed precision, so that a training would take more memory with it than
-    without.
+    torchvision's version returns single precision even in mixed precision, so that freezing would increase the memory
+    of a training.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def _keep_type(module: Any) -> nn.Module:
 
 class _CpuSyncBatchNorm(NaiveSyncBatchNorm):
     def forward(self, features: Tensor) -> Tensor:
-        # (N, C, H, W); means in bfloat16 would lose the variance
+        # Statistics of (N, C, H, W) are computed in single precision, since bfloat16 would lose the variance.
         return super().forward(at_least_single(features)).to(features.dtype)
 
 

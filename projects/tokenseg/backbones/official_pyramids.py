@@ -9,7 +9,7 @@ from ..weight_rules import WeightRule, layer_rules
 from .pyramid import TimmPyramid
 
 _SOURCE, _TRUNK = r"backbone\.", "backbone.trunk"
-# The parts of Detectron2's deep stem, and of timm's.
+# Names of the parts of Detectron2's deep stem -> those in timm.
 _DEEP_STEM = {
     "conv1": "conv1.0",
     "conv1.norm": "conv1.1",
@@ -50,10 +50,10 @@ def official_pyramid_rules(backbone: TimmPyramid) -> list[WeightRule]:
 
 
 def official_swin_rules() -> list[WeightRule]:
-    """Rules for the weights of Swin's official code in its versions for dense prediction, which norm every map.
+    """Rules for the weights of Swin's official code for dense prediction, which normalises every map.
 
-    The backbone needs `out_norm=True` and `window_padding="before_shift"`, which is the default. Their merging of
-    patches ends a stage, timm's begins the next one. `relative_position_index` is dropped, since it follows from the
+    The backbone needs `out_norm=True` and `window_padding="before_shift"`, which is the default. Patch merging ends a
+    stage there, while it begins the next one in timm. `relative_position_index` is dropped, since it follows from the
     size of the window.
     """
     source, ours = rf"{_SOURCE}layers\.(\d+)\.blocks\.(\d+)", rf"{_TRUNK}.layers.\1.blocks.\2"

@@ -1,4 +1,4 @@
-"""timm's plain vision transformers as Detectron2 backbones: maps of chosen blocks, at any input size."""
+"""timm's plain vision transformers as Detectron2 backbones that return maps of chosen blocks, at any input size."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ from .windowed_block import WindowedBlock
 
 
 class Downsample(Protocol):
-    """What runs in place of a block and leaves half the grid of the patches.
+    """A module that runs in place of a block and halves the grid of the patches.
 
     Attributes:
         block: The number of that block, counted from 0.
@@ -38,18 +38,18 @@ class Downsample(Protocol):
     block: int
 
     def __call__(self, block: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Tokens (N, T, C), the last of which are the patches of a grid (H, W), to those of half the grid."""
+        """Turn tokens (N, T, C), the last of which are the patches of a grid (H, W), into those of half the grid."""
 
 
 class PlainViT(Backbone):
     """Outputs of chosen blocks of a timm vision transformer, as maps at the stride of its patches.
 
-    ViT, DeiT, CLIP, DINOv2, DINOv3, EVA-02 and their like take any multiple of the patch: position codes are made at
-    `img_size` and resampled for other inputs, rotary ones computed. BEiT takes squares of `img_size` alone, since its
-    attention has a table of relative positions for that size: run it in a sliding window.
+    ViT, DeiT, CLIP, DINOv2, DINOv3, EVA-02 and similar models take inputs of any multiple of the patch size: position
+    codes are created for `img_size` and resampled for other inputs, while rotary codes are computed. BEiT only takes
+    squares of `img_size`, since its attention has a table of relative positions for that size; use a sliding window.
 
-    Class token and registers, where there are any, take part in the attention and are dropped from the output. What
-    comes after the last chosen block is absent, the final norm too: unused, it would get no gradient.
+    Class token and registers, if present, take part in the attention and are dropped from the output. Everything after
+    the last chosen block is removed, including the final norm, since unused parameters would get no gradient.
 
     With `out_strides` the maps are resampled bilinearly, for heads that want those of a hierarchical model.
 
@@ -78,26 +78,26 @@ class PlainViT(Backbone):
     ) -> None:
         """
         Args:
-            model_name: timm's name, with the tag of the pretrained weights.
-            img_size: side in pixels of the square input whose position codes are the parameters; the training crop.
-            out_blocks: blocks, counted from 0, whose outputs are the features `block0`, `block1`, ... by number.
-            out_strides: of these features in pixels, by number of the block; by default the patch's. Each divides the
-                patch or is a multiple of it.
-            drop_path_rate: stochastic depth of the last block, rising linearly from 0.
-            pretrained: Whether a fresh training begins from timm's weights on the hub; see `load_pretrained`.
-            weights_file: begin from this file instead: .safetensors, .pth, or for a ViT Google's .npz.
+            model_name: The name of the model in timm, with the tag of its pretrained weights.
+            img_size: The side in pixels of the square training crop, for which position codes are created.
+            out_blocks: The numbers of the blocks, from 0, whose outputs are the features `block0`, `block1`, and so on.
+            out_strides: The strides of these features in pixels, in ascending order of the blocks; by default the patch
+                size. Each divides the patch size or is a multiple of it.
+            drop_path_rate: The rate of stochastic depth in the last block, rising linearly from 0.
+            pretrained: Whether a new training starts from timm's weights on the hub; see `load_pretrained`.
+            weights_file: A file of weights to start from instead: .safetensors, .pth, or for a ViT Google's .npz.
             in_chans: The number of channels of an image; pretrained stems for colour images are inflated by timm's own
                 rule.
-            activation_checkpointing: recompute the blocks in the backward pass to save memory.
-            downsample: runs in place of the block that its `block` numbers, such as `QueryDownsample`: called with the
+            activation_checkpointing: Recompute the blocks in the backward pass to save memory.
+            downsample: Runs in place of the block that its `block` numbers, such as `QueryDownsample`: called with the
                 block, tokens (N, T, C) and the grid (H, W), it returns those of half the grid. For ViT and DINOv2.
-            window_size: side in patches of the windows in which blocks of a ViT attend; None: all see the whole map.
-            global_blocks: numbers of the blocks that attend to the whole map nevertheless.
+            window_size: Side in patches of the windows in which blocks of a ViT attend; None: all see the whole map.
+            global_blocks: Numbers of the blocks that attend to the whole map nevertheless.
             position_codes: `learnt`, the timm model's own; or `sine`, fixed ones for a ViT without a class token.
-            timm_args: further arguments of the timm model, such as `patch_size` or `class_token`.
+            timm_args: Further arguments of the timm model, such as `patch_size` or `class_token`.
 
         Raises:
-            ValueError: an unknown or hierarchical model, or arguments, blocks or parts that do not fit it.
+            ValueError: An unknown or hierarchical model, or arguments, blocks or parts that do not fit it.
         """
         super().__init__()
         # no pooling: most pool the class token, which `timm_args` may leave out
@@ -120,7 +120,7 @@ class PlainViT(Backbone):
         self.vit.blocks[0].register_forward_pre_hook(_tokens_contiguous)
 
     def _publish(self, out_strides: Sequence[int] | None) -> None:
-        """Note names, channels and strides of the maps, and what divides the sides of inputs."""
+        """Set names, channels and strides of the maps, and the divisibility of inputs."""
         self._out_features = [f"block{block}" for block in self._out_blocks]
         self._out_feature_channels = dict.fromkeys(self._out_features, self.vit.embed_dim)
         self._out_feature_strides = self._strides(out_strides)
@@ -165,8 +165,8 @@ class PlainViT(Backbone):
                 self.vit.blocks[place] = WindowedBlock(block, window_size)
 
     def _check_kind(self, block: nn.Module, argument: str) -> None:
-        # not isinstance: a subclass may run otherwise. Positions of EVA-02 and DINOv3 are rotations in the attention
-        # that belong to places on the whole map, those of BEiT a table for one size.
+        # The exact type is compared, since a subclass may compute something else. EVA-02 and DINOv3 rotate queries and
+        # keys by positions on the whole map, and BEiT has a table of positions for a single size.
         parts = [(block, Block)] if type(block) is not Block else [(block.attn, Attention)]
         for part, wanted in parts:
             if type(part) is not wanted:
@@ -180,10 +180,10 @@ class PlainViT(Backbone):
         return self._fixed_size or self._divisor
 
     def load_pretrained(self) -> None:
-        """Take over pretrained weights, resampled to this size and patch; called when a training starts afresh.
+        """Load pretrained weights, resampled to this input and patch size; called when a new training starts.
 
         Raises:
-            ValueError: see `load_timm_weights`.
+            ValueError: See `load_timm_weights`.
         """
         self.starting_weights.load(self.vit)
 
@@ -196,9 +196,9 @@ class PlainViT(Backbone):
         return self.downsample is not None and self.downsample.block == place
 
     def facts(self) -> dict[str, Any]:
-        """What the weights alone do not tell; see `ExportableBackbone`.
+        """Return the settings that the weights do not determine; see `ExportableBackbone`.
 
-        Windows are left out: ViTDet's are meant for weights that were trained without them.
+        Windows are left out, since ViTDet's are meant to be added to weights that were trained without them.
         """
         halving = self.downsample
         return dict(
@@ -223,13 +223,13 @@ class PlainViT(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            images: (N, in_chans, H, W), both sides multiples of `size_divisibility`.
+            images: The images (N, in_chans, H, W), whose sides are multiples of `size_divisibility`.
 
         Returns:
-            `block<i>`: (N, C, H / stride_i, W / stride_i), rounded up from `downsample` on.
+            The maps `block<i>` (N, C, H / stride_i, W / stride_i), rounded up from `downsample` on.
 
         Raises:
-            ValueError: images of another size, or a training step from random weights where pretrained ones are wanted.
+            ValueError: The images have another size, or training starts from random instead of pretrained weights.
         """
         if self.pretrained and self.training and torch.is_grad_enabled():
             self.starting_weights.check()
@@ -244,7 +244,7 @@ class PlainViT(Backbone):
             return self._downsampled_maps(images, self.downsample)
         if self._has_windows:
             return self._windowed_maps(images)
-        # as tokens, which are maps with their channels last; timm would copy them
+        # Ask for tokens, which are channels-last maps without a copy; timm's own maps would be copied.
         found = self.vit.forward_intermediates(
             images, indices=self._out_blocks, output_fmt="NLC", intermediates_only=True
         )
@@ -259,7 +259,7 @@ class PlainViT(Backbone):
         return F.interpolate(x, scale_factor=self._patch / stride, mode="bilinear", align_corners=False)
 
     def _downsampled_maps(self, images: Tensor, downsample: Downsample) -> dict[str, Tensor]:
-        """Maps of the chosen blocks: timm runs those before `downsample`, the rest run here."""
+        """Compute the maps of the chosen blocks: timm runs the blocks before `downsample`, the others run here."""
         first = downsample.block
         early = sorted({first - 1, *(block for block in self._out_blocks if block < first)})
         found, grid = self._tokens_after(early, images)
@@ -274,7 +274,7 @@ class PlainViT(Backbone):
         return {f"block{block}": maps[block] for block in self._out_blocks}
 
     def _windowed_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """Maps of the chosen blocks, where some attend within windows: timm embeds the images, the blocks run here."""
+        """Compute the maps of the chosen blocks with windows: timm embeds the images, the blocks run here."""
         (tokens,), grid = self._tokens_after([0], images)  # a first block with windows has passed its tokens on
         maps = {}
         for place, block in enumerate(self.vit.blocks):

@@ -32,18 +32,18 @@ _STRIDES = (4, 8, 16, 32)
 class TimmPyramid(Backbone):
     """Outputs of the stages of a hierarchical timm model, as maps at strides 4, 8, 16 and 32, or less if dilated.
 
-    Inputs are multiples of the greatest stride, of any shape. Swin's windows keep size and shift in every stage, also
-    where they are larger than the map: so its weights have the same shapes for every input, and its maps are those of
-    a model made for that size wherever the map is larger than the window.
+    Inputs may have any sides that are multiples of the largest stride. Swin's windows keep their size and shift in
+    every stage, even if they are larger than the map. Its weights therefore have the same shapes for every input, and
+    maps larger than the window equal those of a model that was created for that size.
 
-    Stages after the last one chosen, final norm and head are absent: unused, they would get no gradient.
+    Stages after the last chosen one, the final norm and the head are removed, since they would get no gradient.
 
     Order of padding and shift: the official code of Swin, mmsegmentation, Mask2Former and transformers pad a map that
-    the window does not divide before they shift it; timm shifts first. Weights that were trained with one order run
-    degraded with the other, and timm's also lets opposite edges of the image attend to each other (see
-    `window_padding.py`). So `before_shift` is the default. It is right for ImageNet weights too: at the sizes of their
-    pretraining (224 pixels with window 7, 384 with window 12) the window divides every map, and then both orders give
-    the same maps. `after_shift` is for weights that were trained in timm's order at other sizes.
+    is not a multiple of the window before they shift it; timm shifts first. Weights that were trained in one order lose
+    accuracy in the other, and timm's order also lets opposite edges of the image attend to each other (see
+    `window_padding.py`). The default is therefore `before_shift`. It is also correct for ImageNet weights: at their
+    pretraining sizes (224 pixels with window 7, 384 with window 12) every map is a multiple of the window, and both
+    orders give equal maps. `after_shift` is for weights that were trained in timm's order at other sizes.
 
     Multi-grid: the 3x3 convolution of block i in res5 gets the dilation `multi_grid[i] * 32 / output_stride`, as in
     Detectron2's DeepLab. At stride 32 with (1, 2, 4), the first block strides by 2 in its undilated 3x3 convolution and
@@ -73,28 +73,28 @@ class TimmPyramid(Backbone):
     ) -> None:
         """
         Args:
-            model_name: timm's name, with the tag of the pretrained weights.
+            model_name: The name of the model in timm, with the tag of its pretrained weights.
             out_features: The names of the maps to return: some of `res2`, `res3`, `res4` and `res5`.
-            output_stride: 8 or 16: later stages are dilated instead of striding further, where timm has that.
-            norm: kind of batch norm, where the model has any: `BN`, `SyncBN` or `FrozenBN`.
-            freeze_at: how many of the first parts of the model a training leaves as they are, their batch norms with
-                them, as Detectron2 counts: 0 none, 1 the stem, 2 the stem and res2, up to 5.
-            out_norm: whether each map passes a layer norm of its own, as is the custom for Swin under heads that do not
-                normalise what they get.
-            drop_path_rate: stochastic depth of the last block, rising linearly from 0.
-            pretrained: Whether a fresh training begins from timm's weights on the hub; see `load_pretrained`.
-            weights_file: begin from this file instead: .safetensors or .pth.
+            output_stride: The largest stride; with 8 or 16, later stages are dilated, if timm supports it.
+            norm: The kind of batch norm, if the model has any: `BN`, `SyncBN` or `FrozenBN`.
+            freeze_at: The number of first parts that are frozen, including their batch norms, counted as in
+                Detectron2: 0 none, 1 the stem, 2 the stem and res2, up to 5.
+            out_norm: Whether each map passes its own layer norm, as is usual for Swin with heads that do not normalise
+                their inputs.
+            drop_path_rate: The rate of stochastic depth in the last block, rising linearly from 0.
+            pretrained: Whether a new training starts from timm's weights on the hub; see `load_pretrained`.
+            weights_file: A file of weights to start from instead: .safetensors or .pth.
             in_chans: The number of channels of an image; pretrained stems for colours are inflated by timm's own rule.
-            activation_checkpointing: recompute the blocks in the backward pass to save memory; batch norms then count
-                each batch twice in their running statistics.
-            window_padding: whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is
+            activation_checkpointing: Whether to recompute the blocks in the backward pass to save memory; batch norms
+                then count each batch twice in their running statistics.
+            window_padding: Whether Swin and Swin V2 pad a map `before_shift` or `after_shift`; see the class. None is
                 `before_shift` for these two, and the only choice for models without shifted windows.
-            multi_grid: the factor of the dilation for each block of a ResNet's res5, such as (1, 2, 4); see the class.
-            timm_args: further arguments of the timm model.
+            multi_grid: The factor of the dilation for each block of a ResNet's res5, such as (1, 2, 4); see the class.
+            timm_args: Extra keyword arguments for `timm.create_model`.
 
         Raises:
-            ValueError: an unknown or plain model, arguments that do not fit it, an unknown feature or norm, or frozen
-                parts without pretrained weights.
+            ValueError: The model is unknown or plain, arguments do not fit it, a feature or norm is unknown, or frozen
+                parts would have no pretrained weights.
         """
         super().__init__()
         self._out_features = _in_order(out_features)
@@ -141,10 +141,10 @@ class TimmPyramid(Backbone):
         return max(self._out_feature_strides.values())
 
     def load_pretrained(self) -> None:
-        """Take over pretrained weights; called when a training starts afresh.
+        """Load pretrained weights; called when a new training starts.
 
         Raises:
-            ValueError: see `load_timm_weights`.
+            ValueError: See `load_timm_weights`.
         """
         self.starting_weights.load(self.trunk)
 
@@ -153,7 +153,7 @@ class TimmPyramid(Backbone):
         return blocks_of(self.trunk)
 
     def facts(self) -> dict[str, Any]:
-        """What the weights alone do not tell; see `ExportableBackbone`."""
+        """Return the settings that the weights do not determine; see `ExportableBackbone`."""
         return dict(
             model_name=self._timm_args["model_name"],
             timm_args=architecture_args(self._timm_args),
@@ -171,13 +171,13 @@ class TimmPyramid(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            images: (N, in_chans, H, W), both sides multiples of `size_divisibility`.
+            images: The images (N, in_chans, H, W), whose sides are multiples of `size_divisibility`.
 
         Returns:
-            `res<i>`: (N, C_i, H / stride_i, W / stride_i).
+            The maps `res<i>` (N, C_i, H / stride_i, W / stride_i).
 
         Raises:
-            ValueError: images of another size, or a training step from random weights where pretrained ones are wanted.
+            ValueError: The images have another size, or training starts from random instead of pretrained weights.
         """
         if self.pretrained and self.training and torch.is_grad_enabled():
             self.starting_weights.check()

@@ -1,4 +1,4 @@
-"""The last stage of a timm ResNet as what detectors of the kind C4 run on each region."""
+"""The last stage of a timm ResNet as the per-region network of C4 detectors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,14 +29,14 @@ class RegionStage(nn.Module):
     ) -> None:
         """
         Args:
-            model_name: timm's name of a ResNet, with the tag of the pretrained weights; that of the backbone.
-            norm: kind of batch norm: `BN`, `SyncBN` or `FrozenBN`.
-            pretrained: Whether a fresh training begins from timm's weights on the hub; see `load_pretrained`.
-            weights_file: begin from this file instead: .safetensors or .pth.
-            timm_args: further arguments for the timm model; those of the backbone.
+            model_name: The name of the backbone's ResNet in timm, with the tag of its pretrained weights.
+            norm: The kind of batch norm: `BN`, `SyncBN` or `FrozenBN`.
+            pretrained: Whether a new training starts from timm's weights on the hub; see `load_pretrained`.
+            weights_file: A file of weights to start from instead: .safetensors or .pth.
+            timm_args: Extra keyword arguments for `timm.create_model`, equal to those of the backbone.
 
         Raises:
-            ValueError: the model is unknown or no ResNet, or the norm is unknown.
+            ValueError: The model is unknown or no ResNet, or the norm is unknown.
         """
         super().__init__()
         self._timm_args = {"model_name": model_name, "num_classes": 0, **plain(timm_args)}
@@ -49,10 +49,10 @@ class RegionStage(nn.Module):
         self.stage: nn.Module = convert_batch_norm(model.get_submodule("layer4"), norm)
 
     def load_pretrained(self) -> None:
-        """Take over pretrained weights; called when a training starts afresh.
+        """Load pretrained weights; called when a new training starts.
 
         Raises:
-            ValueError: see `load_timm_weights`.
+            ValueError: See `load_timm_weights`.
         """
         whole = create(**self._timm_args)
         self.starting_weights.load(whole)
@@ -67,7 +67,7 @@ class RegionStage(nn.Module):
             (R, 2C, H / 2, W / 2), rounded up.
 
         Raises:
-            ValueError: a training step from random weights where pretrained ones are wanted.
+            ValueError: A training step from random weights where pretrained ones are wanted.
         """
         if self.pretrained and self.training and torch.is_grad_enabled():
             self.starting_weights.check()

@@ -1,4 +1,4 @@
-"""timm's models by name, with errors that say what to do."""
+"""Creation of timm's models by name, with errors that tell the user what to do."""
 
 import difflib
 import inspect
@@ -22,14 +22,14 @@ _BLOCKS = re.compile(r"blocks|layer\d")
 
 
 def create(model_name: str, **timm_args: Any) -> TimmModel:
-    """A timm model with random weights.
+    """Create a timm model with random weights.
 
     Args:
-        model_name: timm's name, with or without the tag of its pretrained weights.
+        model_name: The name of the model in timm, with or without the tag of its pretrained weights.
         timm_args: Extra keyword arguments for `timm.create_model`.
 
     Raises:
-        ValueError: an unknown name or tag, or arguments that the model does not take.
+        ValueError: The name or tag is unknown, or the model does not take the arguments.
     """
     architecture = model_name.split(".")[0]
     if not timm.is_model(architecture):
@@ -53,9 +53,9 @@ def weightless(model_name: str, **timm_args: Any) -> TimmModel:
 
 
 def plain(timm_args: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Arguments of a timm model as Python's own dict and lists.
+    """Convert the arguments of a timm model to plain dicts and lists.
 
-    Detectron2's `instantiate` hands on dicts as OmegaConf's, and timm does not take their lists for lists.
+    Detectron2's `instantiate` passes dicts as OmegaConf containers, whose lists timm does not accept as lists.
     """
     if isinstance(timm_args, DictConfig):
         return cast("dict[str, Any]", OmegaConf.to_container(timm_args, resolve=True))
@@ -63,9 +63,10 @@ def plain(timm_args: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def architecture_args(timm_args: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arguments of a timm model that change what its weights mean: neither rates of dropout nor sizes of inputs.
+    """Select the arguments of a timm model that change the meaning of its weights.
 
-    What other facts of a backbone tell is left out too: patch, class token, output stride.
+    Dropout rates and input sizes do not. Arguments that other facts of a backbone cover are left out too: patch size,
+    class token and output stride.
 
     Args:
         timm_args: Extra keyword arguments for `timm.create_model`.

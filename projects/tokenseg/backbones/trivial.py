@@ -23,7 +23,7 @@ class PixelPositions(Backbone):
     def __init__(self, *, num_frequencies: int = 6) -> None:
         """
         Args:
-            num_frequencies: per axis; the i-th goes through 2**i / 2 periods over the image.
+            num_frequencies: Per axis; the i-th goes through 2**i / 2 periods over the image.
         """
         super().__init__()
         self.num_frequencies = num_frequencies

@@ -65,12 +65,12 @@ def load_timm_weights(model: TimmModel, timm_args: Mapping[str, Any], *, weights
     which also read the files of the models' authors. What did not load is logged. No file is read that could run code.
 
     Args:
-        model: takes the weights, in place.
+        model: Takes the weights, in place.
         timm_args: `model_name` and the further arguments that made the model.
         weights_file: The file of the weights, or its address (see `local_file`); empty for timm's own on the hub.
 
     Raises:
-        ValueError: no such file, no network, or weights of another model; says what to do.
+        ValueError: No such file, no network, or weights of another model; says what to do.
     """
     name = timm_args["model_name"]
     path = local_file(weights_file) or _file_off_hub(model.pretrained_cfg, name)

@@ -37,7 +37,7 @@ def load_config(path: str, overrides: Sequence[str] = (), *, trust_config: bool 
         trust_config: Whether a .yaml may call anything, such as classes of the user's own, and thereby run any code.
 
     Raises:
-        ValueError: no such file, one that is no config or would call what it may not, an override that does not fit, or
+        ValueError: No such file, one that is no config or would call what it may not, an override that does not fit, or
             a setting that is not what it may be; says what would.
     """
     path = config_file(path)

@@ -1,4 +1,4 @@
-"""How many pieces of each class a label map shows, as targets of a task that looks at whole images."""
+"""The number of pieces of each class in a label map, as targets of an image-level task."""
 
 import cv2
 import numpy as np
@@ -9,25 +9,25 @@ from torch import Tensor
 class ClassCounts:
     """The number of connected pieces of each class in a label map.
 
-    A function of the label map alone, for the workers of the loader. Pieces are 8-connected; where the borders of
-    objects are ignored, as in ShapeScenes, objects that touch count one by one.
+    A pure function of the label map, which runs in the workers of the data loader. Pieces are 8-connected. If the
+    borders of objects are ignored, as in ShapeScenes, touching objects are counted separately.
     """
 
     def __init__(self, *, num_classes: int, min_pixels: int = 16) -> None:
         """
         Args:
-            num_classes: K; other ids, such as the ignore label, are not counted.
-            min_pixels: The least number of pixels of a piece that counts.
+            num_classes: The number of classes K; other ids, such as the ignore label, are not counted.
+            min_pixels: The smallest number of pixels of a piece that is counted.
         """
         self.num_classes, self.min_pixels = num_classes, min_pixels
 
     def __call__(self, label: np.ndarray) -> Tensor:
         """
         Args:
-            label: (H, W) class ids; ids of K and above are not counted.
+            label: The class ids (H, W).
 
         Returns:
-            (K,) float32, the number of pieces of each class.
+            The number of pieces of each class, (K,) float32.
         """
         counts = torch.zeros(self.num_classes)
         for class_id in np.flatnonzero(np.bincount(label.ravel(), minlength=self.num_classes)[: self.num_classes]):

@@ -1,7 +1,7 @@
 """Connected components of a label map, as targets of regions.
 
 Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3 and footnote
-2: what is apart is likely to be different objects of a class.
+2: separate components are likely to be different objects of a class.
 """
 
 import cv2
@@ -13,10 +13,11 @@ _WITHIN = ("image", "class")
 
 
 class ConnectedComponents:
-    """The largest components of a label map, each as the share it has of every cell of a coarser map.
+    """The largest components of a label map, each as the share of every cell of a coarser map that it covers.
 
-    A function of the label map alone, for the workers of the loader. Components are those of a class after a small
-    opening, 8-connected. What is too small for one is valid, but in none.
+    A pure function of the label map, which runs in the workers of the data loader. Components are the 8-connected blobs
+    of a class after a small morphological opening. Blobs too small to keep count as valid pixels but belong to no
+    component.
     """
 
     def __init__(
@@ -32,16 +33,16 @@ class ConnectedComponents:
     ) -> None:
         """
         Args:
-            num_active: L of the loss; L - 1 components are kept at most, the largest.
-            stride: pixels along a side of a cell (ours: 8).
-            label_stride: components are found in every so many pixels (ours: 1, full size); it divides `stride`.
-            opening: side of the square that removes what is thinner, in those pixels; 1 removes nothing (ours: 3).
-            min_share: components smaller than this share of the largest are dropped.
-            within: Where the largest component is sought: in the `image`, or among those of the component's `class`.
-            ignore_label: id of pixels that count nowhere.
+            num_active: The number L of active regions in the loss; at most the L - 1 largest components are kept.
+            stride: The side of a cell in pixels (ours: 8).
+            label_stride: The subsampling of the label map before components are found, a divisor of `stride` (ours: 1).
+            opening: The side of the square of the opening, in subsampled pixels; 1 disables it (ours: 3).
+            min_share: The smallest area of a component, relative to the largest component; smaller ones are dropped.
+            within: Whether the largest component is that of the `image` or that of the component's `class`.
+            ignore_label: The id of the pixels to ignore.
 
         Raises:
-            ValueError: a stride that does not fit, an unknown `within`, or numbers out of range.
+            ValueError: A stride does not fit, `within` is unknown, or a number is out of range.
         """
         if label_stride < 1 or stride % label_stride:
             raise ValueError(f"stride is {stride} and label_stride {label_stride}; wanted a divisor of stride")
@@ -56,18 +57,18 @@ class ConnectedComponents:
     def __call__(self, label: np.ndarray) -> Tensor:
         """
         Args:
-            label: (H, W) class ids or `ignore_label`.
+            label: The class ids or `ignore_label`, (H, W).
 
         Returns:
-            (1 + M, ceil(H / stride), ceil(W / stride)) float32: the share of each cell that is valid, then those of the
-            components, the largest first.
+            The shares (1 + M, ceil(H / stride), ceil(W / stride)) float32: the valid share of each cell, then the share
+            that each component covers, the largest component first.
         """
         step = self.label_stride
         ids, count = self._find(label[::step, ::step])
         return torch.from_numpy(_shares(ids, count, self.stride // step))
 
     def _find(self, label: np.ndarray) -> tuple[np.ndarray, int]:
-        """(H, W) ids, 0 ignored, 1 in no component, 2 and on the components; and the number of components."""
+        """Find ids (H, W), 0 ignored, 1 in no component, components from 2 on; and the number of components."""
         kernel = np.ones((self.opening, self.opening), dtype=np.uint8)
         valid = label != self.ignore_label
         label = label.astype(np.int32)  # which OpenCV compares much faster
@@ -75,7 +76,7 @@ class ConnectedComponents:
         for class_id in np.flatnonzero(np.bincount(label[valid])):
             mask = cv2.inRange(label, int(class_id), int(class_id))
             opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel) if self.opening > 1 else mask
-            # without statistics, which OpenCV counts ten times as long as it finds the components
+            # Statistics are not requested, since they take OpenCV ten times as long as finding the components.
             count, own = cv2.connectedComponents(opened, connectivity=8, ltype=cv2.CV_32S)
             np.add(own, len(owners) - 1, out=numbers, where=own > 0)
             owners += [int(class_id)] * (count - 1)
@@ -87,7 +88,7 @@ class ConnectedComponents:
         return valid + places[numbers], len(kept)
 
     def _choose(self, areas: np.ndarray, owners: np.ndarray) -> np.ndarray:
-        """Numbers of the components that are kept, the largest first, out of areas and classes; number 0 is none."""
+        """Choose the components to keep, the largest first, by their areas and classes; number 0 is no component."""
         largest = areas.max()
         if self.within == "class":
             largest = np.zeros(owners.max() + 1, dtype=areas.dtype)
@@ -98,7 +99,7 @@ class ConnectedComponents:
 
 
 def _shares(ids: np.ndarray, count: int, stride: int) -> np.ndarray:
-    """Of (H, W) ids, the share that all above 0, then each of 2 to count + 1, has of each cell of stride x stride."""
+    """Compute the share of each cell that ids above 0 cover together, then those of each id from 2 to count + 1."""
     height, width = (-(-side // stride) for side in ids.shape)
     rows, columns = (np.arange(side) // stride for side in ids.shape)
     places = (rows[:, None] * width + columns) * (count + 2) + ids

@@ -1,7 +1,7 @@
-"""Which record stands at which position of an endless stream: shuffled epochs, with repeats and in groups.
+"""The order of records in an endless stream: shuffled epochs, with repeat factors and in groups.
 
-An order is a function of its entropy, which begins with the seed, and of the epoch. Where an epoch begins follows from
-a formula, so that any position is found without walking through the epochs before it.
+The order of an epoch is a function of the entropy, which begins with the seed, and of the epoch's number. The start of
+an epoch is computed by a formula, so that any position can be found without going through the epochs before it.
 """
 
 from bisect import bisect_right
@@ -15,7 +15,7 @@ _ONE, _ALMOST = 1 << 32, 1e-6
 
 
 class ShuffledEpochs:
-    """One random order of the records after another.
+    """A sequence of epochs, each of which has the records in a new random order.
 
     With repeat factors, a record whose factor is 2.3 occurs two or three times in an epoch, three times with a
     probability of 0.3. The fractions are rounded by systematic sampling, so that all epochs have the same length: in a

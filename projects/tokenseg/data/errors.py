@@ -1,7 +1,7 @@
-"""What can be wrong with an image and its label map, as types, so that nobody has to tell them apart by their text.
+"""Exceptions for faulty images and label maps, so that callers need not parse messages to tell faults apart.
 
-Each can be made from its message alone: torch's loader rebuilds the errors of its worker processes that way, and would
-turn one with further required arguments into a RuntimeError.
+Each exception can be constructed from its message alone. torch's data loader recreates the errors of its workers in
+this way, and would replace one with further required arguments by a RuntimeError.
 """
 
 

@@ -18,9 +18,9 @@ def warn_of_one_class(dataset: str | Sequence[str], records: Sequence[dict], *, 
     """Warn, in the main process, if some label maps of a data set hold fewer than two classes together.
 
     Args:
-        dataset: names of the data set, for the message.
+        dataset: Names of the data set, for the message.
         records: The records of the data set.
-        ignore_label: class id of pixels that count nowhere.
+        ignore_label: The class id of the pixels to ignore.
     """
     if not comm.is_main_process() or "sem_seg_file_name" not in records[0]:
         return
@@ -31,7 +31,7 @@ def warn_of_one_class(dataset: str | Sequence[str], records: Sequence[dict], *, 
             ids |= {*np.unique(read_class_ids(record)).tolist()}
             if len(ids - {ignore_label}) > 1:
                 return
-    except ValueError:  # whoever reads all of them names the file
+    except ValueError:  # the training or evaluation will report the faulty file
         return
     name = dataset if isinstance(dataset, str) else ", ".join(dataset)
     held = f"hold nothing but class {next(iter(ids - {ignore_label}))}" if ids - {ignore_label} else "are ignored whole"

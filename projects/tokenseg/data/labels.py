@@ -94,7 +94,7 @@ def map_ids(label: np.ndarray, id_map: Mapping[int, int], *, path: str) -> np.nd
 
     Args:
         label: (H, W) int64.
-        id_map: stored id -> class id, none negative; it names every id there is.
+        id_map: Stored id -> class id, none negative; it names every id there is.
         path: The path of the label file, for the message.
 
     Raises:

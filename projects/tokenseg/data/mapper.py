@@ -38,13 +38,13 @@ class SemSegMapper(DatasetMapper):
         """
         Args:
             is_train: Whether label maps are read; otherwise an input holds the image alone.
-            augmentations: applied in order to the image and its label map.
+            augmentations: Applied in order to the image and its label map.
             num_classes: K; labels must be 0..K-1 or `ignore_label`.
-            ignore_label: id of pixels that count nowhere.
-            image_format: channel order, as in Detectron2.
+            ignore_label: Id of pixels that count nowhere.
+            image_format: Channel order, as in Detectron2.
             bands: The names of the bands, where images are no colours; see `ImageReader`.
             value_range: The two stored values that become the grey levels 0 and 255, where images have not 8 bits.
-            label_targets: further targets in training, by their key: functions of the augmented label map (H, W), run
+            label_targets: Further targets in training, by their key: functions of the augmented label map (H, W), run
                 here so that the workers do it; None leaves one out.
             keep_original: Whether a test input also holds the image as the file has it, of which views at several
                 scales are made.
@@ -58,7 +58,7 @@ class SemSegMapper(DatasetMapper):
     def __call__(self, dataset_dict: dict) -> dict:
         """
         Args:
-            dataset_dict: a record with `file_name`, and in training `sem_seg_file_name` and, where stored ids are no
+            dataset_dict: A record with `file_name`, and in training `sem_seg_file_name` and, where stored ids are no
                 class ids, `sem_seg_id_map`.
 
         Returns:

@@ -170,10 +170,10 @@ def build_test_loader(
     """Loader over the images of a data set, each once, shared out over the processes.
 
     Args:
-        dataset: names of registered data sets.
-        mapper: record -> model input.
-        num_workers: loader processes of this process; 0 loads in it.
-        batch_size: images a batch in this process; whole images of different size are padded to the largest.
+        dataset: Names of registered data sets.
+        mapper: Record -> model input.
+        num_workers: Loader processes of this process; 0 loads in it.
+        batch_size: Images a batch in this process; whole images of different size are padded to the largest.
     """
     records = load_records(dataset)
     if isinstance(mapper, SemSegMapper):

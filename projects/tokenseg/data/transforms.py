@@ -119,7 +119,7 @@ class ColorDistortion(T.Augmentation):
     def __init__(self, *, image_format: str) -> None:
         """
         Args:
-            image_format: channel order, `RGB` or `BGR`.
+            image_format: Channel order, `RGB` or `BGR`.
         """
         super().__init__()
         self.transform = ColorAugSSDTransform(img_format=image_format)
@@ -169,8 +169,8 @@ class PadToSize(T.Augmentation):
         """
         Args:
             size: (height, width) in pixels.
-            image_value: colour of the padding, one number per channel; the mean that the model subtracts.
-            label_value: the ignore label.
+            image_value: Colour of the padding, one number per channel; the mean that the model subtracts.
+            label_value: The ignore label.
         """
         super().__init__()
         self.height, self.width = size

@@ -37,7 +37,7 @@ def count_class_pixels(names: str | Sequence[str], *, num_classes: int, ignore_l
 
     Args:
         names: The names of the data sets.
-        num_classes: K.
+        num_classes: The number of classes K.
         ignore_label: The class id of pixels that count nowhere.
 
     Returns:

@@ -33,15 +33,15 @@ def own_data(
 
     Args:
         split: `train` or `test`.
-        images: folder of the training images.
-        labels: folder of their label maps.
-        test_images: folder of the test images; None keeps a part of the training images for the test.
-        test_labels: folder of their label maps.
-        held_out: share of the images for the test where it has no folders of its own.
+        images: Folder of the training images.
+        labels: Folder of their label maps.
+        test_images: Folder of the test images; None keeps a part of the training images for the test.
+        test_labels: Folder of their label maps.
+        held_out: Share of the images for the test where it has no folders of its own.
         settings: `classes`, `ignore_label`, `id_map` and `colors` of `register_folders`.
 
     Raises:
-        ValueError: only one test folder, a share outside 0..1, or what `register_folders` refuses.
+        ValueError: Only one test folder, a share outside 0..1, or what `register_folders` refuses.
     """
     if (test_images is None) != (test_labels is None):
         raise ValueError(
@@ -70,11 +70,11 @@ def register_folders(
     """Register a pair of folders with Detectron2; the disk is read when the records are asked for.
 
     Args:
-        images: folder of images, with sub-folders.
-        labels: folder of label maps, each with the path and name of its image but for the suffix.
-        classes: names; class i is `classes[i]`.
-        ignore_label: class id of pixels that count nowhere.
-        id_map: stored id -> class id, or the word `ignore`; None takes the stored ids for class ids.
+        images: Folder of images, with sub-folders.
+        labels: Folder of label maps, each with the path and name of its image but for the suffix.
+        classes: Names; class i is `classes[i]`.
+        ignore_label: Class id of pixels that count nowhere.
+        id_map: Stored id -> class id, or the word `ignore`; None takes the stored ids for class ids.
         colors: The colours in label maps that have colours, (red, green, blue) of 0 to 255; the stored id of a colour
             is its place in this list. None for label maps of ids.
         part: The share of the images to take, between two fractions of a fixed random order.
@@ -83,7 +83,7 @@ def register_folders(
         The registered name. It follows from the arguments, so that the same call gives the same name.
 
     Raises:
-        ValueError: class names that are missing or equal, or an id map to something that is no class.
+        ValueError: Class names that are missing or equal, or an id map to something that is no class.
     """
     classes = [str(name) for name in classes]
     if not classes or len(set(classes)) < len(classes):
@@ -178,14 +178,14 @@ def pair_files(images: str | PathLike, labels: str | PathLike) -> dict[str, tupl
     """Pair the images and label maps of two folders by their paths without suffix.
 
     Args:
-        images: folder of images, with sub-folders; hidden files are passed over.
-        labels: folder of label maps.
+        images: Folder of images, with sub-folders; hidden files are passed over.
+        labels: Folder of label maps.
 
     Returns:
         Path in the folder without suffix -> (image file, label file).
 
     Raises:
-        ValueError: one folder for both, a folder that is missing or empty, two files of one name, or a file without its
+        ValueError: One folder for both, a folder that is missing or empty, two files of one name, or a file without its
             partner.
     """
     if os.path.isdir(images) and os.path.isdir(labels) and os.path.samefile(images, labels):

@@ -15,7 +15,7 @@ def checked_colors(colors: Sequence[Sequence[int]], *, count: int, id_map: Mappi
     Args:
         colors: (red, green, blue) of each.
         count: The number of classes.
-        id_map: stored id -> class id, where the stored id of a colour is its place; None takes places for class ids.
+        id_map: Stored id -> class id, where the stored id of a colour is its place; None takes places for class ids.
 
     Raises:
         ValueError: Something is no colour, a colour is there twice, or their number is another than that of the classes

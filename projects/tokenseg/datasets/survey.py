@@ -59,10 +59,10 @@ class SurveyedSplit:
 
     Attributes:
         name: `train` or `test`.
-        root: folder of its images.
-        classes: their names.
-        ignore_label: class id of pixels that count nowhere.
-        id_map: stored id -> class id, or None where stored ids are class ids.
+        root: Folder of its images.
+        classes: Their names.
+        ignore_label: Class id of pixels that count nowhere.
+        id_map: Stored id -> class id, or None where stored ids are class ids.
         seen: What was found in its images, or in some of them.
         limited: Whether some of the images only were looked at.
     """

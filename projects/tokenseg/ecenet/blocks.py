@@ -17,7 +17,7 @@ from ..layers.point_conv import PointConv2d
 from ..layers.single_precision import at_least_single
 from .readings import read
 
-# Of every layer norm of the head, as in the released model; timm's norms of maps have 1e-6 by default.
+# The epsilon of every layer norm of the head, as in the released model; timm's default for maps is 1e-6.
 NORM_EPS = 1e-5
 
 
@@ -27,8 +27,8 @@ class FirstMask(nn.Sequential):
     def __init__(self, *, num_classes: int, width: int, groups: int) -> None:
         """
         Args:
-            num_classes: K.
-            width: D.
+            num_classes: The number of classes K.
+            width: The number of channels D.
             groups: The number of groups of the convolution phi_1.
         """
         super().__init__(
@@ -37,9 +37,9 @@ class FirstMask(nn.Sequential):
 
 
 class SemanticsAttention(nn.Module):
-    """Semantics attention (SA), Eqs. 6 and 7 and Fig. 4: the pixels of a stage ask the class embeddings.
+    """Semantics attention (SA), Eqs. 6 and 7 and Fig. 4: the pixels of a stage attend to the class embeddings.
 
-    What the softmax is taken of is kept, averaged over the heads, as masks of the classes.
+    The similarities before the softmax, averaged over the heads, are the masks of the classes.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class SemanticsAttention(nn.Module):
             num_heads: The number of heads of the attention.
             mlp_ratio: The number of hidden channels of the MLP over D.
             reading: A key of `READINGS`.
-            reverse_similarity: Whether pixels attend most to the embeddings that they are least like; by default as the
-                reading has it.
+            reverse_similarity: Whether the similarity is negated, so that pixels attend most to the least similar
+                embeddings; by default the reading decides.
 
         Raises:
-            ValueError: The heads do not divide the width, or there is no reading of that name.
+            ValueError: The number of heads does not divide the width, or the reading is unknown.
         """
         super().__init__()
         choice = read(reading)
@@ -95,7 +95,7 @@ class SemanticsAttention(nn.Module):
         query = self.query(self.feature_norm(features)).permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, D)
         key, value = self.key_value(self.embedding_norm(embeddings)).chunk(2, dim=-1)  # Eq. 6
         query, key, value = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
-        # the keys are scaled, being far fewer than the similarities
+        # Scale the keys, since there are far fewer of them than similarities.
         similarity = at_least_single(query @ (self.scale * key).mT)  # (N, heads, HW, K)
         weights = (-similarity if self.reverse_similarity else similarity).softmax(dim=-1)  # Eq. 7
         attended = weights.to(value.dtype) @ value
@@ -106,7 +106,7 @@ class SemanticsAttention(nn.Module):
 
 
 def _queries(width: int, *, relu: bool) -> nn.Sequential:
-    """What makes the queries; the names of the weights are the same with and without activations."""
+    """Create the query projection; weights have the same names with and without activations."""
     depth_wise, point_wise = nn.Conv2d(width, width, 3, padding=1, groups=width), PointConv2d(width, width)
     if not relu:
         return nn.Sequential(depth_wise, point_wise)
@@ -115,15 +115,15 @@ def _queries(width: int, *, relu: bool) -> nn.Sequential:
 
 
 class GhostUpscale(nn.Module):
-    """Twice the height and width by ghost features and pixel shuffle, section 3.5.
+    """Doubles height and width by ghost features and pixel shuffle, section 3.5.
 
-    Half of the 4 D channels to shuffle are convolved from the map, half by a depth-wise convolution from that half.
+    Of the 4 D channels to shuffle, one half is convolved from the map, the other depth-wise from the first half.
     """
 
     def __init__(self, *, width: int) -> None:
         """
         Args:
-            width: D.
+            width: The number of channels D.
         """
         super().__init__()
         half = 2 * width
@@ -143,19 +143,17 @@ def ghost_upscales(*, width: int, steps: int) -> nn.Sequential:
     """`steps` upscalings in a row: (N, D, H, W) to (N, D, 2**steps * H, 2**steps * W).
 
     Args:
-        width: D.
+        width: The number of channels D.
         steps: The number of steps; with 0 the map stays as it is.
     """
     return nn.Sequential(*(GhostUpscale(width=width) for _ in range(steps)))
 
 
 class JointConvolution(nn.Conv2d):
-    """A convolution of maps as if they were concatenated, which they are not: the sum of one convolution of each.
+    """Convolves concatenated maps without concatenating them, as the sum of one convolution per map.
 
-    It keeps their size: its own is odd, and padded by half of it.
-
-    At Swin-B's 640 pixels the concatenation is one of the two largest maps of the head, and the CPU convolves its parts
-    faster.
+    The kernel size is odd and the padding half of it, so that maps keep their size. With Swin-B at 640 pixels the
+    concatenation would be one of the two largest maps of the head, and the CPU is faster on the parts.
     """
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:  # type: ignore[override]  # no one takes it for a Conv2d
@@ -166,28 +164,28 @@ class JointConvolution(nn.Conv2d):
 
 
 class ClassConfidence(nn.Module):
-    """How sure each class's embedding is of its own class, section 3.5."""
+    """Estimates how confidently each class embedding predicts its own class, section 3.5."""
 
     def __init__(self, *, num_classes: int, width: int) -> None:
         """
         Args:
-            num_classes: K.
-            width: D.
+            num_classes: The number of classes K.
+            width: The number of channels D.
         """
         super().__init__()
         self.classify = nn.Linear(width, num_classes)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """(N, K, D) to probabilities (N, K): entry k is the k-th embedding's of class k."""
+        """Compute probabilities (N, K) from embeddings (N, K, D): entry k is that of class k for embedding k."""
         return at_least_single(self.classify(embeddings)).softmax(dim=-1).diagonal(dim1=1, dim2=2)
 
 
 def combined_prediction(dense_logits: Tensor, confidence: Tensor, masks: Tensor) -> Tensor:
-    """Dense logits, and on top of them the masks of confident classes, section 3.5.
+    """Add the masks of confident classes to the dense logits, section 3.5.
 
     Args:
-        dense_logits: (N, K, H, W).
-        confidence: (N, K), of `ClassConfidence`.
-        masks: (N, K, H, W), summed over stages, before any activation.
+        dense_logits: The dense logits (N, K, H, W).
+        confidence: The confidence (N, K) from `ClassConfidence`.
+        masks: The masks (N, K, H, W), summed over the stages, before any activation.
     """
     return dense_logits + confidence[:, :, None, None] * at_least_single(masks).sigmoid()

@@ -1,7 +1,7 @@
-"""ECENet's head: class embeddings are taken from masks, and refined stage by stage.
+"""ECENet's head: class embeddings are extracted from masks and refined stage by stage.
 
 Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings, "ECENet" (ICCV 2023), section 3
-and Fig. 3. The README beside this file tells what the paper leaves open. Letters: N images, K classes, D channels of
+and Fig. 3. The README beside this file lists what the paper leaves open. Letters: N images, K classes, D channels of
 all maps and embeddings, H x W the map of the finest stage. Stages are counted from 1, the finest.
 """
 
@@ -31,7 +31,7 @@ from .reconstruction import diversity_loss
 
 
 class Decoded(NamedTuple):
-    """What the head makes of the features."""
+    """The outputs of `ECENetHead.decode`."""
 
     scores: Tensor  # (N, K, H, W)
     masks: list[Tensor]  # (N, K, H_i, W_i) of every stage, the coarsest first, before any activation
@@ -69,26 +69,27 @@ class ECENetHead(nn.Module):
     ) -> None:
         """
         Args:
-            in_features: names of the stages' maps, the finest first.
-            channels: C_i of each.
-            num_classes: K.
-            reconstructions: FR of each stage, of a map to that map and its diverse features; None leaves FR out.
-            extraction: ECE, of masks (N, K, H_i, W_i) to class embeddings (N, K, D). Of this and the next two every
-                stage gets a copy of its own.
-            attention: SA, of a map (N, D, H_i, W_i) and embeddings to that map and masks.
-            updater: The module that makes updated embeddings of the new and the old ones.
-            mask_loss: the `MaskLoss` of Eq. 12, for one prediction.
-            width: D.
+            in_features: The names of the stages' maps, the finest first.
+            channels: The number of channels C_i of each map.
+            num_classes: The number of classes K.
+            reconstructions: The FR of each stage, from a map to the reconstructed map and its diverse features; None
+                disables FR.
+            extraction: The ECE, from masks (N, K, H_i, W_i) to class embeddings (N, K, D). Every stage gets its own
+                copy of this and of the next two modules.
+            attention: The SA, from a map (N, D, H_i, W_i) and embeddings to an updated map and masks.
+            updater: The module that computes updated embeddings from new and old ones.
+            mask_loss: The `MaskLoss` of Eq. 12, for one prediction.
+            width: The number of channels D.
             mask_groups: The number of groups of the first of the two convolutions that make the coarsest mask.
             upscale_steps: How often each stage's map is doubled in size before all are resized to that of the finest.
             dropout: The probability that a whole channel is dropped before the dense classification.
-            diversity_weight: lambda_div of Eq. 11; with 0 the diversity loss is not computed.
-            norm: kind of the batch norms, see `convert_batch_norm`.
-            reading: a key of `READINGS`, which here decides the size of the convolution that joins the stages.
-            ignore_value: label of pixels that do not count.
+            diversity_weight: The factor lambda_div of Eq. 11; with 0 the diversity loss is not computed.
+            norm: The kind of the batch norms, see `convert_batch_norm`.
+            reading: A key of `READINGS`, which here decides the size of the convolution that joins the stages.
+            ignore_value: The label of the pixels to ignore.
 
         Raises:
-            ValueError: lists of different lengths, fewer than two stages, or an unknown norm or reading.
+            ValueError: Lists differ in length, there are fewer than two stages, or the norm or reading is unknown.
         """
         super().__init__()
         _check_lengths(in_features, channels, upscale_steps)
@@ -124,12 +125,12 @@ class ECENetHead(nn.Module):
         return None, self.losses(decoded, given(targets))
 
     def decode(self, features: dict[str, Tensor]) -> Decoded:
-        """The whole of section 3 but the losses.
+        """Compute everything in section 3 except for the losses.
 
         Args:
             features: The maps of the backbone.
         """
-        # Most of the head works on the channels of every pixel: in this memory order it reads them in a row.
+        # Most of the head works on the channels of single pixels, which are contiguous in this memory order.
         maps = [x.contiguous(memory_format=torch.channels_last) for x in select_maps(features, self.in_features)]
         diverse = []
         if self.reconstructions is not None:
@@ -157,13 +158,13 @@ class ECENetHead(nn.Module):
         return Decoded(scores, masks, supervised_masks, summed_masks, diverse)
 
     def count(self, targets: Targets) -> Counts:
-        """The valid pixels, what the mask loss counts, and the images."""
+        """Compute the counts of the valid pixels, of the mask loss, and of the images."""
         images = targets.labels.new_tensor(len(targets.labels))
         own = count_pixels(targets, ignore_value=self.ignore_value)
         return {**own, "images": images, **self.mask_loss.count(targets)}
 
     def losses(self, decoded: Decoded, targets: Targets) -> dict[str, Tensor]:
-        """The terms of Eqs. 11 and 12, weighted.
+        """Compute the weighted terms of Eqs. 11 and 12.
 
         Args:
             decoded: What `decode` returned.
@@ -177,11 +178,11 @@ class ECENetHead(nn.Module):
         return losses
 
     def token_part(self) -> nn.Module:
-        """The last updater, which gives the class embeddings of the finest stage."""
+        """Return the last updater, whose output is the class embeddings of the finest stage."""
         return self.updaters[-1]
 
     def class_masks(self, features: dict[str, Tensor]) -> Tensor:
-        """The region of each class embedding: the masks summed over the stages, as in section 3.5, (N, K, H, W).
+        """Return the region (N, K, H, W) of each class embedding: the masks summed over the stages, as in section 3.5.
 
         Args:
             features: The maps of the backbone.

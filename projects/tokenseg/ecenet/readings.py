@@ -1,6 +1,6 @@
-"""Where the text of ECENet's paper and the released model contradict each other, and what follows by default.
+"""The points in which the text of ECENet's paper and the released model contradict each other, and the default choices.
 
-The `reading` of the head and of its parts is a key of `READINGS`; a config gives all of them the head's.
+The `reading` of the head and of its parts is a key of `READINGS`; a config passes the head's reading to all parts.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Reading(NamedTuple):
 
 
 READINGS = {
-    # as printed, but for what the published numbers of parameters and operations say
+    # The text, except where the published numbers of parameters and operations contradict it.
     "default": Reading(3, se_sigmoid=True, reverse_similarity=False, query_relu=False, last_update=True),
     "printed": Reading(1, se_sigmoid=True, reverse_similarity=False, query_relu=False, last_update=False),
     "released": Reading(3, se_sigmoid=False, reverse_similarity=True, query_relu=True, last_update=True),

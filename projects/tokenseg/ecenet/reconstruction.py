@@ -1,4 +1,4 @@
-"""Feature reconstruction (FR): a stage's map as intrinsic and diverse features, and the loss that keeps these apart.
+"""Feature reconstruction (FR): splits a stage's map into intrinsic and diverse features, with a diversity loss.
 
 Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings, "ECENet" (ICCV 2023), section
 3.2. Letters: N images, C channels of the stage, H x W its map.
@@ -15,7 +15,7 @@ from .readings import read
 
 
 class SqueezeExcitation(nn.Module):
-    """A factor for every channel, out of the means of all."""
+    """Scales every channel by a factor that is computed from the means of all channels."""
 
     def __init__(self, *, channels: int, sigmoid: bool) -> None:
         """
@@ -43,11 +43,11 @@ class FeatureReconstruction(nn.Module):
     def __init__(self, *, channels: int, se_sigmoid: bool = True) -> None:
         """
         Args:
-            channels: C.
+            channels: The number of channels C.
             se_sigmoid: The argument `sigmoid` of `SqueezeExcitation`.
 
         Raises:
-            ValueError: C is no multiple of 4.
+            ValueError: C is not a multiple of 4.
         """
         super().__init__()
         if channels % 4:
@@ -89,10 +89,10 @@ def feature_reconstructions(
 
 
 def diversity_loss(diverse: Tensor) -> Tensor:
-    """How far the channels look at the same places, Eq. 3, summed over images.
+    """Measure how much the channels overlap, Eq. 3, summed over images.
 
-    Each channel is made a distribution over pixels. An image has 0 where no two of them share a pixel, and 1 - 1 / C
-    where all are alike.
+    Each channel is normalised to a distribution over pixels. The loss of an image is 0 if no two channels share a
+    pixel, and 1 - 1 / C if all are equal.
 
     Args:
         diverse: Y'' (N, C, H, W).

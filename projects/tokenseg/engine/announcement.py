@@ -1,4 +1,4 @@
-"""What a run says of itself before its first step: the model by its parts, the device, the schedule, the output."""
+"""The summary that a run logs before its first step: the model by its parts, device, schedule and output."""
 
 import logging
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def announce_training(config: DictConfig, trainer: SimpleTrainer, *, start: int) -> None:
-    """Log what a user wants to know of a training before it begins; the data sets have been logged when they were read.
+    """Log the summary of a training before it begins. The data sets have been logged when they were read.
 
     Args:
         config: The config of the run.
@@ -64,7 +64,7 @@ def announce_model(model: nn.Module) -> None:
 
 
 def announce_device(config: DictConfig) -> None:
-    """Log what a run computes on, and in which precision."""
+    """Log the device of a run, and its precision."""
     amp = config.train.amp
     logger.info(
         "Device: %s; %d process(es) of %d thread(s); %s%s",
@@ -77,7 +77,7 @@ def announce_device(config: DictConfig) -> None:
 
 
 def _counts(part: nn.Module) -> tuple[int, int]:
-    """The numbers of all parameters, and of those that are trained."""
+    """Count all parameters, and those that are trained."""
     parameters = list(part.parameters())
     return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
 
@@ -89,7 +89,7 @@ def _trainable(numbers: int, learnt: int) -> str:
 
 
 def _images(config: DictConfig, loader: object) -> str:
-    """How many images a step has and how many epochs the training takes, as far as the loader can tell."""
+    """Describe the batch size and the number of epochs, if the loader knows them."""
     if not isinstance(loader, TrainLoader):
         return ""
     batch, images = loader.total_batch_size, len(loader.stream.records)

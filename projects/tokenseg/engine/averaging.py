@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which is evaluated and used in their place."""
+"""An exponential moving average (EMA) of the weights, which is evaluated and saved for use in their place."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,9 +15,9 @@ from .sharding import Replica, local, spread_like
 class WeightAverage(HookBase):
     """Averages the weights after every step: average = decay * average + (1 - decay) * weights.
 
-    The first step begins the average. Buffers, such as the statistics of batch norms, are those of the last step. A
-    checkpoint holds the average beside the weights, so that a resumed run goes on with both. Of weights that are
-    spread over processes the average is spread alike.
+    The average is initialised by the first step. Buffers, such as the statistics of batch norms, are those of the last
+    step. A checkpoint holds both the average and the weights, so that a resumed run continues with both. The average of
+    sharded weights is sharded in the same way.
     """
 
     def __init__(self, model: nn.Module, *, decay: float, replica: Replica) -> None:
@@ -40,7 +40,7 @@ class WeightAverage(HookBase):
         self._steps, self._average = torch.tensor(0), get_ema_multi_avg_fn(decay)
 
     def whole(self) -> AbstractContextManager[nn.Module]:
-        """A context with the averaged model, which each process can run alone; all processes enter it together."""
+        """Return a context with the averaged model. All processes enter it together; each can then run it alone."""
         return self._replica.holding(self._model, self._weights)
 
     @torch.no_grad()
@@ -56,7 +56,7 @@ class WeightAverage(HookBase):
         self._steps += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The averaged model's weights, by its own names, and the number of steps that went into them."""
+        """Return the averaged weights, by the model's own names, and the number of steps that they average."""
         model = self._model.state_dict()
         model.update(self._weights)
         return {"steps": self._steps, "model": model}

@@ -1,4 +1,4 @@
-"""The model of a config, and what is done to any model before it trains."""
+"""Construction of a config's model, and the preparation of a model for training."""
 
 import logging
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_model(config: DictConfig, *, device: str | None = None) -> nn.Module:
-    """The model of a config, averaging over scales and flips in inference if `train.tta` says so.
+    """Build the model of a config, with test-time augmentation over scales and flips if `train.tta` enables it.
 
     Args:
         config: The config.
@@ -39,9 +39,9 @@ def build_model(config: DictConfig, *, device: str | None = None) -> nn.Module:
 
 
 def load_pretrained(model: nn.Module) -> None:
-    """Load pretrained weights into every part of a model that begins from them, at any depth, and log which parts do.
+    """Load pretrained weights into every part of a model that asks for them, at any depth, and log these parts.
 
-    A part that loads them for the parts inside it, as a wrapper may, loads them once.
+    If a part, such as a wrapper, also loads weights for the parts inside it, they are loaded only once.
 
     Raises:
         ValueError: Weights are not available.
@@ -59,9 +59,9 @@ def load_pretrained(model: nn.Module) -> None:
 
 
 def begin_random(model: nn.Module) -> nn.Module:
-    """The model itself, told that all its parts begin from random weights on purpose, as in a benchmark.
+    """Mark all parts of a model as deliberately random, as in a benchmark, and return the model.
 
-    Otherwise a backbone that is to begin from pretrained weights refuses to train without them.
+    Otherwise a backbone that wants pretrained weights refuses to train without them.
     """
     for part in model.modules():
         if isinstance(part, BeginsPretrained):
@@ -70,10 +70,9 @@ def begin_random(model: nn.Module) -> nn.Module:
 
 
 def compile_parts(model: nn.Module, *, backend: str = "inductor") -> None:
-    """Compile the parts of a model that are called with tensors of one size in training: its backbone and its head.
+    """Compile the parts of a model whose inputs have a fixed size in training: the backbone and the head.
 
-    The number of proposals and regions of interest differs from image to image, so their parts would be compiled again
-    and again.
+    Proposals and regions of interest vary in number from image to image, so their parts would be recompiled constantly.
 
     Args:
         model: The model, whose parts are compiled at their first call.

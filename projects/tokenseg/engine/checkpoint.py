@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, of finite weights alone, and loaded strictly."""
+"""Checkpoints, which are written atomically, only with finite weights, and loaded strictly."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer with atomic writes, keys that must fit, and files that may hold data alone."""
+    """Detectron2's checkpointer with atomic writes, strict keys, and files that may only contain data, not code."""
 
     def __init__(
         self,
@@ -38,9 +38,9 @@ class Checkpointer(DetectionCheckpointer):
         Args:
             model: The model whose weights are saved and loaded.
             save_dir: The output folder.
-            strict: Whether keys that are missing or unexpected are errors; else they are only listed.
-            skip_mismatched: Whether weights of another shape, such as those of another class count, are left out.
-            allow_pickle: Whether files may be read that can run code, such as .pkl.
+            strict: Whether missing or unexpected keys are errors; otherwise they are only logged.
+            skip_mismatched: Whether weights with mismatched shapes, as after a change of class count, are left out.
+            allow_pickle: Whether to read files that contain pickled objects, such as .pkl, which can run code.
             checkpointables: Further objects with a `state_dict`, such as the trainer.
         """
         super().__init__(model, save_dir, **checkpointables)

@@ -1,4 +1,4 @@
-"""Which device a run uses, and how many threads each of its processes."""
+"""The device of a run, and the number of threads in each of its processes."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ import torch
 
 
 def resolve_device(name: str) -> str:
-    """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
+    """Resolve `auto`, `cpu` or `cuda` to `cpu` or `cuda`.
 
     Raises:
-        ValueError: another name, or `cuda` where torch finds no GPU.
+        ValueError: The name is unknown, or it is `cuda` and torch finds no GPU.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"train.device is '{name}'; wanted auto, cpu or cuda")
@@ -22,9 +22,9 @@ def resolve_device(name: str) -> str:
 
 
 def share_threads(processes: int) -> None:
-    """Share the cores out over the processes of this machine, unless OMP_NUM_THREADS says otherwise.
+    """Divide the cores among the processes of this machine, unless OMP_NUM_THREADS is set.
 
-    Processes that use every core each are many times slower than processes that share them.
+    If every process uses all cores, they are many times slower than processes that share them.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
@@ -46,5 +46,5 @@ def process_memory(entry: str) -> int | None:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None
-    # not getrusage, whose peak a process inherits from the one that started it
+    # `getrusage` is not used, since a process inherits its peak from the parent process.
     return int(status.partition(f"{entry}:")[2].split()[0]) * 2**10 if f"{entry}:" in status else None

@@ -1,4 +1,4 @@
-"""Parts of a model that a training leaves as they are."""
+"""Freezing of parts of a model during training."""
 
 import logging
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ logger = logging.getLogger(__name__)
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Keep the parameters of some parts of a model as they are, and the running statistics of batch norms in them.
+    """Freeze the parameters of some parts of a model, and the running statistics of their batch norms.
 
-    Dropout and stochastic depth go on in these parts, as the model's recipe has them.
+    Dropout and stochastic depth stay active in these parts.
 
     Args:
         model: The model, which is changed in place.
-        patterns: Names of modules or parameters, with the wildcards `*` and `?`, such as `backbone` or
-            `backbone.vit.blocks.[0-5]*`. A module stands for all that is in it.
+        patterns: The names of modules or parameters, with the wildcards `*` and `?`, such as `backbone` or
+            `backbone.vit.blocks.[0-5]*`. A module stands for everything inside it.
 
     Raises:
         ValueError: A pattern matches nothing, or nothing is left to train.

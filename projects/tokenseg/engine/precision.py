@@ -13,7 +13,7 @@ def amp_dtype(config: DictConfig, device: str) -> torch.dtype | None:
     """Type of mixed precision that `train.amp` asks for, None when it is off.
 
     Raises:
-        ValueError: an unknown type, or float16 on the CPU.
+        ValueError: An unknown type, or float16 on the CPU.
     """
     if config.dtype not in _AMP_TYPES:
         raise ValueError(f"train.amp.dtype is '{config.dtype}'; wanted {' or '.join(_AMP_TYPES)}")

@@ -30,9 +30,9 @@ class Trainer(SimpleTrainer):
     stochastic depth) depend on seed, process and iteration alone, so that a resumed run draws the same ones.
 
     Attributes:
-        skipped: float16 steps in a row, up to now, that left the weights alone because a gradient had overflowed.
+        skipped: Float16 steps in a row, up to now, that left the weights alone because a gradient had overflowed.
         replica: The replica of the model; None if there is none.
-        stopping: whether any process had been asked to stop by the end of the last step; alike in all of them.
+        stopping: Whether any process had been asked to stop by the end of the last step; alike in all of them.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Trainer(SimpleTrainer):
     ) -> None:
         """
         Args:
-            model: returns a dict of scalar losses in training. A model that keeps the contract `CountsSteps` divides
+            model: Returns a dict of scalar losses in training. A model that keeps the contract `CountsSteps` divides
                 them by counts of the whole step; those of any other are averaged over the parts of a batch.
             data_loader: An endless iterable of the batches of this process.
             optimizer: The optimiser of the model's parameters.
@@ -143,7 +143,7 @@ class Trainer(SimpleTrainer):
         """Clip the gradients; whether the step may be taken.
 
         Raises:
-            FloatingPointError: in all processes, if the loss or a gradient is not finite in any of them. With float16 a
+            FloatingPointError: In all processes, if the loss or a gradient is not finite in any of them. With float16 a
                 gradient that is not finite is its scale's fault, and an error only after many in a row.
         """
         parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]

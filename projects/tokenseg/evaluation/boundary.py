@@ -27,7 +27,7 @@ def near_contours(ids: np.ndarray, distance: int) -> np.ndarray:
         distance: The distance in pixels, 1 or more; with 1 the contours are one pixel wide.
 
     Returns:
-        (H, W) of bool.
+        (H, W) bool.
     """
     pixels, square = ids.astype(np.float32), np.ones((3, 3), dtype=np.uint8)
     least, most = (

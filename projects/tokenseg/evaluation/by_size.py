@@ -22,8 +22,8 @@ def segment_overlaps(predicted: np.ndarray, labelled: np.ndarray) -> tuple[np.nd
     """Compare the components of two masks of one class; components are 8-connected.
 
     Args:
-        predicted: The predicted mask, (H, W) of bool.
-        labelled: The labelled mask, (H, W) of bool.
+        predicted: The predicted mask, (H, W) bool.
+        labelled: The labelled mask, (H, W) bool.
 
     Returns:
         Of each labelled component the number of its pixels, of those that are predicted, and of the pixels outside all

@@ -133,7 +133,7 @@ class ConfusionEvaluator(SemSegEvaluator):
                 with what the further metrics want.
 
         Raises:
-            ValueError: a prediction and its label map differ in size, or a label is out of range, naming the file; or
+            ValueError: A prediction and its label map differ in size, or a label is out of range, naming the file; or
                 scores of another number of classes than the data set's; or an input that names no label map; or
                 outputs without what a metric wants.
         """

@@ -36,8 +36,8 @@ def region_histograms(
 
     Args:
         regions: (K, h, w) weights of 0 or more.
-        masks: (n, H, W) of bool, the pixels of each bin.
-        cell: height and width of a cell in pixels; cells begin at the upper left corner.
+        masks: (n, H, W) bool, the pixels of each bin.
+        cell: Height and width of a cell in pixels; cells begin at the upper left corner.
         least_mass: The mass under which a region is skipped, in cells.
 
     Returns:
@@ -89,7 +89,7 @@ class ClassMasks:
             record: An input that names its label map, see `read_class_ids`.
 
         Returns:
-            (n, H, W) of bool, a mask per class that occurs; ignored pixels are in none.
+            (n, H, W) bool, a mask per class that occurs; ignored pixels are in none.
 
         Raises:
             ValueError: The input names no label map, or one that cannot be read.
@@ -110,7 +110,7 @@ class InstanceMasks:
             record: An input with `height`, `width` and COCO's `annotations`.
 
         Returns:
-            (n, H, W) of bool, a mask per instance; pixels without an instance are in none.
+            (n, H, W) bool, a mask per instance; pixels without an instance are in none.
 
         Raises:
             ValueError: The input has no annotations.
@@ -142,7 +142,7 @@ class MaskSource(Protocol):
     def level(self) -> str: ...
 
     def __call__(self, record: Mapping) -> np.ndarray:
-        """(B, H, W) of bool, the pixels of each bin of an input."""
+        """(B, H, W) bool, the pixels of each bin of an input."""
 
 
 class TokenMetrics(DatasetEvaluator):
@@ -187,7 +187,7 @@ class TokenMetrics(DatasetEvaluator):
             outputs: What the model gave for them, with `regions` (K, h, w) and `region_cell`.
 
         Raises:
-            ValueError: outputs without regions.
+            ValueError: Outputs without regions.
         """
         for record, output in zip(inputs, outputs, strict=True):
             if "regions" not in output:

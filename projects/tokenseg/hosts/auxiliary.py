@@ -1,4 +1,4 @@
-"""A further head that learns beside the main one and is not there in inference."""
+"""An auxiliary head, which is trained together with the main head and not used in inference."""
 
 from collections.abc import Mapping
 
@@ -8,20 +8,20 @@ from ..contracts import Counts, Head, Targets
 
 
 class AuxiliaryHead(nn.Module):
-    """A head as one of a segmentor's `extra_losses`."""
+    """Wraps a head as one of a segmentor's `extra_losses`."""
 
     def __init__(self, *, head: Head, weight: float, prefix: str = "aux_") -> None:
         """
         Args:
-            head: the head, in training.
-            weight: The weight of its losses.
-            prefix: What stands between `loss_` and the head's own name in the names of its losses.
+            head: The auxiliary head.
+            weight: The weight of the head's losses.
+            prefix: The text inserted after `loss_` in the names of the head's losses.
         """
         super().__init__()
         self.head, self.weight, self.prefix = head, weight, prefix
 
     def count(self, targets: Targets) -> Counts:
-        """What the head counts."""
+        """Compute the counts of the head."""
         return self.head.count(targets)
 
     def forward(self, features: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
@@ -31,7 +31,7 @@ class AuxiliaryHead(nn.Module):
             targets: The targets that the head learns from.
 
         Returns:
-            The head's losses, weighted.
+            The weighted losses of the head.
         """
         _, losses = self.head(features, targets)
         return {f"loss_{self.prefix}{name.removeprefix('loss_')}": self.weight * x for name, x in losses.items()}

@@ -23,15 +23,15 @@ def deeplab_v3_layers(
     """Atrous spatial pyramid pooling and a 1x1 classifier: (N, C, H, W) to logits (N, K, H, W).
 
     Args:
-        channels: C.
-        num_classes: K.
-        width: channels of each branch and of their fusion.
+        channels: The number of channels C.
+        num_classes: The number of classes K.
+        width: The number of channels of each branch and of their fusion.
         dilations: The dilations of the three 3x3 branches; the default is for output stride 8.
-        dropout: before the classifier.
-        norm: kind of the batch norms, see `convert_batch_norm`.
+        dropout: The dropout rate before the classifier.
+        norm: The kind of the batch norms, see `convert_batch_norm`.
 
     Raises:
-        ValueError: other than three dilations, or an unknown norm.
+        ValueError: The number of dilations is not three, or the norm is unknown.
     """
     if len(dilations) != 3:
         raise ValueError(f"dilations are {list(dilations)}; wanted three")

@@ -1,8 +1,8 @@
 """Multi-scale deformable attention in plain PyTorch, and the encoder layer around it.
 
-Paper: Zhu et al.: Deformable DETR (ICLR 2021), sections 4.1 and 4.2, as Mask2Former (CVPR 2022) uses it: without padded
-images, every cell asks at its own centre. Letters: N images, S levels, H_i x W_i the size of level i, L cells of all
-levels, C channels, M heads, P points of a head on a level.
+Paper: Zhu et al.: Deformable DETR (ICLR 2021), sections 4.1 and 4.2, as used by Mask2Former (CVPR 2022): images are not
+padded, and the reference point of every cell is its own centre. Letters: N images, S levels, H_i x W_i the size of
+level i, L cells of all levels, C channels, M heads, P points of a head on a level.
 """
 
 import math
@@ -18,7 +18,7 @@ SAMPLING = ("embedding_bag", "grid_sample")
 
 
 class DeformableAttention(nn.Module):
-    """Every cell averages values at a few points near its own place on every level; it says where and how much."""
+    """Every cell averages values at a few points around it on every level; their offsets and weights are learnt."""
 
     def __init__(
         self,
@@ -35,8 +35,8 @@ class DeformableAttention(nn.Module):
             num_heads: The number of heads M, each with C / M channels.
             num_levels: The number of levels S.
             num_points: The number of points P of a head on a level.
-            sampling: How values are read, with equal results: by one weighted sum of rows for all levels
-                (`embedding_bag`), or level by level (`grid_sample`).
+            sampling: The implementation that reads the values, with equal results: one weighted sum of rows for all
+                levels (`embedding_bag`), or level by level (`grid_sample`).
 
         Raises:
             ValueError: `num_heads` does not divide `width`, or `sampling` is unknown.
@@ -55,7 +55,7 @@ class DeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """First weights: all samples count alike, and the points of a head lie on a ray of its own."""
+        """Initialise: all points have equal weights, and the points of each head lie along a different direction."""
         for layer in (self.offsets, self.weights):
             nn.init.zeros_(layer.weight)
         for layer in (self.value, self.out):
@@ -73,8 +73,8 @@ class DeformableAttention(nn.Module):
     def forward(self, queries: Tensor, values: Tensor, layout: LevelLayout) -> Tensor:
         """
         Args:
-            queries: (N, L, C), which say where to look.
-            values: (N, L, C), what is seen there.
+            queries: The inputs (N, L, C) from which offsets and weights are computed.
+            values: The values (N, L, C) that are sampled.
             layout: The levels.
 
         Returns:
@@ -83,14 +83,14 @@ class DeformableAttention(nn.Module):
         offsets = self._offsets(queries).unflatten(3, (self.num_heads, -1))
         weights = self.weights(queries).unflatten(2, (self.num_heads, -1)).softmax(dim=-1)
         values = self.value(values).unflatten(2, (self.num_heads, -1))
-        # Exported models run where no operation sums rows with weights.
+        # Runtimes of exported models have no operation for weighted sums of rows.
         by_bags = self.sampling == "embedding_bag" and not torch.compiler.is_exporting()
         sample = sample_by_embedding_bag if by_bags else sample_by_grid
         return self.out(sample(values, offsets, weights, layout))
 
     def _offsets(self, queries: Tensor) -> Tensor:
         """(N, L, 2, M * S * P) of x, then y, in cells of each level."""
-        # The weights have x and y by turns; of the two halves each lies in one piece.
+        # The weights alternate between x and y; separated, the result has x and y contiguous.
         weight, bias = self.offsets.weight.unflatten(0, (-1, 2)), self.offsets.bias.unflatten(0, (-1, 2))
         return point_linear(queries, weight.transpose(0, 1).flatten(0, 1), bias.T.flatten()).unflatten(2, (2, -1))
 

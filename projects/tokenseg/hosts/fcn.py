@@ -1,7 +1,7 @@
-"""A fully convolutional head, on one map of the backbone or on several, as main head or as auxiliary one.
+"""A fully convolutional head on one or several maps of the backbone, for use as main or auxiliary head.
 
 Paper: Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation (CVPR 2015), with the batch
-norms, the concatenation and the dropout that later work gives its baselines.
+norms, the concatenation and the dropout of later baselines.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class FCNHead(nn.Module):
-    """3x3 convolutions and a 1x1 classifier, with cross entropy."""
+    """3x3 convolutions and a 1x1 classifier, trained with cross entropy."""
 
     gives_probabilities = False
 
@@ -40,18 +40,18 @@ class FCNHead(nn.Module):
     ) -> None:
         """
         Args:
-            in_features: names of the backbone's maps; several are resized to the first one's size and joined.
-            channels: C_i of each.
-            num_classes: K.
-            width: channels of the convolutions.
-            num_convs: The number of these convolutions, 1 or more.
-            concat_input: Whether one more convolution takes the input once more, joined to the output of the others.
+            in_features: The names of the backbone's maps; several maps are resized to the first and concatenated.
+            channels: The number of channels C_i of each map.
+            num_classes: The number of classes K.
+            width: The number of channels of the convolutions.
+            num_convs: The number of these convolutions, at least 1.
+            concat_input: Whether a further convolution is applied to the concatenation of input and output.
             dropout: The probability that a whole channel is dropped before the classifier.
-            norm: kind of the batch norms, see `convert_batch_norm`.
-            ignore_value: label of pixels that do not count.
+            norm: The kind of the batch norms, see `convert_batch_norm`.
+            ignore_value: The label of the pixels to ignore.
 
         Raises:
-            ValueError: no map, other channels than maps, no convolution, or an unknown norm.
+            ValueError: There is no map or convolution, the numbers of maps and channels differ, or the norm is unknown.
         """
         super().__init__()
         if not in_features or len(in_features) != len(channels):

@@ -1,6 +1,6 @@
-"""A task for pretraining that looks at whole images: which classes are in one, and how many pieces of each.
+"""An image-level pretraining task: predict which classes an image contains, and how many pieces of each.
 
-Ours; a stand-in for the classification by which the papers' backbones are pretrained.
+This task is ours. It replaces the classification with which the papers' backbones are pretrained.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from ..losses.counts import divide
 
 
 class ImageClassesLoss(nn.Module):
-    """Presence and number of pieces of each class, from the mean of a feature map, as one of `extra_losses`."""
+    """Predicts presence and number of pieces of each class from the mean of a feature map; one of `extra_losses`."""
 
     def __init__(
         self, *, in_feature: str, channels: int, num_classes: int, key: str = "class_counts", weight: float = 1.0
@@ -25,7 +25,7 @@ class ImageClassesLoss(nn.Module):
         Args:
             in_feature: The name of the backbone's map.
             channels: C, the channels of that map.
-            num_classes: K.
+            num_classes: The number of classes K.
             key: The key of the targets in the inputs, (K,) numbers of pieces as `ClassCounts` makes them.
             weight: The weight of both losses.
         """
@@ -37,7 +37,7 @@ class ImageClassesLoss(nn.Module):
         """The `images`.
 
         Raises:
-            ValueError: Inputs without numbers of pieces.
+            ValueError: An input has no numbers of pieces.
         """
         if any(self.key not in x for x in targets.inputs):
             raise ValueError(

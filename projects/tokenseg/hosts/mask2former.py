@@ -1,8 +1,8 @@
-"""Mask2Former's head: queries that attend to what their own masks show, on three maps in turn.
+"""Mask2Former's head: queries attend to the regions of their own masks, on three maps in turn.
 
 Paper: Cheng et al.: Masked-attention Mask Transformer for Universal Image Segmentation (CVPR 2022), section 3.2. As in
-the released models: nine layers, and ten predictions, the first before any layer. Letters: N images, Q queries, K
-classes, C channels, L cells of a map.
+the released models, there are nine layers and ten predictions, the first before any layer. Letters: N images, Q
+queries, K classes, C channels, L cells of a map.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Mask2FormerDecoder(nn.Module):
         self.outputs = QueryOutputs(width=width, num_classes=num_classes, mask_channels=mask_channels)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters without weight decay, which timm's convention asks for."""
+        """Return the names of parameters without weight decay, by timm's convention."""
         return {"query_states", "query_positions", "level_embeddings"}
 
     def forward(self, maps: Sequence[Tensor], mask_features: Tensor) -> list[EmbeddedMasks]:
@@ -71,7 +71,7 @@ class Mask2FormerDecoder(nn.Module):
             The predictions before the first layer and after each.
         """
         memories = [self._memory(x, embedding) for x, embedding in zip(maps, self.level_embeddings, strict=True)]
-        # A resized mask is the mask of a resized map, which is smaller than the map and the same for all layers.
+        # Resizing and the product commute, so the map is resized once for all layers and not each of their masks.
         small = [resize(mask_features.detach(), x.shape[-2:]) for x in maps]
         states = self.query_states.expand(mask_features.shape[0], -1, -1)
         predictions = [self.outputs(states, mask_features)]
@@ -90,7 +90,7 @@ class Mask2FormerDecoder(nn.Module):
 
 @torch.no_grad()
 def _own_region(embeddings: Tensor, features: Tensor) -> Tensor:
-    """Which cells lie inside a query's own mask: (N, Q, L) of bool, all cells where the mask is empty."""
+    """Find the cells inside a query's own mask, (N, Q, L) bool; all cells if the mask is empty."""
     inside = embedded_masks(embeddings, features).flatten(2) >= 0
     return inside | ~inside.any(dim=2, keepdim=True)
 

@@ -1,4 +1,4 @@
-"""A head whose queries have a class and a mask each: what MaskFormer and Mask2Former have in common.
+"""The common head of MaskFormer and Mask2Former, whose queries predict a class and a mask each.
 
 Paper: Cheng et al.: Per-Pixel Classification is Not All You Need for Semantic Segmentation, "MaskFormer" (NeurIPS
 2021). Letters: N images, Q queries, K classes, H x W the size of the input.
@@ -15,7 +15,7 @@ from ..layers.feature_maps import select_maps
 from ..layers.mask_scores import class_scores
 from ..layers.single_precision import at_least_single
 
-# What the masks of all queries are called beside the scores.
+# The name under which the masks of all queries are returned besides the scores.
 QUERY_MASKS = "query_masks"
 
 
@@ -23,16 +23,16 @@ class MaskCriterion(Protocol):
     """The loss of a mask classifier.
 
     Attributes:
-        ignore_value: The label of pixels that do not count.
+        ignore_value: The label of the pixels to ignore.
     """
 
     ignore_value: int
 
     def count(self, targets: Targets) -> Counts:
-        """What the losses are divided by, of labels alone."""
+        """Compute the counts by which the losses are divided, from the labels."""
 
     def __call__(self, predictions: list[EmbeddedMasks], targets: Targets) -> dict[str, Tensor]:
-        """From the predictions of all stages to scalar losses by name."""
+        """Compute scalar losses by name from the predictions of all stages."""
 
 
 class MaskClassifierHead(nn.Module):
@@ -53,13 +53,13 @@ class MaskClassifierHead(nn.Module):
         """
         Args:
             in_features: The names of the backbone's maps, from the finest to the coarsest.
-            pixel_decoder: From the list of maps to the map of the masks and a list of maps for the queries.
-            query_decoder: From the list of maps for the queries and the map of the masks to the predictions of all
-                stages.
+            pixel_decoder: The module that turns the list of maps into the mask features and a list of maps for queries.
+            query_decoder: The module that turns the maps for the queries and the mask features into the predictions of
+                all stages.
             criterion: The loss.
             stride: The stride of the finest map, in pixels.
-            score_stride: The stride of the scores, in pixels; 1 is the method's. Larger strides need less memory and
-                give slightly different results.
+            score_stride: The stride of the scores, in pixels; 1 in the papers. Larger strides need less memory and give
+                slightly different results.
 
         Raises:
             ValueError: `score_stride` is less than 1.
@@ -101,7 +101,7 @@ class MaskClassifierHead(nn.Module):
         return class_scores(masks, class_logits, size=size), {QUERY_MASKS: masks}
 
     def mask_sum(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """What the scores are made of: the last stage's masks and class logits, and the size of the scores.
+        """Return the last stage's masks and class logits, from which scores are computed, and the size of the scores.
 
         Args:
             features: The maps of the backbone.
@@ -112,7 +112,7 @@ class MaskClassifierHead(nn.Module):
         return masks, last.class_logits, (height, width)
 
     def decode(self, features: Mapping[str, Tensor]) -> list[EmbeddedMasks]:
-        """The predictions of all stages, which compute their masks when they are asked for.
+        """Compute the predictions of all stages, whose masks are computed on demand.
 
         Args:
             features: The maps of the backbone.
@@ -121,7 +121,7 @@ class MaskClassifierHead(nn.Module):
         return self.query_decoder(maps, mask_features)
 
     def token_part(self) -> nn.Module:
-        """The last layer of the query decoder."""
+        """Return the last layer of the query decoder."""
         return list(self.query_decoder.get_submodule("layers").children())[-1]
 
     def token_maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -136,10 +136,10 @@ class MaskClassifierHead(nn.Module):
         }
 
     def region_weights(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Where the queries look: the masks of all of them after the last stage.
+        """Return the regions of the queries: their masks after the last stage.
 
         Args:
-            features: The maps of the backbone, and what the head gave beside its scores if it has run on them.
+            features: The maps of the backbone and, if the head has already run, its further outputs.
 
         Returns:
             (N, Q, H_1, W_1) weights of 0 to 1.

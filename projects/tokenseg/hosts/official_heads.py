@@ -1,6 +1,6 @@
 """Names of the heads' weights in the checkpoints that MaskFormer and Mask2Former published.
 
-Those weights are under CC-BY-NC 4.0, which forbids commercial use, and so is what is converted from them.
+These weights are licensed under CC-BY-NC 4.0, which forbids commercial use; this also holds for converted weights.
 """
 
 from ..weight_rules import WeightRule, layer_rules
@@ -9,9 +9,9 @@ from .mask_former import MaskFormerHead
 
 _PIXELS, _QUERIES = "sem_seg_head.pixel_decoder", "sem_seg_head.query_decoder"
 _THEIR_QUERIES = r"sem_seg_head\.predictor"
-# The constant weights of the classes in their loss.
+# The official checkpoints hold the constant class weights of the loss, which are dropped.
 _CRITERION = WeightRule(r"criterion\.empty_weight", None)
-# Parts of both predictors, theirs to ours.
+# Names within the predictors of both methods: official -> here.
 _OUTPUTS = {"class_embed": "classify"} | {f"mask_embed.layers.{place}": f"embed.{2 * place}" for place in range(3)}
 _FEED_FORWARD = {"linear1": "layers.0", "linear2": "layers.3"}
 _DEFORMABLE_LAYER = {
@@ -42,7 +42,7 @@ def mask2former_rules(head: Mask2FormerHead) -> list[WeightRule]:
         *layer_rules(rf"{pixels}\.transformer\.encoder\.layers\.(\d+)", rf"{_PIXELS}.layers.\1", _DEFORMABLE_LAYER),
         *layer_rules(pixels, _PIXELS, _convolution("adapter_1", "lateral") | _convolution("layer_1", "output")),
         *layer_rules(pixels, _PIXELS, {"mask_features": "mask_features"}),
-        # The older of the two names is that of their first checkpoints.
+        # The first published checkpoints use `static_query`, later ones `query_feat`.
         WeightRule(rf"{queries}\.(query_feat|static_query)\.weight", f"{_QUERIES}.query_states"),
         WeightRule(rf"{queries}\.query_embed\.weight", f"{_QUERIES}.query_positions"),
         WeightRule(rf"{queries}\.level_embed\.weight", f"{_QUERIES}.level_embeddings"),
@@ -72,7 +72,7 @@ def mask_former_rules(head: MaskFormerHead) -> list[WeightRule]:
     theirs, ours = rf"{_THEIR_QUERIES}\.transformer\.decoder\.layers\.(\d+)", rf"{_QUERIES}.layers.\1"
     norms = {"norm1": "self_attention.norm", "norm2": "cross_attention.norm", "norm3": "feed_forward.norm"}
     return [
-        # Their first checkpoints have the pixel decoder's parts in the head itself.
+        # In the first published checkpoints the parts of the pixel decoder belong to the head itself.
         *layer_rules(r"sem_seg_head(?:\.pixel_decoder)?", _PIXELS, convolutions),
         *layer_rules(_THEIR_QUERIES, _QUERIES, {"input_proj": "project"}),
         WeightRule(rf"{_THEIR_QUERIES}\.query_embed\.weight", f"{_QUERIES}.query_positions"),
@@ -86,18 +86,18 @@ def mask_former_rules(head: MaskFormerHead) -> list[WeightRule]:
 
 
 def _convolution(theirs: str, ours: str) -> dict[str, str]:
-    """Names of a convolution and of the group norm after it, theirs to ours."""
+    """The names of a convolution and of the group norm after it: official -> here."""
     return {theirs: f"{ours}.0", f"{theirs}.norm": f"{ours}.1"}
 
 
 def _attention(layers: str, attention: str, ours: str) -> list[WeightRule]:
-    """Rules for one kind of attention in Mask2Former's decoder, whose layers lie in a list of their own."""
+    """Rules for one kind of attention in Mask2Former's decoder, which keeps a separate list of layers for each kind."""
     source, target = rf"{_THEIR_QUERIES}\.{layers}\.(\d+)", rf"{_QUERIES}.layers.\1.{ours}"
     return [*_packed(rf"{source}\.{attention}", f"{target}.attention"), *layer_rules(source, target, {"norm": "norm"})]
 
 
 def _packed(source: str, target: str) -> list[WeightRule]:
-    """Rules for torch's attention, which has queries, keys and values in one weight and one bias."""
+    """Rules for torch's attention, which packs queries, keys and values into one weight and one bias."""
     names = tuple(rf"{target}.{part}.\g<tensor>" for part in ("query", "key", "value"))
     packed = WeightRule(rf"{source}\.in_proj_(?P<tensor>weight|bias)", names)
     return [packed, *layer_rules(source, target, {"out_proj": "out"})]

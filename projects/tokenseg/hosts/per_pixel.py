@@ -1,4 +1,4 @@
-"""Plain per-pixel classification: a head of any layers, and the layers of some such heads."""
+"""Plain per-pixel classification: a head with arbitrary layers, and the layers of some baselines."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class PerPixelHead(nn.Module):
-    """Layers that end in K channels, with cross entropy."""
+    """A head with any layers that end in K channels, trained with cross entropy."""
 
     gives_probabilities = False
 
@@ -24,9 +24,9 @@ class PerPixelHead(nn.Module):
     def __init__(self, *, in_feature: str, layers: nn.Module, ignore_value: int = 255) -> None:
         """
         Args:
-            in_feature: name of the backbone's map.
-            layers: (N, C, H, W) to logits (N, K, H', W').
-            ignore_value: label of pixels that do not count.
+            in_feature: The name of the backbone's map.
+            layers: The module from the map (N, C, H, W) to logits (N, K, H', W').
+            ignore_value: The label of the pixels to ignore.
         """
         super().__init__()
         self.in_feature, self.layers, self.ignore_value = in_feature, layers, ignore_value
@@ -52,8 +52,8 @@ class PerPixelHead(nn.Module):
         return count_pixels(targets, ignore_value=self.ignore_value)
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The maps of each class, for pictures: the logits, and of named layers in a row all before them that have as
-        many channels. Title -> (N, K, h, w).
+        """Return maps (N, K, h, w) of the classes by title, for pictures: the logits and, if `layers` is a sequence of
+        named layers, the outputs of all layers that also have K channels.
 
         Args:
             features: The maps of the backbone.
@@ -82,19 +82,19 @@ def point_layers(*, channels: Sequence[int]) -> nn.Sequential:
 
 
 def residual_layers(*, channels: int, num_classes: int, num_blocks: int = 4, norm: str = "SyncBN") -> nn.Sequential:
-    """1x1 convolution to K channels, residual blocks on them, 1x1 convolution to the logits.
+    """A 1x1 convolution to K channels, residual blocks on them, and a 1x1 convolution to the logits.
 
-    The per-pixel counterpart of StructToken's decoder (IEEE TCSVT 2023, section IV-E), whose maps have a slice for
-    every class too.
+    This is the per-pixel counterpart of StructToken's decoder (IEEE TCSVT 2023, section IV-E), whose maps also have one
+    slice per class.
 
     Args:
         channels: C of the feature map.
-        num_classes: K.
+        num_classes: The number of classes K.
         num_blocks: The number of blocks of two 3x3 convolutions.
-        norm: kind of the batch norms, see `convert_batch_norm`.
+        norm: Kind of the batch norms, see `convert_batch_norm`.
 
     Raises:
-        ValueError: an unknown norm.
+        ValueError: An unknown norm.
     """
     layers = nn.Sequential()
     layers.add_module("projection", nn.Conv2d(channels, num_classes, 1))
@@ -109,12 +109,12 @@ def bottleneck_layers(*, channels: int, width: int, num_classes: int, norm: str 
 
     Args:
         channels: C of the feature map.
-        width: channels between the convolutions.
-        num_classes: K.
-        norm: kind of the batch norm, see `convert_batch_norm`.
+        width: The number of channels between the convolutions.
+        num_classes: The number of classes K.
+        norm: Kind of the batch norm, see `convert_batch_norm`.
 
     Raises:
-        ValueError: an unknown norm.
+        ValueError: An unknown norm.
     """
     layers = nn.Sequential(
         nn.Conv2d(channels, width, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, num_classes, 1)

@@ -1,4 +1,4 @@
-"""Pixel decoders of mask classifiers: a backbone's maps to the map that masks are made of.
+"""Pixel decoders of mask classifiers, which compute the mask features from a backbone's maps.
 
 Papers: Cheng et al.: MaskFormer (NeurIPS 2021), section 3.3; Mask2Former (CVPR 2022), section 3.2.1. Letters: N images,
 C channels, D channels of the map for masks, H_i x W_i the size of map i, whose strides are 4, 8, 16, 32.
@@ -21,7 +21,7 @@ _GROUPS = 32
 
 
 class FPNPixelDecoder(nn.Module):
-    """MaskFormer's: a feature pyramid network that ends at the finest map."""
+    """MaskFormer's pixel decoder: a feature pyramid network that ends at the finest map."""
 
     def __init__(self, *, channels: Sequence[int], width: int = 256, mask_channels: int = 256) -> None:
         """
@@ -52,9 +52,9 @@ class FPNPixelDecoder(nn.Module):
 
 
 class DeformablePixelDecoder(nn.Module):
-    """Mask2Former's: an encoder of deformable attention over all maps but the finest, which joins at the end.
+    """Mask2Former's pixel decoder: deformable attention over all maps but the finest, which is added at the end.
 
-    All of it runs in single precision under autocast too, as the authors' does.
+    It runs in single precision even under autocast, as in the authors' code.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ class PostNormAttention(nn.Module):
             positions: (Q, C), added to the states in the attention alone.
             keys: (N, L, C), of which the keys are made.
             values: (N, L, C), of which the values are made.
-            allowed: (N, Q, L) of bool, which cells a query may attend to; all by default.
+            allowed: (N, Q, L) bool, which cells a query may attend to; all by default.
 
         Returns:
             The new states (N, Q, C).
@@ -105,7 +105,7 @@ class QueryLayer(nn.Module):
             positions: (Q, C) of the queries.
             keys: (N, L, C), the map with its position code.
             values: (N, L, C), the map.
-            allowed: (N, Q, L) of bool, which cells a query may attend to; all by default.
+            allowed: (N, Q, L) bool, which cells a query may attend to; all by default.
 
         Returns:
             The new states (N, Q, C).
@@ -119,7 +119,7 @@ class QueryLayer(nn.Module):
 
 
 class QueryOutputs(nn.Module):
-    """What a state says: its class, and the embedding of its mask."""
+    """Predicts the class and the mask embedding of each query from its state."""
 
     def __init__(self, *, width: int, num_classes: int, mask_channels: int) -> None:
         """
@@ -142,7 +142,7 @@ class QueryOutputs(nn.Module):
 
 
 def sine_positions(size: Sequence[int], width: int, device: torch.device) -> Tensor:
-    """The position code of every cell of a map: sines and cosines of y, then of x, by turns.
+    """Compute the position code of every cell of a map: alternating sines and cosines of y, then of x.
 
     Args:
         size: (H, W) of the map.

@@ -49,7 +49,7 @@ class UperNetHead(nn.Module):
             grids: The sides of the grids to which the coarsest map is pooled.
             dropout: The probability that a whole channel is dropped before the classifier.
             norm: The kind of the batch norms, see `convert_batch_norm`.
-            ignore_value: The label of pixels that do not count.
+            ignore_value: The label of the pixels to ignore.
 
         Raises:
             ValueError: There are fewer than two maps, the number of channels differs from that of maps, or the norm

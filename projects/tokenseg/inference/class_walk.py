@@ -1,11 +1,11 @@
-"""Class ids without the scores of all classes: a walk over the classes that ends when no other can win anywhere.
+"""Exact class ids without the scores of all classes: classes are visited until none of the others can win anywhere.
 
-The walk takes a few classes at a time, those first that win most cells of the head's own small maps. Of each few the
-policy makes full scores, as it does of all classes, and a running best is kept. A bound tells how high the classes that
-are left can be at most: where the best is above it, the pixel is decided. The few pixels where it is not are computed
-in full, all classes of them. So the ids are those of the highest of all scores.
+The walk visits a few classes at a time, beginning with those that win most cells of the head's low-resolution maps. The
+policy computes the full-size scores of these classes, and a running maximum is kept. An upper bound on the scores of
+the remaining classes is compared with it: a pixel is decided if its maximum exceeds the bound. For the few undecided
+pixels, the scores of all classes are computed. The ids are therefore those of the highest of all scores.
 
-Letters: K classes, k of them, H x W the output in pixels, n pixels.
+Letters: K classes, k a selection of them, H x W the output in pixels, n pixels.
 """
 
 import functools
@@ -19,23 +19,23 @@ from ..layers.bilinear_taps import resized_at
 from .coarse_views import View
 from .policy import AveragesViews
 
-# Classes are taken in multiples of the first number, see `_Walk._chunk`, the second such a number at most at a time.
+# Classes are visited in multiples of `_LANES`, see `_Walk._chunk`, and at most `_MOST` such multiples at a time.
 _LANES, _MOST = 16, 3
-# Up to which share of the pixels they are computed in full, and how many of them at a time.
+# The largest share of undecided pixels for which all classes are computed, and the number of pixels at a time.
 _FEW, _PIXELS = 1 / 32, 8192
-# By how much of the largest score two ways to compute one may differ.
+# The tolerance for differences between two ways to compute a score, relative to the largest score.
 _ROUNDING = 1e-5
 
 
 class GivesViews(Protocol):
-    """What the walk asks of the segmentor."""
+    """The interface of the segmentor that the walk needs."""
 
     def views(self, images: list[Tensor]) -> list[View]:
-        """(3, h, w) images, run as one batch."""
+        """Run images (3, h, w) as one batch and return their views."""
 
 
 class Best(NamedTuple):
-    """The best class of each pixel among those that were there."""
+    """The best class of each pixel among the classes visited so far."""
 
     scores: Tensor  # (H, W)
     ids: Tensor  # (H, W) int64
@@ -44,16 +44,16 @@ class Best(NamedTuple):
 def ids_by_classes(
     model: GivesViews, policy: AveragesViews, images: list[Tensor], output_sizes: list[tuple[int, int]]
 ) -> list[Tensor]:
-    """The class of each pixel.
+    """Predict the class of each pixel.
 
     Args:
         model: The segmentor.
-        policy: How the images are cut into views.
-        images: The images, normalised, (3, h, w) each.
-        output_sizes: The (height, width) that is wanted of each result.
+        policy: The policy that cuts the images into views.
+        images: The normalised images, (3, h, w) each.
+        output_sizes: The wanted (height, width) of each result.
 
     Returns:
-        (height, width) int64 of each image.
+        The class ids (height, width) int64 of each image.
     """
     recorder = _Recorder(model)
     policy(recorder, images, output_sizes)
@@ -66,7 +66,7 @@ def ids_by_classes(
 
 
 class _Recorder:
-    """A segmentor to a policy, which runs the images and keeps their views; the policy gets zeros."""
+    """Acts as the segmentor for a policy: runs the images and records their views, and returns zeros to the policy."""
 
     def __init__(self, model: GivesViews) -> None:
         self.model = model
@@ -81,13 +81,13 @@ class _Recorder:
 
 
 class _Replay:
-    """A segmentor to a policy, which has run already: a map made of each view, in the order in which they ran."""
+    """Acts as the segmentor for a policy: returns a map of each recorded view, in the order of recording."""
 
     def __init__(self, views: Sequence[View], make: Callable[[View], Tensor]) -> None:
         self.views, self.make = iter(views), make
 
     def segment(self, images: list[Tensor]) -> Iterator[Tensor]:
-        """One at a time, so that the policy can add it up before the next is made."""
+        """Yield one map at a time, so that the policy can accumulate it before the next one is computed."""
         return (self.make(next(self.views)) for _ in images)
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
@@ -127,21 +127,22 @@ class _Walk:
         return best.ids
 
     def _chunk(self, order: list[int], wanted: int) -> tuple[list[int], list[int]]:
-        """The next classes in rising order, as many as are wanted or a part of them, and those after them.
+        """Return the next classes in ascending order, at most `wanted`, and the classes that remain after them.
 
-        The last channels of a map, beyond a multiple of the CPU's vector, are computed by other instructions, which
-        round differently. So that the scores are those of all classes to the last bit, the same classes end each chunk.
+        The CPU computes the last channels of a map, those beyond a multiple of its vector length, with different
+        instructions, which round differently. To keep the scores bitwise equal to those of all classes, every chunk
+        ends with the same classes.
         """
         tail = self.num_classes - self.num_classes % _LANES
         lanes = min(-(-wanted // _LANES), _MOST) * _LANES
         first, rest = [c for c in order if c < tail][:lanes], set(order)
-        # fill up by classes that have had their turn
+        # Fill the chunk up with classes that have been visited already.
         first += [c for c in range(tail) if c not in rest][: -len(first) % _LANES]
         chunk = sorted(first) + list(range(tail, self.num_classes))
         return chunk, [c for c in order if c not in set(chunk)]
 
     def _better(self, best: Best | None, chunk: list[int]) -> Best:
-        """The best of what was best and of some classes, in rising order; among equals the first class, as in `max`."""
+        """Update the maximum with some classes, in ascending order; ties go to the lowest class id, as in `max`."""
         classes = torch.tensor(chunk, device=self.device)
         scores, places = self._run(lambda view: view.planes(classes)).max(dim=0)
         ids = classes[places]
@@ -151,30 +152,30 @@ class _Walk:
         return Best(torch.where(wins, scores, best.scores), torch.where(wins, ids, best.ids))
 
     def _run(self, make: Callable[[View], Tensor]) -> Tensor:
-        """What the policy makes of maps of the views, (k, H, W)."""
+        """Let the policy combine maps of the views to one map (k, H, W)."""
         return self.policy(_Replay(self.views, make), [self.image], [self.size])[0]
 
     def _open(self, best: Best, order: list[int], peaks: Tensor) -> list[int]:
-        """Which of the classes that are left may win somewhere."""
+        """Find the remaining classes that may still win somewhere."""
         least = best.scores.amin()
         may = peaks >= least - _ROUNDING * torch.maximum(least.abs(), peaks.abs().amax())
         return [c for c, open_yet in zip(order, may[order].tolist(), strict=True) if open_yet]
 
     def _undecided(self, best: Best, order: list[int]) -> Tensor:
-        """Rows and columns (n, 2) of the pixels that a class that is left may win."""
+        """Find the pixels that a remaining class may still win, as rows and columns (n, 2)."""
         left = torch.tensor(order, device=self.device)
         bound = self._run(lambda view: view.bound(left))[0]
         margin = _ROUNDING * torch.maximum(best.scores.abs().amax(), bound.abs().amax())
         return (best.scores <= bound + margin).nonzero()
 
     def _in_full(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The classes (n,) of some pixels, of all their scores."""
+        """Predict the classes (n,) of some pixels from the scores of all classes."""
         size, parts = tuple(self.image.shape[-2:]), zip(rows.split(_PIXELS), columns.split(_PIXELS), strict=True)
         found = [resized_at(self._mean_of_views, size, self.size, *part).max(dim=1).indices for part in parts]
         return torch.cat(found)
 
     def _mean_of_views(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The scores (n, K) of pixels of the image as the network has it."""
+        """Average the scores (n, K) of pixels over the views, at the resolution of the network's input."""
         total = torch.zeros(len(rows), self.num_classes, device=self.device)
         count = torch.zeros(len(rows), 1, device=self.device)
         for view, (down, across) in zip(self.views, self.policy.places(tuple(self.image.shape[-2:])), strict=True):

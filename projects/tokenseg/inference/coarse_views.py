@@ -1,6 +1,7 @@
-"""What a head says of a view of an image before it is resized to the view's pixels.
+"""The output of a head for a view of an image, before it is resized to the pixels of the view.
 
-Letters: K classes, Q tokens, h x w the size of the head's maps, H x W the view's in pixels, n pixels, k some classes.
+Letters: K classes, k a selection of them, Q tokens, h x w the size of the head's maps, H x W that of the view in
+pixels, n pixels.
 """
 
 from collections.abc import Iterator
@@ -14,16 +15,16 @@ from ..layers.bilinear_taps import resized_at
 from ..layers.mask_scores import sum_of_masks
 from ..layers.resize import resize
 
-# Rows of the head's maps whose masks are there at the view's size at a time.
+# The number of rows of the head's maps whose masks are held at full size at a time.
 _ROWS = 4
 
 
 class View(Protocol):
-    """The scores of a view, for some classes or at some pixels of it.
+    """The scores of a view, which can be evaluated for some classes or at some pixels.
 
     Attributes:
         num_classes: The number of classes K.
-        device: Where the scores are.
+        device: The device of the scores.
     """
 
     @property
@@ -33,19 +34,19 @@ class View(Protocol):
     def device(self) -> torch.device: ...
 
     def planes(self, classes: Tensor) -> Tensor:
-        """The scores (k, H, W) of some classes, whose ids are (k,)."""
+        """Compute the scores (k, H, W) of the classes with the ids (k,)."""
 
     def bound(self, classes: Tensor) -> Tensor:
-        """A map (1, H, W) that is nowhere below the score of any of these classes, but for rounding."""
+        """Compute a map (1, H, W) that is an upper bound of the scores of these classes, up to rounding."""
 
     def wins(self) -> Tensor:
-        """How many cells of the head's maps each class wins, (K,)."""
+        """Count the cells of the head's maps that each class wins, (K,)."""
 
     def peaks(self) -> Tensor:
-        """The score that each class does not exceed in this view, but for rounding, (K,)."""
+        """Compute an upper bound (K,) of the score of each class in this view, up to rounding."""
 
     def at(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The scores (n, K) of the pixels in these rows and columns, (n,) each."""
+        """Compute the scores (n, K) of the pixels at these rows and columns, (n,) each."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,14 @@ class ScoreView:
         return self.scores.device
 
     def planes(self, classes: Tensor) -> Tensor:
-        """See `View`; to the last bit the planes of all scores."""
+        """See `View`; the result is bitwise equal to the same planes of all scores."""
         chosen = self.scores[:, classes]
         if self.scores.is_contiguous(memory_format=torch.channels_last):
             chosen = chosen.contiguous(memory_format=torch.channels_last)
         return _cropped(resize(chosen, self.batch_size), self.image_size)
 
     def bound(self, classes: Tensor) -> Tensor:
-        """See `View`: the highest of them in each cell, resized, since no mean exceeds the mean of what exceeds it."""
+        """See `View`: the maximum over the classes in each cell, resized. Interpolation preserves the bound."""
         highest = self.scores[:, classes].amax(dim=1, keepdim=True)
         return _cropped(resize(highest, self.batch_size), self.image_size)
 
@@ -98,7 +99,7 @@ class ScoreView:
 
 @dataclass(frozen=True)
 class MaskView:
-    """A view of a head whose scores are sums over tokens of a probability times a mask, see `class_scores`.
+    """A view of a head whose scores are sums over tokens of class probability times mask, see `class_scores`.
 
     Attributes:
         masks: The masks (1, Q, h, w) before the sigmoid, in single precision.
@@ -131,10 +132,10 @@ class MaskView:
         return _cropped(resize(scores, self.batch_size), self.image_size)
 
     def _bands(self, probabilities: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Rows of the scores, and the scores there, so that few masks are there at full size.
+        """Yield bands of rows and their scores, so that few rows of the masks are held at full size.
 
-        Only where sides are resized by a power of two: then every number that says where the masks are read is exact,
-        so that cut masks give what whole ones do.
+        Masks are only divided into bands if their sides grow by a power of two. The sampling positions are then exact
+        in floating point, so that a band has the same scores as the whole.
         """
         height = self.masks.shape[2]
         step = self.size[0] // height
@@ -143,12 +144,12 @@ class MaskView:
             return
         for top in range(0, height, _ROWS):
             bottom = min(top + _ROWS, height)
-            first, last = max(top - 1, 0), min(bottom + 1, height)  # what the rows at the border are mixed with
+            first, last = max(top - 1, 0), min(bottom + 1, height)  # neighbouring rows for interpolation
             band = sum_of_masks(self.masks[:, :, first:last], probabilities, size=((last - first) * step, self.size[1]))
             yield slice(top * step, bottom * step), band[:, :, (top - first) * step : (bottom - first) * step]
 
     def bound(self, classes: Tensor) -> Tensor:
-        """See `View`: one number, since every mask is at most what it is at its highest cell."""
+        """See `View`: a constant, since no mask exceeds the value of its highest cell."""
         return self.peaks()[classes].amax().expand(1, *self.image_size)
 
     def wins(self) -> Tensor:

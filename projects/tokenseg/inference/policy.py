@@ -1,4 +1,4 @@
-"""How an image is cut into views for inference: whole, in windows, and over either in several scales and flips."""
+"""Inference policies: whole images, sliding windows, and averages over scales and flips of either."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -12,54 +12,54 @@ from ..layers.resize import resize, resize_one, zeros_like_map
 
 @runtime_checkable
 class Model(Protocol):
-    """What a policy asks of the segmentor."""
+    """The interface of the segmentor that a policy needs."""
 
     def segment(self, images: list[Tensor]) -> Iterable[Tensor]:
-        """(3, h, w) images, run as one batch, to (K, h, w) scores."""
+        """Run images (3, h, w) as one batch and return the scores (K, h, w) of each."""
 
     def to_probabilities(self, scores: Tensor) -> Tensor:
-        """(N, K, h, w) scores to probabilities."""
+        """Convert scores (N, K, h, w) to probabilities."""
 
 
 class Policy(Protocol):
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         """
         Args:
-            model: the segmentor.
-            images: normalised, (3, h, w) each.
-            output_sizes: (height, width) wanted of each result.
+            model: The segmentor.
+            images: The normalised images, (3, h, w) each.
+            output_sizes: The wanted (height, width) of each result.
 
         Returns:
-            (K, height, width) scores an image.
+            The scores (K, height, width) of each image.
         """
 
 
-# An image at a scale: normalised, (3, h, w), made when it is asked for.
+# A function that creates the normalised image (3, h, w) at a scale.
 AtScale = Callable[[float], Tensor]
 
 
 @runtime_checkable
 class OverScales(Protocol):
-    """A policy that asks for images at several scales."""
+    """A policy that needs images at several scales."""
 
     def over_scales(self, model: Model, images: Sequence[AtScale], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
-        """Arguments and results as of `Policy`, with images that can be had at any scale."""
+        """Run the policy; arguments and results as in `Policy`, but each image is a function of the scale."""
 
 
 @runtime_checkable
 class AveragesViews(Protocol):
-    """A policy whose scores are those of its views, class by class: at a pixel the mean of the views that cover it, and
-    then resized. It asks `segment` alone of the model, for the views of one image after those of another."""
+    """A policy that treats classes independently: the score of a pixel is the mean over the views that cover it, and is
+    then resized. It only calls `segment` of the model, and finishes the views of an image before those of the next."""
 
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
-        """As of `Policy`."""
+        """See `Policy`."""
 
     def places(self, size: Sequence[int]) -> list[tuple[slice, slice]]:
-        """Rows and columns of the views of an image of (height, width), in the order in which they are run."""
+        """Return the rows and columns of the views of an image of this (height, width), in the order of running."""
 
 
 class WholeImage:
-    """Every image in one piece; the images of a batch run together."""
+    """Runs every image as a whole; the images of a batch run together."""
 
     def places(self, size: Sequence[int]) -> list[tuple[slice, slice]]:
         """See `AveragesViews`."""
@@ -71,12 +71,12 @@ class WholeImage:
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows of `window` pixels begin so that they cover `length` >= `window`; the last one ends flush."""
+    """Return the starts of windows that cover `length` >= `window` pixels; the last window ends at the border."""
     return [*range(0, length - window, stride), length - window]
 
 
 class SlidingWindow:
-    """Windows of one size at a stride; scores averaged where windows overlap.
+    """Runs windows of a fixed size at a fixed stride and averages the scores where windows overlap.
 
     The windows of all images of a batch run together, `batch_size` at a time. Images smaller than the window are
     padded with the mean colour.
@@ -85,9 +85,10 @@ class SlidingWindow:
     def __init__(self, *, window: int | Sequence[int], stride: int | Sequence[int], batch_size: int = 8) -> None:
         """
         Args:
-            window: (height, width) in pixels of the network's input, or one side; usually the training crop.
-            stride: (vertical, horizontal) step in pixels, or one for both; at most the window.
-            batch_size: windows run at once.
+            window: The (height, width) of a window in pixels of the network's input, or one number for a square;
+                usually the training crop.
+            stride: The (vertical, horizontal) step in pixels, or one number for both; at most the window.
+            batch_size: The number of windows in a batch.
         """
         self.window, self.stride = ((x, x) if isinstance(x, int) else tuple(x) for x in (window, stride))
         self.batch_size = batch_size
@@ -126,7 +127,7 @@ class SlidingWindow:
         return F.pad(image, (0, right, 0, bottom)) if bottom or right else image
 
     def places(self, size: Sequence[int]) -> list[tuple[slice, slice]]:
-        """See `AveragesViews`; windows of an image that is smaller lie over its padding too."""
+        """See `AveragesViews`; the window of an image smaller than itself also covers padding."""
         tops, lefts = (
             [slice(start, start + window) for start in window_starts(max(side, window), window, stride)]
             for side, window, stride in zip(size, self.window, self.stride, strict=True)
@@ -134,7 +135,7 @@ class SlidingWindow:
         return [(rows, columns) for rows in tops for columns in lefts]
 
     def _counts(self, total: Tensor) -> Tensor:
-        """(H, W) number of windows over every pixel of a (K, H, W) sum: a product, since windows form a grid."""
+        """Count the windows (H, W) over every pixel of a sum (K, H, W): a product, since the windows form a grid."""
         rows, columns = (total.new_zeros(side) for side in total.shape[-2:])
         for counts, window, stride in zip((rows, columns), self.window, self.stride, strict=True):
             for start in window_starts(len(counts), window, stride):
@@ -143,18 +144,18 @@ class SlidingWindow:
 
 
 class MultiScale:
-    """Average of probabilities over scales, with or without horizontal flips, around another policy.
+    """Averages probabilities over scales, and optionally horizontal flips, each of which another policy runs.
 
-    Scales are relative to the network's input. Views of one size (an image and its flip) run as one batch. One view is
-    there at a time: the segmentor makes each of them of the original image where it has that.
+    Scales are relative to the network's input. An image and its flip run as one batch. Scales are processed one after
+    the other; the segmentor resizes the original image for each of them if it has one.
     """
 
     def __init__(self, *, policy: Policy, scales: Sequence[float], flip: bool) -> None:
         """
         Args:
-            policy: The policy by which each view is run.
-            scales: factors on both sides of the image.
-            flip: Whether every scale is run a second time, mirrored left to right.
+            policy: The policy that runs each view.
+            scales: The factors by which both sides of the image are multiplied.
+            flip: Whether every scale also runs mirrored left to right.
         """
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales are {list(scales)}; wanted one or more, all above 0")
@@ -181,5 +182,5 @@ class MultiScale:
 
 
 def resized(image: Tensor, scale: float) -> Tensor:
-    """An image (3, h, w) with its sides multiplied by a scale."""
+    """Multiply the sides of an image (3, h, w) by a scale."""
     return resize(image[None], [max(1, round(side * scale)) for side in image.shape[-2:]])[0]

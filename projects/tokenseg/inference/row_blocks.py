@@ -1,4 +1,4 @@
-"""Sliding windows over an image that does not fit into memory: scores are there for one row of windows at a time."""
+"""Sliding windows over an image that does not fit into memory: scores are held for one row of windows at a time."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,14 +9,14 @@ from torch.nn import functional as F
 from ..layers.resize import zeros_like_map
 from .policy import Model, SlidingWindow, window_starts
 
-# Reads rows and columns of an image: normalised, (C, h, w).
+# A function that reads rows and columns of an image, normalised, as (C, h, w).
 ReadWindow = Callable[[slice, slice], Tensor]
 
 
 def scores_by_blocks(
     model: Model, read: ReadWindow, size: tuple[int, int], *, policy: SlidingWindow, columns: int = 4096
 ) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Give the scores of an image block by block; together they are those of the policy on the whole image.
+    """Yield the scores of an image block by block; together they equal those of the policy on the whole image.
 
     The image is cut into strips from top to bottom. Windows that lie across the border of two strips run in both.
 
@@ -25,10 +25,10 @@ def scores_by_blocks(
         read: Reads a part of the image.
         size: (height, width) of the image in pixels.
         policy: The sliding window.
-        columns: The width of a strip in pixels. The scores in memory are those of a strip as high as a window.
+        columns: The width of a strip in pixels. Scores are held for a strip of the height of a window.
 
     Yields:
-        Rows and columns of a block, and its scores (K, h, w); every pixel is in one block.
+        The rows and columns of a block, and its scores (K, h, w); every pixel is in exactly one block.
     """
     lengths = [max(pair) for pair in zip(size, policy.window, strict=True)]
     starts = [window_starts(*each) for each in zip(lengths, policy.window, policy.stride, strict=True)]
@@ -58,7 +58,7 @@ def _add_row(
     lefts: list[int],
     strip: slice,
 ) -> Tensor:
-    """Add the scores of a row of windows to the sums (K, window, strip) of the rows that begin at `top`."""
+    """Add the scores of a row of windows to the sums (K, window height, strip width) that begin at row `top`."""
     height, width = policy.window
     bottom, right = min(top + height, size[0]), min(lefts[-1] + width, size[1])
     pixels = read(slice(top, bottom), slice(lefts[0], right))
@@ -76,7 +76,7 @@ def _add_row(
 
 
 def _cover(length: int, starts: list[int], window: int) -> Tensor:
-    """How many windows lie over each place of a side."""
+    """Count the windows over each position along one side."""
     counts = torch.zeros(length)
     for start in starts:
         counts[start : start + window] += 1

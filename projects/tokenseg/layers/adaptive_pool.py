@@ -1,4 +1,4 @@
-"""Averages over the cells of a grid, for maps of any size."""
+"""Adaptive average pooling that can be exported for maps of any size."""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,8 @@ from torch.nn import functional as F
 def adaptive_average(maps: Tensor, side: int) -> Tensor:
     """Average maps over the cells of a square grid, as torch's `adaptive_avg_pool2d` does.
 
-    In exported programs this is two matrix products: what torch makes of its own function there holds for the size of
-    the maps with which the program was recorded, and an ONNX file fails at others.
+    Exported programs use two matrix products instead, since torch exports its own function for the recorded map size
+    only, and the ONNX file would fail at other sizes.
 
     Args:
         maps: Maps (N, C, H, W).
@@ -25,10 +25,10 @@ def adaptive_average(maps: Tensor, side: int) -> Tensor:
 
 
 def _cells(length: int, side: int, like: Tensor) -> Tensor:
-    """The weight of each pixel of a line in each cell, (side, length): a cell averages all pixels that it touches."""
+    """Pooling weights (side, length) along one dimension: a cell averages all pixels that it touches."""
     cells = torch.arange(side, device=like.device)[:, None]
     pixels = torch.arange(length, device=like.device)
-    # The length as a tensor: onnxruntime complains of what becomes of a number that is open.
+    # The length is computed as a tensor, because onnxruntime rejects what a symbolic number is exported to.
     total = torch.ones_like(pixels).sum()
     # Cell i reaches from i * length / side to (i + 1) * length / side.
     touched = ((pixels + 1) * side > cells * total) & (pixels * side < (cells + 1) * total)

@@ -1,6 +1,6 @@
-"""Multi-head attention, fused or written out.
+"""Multi-head attention with a fused and an explicit implementation.
 
-Letters: N images, Q tokens, L positions of what they attend to, D channels.
+Letters: N images, Q tokens, L positions that the tokens attend to, D channels.
 """
 
 import torch
@@ -13,7 +13,7 @@ from .single_precision import at_least_single
 
 
 class Attention(nn.Module):
-    """Multi-head attention of one set of tokens to another, and its similarity before the softmax."""
+    """Multi-head attention from tokens to a memory, which can also return the similarity before the softmax."""
 
     def __init__(self, *, width: int, num_heads: int, dropout: float) -> None:
         """
@@ -43,15 +43,15 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """
         Args:
-            tokens: (N, Q, D), of which the queries are made.
-            memory: (N, L, D), of which the keys are made.
-            values: (N, L, D), of which the values are made; the memory by default.
-            allowed: (N, Q, L) of bool, which positions a token may attend to, at least one; all by default.
-            with_similarity: Whether the similarity is wanted.
+            tokens: The tokens (N, Q, D), from which the queries are computed.
+            memory: The memory (N, L, D), from which the keys are computed.
+            values: The input (N, L, D) of the values; by default the memory.
+            allowed: The positions that a token may attend to, (N, Q, L) bool, at least one per token; by default all.
+            with_similarity: Whether to return the similarity.
 
         Returns:
-            What the tokens saw (N, Q, D), and the mean over the heads of their similarity to the memory (N, Q, L), for
-            all positions, or None.
+            The attention output (N, Q, D), and the similarity of tokens and memory (N, Q, L), averaged over the heads
+            and not masked by `allowed`, or None.
         """
         query, key = self.query(tokens), self.key(memory)
         value = self.value(memory if values is None else values)
@@ -61,7 +61,7 @@ class Attention(nn.Module):
         if self.fused:
             dropout = self.dropout if self.training else 0.0
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
-            if with_similarity:  # the heads lie side by side: their mean is one product over all channels
+            if with_similarity:  # the heads are adjacent channels, so their mean is a single product
                 similarity = (query * (self.scale / self.num_heads)) @ key.transpose(1, 2)
         else:
             scores = (queries * self.scale) @ keys.transpose(2, 3)
@@ -72,15 +72,15 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2)), similarity
 
     def weights(self, tokens: Tensor, memory: Tensor, *, allowed: Tensor | None = None) -> Tensor:
-        """How much every token attends to every position, for who looks at it; `forward` need not make it.
+        """Compute the attention weights for inspection; the fused `forward` never holds them.
 
         Args:
-            tokens: (N, Q, D), of which the queries are made.
-            memory: (N, L, D), of which the keys are made.
-            allowed: As in `forward`.
+            tokens: The tokens (N, Q, D), from which the queries are computed.
+            memory: The memory (N, L, D), from which the keys are computed.
+            allowed: The positions that a token may attend to, as in `forward`.
 
         Returns:
-            (N, heads, Q, L), each row of sum 1.
+            The weights (N, heads, Q, L), whose rows sum to 1.
         """
         query, key = self.query(tokens) * self.scale, self.key(memory)
         query, key = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key))

@@ -1,6 +1,6 @@
-"""Bilinear resizing at single pixels, with the weights of torch's own kernel.
+"""Bilinear resizing evaluated at single pixels, with exactly the weights of torch's own kernel.
 
-Letters: C channels, h x w the size before, H x W after, n pixels that are asked for.
+Letters: C channels, h x w the size before, H x W after, n requested pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,22 +11,22 @@ from torch import Tensor
 
 from .resize import resize
 
-# From rows and columns (n,) to the channels there (n, C).
+# A function from rows and columns (n,) to the values of a map there (n, C).
 Read = Callable[[Tensor, Tensor], Tensor]
 
 
 class Taps(NamedTuple):
-    """Which two places of a side each place of the resized side is made of."""
+    """The two source positions of each position of a resized side, and their weights."""
 
     places: Tensor  # (H, 2) int64
-    weights: Tensor  # (H, 2) in single precision, of sum 1
+    weights: Tensor  # (H, 2) in single precision, with rows that sum to 1
 
 
 def taps_of_side(length: int, wanted: int, device: torch.device) -> Taps:
-    """The taps of a side of `length` that is resized to `wanted`.
+    """Find the taps of a side of `length` that is resized to `wanted`.
 
-    The weights are read off the kernel, which resizes three channels that are 1 at every third place: where it rounds
-    the places that it reads at, these weights are rounded with it.
+    The weights are measured by letting the kernel resize three channels that are 1 at every third position. They
+    therefore include the kernel's own rounding of source positions.
     """
     places = torch.arange(length, device=device)
     combs = torch.stack([(places % 3 == phase).float() for phase in range(3)])[None, :, None]
@@ -34,7 +34,7 @@ def taps_of_side(length: int, wanted: int, device: torch.device) -> Taps:
     middle = (torch.arange(wanted, device=device, dtype=torch.float64) + 0.5) * (length / wanted) - 0.5
     middle = middle.round().long().clamp(0, length - 1)
     lower = (middle - 1).clamp_min(0)
-    # the two are the middle and the one before it, or the middle and the one behind it
+    # The two taps are the nearest source position and either its predecessor or its successor.
     first = torch.where((weights.gather(1, lower[:, None] % 3)[:, 0] > 0) & (lower < middle), lower, middle)
     second = (first + 1).clamp_max(length - 1)
     both = torch.stack([first, second], dim=1)
@@ -44,17 +44,17 @@ def taps_of_side(length: int, wanted: int, device: torch.device) -> Taps:
 
 
 def resized_at(read: Read, size: Sequence[int], wanted: Sequence[int], rows: Tensor, columns: Tensor) -> Tensor:
-    """What `resize` would give at some pixels.
+    """Compute the result of `resize` at some pixels only.
 
     Args:
-        read: Gives the channels of the map before it is resized, at rows and columns (n,).
-        size: (h, w) before.
-        wanted: (H, W) after.
-        rows: The rows of the wanted pixels, (n,) int64.
-        columns: Their columns, (n,) int64.
+        read: The function that reads the channels of the original map at rows and columns (n,).
+        size: The size (h, w) of the original map.
+        wanted: The size (H, W) of the resized map.
+        rows: The rows of the requested pixels, (n,) int64.
+        columns: The columns of the requested pixels, (n,) int64.
 
     Returns:
-        (n, C).
+        The values (n, C).
     """
     if tuple(size) == tuple(wanted):
         return read(rows, columns)

@@ -1,8 +1,8 @@
-"""Class embeddings out of masks: their extraction and their update.
+"""Extraction of class embeddings from masks, and their update.
 
 Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings, "ECENet" (ICCV 2023), sections
-3.3 and 3.4. SegViT takes both as an option (Table 7). Letters: N images, K classes, D numbers an embedding, H x W the
-size of the masks.
+3.3 and 3.4. SegViT can use both as an option (Table 7). Letters: N images, K classes, D channels of an embedding, H x W
+the size of the masks.
 """
 
 import math
@@ -24,18 +24,17 @@ def largest_grid(num_classes: int, alpha: float) -> int:
 
 
 class ExplicitClassExtraction(nn.Module):
-    """Explicit class extraction (ECE), Eq. 5: what a class's mask looks like on grids of several sizes, made a vector.
+    """Explicit class extraction (ECE), Eq. 5: pools each class's mask to several grids and projects them to a vector.
 
-    A grid finer than the mask repeats its values: every cell averages the pixels that it touches, at least one. So
-    masks may have any size, and the vectors the same length for all.
+    Masks may have any size, since a grid finer than the mask repeats the mask's values.
     """
 
     def __init__(self, *, num_classes: int, width: int, alpha: float = 1.0) -> None:
         """
         Args:
-            num_classes: K, on which the finest grid depends.
-            width: D.
-            alpha: ratio of the finest grid's side to sqrt(K).
+            num_classes: The number of classes K, on which the size of the finest grid depends.
+            width: The number of channels D.
+            alpha: The ratio of the finest grid's side to sqrt(K).
 
         Raises:
             ValueError: `alpha` is not positive.
@@ -62,8 +61,8 @@ class GatedClassUpdater(nn.Module):
         """
         Args:
             width: The number of channels D.
-            last_update: Whether a last linear layer, norm and ReLU follow, as in the released model, which the
-                equations do not have.
+            last_update: Whether a final linear layer, norm and ReLU follow, as in the released model but not in the
+                equations.
         """
         super().__init__()
         self.project_new = nn.Linear(width, 2 * width)
@@ -79,8 +78,8 @@ class GatedClassUpdater(nn.Module):
     def forward(self, new: Tensor, old: Tensor) -> Tensor:
         """
         Args:
-            new: (N, K, D) embeddings extracted at this stage.
-            old: (N, K, D) embeddings that came here.
+            new: The embeddings (N, K, D) extracted at this stage.
+            old: The embeddings (N, K, D) of the previous stage.
 
         Returns:
             The updated embeddings (N, K, D).
@@ -93,7 +92,7 @@ class GatedClassUpdater(nn.Module):
 
 
 class PlusClassUpdater(nn.Module):
-    """The plain update of Table 6: the sum."""
+    """The plain update of Table 6, which adds the embeddings."""
 
     def forward(self, new: Tensor, old: Tensor) -> Tensor:
         """(N, K, D) new and old embeddings to the updated ones."""

@@ -1,4 +1,4 @@
-"""Masks as products of queries' embeddings and a map: what a mask classifier predicts.
+"""The predictions of a mask classifier: masks as products of query embeddings and a feature map.
 
 Letters: N images, Q queries, K classes, C channels, h x w the size of the map.
 """
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 class EmbeddedMasks(NamedTuple):
-    """What the queries say at one stage. The masks are computed when they are asked for, since a loss needs few.
+    """The predictions of the queries at one stage. Masks are computed on demand, since a loss needs few of them.
 
     Args:
-        embeddings: (N, Q, C), one vector a query.
-        features: (N, C, h, w), the map that all stages share.
-        class_logits: (N, Q, K+1), the last one 'no object'.
+        embeddings: The mask embeddings (N, Q, C) of the queries.
+        features: The feature map (N, C, h, w), which all stages share.
+        class_logits: The class logits (N, Q, K+1), the last one for 'no object'.
     """
 
     embeddings: Tensor
@@ -23,7 +23,7 @@ class EmbeddedMasks(NamedTuple):
 
     @property
     def masks(self) -> Tensor:
-        """All queries' masks before the sigmoid, (N, Q, h, w)."""
+        """The masks of all queries before the sigmoid, (N, Q, h, w)."""
         return embedded_masks(self.embeddings, self.features)
 
 

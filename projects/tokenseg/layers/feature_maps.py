@@ -1,4 +1,4 @@
-"""Feature maps of a backbone by their names."""
+"""Selection of a backbone's feature maps by name."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def select_maps(features: Mapping[str, Tensor], names: Sequence[str]) -> list[Tensor]:
-    """The maps that a head reads, in the order of their names.
+    """Return the maps that a head reads, in the order of `names`.
 
     Args:
         features: The maps of the backbone, by name.

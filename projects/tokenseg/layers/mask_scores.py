@@ -1,4 +1,4 @@
-"""The decision of methods whose tokens have a class and a mask each: one map of scores per class."""
+"""Per-class score maps of methods whose tokens predict a class and a mask each."""
 
 from collections.abc import Sequence
 
@@ -10,40 +10,40 @@ from .single_precision import at_least_single
 
 
 def class_scores(masks: Tensor, class_logits: Tensor, *, size: Sequence[int]) -> Tensor:
-    """Score of class c at a pixel: the sum over tokens of the token's probability of c times its mask there.
+    """Compute the score of each class at each pixel: the sum over tokens of class probability times mask.
 
-    Masks are resized before the sigmoid, so that a border lies where the resized similarity is zero.
+    Masks are resized before the sigmoid, so that the border of a mask is the zero crossing of its resized logits.
 
     Args:
-        masks: (N, Q, h, w) before the sigmoid.
-        class_logits: (N, Q, K+1), the last one 'no object', which has no score.
-        size: (H, W) of the scores.
+        masks: The masks (N, Q, h, w) before the sigmoid.
+        class_logits: The class logits (N, Q, K+1); the last one is 'no object', which gets no score.
+        size: The size (H, W) of the scores.
 
     Returns:
-        (N, K, H, W) in single precision, the channels last in memory.
+        The scores (N, K, H, W) in single precision and channels-last memory order.
     """
     return sum_of_masks(masks, class_probabilities(class_logits), size=size)
 
 
 def class_probabilities(class_logits: Tensor) -> Tensor:
-    """The probabilities (N, Q, K) of the classes of tokens, of logits (N, Q, K+1) with 'no object' the last."""
+    """Compute class probabilities (N, Q, K) from logits (N, Q, K+1), of which the last one is 'no object'."""
     return at_least_single(class_logits).softmax(dim=-1)[..., :-1]
 
 
 def sum_of_masks(masks: Tensor, probabilities: Tensor, *, size: Sequence[int]) -> Tensor:
-    """The sum over tokens of probability times mask.
+    """Sum class probability times mask over the tokens.
 
     Args:
-        masks: (N, Q, h, w) before the sigmoid.
-        probabilities: (N, Q, K), of all classes or of some.
-        size: (H, W) of the scores.
+        masks: The masks (N, Q, h, w) before the sigmoid.
+        probabilities: The probabilities (N, Q, K) of all classes or of a selection.
+        size: The size (H, W) of the scores.
 
     Returns:
-        (N, K, H, W) in single precision, the channels last in memory.
+        The scores (N, K, H, W) in single precision and channels-last memory order.
     """
-    # Channels last from here to the choice of the class, which reads all classes of a pixel.
+    # Channels-last order is kept up to the argmax, which reads all classes of a pixel.
     masks = at_least_single(masks).contiguous(memory_format=torch.channels_last)
     masks = F.interpolate(masks, size=size, mode="bilinear", align_corners=False).sigmoid_().permute(0, 2, 3, 1)
-    # autocast would round the scores to its own precision, where classes tie
+    # Autocast would round the scores to half precision, in which classes tie.
     with torch.autocast(masks.device.type, enabled=False):
         return (masks.flatten(1, 2) @ probabilities).unflatten(1, masks.shape[1:3]).permute(0, 3, 1, 2)

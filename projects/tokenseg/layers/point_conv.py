@@ -1,4 +1,4 @@
-"""1x1 convolutions, and linear layers as such."""
+"""1x1 convolutions, and linear layers that are computed as 1x1 convolutions."""
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ class PointConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, 1, groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        # With one CPU thread torch leaves oneDNN for a matrix product, half as fast on some CPUs, but for dilated
-        # convolutions; 1x1 ones are the same with any dilation.
+        # With one CPU thread torch replaces oneDNN by a matrix product, which is half as fast on some CPUs, unless the
+        # convolution is dilated. Dilation does not change a 1x1 convolution, so it is set here to keep oneDNN.
         dilation = 2 if x.device.type == "cpu" else 1
         return F.conv2d(x, self.weight, self.bias, dilation=dilation, groups=self.groups)
 
@@ -26,7 +26,7 @@ class PointLinear(nn.Linear):
 
 
 def zero_bias(layer: nn.Conv2d | nn.Linear) -> None:
-    """Begin with a bias of zero, if the layer has one."""
+    """Initialise the bias of a layer with zero, if it has one."""
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 

@@ -1,4 +1,4 @@
-"""Counts of the whole step, which sums of losses are divided by; see `contracts`."""
+"""Counts of the whole optimiser step, by which the sums of the losses are divided; see `contracts`."""
 
 from collections.abc import Mapping
 
@@ -8,23 +8,23 @@ from torch import Tensor
 
 from ..contracts import Counts
 
-# Divides in place of a count of zero, where the sum is zero too.
+# Replaces a count of zero as the divisor; the sum is then zero as well, so the quotient is zero and not NaN.
 _TINY = 1e-6
 
 
 def divide(total: Tensor, count: Tensor) -> Tensor:
-    """A sum over what was counted, divided by the count; 0, with gradients, where nothing was counted."""
+    """Divide a sum by its count. The result is 0, still with a gradient, if the count is 0."""
     return total / count.clamp(min=_TINY)
 
 
 def mean_over_processes(counts: Mapping[str, Counts]) -> dict[str, dict[str, Tensor]]:
-    """The mean of each count over all processes, by one reduction.
+    """Average each count over all processes, with a single all-reduce.
 
-    DistributedDataParallel averages gradients over processes. With each process's sum divided by the mean count, that
-    average is the gradient of the whole sum over the whole count, however unevenly the processes' shares are spread.
+    DistributedDataParallel averages gradients over processes. If each process divides its sum by the mean count, this
+    average is the gradient of the total sum divided by the total count, however uneven the processes' counts are.
 
     Args:
-        counts: The counts of this process by part and name; every process has the same names.
+        counts: The counts of this process, by part and name. The names must be the same in every process.
     """
     names = [(part, name) for part, own in counts.items() for name in own]
     if not names:

@@ -1,4 +1,4 @@
-"""Hungarian matching of tokens to the masks of an image, as an assigner of `MaskLoss`.
+"""Hungarian matching of tokens to the target masks of an image, an assigner for `MaskLoss`.
 
 Papers: DETR, Carion et al. 2020, section 3.1; MaskFormer, Cheng et al. 2021, section 3.2. Letters: N images, Q tokens,
 K classes, T masks of an image, P pixels.
@@ -16,19 +16,19 @@ from .mask_targets import MaskTargets
 
 
 class HungarianAssigner:
-    """One token for every mask of an image, so that the sum of their costs is least.
+    """Assigns one token to every mask of an image such that the total cost is minimal.
 
-    Costs are counted at the size of the predicted masks by matrix products, for all images and predictions before the
-    one transfer to the CPU, where the matching is solved.
+    Costs are computed at the resolution of the predicted masks, as matrix products, for all images and predictions.
+    They are then copied to the CPU in a single transfer, since the assignment is solved there.
     """
 
     def __init__(self, *, weights: Mapping[str, float]) -> None:
         """
         Args:
-            weights: factors of the costs `focal`, `dice` and `class`; one that is not named is not counted.
+            weights: The weights of the costs `focal`, `dice` and `class`. Costs without a weight are not computed.
 
         Raises:
-            ValueError: no cost, or an unknown one.
+            ValueError: `weights` is empty or names an unknown cost.
         """
         check_terms(weights)
         self.weights = dict(weights)
@@ -37,26 +37,26 @@ class HungarianAssigner:
     def __call__(self, predictions: Sequence[MaskPrediction], found: MaskTargets) -> list[Pairs]:
         """
         Args:
-            predictions: one for every supervised stage.
-            found: the masks to learn.
+            predictions: One prediction for every supervised stage.
+            found: The target masks.
 
         Returns:
-            The pairs of every prediction; where an image has more masks than tokens, the costliest go without.
+            The pairs for every prediction. If an image has more masks than tokens, the costliest masks stay unmatched.
         """
         costs = torch.stack([self.costs(prediction, found) for prediction in predictions])
-        # a cost that is not finite would end the matching without a word on the loss that it comes from
+        # The solver would fail on a cost that is not finite, with an error that does not mention the diverged loss.
         costs = costs.nan_to_num().cpu()
         return [least_cost_pairs(each, found) for each in costs]
 
     def costs(self, prediction: MaskPrediction, found: MaskTargets) -> Tensor:
-        """Cost of every token for every mask of its image.
+        """Compute the cost of assigning each token to each mask of its image.
 
         Args:
             prediction: The prediction of one stage.
-            found: the masks, which nearest sampling brings to the size of the predicted ones.
+            found: The target masks, which are resized to the predicted masks by nearest-neighbour sampling.
 
         Returns:
-            (N, Q, most masks of an image); without meaning where an image has fewer.
+            Costs (N, Q, maximum number of masks in an image). Entries beyond an image's own masks are meaningless.
         """
         masks, valid = (x.flatten(-2) for x in found.at_size(prediction.masks.shape[-2:]))
         logits = at_least_single(prediction.masks.flatten(2))
@@ -74,24 +74,29 @@ class HungarianAssigner:
 
 
 def class_costs(class_logits: Tensor, found: MaskTargets) -> Tensor:
-    """Minus the probability that each token (N, Q, K+1) gives to the class of each mask: (N, Q, most masks)."""
+    """Class costs (N, Q, maximum number of masks): the negative probability that a token gives to a mask's class.
+
+    Args:
+        class_logits: The class logits (N, Q, K+1) of the tokens.
+        found: The target masks.
+    """
     probabilities = at_least_single(class_logits).softmax(dim=-1)
     classes = found.padded(found.classes, 0)[:, None].expand(-1, probabilities.shape[1], -1)
     return -probabilities.gather(2, classes)
 
 
 def focal_costs(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """The focal loss of every token's mask for every wanted mask.
+    """Compute the focal loss between every token's mask and every target mask, averaged over the valid pixels.
 
     Args:
-        logits: (..., Q, P) before the sigmoid, in single precision.
-        masks: (..., T, P) of bool, the wanted masks, False where a pixel does not count.
-        valid: (..., P) of bool, pixels that count.
+        logits: The predicted masks (..., Q, P) before the sigmoid, in single precision.
+        masks: The target masks (..., T, P) bool, False at ignored pixels.
+        valid: The pixels that are not ignored, (..., P) bool.
         alpha: The argument `alpha` of `focal_terms`.
         gamma: The argument `gamma` of `focal_terms`.
 
     Returns:
-        (..., Q, T).
+        The costs (..., Q, T).
     """
     inside, outside = focal_terms(logits, alpha=alpha, gamma=gamma)
     outside = outside * valid[..., None, :]
@@ -100,18 +105,18 @@ def focal_costs(logits: Tensor, masks: Tensor, valid: Tensor, *, alpha: float = 
 
 
 def dice_costs(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
-    """The dice loss of every token's mask for every wanted mask; arguments and shapes as in `focal_costs`."""
+    """Compute the dice loss between every token's mask and every target mask; shapes as in `focal_costs`."""
     inside = logits.sigmoid() * valid[..., None, :]
     overlap = inside @ masks.to(logits.dtype).transpose(-1, -2)
     return dice(overlap, inside.sum(dim=-1)[..., :, None] + masks.sum(dim=-1)[..., None, :])
 
 
 def least_cost_pairs(costs: Tensor, found: MaskTargets) -> Pairs:
-    """The pairs of least cost.
+    """Solve the assignment problem of every image.
 
     Args:
-        costs: (N, Q, most masks of an image) on the CPU, all finite.
-        found: the masks; the pairs lie on their device.
+        costs: The costs (N, Q, maximum number of masks in an image), on the CPU and all finite.
+        found: The target masks. The returned pairs are on their device.
     """
     images, tokens, masks, first = [], [], [], 0
     for image, (cost, count) in enumerate(zip(costs, found.per_image, strict=True)):

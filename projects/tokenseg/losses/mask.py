@@ -1,12 +1,12 @@
-"""Losses of methods whose tokens draw masks: focal and dice on masks, cross entropy on classes, who learns which mask.
+"""Losses for tokens that predict masks: focal and dice loss on masks, cross entropy on classes, and the assignment.
 
-A token's mask is learnt only where one of the image's masks is assigned to the token: token k stands for class k
-(`assign_by_class`), or tokens are matched to masks (`hungarian.HungarianAssigner`). The same loss on every prediction
-of a list is deep supervision. Masks of tokens without an assignment are never resized, which is most of them.
+A token's mask is supervised only if a target mask of the image is assigned to the token. Either token k stands for
+class k (`assign_by_class`), or tokens are matched to masks (`hungarian.HungarianAssigner`). Applying the loss to every
+prediction of a list gives deep supervision. The masks of unassigned tokens, usually the majority, are never resized.
 
-Papers: focal loss, Lin et al. 2017, Eq. 5; dice loss, Milletari et al. 2016, smoothed by one pixel as in DETR. All of
-it runs in single precision under autocast. Letters: N images, Q tokens, K classes, T masks to learn, M pairs of a token
-and a mask, P pixels.
+Papers: focal loss, Lin et al. 2017, Eq. 5; dice loss, Milletari et al. 2016, smoothed by one pixel as in DETR. All
+losses are computed in single precision, also under autocast. Letters: N images, Q tokens, K classes, T target masks,
+M pairs of a token and a mask, P pixels.
 """
 
 import logging
@@ -28,31 +28,31 @@ _TERMS = ("focal", "dice", "class")
 
 
 class MaskPrediction(NamedTuple):
-    """What the tokens say at one stage."""
+    """The masks and class logits that the tokens predict at one stage."""
 
     masks: Tensor  # (N, Q, h, w) before the sigmoid, at any stride
-    class_logits: Tensor | None = None  # (N, Q, K+1), the last one 'no object'; None: tokens without a class loss
+    class_logits: Tensor | None = None  # (N, Q, K+1), the last one 'no object'; None if classes are not predicted
 
     def needed_logits(self) -> Tensor:
-        """The class logits; raises a ValueError if the prediction has none."""
+        """Return the class logits, or raise a ValueError if the prediction has none."""
         if self.class_logits is None:
             raise ValueError("a prediction has no class_logits, which its loss needs")
         return self.class_logits
 
 
 class Pairs(NamedTuple):
-    """M pairs: token `tokens[m]` of image `images[m]` is to show mask `masks[m]`; (M,) each."""
+    """M pairs, as indices (M,): mask `masks[m]` is the target of token `tokens[m]` of image `images[m]`."""
 
     images: Tensor
     tokens: Tensor
-    masks: Tensor  # places among the T masks of `MaskTargets`
+    masks: Tensor  # indices into the T masks of `MaskTargets`
 
 
 Assigner = Callable[[Sequence[MaskPrediction], MaskTargets], list[Pairs]]
 
 
 class MaskLoss(nn.Module):
-    """Focal and dice loss on the masks of assigned tokens, and cross entropy on all tokens' classes."""
+    """Focal and dice loss on the masks of the assigned tokens, and cross entropy on the classes of all tokens."""
 
     def __init__(
         self,
@@ -67,16 +67,16 @@ class MaskLoss(nn.Module):
     ) -> None:
         """
         Args:
-            num_classes: K.
-            weights: factors of the terms `focal`, `dice` and `class`; a term that is not named is not computed.
-            num_tokens: Q; as many as classes by default.
-            assign: finds the pairs of every prediction; `assign_by_class` by default, or a `HungarianAssigner`.
-            find_masks: makes the masks of a batch out of its targets; by default one for each class of an image.
-            no_object_weight: weight in the class term of a token without a mask, where one with a mask has 1.
-            ignore_value: label of pixels that do not count.
+            num_classes: The number of classes K.
+            weights: The weights of the terms `focal`, `dice` and `class`. Terms without a weight are not computed.
+            num_tokens: The number of tokens Q, by default the number of classes.
+            assign: The function that assigns tokens to masks: `assign_by_class` (default) or a `HungarianAssigner`.
+            find_masks: The function that extracts the target masks of a batch; by default one mask per class present.
+            no_object_weight: The weight of an unassigned token in the class term; assigned tokens have weight 1.
+            ignore_value: The label of the pixels to ignore.
 
         Raises:
-            ValueError: no term, or an unknown one.
+            ValueError: `weights` is empty or names an unknown term.
         """
         super().__init__()
         check_terms(weights)
@@ -90,10 +90,10 @@ class MaskLoss(nn.Module):
         return SemanticMasks.of(targets, num_classes=self.num_classes, ignore_value=self.ignore_value)
 
     def count(self, targets: Targets) -> Counts:
-        """`masks` that are learnt, their pixels `mask_pixels`, and the tokens' weights in the class term, `tokens`.
+        """Count the supervised masks, `masks`, their pixels, `mask_pixels`, and the class-term weights, `tokens`.
 
-        A pixel of an image that shows three classes counts three times among `mask_pixels`, once for each mask, and
-        ignored pixels count too. With class weights, masks and their tokens count as much as their class.
+        In an image with three target masks, each pixel is counted three times in `mask_pixels`, even if it is ignored.
+        With class weights, each mask and its token are counted with the weight of their class.
         """
         found = self.find_masks(targets)
         own = count_masks(
@@ -109,19 +109,19 @@ class MaskLoss(nn.Module):
     def forward(self, predictions: Sequence[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
         """
         Args:
-            predictions: one for every supervised stage.
-            targets: labels (N, H, W), to whose size masks are resized bilinearly, and the counts of `count`.
+            predictions: One prediction for every supervised stage.
+            targets: The labels (N, H, W), to whose size masks are resized bilinearly, and the counts from `count`.
 
         Returns:
-            `loss_focal`, `loss_dice`, `loss_class`, weighted, each summed over the predictions and divided by the
-            pixels of all masks, the masks, or the tokens of the step; zero, with gradients, where every pixel is
-            ignored.
+            The weighted losses `loss_focal`, `loss_dice` and `loss_class`, summed over the predictions and divided by
+            the step's number of mask pixels, masks, and weighted tokens, respectively. They are zero, still with
+            gradients, if every pixel is ignored.
 
         Raises:
-            ValueError: no prediction, one of another number of tokens than Q, or a class term and a prediction without
-                class logits.
+            ValueError: There is no prediction, a prediction does not have Q tokens, or it lacks the class logits that
+                the class term needs.
         """
-        # Where masks are computed when they are asked for, this is done once.
+        # A prediction may compute its masks anew at every access; this evaluates them once.
         predictions = [MaskPrediction(each.masks, each.class_logits) for each in predictions]
         self._check(predictions)
         found = self.find_masks(targets)
@@ -164,15 +164,15 @@ class MaskLoss(nn.Module):
 
 
 def learnt_masks(found: MaskTargets, *, num_tokens: int, class_weights: Tensor | None) -> Tensor:
-    """(N,) how much the masks that are learnt of each image count together: their number, or the sum of their weights.
+    """Count the supervised masks of each image, (N,): their number, or the sum of their class weights.
 
-    Where an image has more masks than there are tokens, those that go without are not known before the prediction: the
-    sum of all weights is reduced in proportion then.
+    If an image has more masks than there are tokens, it is unknown before the prediction which masks will stay
+    unmatched. The sum of the weights of all its masks is then scaled down in proportion.
 
     Args:
-        found: The masks.
-        num_tokens: Q.
-        class_weights: (K,), or None where each mask counts once.
+        found: The target masks.
+        num_tokens: The number of tokens Q.
+        class_weights: The class weights (K,), or None to count each mask once.
     """
     numbers = torch.tensor(found.per_image, dtype=torch.float32, device=found.valid.device)
     sums = numbers
@@ -186,25 +186,25 @@ def learnt_masks(found: MaskTargets, *, num_tokens: int, class_weights: Tensor |
 def count_masks(
     found: MaskTargets, *, num_tokens: int, no_object_weight: float, class_weights: Tensor | None = None
 ) -> Counts:
-    """The masks that are learnt, and the sum of the tokens' weights in the class term.
+    """Count the supervised masks, and sum the weights of the tokens in the class term.
 
-    Where an image has more masks than there are tokens, this is said once in the log.
+    A warning is logged once if an image has more masks than there are tokens.
 
     Args:
-        found: the masks.
-        num_tokens: Q.
-        no_object_weight: weight of a token without a mask, where one with a mask has 1.
-        class_weights: (K,) weights of masks, and of tokens with a mask; None: 1 each.
+        found: The target masks.
+        num_tokens: The number of tokens Q.
+        no_object_weight: The weight of an unassigned token; assigned tokens have weight 1.
+        class_weights: The weights (K,) of masks and of their tokens; None gives all of them weight 1.
 
     Returns:
-        `masks` and `tokens`.
+        The counts `masks` and `tokens`.
     """
     most = max(found.per_image, default=0)
     if most > num_tokens:
         log_first_n(
             logging.WARNING,
-            f"an image has {most} masks and there are {num_tokens} tokens: the costliest masks go without, in this "
-            "image and in others like it",
+            f"an image has {most} masks and there are {num_tokens} tokens: in this image and in others like it, the "
+            "masks with the highest costs stay unmatched and are not learnt",
             name=__name__,
         )
     learnt = learnt_masks(found, num_tokens=num_tokens, class_weights=class_weights)
@@ -214,59 +214,59 @@ def count_masks(
 
 
 def _areas(targets: Targets) -> list[int]:
-    """Pixels of each image, without what pads it to its batch, which depends on how a step is cut into batches."""
+    """The number of pixels of each image, without padding, which depends on how a step is divided into batches."""
     whole = targets.labels[0].numel() if len(targets.labels) else 0
     records = targets.inputs or [{}] * len(targets.labels)
     return [record["sem_seg"].numel() if "sem_seg" in record else whole for record in records]
 
 
 def check_terms(weights: Mapping[str, float]) -> None:
-    """Raise a ValueError unless the weights name some of the terms there are, and no other."""
+    """Raise a ValueError if the weights are empty or name an unknown term."""
     if not weights or not set(weights) <= set(_TERMS):
         raise ValueError(f"weights name the terms {list(weights)}; wanted some of {', '.join(_TERMS)}")
 
 
 def assign_by_class(predictions: Sequence[MaskPrediction], found: MaskTargets) -> list[Pairs]:
-    """Token k stands for class k: each mask goes to the token of its class, the same for every prediction.
+    """Assign each mask to the token of its class, identically for every prediction.
 
     Args:
-        predictions: The predictions, each of Q = K tokens.
-        found: The target masks, at most one for each class of an image.
+        predictions: The predictions, each with one token per class (Q = K).
+        found: The target masks, at most one per class in each image.
     """
     places = torch.arange(len(found.classes), device=found.classes.device)
     return [Pairs(found.images, found.classes, places)] * len(predictions)
 
 
 def masks_at_pixels(masks: Tensor, pairs: Pairs, found: MaskTargets) -> tuple[Tensor, Tensor, Tensor]:
-    """The assigned tokens' masks at the size of the labels, and what they should be.
+    """Resize the masks of the assigned tokens to the labels and pair them with their targets.
 
     Args:
-        masks: (N, Q, h, w) before the sigmoid.
-        pairs: The pairs of tokens and masks that are wanted.
-        found: the masks to learn.
+        masks: The predicted masks (N, Q, h, w) before the sigmoid.
+        pairs: The assigned pairs of tokens and masks.
+        found: The target masks.
 
     Returns:
-        (M, P) each, P = H * W: logits, the wanted mask (bool), and which pixels count (bool).
+        The logits, the target masks (bool) and the valid pixels (bool), each (M, P) with P = H * W.
     """
     chosen = resize(at_least_single(masks[pairs.images, pairs.tokens][:, None]), found.valid.shape[-2:])
     return chosen.flatten(1), found.masks(pairs.masks).flatten(1), found.valid[pairs.images].flatten(1)
 
 
 def focal_terms(logits: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> tuple[Tensor, Tensor]:
-    """The focal loss of every pixel, were it inside what is wanted, and were it outside; shaped as the logits.
+    """Compute the focal loss of every pixel for a positive and for a negative target, each shaped like the logits.
 
     Args:
-        logits: before the sigmoid, of any shape.
-        alpha: weight of pixels inside, 1 - alpha of those outside.
-        gamma: The exponent that says how strongly easy pixels are discounted.
+        logits: The logits before the sigmoid, of any shape.
+        alpha: The weight of positive pixels; negative pixels have weight 1 - alpha.
+        gamma: The exponent of the focal factor, which reduces the weight of easy pixels.
     """
-    # 1 - p_t and -log p_t, each by a function that neither overflows nor cancels
+    # Computing 1 - p_t as a sigmoid and -log p_t as a softplus avoids both overflow and cancellation.
     inside = alpha * torch.sigmoid(-logits).pow(gamma) * F.softplus(-logits)
     return inside, (1 - alpha) * torch.sigmoid(logits).pow(gamma) * F.softplus(logits)
 
 
 def dice(overlap: Tensor, areas: Tensor) -> Tensor:
-    """One minus the dice overlap, smoothed by one pixel, of what two masks share and the sum of their areas."""
+    """Dice loss, smoothed by one pixel, from the intersection of two masks and the sum of their areas."""
     return 1 - (2 * overlap + 1) / (areas + 1)
 
 
@@ -281,23 +281,23 @@ def focal_loss(
 ) -> Tensor:
     """Focal loss, summed over the valid pixels of all masks.
 
-    The authors of the methods that use it average over all pixels, ignored ones too, which they take for outside. Here
-    the sum is divided by as many, so that a pixel that counts has the gradient that it has there, in whatever crop it
-    lies. A mean over the valid pixels of each mask would give the few pixels of a crop that is nearly ignored hundreds
-    of times that.
+    The authors of the methods that use this loss average over all pixels and treat ignored ones as negatives. The
+    caller divides this sum by the same number of pixels, so a valid pixel has the same gradient as in their code,
+    whatever crop it lies in. A mean over the valid pixels of each mask would multiply the gradients of the few valid
+    pixels of a nearly ignored crop by several hundred.
 
     Args:
-        logits: (M, P) before the sigmoid.
-        masks: (M, P) of bool, the wanted masks.
-        valid: (M, P) of bool, pixels that count.
+        logits: The predicted masks (M, P) before the sigmoid.
+        masks: The target masks (M, P) bool.
+        valid: The pixels that are not ignored, (M, P) bool.
         alpha: The argument `alpha` of `focal_terms`.
         gamma: The argument `gamma` of `focal_terms`.
-        weights: (M,) how much each mask counts; None: once.
+        weights: (M,) weights of the masks; None weights all alike.
     """
     logits = at_least_single(logits)
     toward_truth = torch.where(masks, logits, -logits)
     shares = torch.where(masks, alpha, 1 - alpha) * valid
-    # `focal_terms` of what is wanted alone, in half the memory
+    # Compute only the term of `focal_terms` that matches the target, which halves the memory.
     pixels = torch.sigmoid(-toward_truth).pow(gamma) * F.softplus(-toward_truth)
     if weights is not None:
         shares = shares * weights[:, None]
@@ -305,13 +305,13 @@ def focal_loss(
 
 
 def dice_loss(logits: Tensor, masks: Tensor, valid: Tensor, *, weights: Tensor | None = None) -> Tensor:
-    """`dice` of each mask, summed over masks.
+    """Dice loss of each mask, summed over the masks.
 
     Args:
-        logits: (M, P) before the sigmoid.
-        masks: (M, P) of bool, the wanted masks, False where a pixel does not count.
-        valid: (M, P) of bool, pixels that count.
-        weights: (M,) how much each mask counts; None: once.
+        logits: The predicted masks (M, P) before the sigmoid.
+        masks: The target masks (M, P) bool, False at ignored pixels.
+        valid: The pixels that are not ignored, (M, P) bool.
+        weights: (M,) weights of the masks; None weights all alike.
     """
     inside = at_least_single(logits).sigmoid() * valid
     overlap = (inside * masks).sum(dim=1)
@@ -327,17 +327,17 @@ def class_targets(
     no_object_weight: float,
     class_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Class and weight of every token.
+    """Determine the target class and the weight of every token in the class term.
 
     Args:
-        class_logits: (N, Q, K+1).
-        pairs: tokens that have a mask, and so its class; all others are 'no object', K.
-        found: the masks; tokens of images that are ignored altogether have no weight.
-        no_object_weight: weight of tokens without a mask, where the others have 1.
-        class_weights: (K,) weights of the others in place of 1.
+        class_logits: The class logits (N, Q, K+1), which give the shapes.
+        pairs: The assigned tokens, which get the classes of their masks; all other tokens get 'no object', K.
+        found: The target masks. Tokens of fully ignored images get weight 0.
+        no_object_weight: The weight of unassigned tokens; assigned tokens have weight 1.
+        class_weights: The weights (K,) of assigned tokens by class, in place of 1.
 
     Returns:
-        Labels and weights, (N, Q) each.
+        The labels and the weights, (N, Q) each.
     """
     num_images, num_tokens, last = class_logits.shape
     labels = torch.full((num_images, num_tokens), last - 1, device=class_logits.device)
@@ -347,19 +347,19 @@ def class_targets(
 
 
 def token_weights(labels: Tensor, num_classes: int, *, no_object_weight: float, class_weights: Tensor | None) -> Tensor:
-    """The weights of tokens in the class term, shaped as their labels, of which K is 'no object'."""
+    """Look up the weights of tokens in the class term, shaped like their labels, in which K means 'no object'."""
     if class_weights is None:
         return torch.where(labels == num_classes, no_object_weight, 1.0)
     return torch.cat([class_weights, class_weights.new_tensor([no_object_weight])])[labels]
 
 
 def class_loss(class_logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Weighted cross entropy, summed over tokens.
+    """Weighted cross entropy, summed over the tokens.
 
     Args:
-        class_logits: (N, Q, K+1).
-        labels: (N, Q) of 0..K.
-        weights: (N, Q).
+        class_logits: The class logits (N, Q, K+1).
+        labels: The target classes (N, Q), from 0 to K.
+        weights: The weights (N, Q) of the tokens.
     """
     logits = at_least_single(class_logits).flatten(0, 1)
     each = F.cross_entropy(logits, labels.flatten(), reduction="none")

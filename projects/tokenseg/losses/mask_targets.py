@@ -1,6 +1,6 @@
-"""The masks that tokens learn: any number in each image, each with a class.
+"""The target masks of tokens: any number per image, each with a class.
 
-In semantic segmentation the mask of a class is every pixel with its label; instances come with masks of their own.
+In semantic segmentation the mask of a class is the set of pixels with its label; instances come with their own masks.
 Letters: N images, T masks of all images together, K classes.
 """
 
@@ -17,13 +17,13 @@ from ..contracts import Targets
 
 @dataclass(frozen=True)
 class MaskTargets(ABC):
-    """T masks of a batch; the subclasses say where their pixels come from.
+    """The T target masks of a batch; the subclasses define where their pixels come from.
 
     Attributes:
-        images: (T,) image of each mask, in rising order.
-        classes: (T,) class of each mask.
-        valid: (N, H, W) of bool, the pixels that count.
-        per_image: number of masks in each image.
+        images: The image index of each mask, (T,), in ascending order.
+        classes: The class of each mask, (T,).
+        valid: The pixels that are not ignored, (N, H, W) bool.
+        per_image: The number of masks in each image.
     """
 
     images: Tensor
@@ -33,45 +33,46 @@ class MaskTargets(ABC):
 
     @abstractmethod
     def masks(self, index: Tensor) -> Tensor:
-        """(M, H, W) of bool, the masks that an index (M,) chooses, False where a pixel does not count."""
+        """Return the masks that an index (M,) selects, (M, H, W) bool, False at ignored pixels."""
 
     @abstractmethod
     def at_size(self, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Masks and valid pixels by nearest sampling, image by image.
+        """Resize masks and valid pixels by nearest-neighbour sampling and group the masks by image.
 
         Args:
-            size: (h, w).
+            size: The wanted (h, w).
 
         Returns:
-            (N, most masks of an image, h, w) and (N, h, w), both of bool; False where an image has fewer masks.
+            The masks (N, maximum number of masks in an image, h, w) bool, padded with False where an image has fewer
+            masks, and the valid pixels (N, h, w) bool.
         """
 
     @property
     def shown(self) -> Tensor:
-        """(N,) of bool, images with a pixel that counts; one ignored altogether says nothing of what it lacks."""
+        """Images with at least one valid pixel, (N,) bool: a fully ignored image is no evidence of absent classes."""
         return self.valid.flatten(1).any(dim=1)
 
     def padded(self, values: Tensor, filler: float | bool) -> Tensor:
-        """Values (T, ...) of the masks as (N, most masks of an image, ...), filled up where an image has fewer."""
+        """Group values (T, ...) of the masks by image, (N, maximum number of masks, ...), padded with `filler`."""
         parts = values.split(list(self.per_image))
         return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=filler)
 
 
 @dataclass(frozen=True)
 class SemanticMasks(MaskTargets):
-    """One mask for each class that an image shows.
+    """One mask for each class present in an image.
 
     Attributes:
-        labels: (N, H, W) class ids or the ignore label.
+        labels: The class ids or the ignore label, (N, H, W).
     """
 
     labels: Tensor
 
     @classmethod
     def of(cls, targets: Targets, *, num_classes: int, ignore_value: int) -> "SemanticMasks":
-        """The masks of label maps."""
+        """Create the masks of label maps."""
         present = present_classes(targets.labels, num_classes=num_classes, ignore_value=ignore_value)
-        present = present.cpu()  # the number of masks makes shapes: the one wait for the device
+        present = present.cpu()  # the output size depends on data: the only host-device synchronisation
         images, classes = (x.to(targets.labels.device, non_blocking=True) for x in present.nonzero(as_tuple=True))
         valid, per_image = targets.labels != ignore_value, tuple(present.sum(dim=1).tolist())
         return cls(images, classes, valid, per_image, targets.labels)
@@ -90,7 +91,7 @@ class GivenMasks(MaskTargets):
     """Masks that may overlap, such as those of instances.
 
     Attributes:
-        pixels: (T, H, W) of bool.
+        pixels: The masks (T, H, W) bool.
     """
 
     pixels: Tensor
@@ -99,9 +100,9 @@ class GivenMasks(MaskTargets):
     def of(cls, masks: Sequence[Tensor], classes: Sequence[Tensor], valid: Tensor) -> "GivenMasks":
         """
         Args:
-            masks: A tensor (T_i, H, W) of bool for each image.
+            masks: A tensor (T_i, H, W) bool for each image.
             classes: The classes (T_i,) of these masks, for each image.
-            valid: (N, H, W) of bool.
+            valid: The pixels that are not ignored, (N, H, W) bool.
         """
         per_image = tuple(len(own) for own in masks)
         images = torch.arange(len(masks), device=valid.device).repeat_interleave(
@@ -119,13 +120,13 @@ class GivenMasks(MaskTargets):
 
 
 def present_classes(labels: Tensor, *, num_classes: int, ignore_value: int) -> Tensor:
-    """Which classes the valid pixels of each image show: (N, K) of bool from (N, H, W) labels."""
+    """Find the classes present among the valid pixels of each image: (N, K) bool from labels (N, H, W)."""
     labels = labels.flatten(1)
     found = torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device)
-    # ignored pixels fall into a column of their own
+    # Ignored pixels are counted in an extra column, which is cut off.
     return found.scatter_(1, labels.masked_fill(labels == ignore_value, num_classes), True)[:, :num_classes]
 
 
 def _nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(N, 1, H, W) of bool or integers, to (N, 1, *size)."""
+    """Resize boolean or integer maps (N, 1, H, W) to (N, 1, *size) by nearest-neighbour sampling."""
     return F.interpolate(maps.float(), size=tuple(size), mode="nearest").to(maps.dtype)

@@ -1,4 +1,4 @@
-"""Losses over pixels."""
+"""Per-pixel losses."""
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ from .counts import divide
 
 
 def count_pixels(targets: Targets, *, ignore_value: int) -> Counts:
-    """The count `pixels`, of the pixels that are not ignored, which `pixel_cross_entropy` divides by.
+    """Count the pixels that are not ignored, `pixels`, by which `pixel_cross_entropy` divides.
 
-    With class weights it is the sum of the weights of these pixels.
+    With class weights the count is the sum of the weights of these pixels.
     """
     valid = targets.labels != ignore_value
     if targets.class_weights is None:
@@ -22,18 +22,18 @@ def count_pixels(targets: Targets, *, ignore_value: int) -> Counts:
 
 
 def pixel_cross_entropy(logits: Tensor, targets: Targets, *, ignore_value: int) -> Tensor:
-    """Cross entropy averaged over the valid pixels of the step; zero, with gradients, where there is none.
+    """Cross entropy averaged over the step's valid pixels; zero, still with gradients, if there are none.
 
     Args:
-        logits: (N, K, h, w), resized bilinearly to the labels' size.
-        targets: labels (N, H, W) of class ids or `ignore_value`, the count `pixels`, and class weights, if any.
-        ignore_value: label of pixels that do not count.
+        logits: The logits (N, K, h, w), which are resized bilinearly to the labels.
+        targets: The labels (N, H, W), the count `pixels`, and the class weights, if any.
+        ignore_value: The label of the pixels to ignore.
     """
-    # With the classes of a pixel in a row, neither softmax nor its gradient copies the map at the labels' size.
+    # In channels-last order neither the softmax nor its gradient needs a copy of the full-size map.
     logits = at_least_single(logits).contiguous(memory_format=torch.channels_last)
     logits = resize(logits, targets.labels.shape[-2:])
     pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)
-    # not detectron2.layers.cross_entropy: version 0.5 drops its `reduction`
+    # Detectron2's own `layers.cross_entropy` cannot be used, since version 0.5 ignores its argument `reduction`.
     total = F.cross_entropy(
         pixels, targets.labels.flatten(), targets.class_weights, ignore_index=ignore_value, reduction="sum"
     )

@@ -1,9 +1,9 @@
 """Mask2Former's loss: masks compared at sampled points, queries matched to the masks of an image.
 
-Paper: Cheng et al.: Masked-attention Mask Transformer for Universal Image Segmentation (CVPR 2022), section 3.3. It
-differs from the authors' in three ways. Ignored pixels and padding count nowhere, where they have background: a
-point beside them counts by the share of it that is valid. Class terms are divided by the weights of the whole step. An
-image without any valid pixel says nothing of classes. All of it runs in single precision under autocast.
+Paper: Cheng et al.: Masked-attention Mask Transformer for Universal Image Segmentation (CVPR 2022), section 3.3. The
+loss differs from the authors' in three ways. Ignored pixels and padding are left out, whereas the authors treat them as
+background; a point next to them is weighted by its valid share. Class terms are divided by the weights of the whole
+step. A fully ignored image does not contribute to the class term. All terms are computed in single precision.
 
 Letters: N images, S stages, Q queries, K classes, T masks of an image, P points, C channels, h x w the size of the
 predicted masks, H x W that of the labels.
@@ -31,25 +31,25 @@ _TERMS = ("cross_entropy", "dice", "class")
 
 @dataclass(frozen=True)
 class ImageMasks:
-    """What an image shows, and its source of random numbers. Masks are made when they are asked for, image by image."""
+    """The target masks of an image, created on demand to save memory, and the image's random number generator."""
 
     found: MaskTargets
     image: int
-    places: Tensor  # (T,) of its masks among those of the batch
+    places: Tensor  # (T,) indices of the image's masks among those of the batch
     generator: torch.Generator
     dtype: torch.dtype  # of the masks
 
     @property
     def classes(self) -> Tensor:
-        """(T,) ids."""
+        """The class ids (T,) of the masks."""
         return self.found.classes[self.places]
 
     def masks(self) -> Tensor:
-        """(T, H, W), 1 inside and 0 outside."""
+        """The masks (T, H, W), 1 inside and 0 outside."""
         return self.found.masks(self.places).to(self.dtype)
 
     def valid_at(self, points: Tensor) -> Tensor:
-        """How much of each point (..., 2) counts, 0 to 1; beyond the edges, as much as at the border."""
+        """The valid share of each point (..., 2), 0 to 1; beyond the edges the border is repeated."""
         ignored = (~self.found.valid[self.image])[None].to(self.dtype)
         return 1 - at_shared_points(ignored, points, beyond="border")[0]
 
@@ -74,11 +74,11 @@ class PointMaskLoss(nn.Module):
             num_classes: The number of classes K.
             num_queries: The number of queries Q.
             weights: The weights of the terms `cross_entropy`, `dice` and `class`.
-            cost_weights: The weights of the same terms in the matching; those of the loss by default.
-            sampling: Where masks are compared; 12544 points by default.
-            find_masks: Makes the masks of a batch out of its targets; by default one for each class of an image.
-            no_object_weight: The weight of a query without a mask in the class term, where one with a mask has 1.
-            ignore_value: The label of pixels that do not count.
+            cost_weights: The weights of the same terms in the matching costs; by default those of the loss.
+            sampling: The points at which masks are compared; 12544 points by default.
+            find_masks: The function that extracts the target masks of a batch; by default one mask per class present.
+            no_object_weight: The weight of an unmatched query in the class term; matched queries have weight 1.
+            ignore_value: The label of the pixels to ignore.
 
         Raises:
             ValueError: A term is missing or unknown.
@@ -98,7 +98,7 @@ class PointMaskLoss(nn.Module):
         return SemanticMasks.of(targets, num_classes=self.num_classes, ignore_value=self.ignore_value)
 
     def count(self, targets: Targets) -> Counts:
-        """`masks` that are learnt, and the sum of the queries' weights in the class term, `tokens`."""
+        """Count the supervised masks, `masks`, and sum the queries' weights in the class term, `tokens`."""
         return count_masks(
             self.find_masks(targets),
             num_tokens=self.num_queries,
@@ -109,16 +109,16 @@ class PointMaskLoss(nn.Module):
     def forward(self, predictions: Sequence[EmbeddedMasks], targets: Targets) -> dict[str, Tensor]:
         """
         Args:
-            predictions: Those of every supervised stage, with one map of the masks for all.
-            targets: Labels (N, H, W) and the counts of `count`. A record's `seed`, an integer, says which points are
-                drawn for the image, whatever the batch around it; without it they are drawn anew.
+            predictions: The predictions of all supervised stages, which share one mask feature map.
+            targets: The labels (N, H, W) and the counts from `count`. If a record has an integer `seed`, the points
+                drawn for its image depend on this seed alone and not on the rest of the batch.
 
         Returns:
-            `loss_cross_entropy`, `loss_dice` and `loss_class`, weighted, each summed over the stages and divided by the
-            masks or queries of the step; zero, with gradients, where there is no mask.
+            The weighted losses `loss_cross_entropy`, `loss_dice` and `loss_class`, summed over the stages and divided
+            by the masks or queries of the step. They are zero, still with gradients, if there is no mask.
 
         Raises:
-            ValueError: There is no prediction, or one of another number of queries.
+            ValueError: There is no prediction, or a prediction has a wrong number of queries.
         """
         if not predictions:
             raise ValueError("there is no prediction; wanted one or more")
@@ -148,9 +148,9 @@ class PointMaskLoss(nn.Module):
     def _match(
         self, embeddings: Tensor, class_logits: Tensor, features: Tensor, images: Sequence[ImageMasks]
     ) -> list[Tensor]:
-        """For each image (S, 2, min(Q, T)): queries, and the masks they are to show, in rising order."""
+        """Match queries to masks: for each image (S, 2, min(Q, T)), query and mask indices, with masks ascending."""
         costs = [self._costs(*each) for each in zip(embeddings, class_logits, features, images, strict=True)]
-        # A cost that is not finite would end the matching without a word on the loss that it comes from.
+        # The solver would fail on a cost that is not finite, with an error that does not mention the diverged loss.
         flat = torch.cat([each.flatten() for each in costs]).nan_to_num().cpu()
         matches = []
         for each, own in zip(flat.split([each.numel() for each in costs]), costs, strict=True):
@@ -160,7 +160,7 @@ class PointMaskLoss(nn.Module):
         return matches
 
     def _costs(self, embeddings: Tensor, class_logits: Tensor, features: Tensor, image: ImageMasks) -> Tensor:
-        """Costs (S, Q, T) of an image, at points that all its masks share, drawn anew for each stage."""
+        """Compute the costs (S, Q, T) of an image at points shared by all its masks and drawn anew for each stage."""
         points = uniform_points((len(embeddings), self.sampling.num_points), image.generator)
         inside = at_shared_points(image.masks(), points)
         valid = image.valid_at(points)
@@ -174,12 +174,12 @@ class PointMaskLoss(nn.Module):
     def _mask_terms(
         self, embeddings: Tensor, features: Tensor, image: ImageMasks, match: Tensor, class_weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Cross entropy and dice of an image's masks, summed over masks and stages."""
+        """Compute the cross entropy and dice loss of an image's masks, summed over masks and stages."""
         queries, wanted = match.unbind(1)
         stages = torch.arange(len(embeddings), device=match.device)[:, None].expand_as(queries)
         masks = image.masks()
         if len(masks) == queries.shape[1]:
-            # All masks are learnt, in their order: each is read for all stages at once.
+            # All masks are matched, in their order, so each mask is sampled once for all stages.
             queries, stages, wanted = queries.T, stages.T, wanted.T
         else:
             masks = masks[wanted.flatten()]
@@ -216,7 +216,7 @@ def _images(found: MaskTargets, generators: Sequence[torch.Generator], dtype: to
 
 
 def _generators(targets: Targets) -> list[torch.Generator]:
-    """A source of random numbers for each image."""
+    """Create a random number generator for each image, seeded by its record if the record has a seed."""
     device, count = targets.labels.device, len(targets.labels)
     drawn = torch.randint(2**62, (count,)).tolist()
     seeds = [record.get("seed", own) for record, own in zip(targets.inputs or [{}] * count, drawn, strict=True)]
@@ -226,13 +226,13 @@ def _generators(targets: Targets) -> list[torch.Generator]:
 def point_losses(
     logits: Tensor, inside: Tensor, valid: Tensor, *, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Cross entropy averaged over the points of each mask, and its dice loss, both summed over masks.
+    """Cross entropy averaged over the points of each mask, and dice loss of each mask, both summed over the masks.
 
     Args:
-        logits: (M, P) before the sigmoid.
-        inside: (M, P), how much of a point lies inside the wanted mask, 0 to 1.
-        valid: (M, P), how much of a point counts, no less than what is inside.
-        weights: (M,) how much each mask counts; None: once.
+        logits: The predicted masks (M, P) at the points, before the sigmoid.
+        inside: The share of each point that lies inside the target mask, (M, P) from 0 to 1.
+        valid: The valid share of each point, (M, P), at least `inside`.
+        weights: The weights (M,) of the masks; None weights all alike.
     """
     counts = valid.sum(dim=1).clamp(min=1e-6)
     entropies = (valid * F.softplus(logits) - inside * logits).sum(dim=1) / counts
@@ -245,12 +245,12 @@ def point_losses(
 
 
 def point_costs(logits: Tensor, inside: Tensor, valid: Tensor) -> dict[str, Tensor]:
-    """The terms of `point_losses` of every query for every wanted mask, by name, (Q, T) each.
+    """Compute the terms of `point_losses` for every pair of query and target mask, by name, (Q, T) each.
 
     Args:
-        logits: (Q, P) before the sigmoid.
-        inside: (T, P), how much of a point lies inside the wanted mask, 0 to 1.
-        valid: (P,), how much of a point counts.
+        logits: The predicted masks (Q, P) at the points, before the sigmoid.
+        inside: The share of each point that lies inside the target mask, (T, P) from 0 to 1.
+        valid: The valid share of each point, (P,).
     """
     entropy = (F.softplus(logits) @ valid)[:, None] - logits @ inside.T
     shown = logits.sigmoid()

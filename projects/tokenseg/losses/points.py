@@ -1,8 +1,8 @@
-"""Points at which masks are compared instead of at all pixels: where they lie, and what maps show there.
+"""Sampled points at which masks are compared instead of at all pixels, and the values of maps at these points.
 
-Paper: Kirillov et al.: PointRend (CVPR 2020), section 3.1, "Non-uniform sampling", as Mask2Former takes it (CVPR 2022,
-section 3.3.2). Points are (x, y) from -1 to 1, the outer edges of a map, so that they fit maps of any size. Letters: M
-masks, P points.
+Paper: Kirillov et al.: PointRend (CVPR 2020), section 3.1, "Non-uniform sampling", as used by Mask2Former (CVPR 2022,
+section 3.3.2). Points are pairs (x, y) between -1 and 1, the outer edges of a map, so they apply to maps of any size.
+Letters: M masks, P points.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class PointSampling:
-    """How many points there are for a mask, and how they are chosen.
+    """The number of points per mask, and how they are chosen.
 
     Attributes:
-        num_points: The number of points P of a mask.
-        oversampling: How many uniform points the uncertain ones are chosen from, as a multiple of P.
-        uncertain: The share of the points that are chosen for their uncertainty; the others are uniform.
+        num_points: The number of points P per mask.
+        oversampling: The number of uniform candidates for the uncertain points, as a multiple of P.
+        uncertain: The share of the points that are chosen for their uncertainty; the others are drawn uniformly.
     """
 
     num_points: int = 12544
@@ -35,19 +35,19 @@ class PointSampling:
 
     @torch.no_grad()
     def near_borders(self, masks: Tensor, generator: torch.Generator) -> Tensor:
-        """Points for each mask, most of them where it is least certain.
+        """Draw points for each mask, most of them where the mask is least certain.
 
         Args:
-            masks: (M, h, w) before the sigmoid.
-            generator: The source of random numbers, on the masks' device.
+            masks: The predicted masks (M, h, w) before the sigmoid.
+            generator: The random number generator, on the device of the masks.
 
         Returns:
-            (M, P, 2).
+            The points (M, P, 2).
         """
         num_uncertain = int(self.uncertain * self.num_points)
         candidates = uniform_points((len(masks), int(self.oversampling * self.num_points)), generator)
         least = at_points(masks, candidates).abs_().topk(num_uncertain, dim=1, largest=False, sorted=False).indices
-        # Both numbers of a point as one, which is gathered in one piece.
+        # As a complex number a point is gathered in one piece, without an index for each coordinate.
         chosen = torch.view_as_complex(candidates).gather(1, least)
         return torch.cat(
             [
@@ -59,41 +59,41 @@ class PointSampling:
 
 
 def uniform_points(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Points drawn alike from everywhere.
+    """Draw points uniformly from the whole map.
 
     Args:
-        shape: How many.
-        generator: The source of random numbers, on the device of the result.
+        shape: The shape of the batch of points.
+        generator: The random number generator, on the device of the result.
 
     Returns:
-        (*shape, 2).
+        The points (*shape, 2).
     """
     return torch.rand(*shape, 2, generator=generator, device=generator.device).mul_(2).sub_(1)
 
 
 def at_points(maps: Tensor, points: Tensor) -> Tensor:
-    """What maps show at points of their own, bilinearly; beyond the edges there are zeros.
+    """Sample each map bilinearly at its own points; beyond the edges maps are zero.
 
     Args:
-        maps: (M, h, w).
-        points: (M, P, 2).
+        maps: The maps (M, h, w).
+        points: The points (M, P, 2).
 
     Returns:
-        (M, P).
+        The values (M, P).
     """
     return F.grid_sample(maps[:, None], points[:, :, None].to(maps.dtype), align_corners=False)[:, 0, :, 0]
 
 
 def at_shared_points(maps: Tensor, points: Tensor, *, beyond: str = "zeros") -> Tensor:
-    """What maps show at points that all of them share, bilinearly.
+    """Sample all maps bilinearly at the same points.
 
     Args:
-        maps: (M, h, w).
-        points: (..., 2).
-        beyond: What lies beyond the edges: `zeros`, or what the `border` shows.
+        maps: The maps (M, h, w).
+        points: The points (..., 2).
+        beyond: The values beyond the edges: `zeros`, or `border` to repeat the values at the edge.
 
     Returns:
-        (M, ...).
+        The values (M, ...).
     """
     grid = points.flatten(0, -2)[None, :, None].to(maps.dtype)
     shown = F.grid_sample(maps[None], grid, padding_mode=beyond, align_corners=False)

@@ -1,7 +1,7 @@
-"""The maps that SegViT's levels attend to, made of the backbone's: the part of `SegViTHead` that differs by backbone.
+"""Modules that compute the maps which SegViT's levels attend to: the part of `SegViTHead` that depends on the backbone.
 
-Each is called with the backbone's features, for a list of maps (N, H_i, W_i, D), the channels last. Its `map_ids` has a
-number for each map, the same for one that comes several times.
+Each module turns the backbone's features into a list of maps (N, H_i, W_i, D), channels last. Its `map_ids` numbers the
+maps; a map that occurs several times in the list has the same number each time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from ..layers.feature_maps import select_maps
 
 
 class LinearBases(nn.Module):
-    """Chosen blocks of a plain vision transformer, the last one first, each through a linear layer and a norm."""
+    """Projects chosen blocks of a plain vision transformer, the last one first, by a linear layer and a norm each."""
 
     def __init__(self, *, blocks: Sequence[int], channels: int, width: int) -> None:
         """
         Args:
             blocks: The numbers of the blocks whose outputs are the features `block0`, `block1` and so on.
-            channels: C of each.
-            width: D.
+            channels: The number of channels C of each of these features.
+            width: The number of channels D.
         """
         super().__init__()
         self.in_features = [f"block{block}" for block in sorted(blocks, reverse=True)]
@@ -30,7 +30,7 @@ class LinearBases(nn.Module):
         )
 
     def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
-        """Features (N, C, H, W) to maps (N, H, W, D)."""
+        """Turn features (N, C, H, W) into maps (N, H, W, D)."""
         return [
             project(x.permute(0, 2, 3, 1))
             for x, project in zip(select_maps(features, self.in_features), self.project, strict=True)
@@ -38,7 +38,7 @@ class LinearBases(nn.Module):
 
 
 class ConvBases(nn.Module):
-    """Stages of a hierarchical backbone, the coarsest first, each through a 1x1 convolution and a group norm."""
+    """Projects the stages of a hierarchical backbone, coarsest first, by a 1x1 convolution and a group norm each."""
 
     def __init__(
         self,
@@ -50,13 +50,13 @@ class ConvBases(nn.Module):
     ) -> None:
         """
         Args:
-            channels: C_i of each stage, the finest first.
-            width: D.
-            in_features: names of the stages' maps, the finest first.
+            channels: The number of channels C_i of each stage, the finest first.
+            width: The number of channels D.
+            in_features: The names of the stages' maps, the finest first.
             num_groups: The number of groups of every norm.
 
         Raises:
-            ValueError: names and channels of different number, or groups that do not divide the width.
+            ValueError: The numbers of names and channels differ, or the number of groups does not divide the width.
         """
         super().__init__()
         if len(in_features) != len(channels):
@@ -69,7 +69,7 @@ class ConvBases(nn.Module):
         )
 
     def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
-        """Features (N, C_i, H_i, W_i) to maps (N, H_i, W_i, D), the coarsest first."""
+        """Turn features (N, C_i, H_i, W_i) into maps (N, H_i, W_i, D), the coarsest first."""
         return [
             project(x).permute(0, 2, 3, 1)
             for x, project in zip(select_maps(features, self.in_features), self.project, strict=True)
@@ -77,20 +77,20 @@ class ConvBases(nn.Module):
 
 
 class Bases(Protocol):
-    """What makes the maps that the levels of a `SegViTHead` attend to.
+    """The interface of modules that compute the maps which the levels of a `SegViTHead` attend to.
 
     Attributes:
-        map_ids: A number for each map, equal ones for levels on the same map.
+        map_ids: A number for each map; levels on the same map have the same number.
     """
 
     map_ids: Sequence[int]
 
     def __call__(self, features: Mapping[str, Tensor]) -> list[Tensor]:
-        """The maps of the backbone to one map (N, H_i, W_i, D) a level, in the order of decoding."""
+        """Compute one map (N, H_i, W_i, D) per level, in the order of decoding, from the backbone's maps."""
 
 
 class Repeated(nn.Module):
-    """The same maps for several levels: with levels of one layer, the mask of every layer is supervised."""
+    """Repeats the same maps for several levels. With one-layer levels, the mask of every layer is supervised."""
 
     def __init__(self, *, bases: Bases, times: int) -> None:
         """
@@ -102,5 +102,5 @@ class Repeated(nn.Module):
         self.bases, self.times, self.map_ids = bases, times, list(bases.map_ids) * times
 
     def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
-        """Features to maps (N, H, W, D)."""
+        """Turn features into maps (N, H, W, D)."""
         return self.bases(features) * self.times

@@ -5,7 +5,7 @@ from .bases import LinearBases, Repeated
 from .head import SegViTHead
 from .shrunk import QueryUpsample
 
-# Of every decoder layer, theirs to ours.
+# Names within every decoder layer: official -> here.
 LAYERS = {
     "self_attn.out_proj": "self_attention.out",
     "linear1": "feed_forward.0",
@@ -14,7 +14,7 @@ LAYERS = {
     "norm2": "norms.1",
     "norm3": "norms.2",
 }
-# Of layers whose attention gives masks: the cross attention is their own, not torch's.
+# Names within layers whose attention predicts masks. Their cross attention is the authors' own module, not torch's.
 ATTENTION_TO_MASK = {
     "multihead_attn.q": "cross_attention.query",
     "multihead_attn.k": "cross_attention.key",
@@ -30,10 +30,10 @@ def segvit_rules(head: SegViTHead) -> list[WeightRule]:
         head: The head that takes the weights.
 
     Raises:
-        ValueError: bases that no published checkpoint has.
+        ValueError: No published checkpoint has bases of this kind.
     """
     bases, ours = head.bases, "sem_seg_head"
-    # a constant, the classes' weights; Shrunk's inner head has a loss of its own
+    # The checkpoints hold the constant class weights of the loss; Shrunk's inner head has a second loss.
     criterion = WeightRule(r"decode_head\.(atm\.)?loss_decode\.criterion\.empty_weight", None)
     if isinstance(bases, LinearBases):
         rules = _projections(len(bases.map_ids), f"{ours}.bases")
@@ -69,7 +69,7 @@ def _tokens_and_classes(source: str) -> list[WeightRule]:
 
 
 def _queries(upsample: QueryUpsample) -> WeightRule:
-    """Theirs lie row after row, (H * W, D)."""
+    """The rule for the queries, which the official checkpoints store in row-major order, (H * W, D)."""
     size = upsample.queries.shape[-2:]
     return WeightRule(
         r"decode_head\.q\.weight",
@@ -79,7 +79,7 @@ def _queries(upsample: QueryUpsample) -> WeightRule:
 
 
 def _packed(source: str, theirs: str, target: str) -> WeightRule:
-    """Queries, keys and values of torch's attention, which are one weight and one bias there."""
+    """The rule for torch's attention, which packs queries, keys and values into one weight and one bias."""
     names = (rf"{target}.{part}.\g<tensor>" for part in ("query", "key", "value"))
     return WeightRule(rf"{source}\.{theirs}\.in_proj_(?P<tensor>weight|bias)", tuple(names))
 

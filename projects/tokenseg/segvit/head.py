@@ -1,10 +1,9 @@
-"""SegViT's head: tokens, one per class, whose attention to the features is the mask.
+"""SegViT's head: one token per class, whose similarity to the features becomes the mask.
 
 Paper: SegViT: Semantic Segmentation with Plain Vision Transformers (NeurIPS 2022), section 3.2, Figs. 1 and 2. The
-README beside this file draws the attention with its shapes and tells what the paper leaves open.
+README beside this file explains the attention with its shapes and lists what the paper leaves open.
 
-Letters: N images, K classes, D channels of tokens and maps, L = H * W positions of a map. Maps have their channels
-last.
+Letters: N images, K classes, D channels of tokens and maps, L = H * W positions of a map. Maps are channels-last.
 """
 
 import copy
@@ -34,8 +33,8 @@ class DecoderLayer(nn.Module):
         Args:
             width: The number of channels D.
             num_heads: The number of heads of both attentions.
-            dropout: The rate of dropout of attention weights, of hidden channels, and of what each part adds.
-            gives_masks: Whether the cross attention is attention-to-mask. It decides the first weights alone: see
+            dropout: The dropout rate of attention weights, of hidden channels, and of each residual branch.
+            gives_masks: Whether the cross attention is attention-to-mask. This only affects the initialisation, see
                 `begin`.
         """
         super().__init__()
@@ -51,9 +50,9 @@ class DecoderLayer(nn.Module):
     def forward(self, tokens: Tensor, memory: Tensor, *, with_mask: bool = False) -> tuple[Tensor, Tensor | None]:
         """
         Args:
-            tokens: (N, K, D).
-            memory: (N, L, D).
-            with_mask: Whether the mask is wanted.
+            tokens: The tokens (N, K, D).
+            memory: The map (N, L, D) that the tokens attend to.
+            with_mask: Whether to return the masks.
 
         Returns:
             The tokens (N, K, D), and their masks before the sigmoid of Eq. 3 (N, K, L) or None.
@@ -65,11 +64,11 @@ class DecoderLayer(nn.Module):
         return self.norms[2](tokens + self.dropout(self.feed_forward(tokens))), mask
 
     def begin(self) -> None:
-        """Draw the weights that no linear layer of the authors' has.
+        """Initialise the attention weights for which the authors use torch's own module.
 
-        They build the self-attention of torch's own module, which keeps queries, keys and values in one weight (3 D, D)
-        and draws it by Xavier's uniform distribution; the cross attention too where it gives no masks. Attention to
-        mask has a linear layer for each of the three, which begins as the others do.
+        This module packs queries, keys and values into one weight (3 D, D) and draws it from Xavier's uniform
+        distribution. The authors use it for self-attention, and for cross attention without masks. Attention-to-mask
+        has three separate linear layers, which are initialised like all others.
         """
         packed = [self.self_attention] if self.gives_masks else [self.self_attention, self.cross_attention]
         for attention in packed:
@@ -79,10 +78,10 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.ModuleList):
-    """The decoder layers on one map; `begin_alike` is called once their first weights are drawn."""
+    """The decoder layers of one map; `begin_alike` is called after their weights have been initialised."""
 
     def begin_alike(self) -> None:
-        """Make every layer a copy of the first one, as the authors' decoders begin."""
+        """Make every layer a copy of the first one, which is the authors' initialisation."""
         for layer in self[1:]:
             layer.load_state_dict(self[0].state_dict())
 
@@ -90,8 +89,8 @@ class Decoder(nn.ModuleList):
         """Run all layers.
 
         Args:
-            tokens: (N, K, D).
-            memory: (N, L, D), the map.
+            tokens: The tokens (N, K, D).
+            memory: The map (N, L, D).
 
         Returns:
             The tokens (N, K, D), and the masks of the last layer before the sigmoid (N, K, L).
@@ -103,29 +102,29 @@ class Decoder(nn.ModuleList):
 
 
 class MaskUpdate(nn.Module):
-    """Tokens updated from their own masks, by the parts of ECENet (ICCV 2023, Table 7)."""
+    """Updates the tokens from their own masks with the modules of ECENet (ICCV 2023, Table 7)."""
 
     def __init__(self, *, extract: nn.Module, update: nn.Module) -> None:
         """
         Args:
-            extract: The module that makes embeddings (N, K, D) of masks (N, K, H, W).
-            update: The module that makes tokens of new embeddings and old tokens, (N, K, D) each.
+            extract: The module that computes embeddings (N, K, D) from masks (N, K, H, W).
+            update: The module that computes tokens from new embeddings and old tokens, (N, K, D) each.
         """
         super().__init__()
         self.extract, self.update = extract, update
 
     def forward(self, masks: Tensor, tokens: Tensor) -> Tensor:
-        """(N, K, H, W) masks and (N, K, D) tokens to the updated tokens."""
+        """Compute the updated tokens from masks (N, K, H, W) and tokens (N, K, D)."""
         return self.update(self.extract(masks), tokens)
 
 
 class CombinedCrossEntropy(nn.Module):
-    """Cross entropy of the last prediction's combined scores, as for logits: the loss of Table 4's second row."""
+    """Cross entropy that treats the last prediction's combined scores as logits: the loss of Table 4's second row."""
 
     def __init__(self, *, ignore_value: int = 255) -> None:
         """
         Args:
-            ignore_value: The label of pixels that do not count.
+            ignore_value: The label of the pixels to ignore.
         """
         super().__init__()
         self.ignore_value = ignore_value
@@ -135,7 +134,7 @@ class CombinedCrossEntropy(nn.Module):
         return count_pixels(targets, ignore_value=self.ignore_value)
 
     def forward(self, predictions: list[MaskPrediction], targets: Targets) -> dict[str, Tensor]:
-        """Predictions and targets with labels (N, H, W) to the loss `loss_sem_seg`."""
+        """Compute the loss `loss_sem_seg` from predictions and targets with labels (N, H, W)."""
         last = predictions[-1]
         scores = class_scores(last.masks, last.needed_logits(), size=targets.labels.shape[-2:])
         return {"loss_sem_seg": pixel_cross_entropy(scores, targets, ignore_value=self.ignore_value)}
@@ -155,10 +154,10 @@ class Criterion(Protocol):
 
 @runtime_checkable
 class BeginsLast(Protocol):
-    """A part of the bases whose first weights hang on others, as those of `TiedQueryUpsample`."""
+    """A part of the bases whose initial weights depend on other parts, such as `TiedQueryUpsample`."""
 
     def begin_last(self) -> None:
-        """Set its first weights, once all others are drawn."""
+        """Initialise the part, after all other weights have been drawn."""
 
 
 READINGS = ("printed", "released")
@@ -166,11 +165,11 @@ READINGS = ("printed", "released")
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class SegViTHead(nn.Module):
-    """A cascade of levels: the tokens that leave the attention to one map enter that to the next.
+    """A cascade of levels, each of which attends to one map with the tokens of the level before it.
 
     Attributes:
-        gives_probabilities: Whether scores of several scales and flips are averaged as they are, as printed. As
-            released, they go through a softmax like logits before that.
+        gives_probabilities: Whether scores of several scales and flips are averaged directly, as printed. In the
+            released code they first go through a softmax, as if they were logits.
     """
 
     @refuse_yacs
@@ -193,28 +192,27 @@ class SegViTHead(nn.Module):
     ) -> None:
         """
         Args:
-            bases: The module that makes a list of maps (N, H_i, W_i, D) of the backbone's features, one for each level
-                in the order of decoding; its `map_ids` has a number for each of them, equal ones for levels on the same
-                map.
+            bases: The module that turns the backbone's features into a list of maps (N, H_i, W_i, D), one for each
+                level in the order of decoding, see `Bases`.
             num_classes: The number of classes K, each of which has one token.
             width: The number of channels D.
             num_heads: The number of heads of every attention.
             criterion: The losses of the levels' predictions: `MaskLoss` or `CombinedCrossEntropy`.
-            size_feature: The name of a feature map, from whose size that of the input follows.
+            size_feature: The name of a feature map from whose size the size of the input is computed.
             stride: The stride of that map in pixels.
-            num_layers: The number of layers of a level; the mask of the last one is the level's mask.
+            num_layers: The number of layers per level; the mask of the last layer is the level's mask.
             dropout: The rate of dropout in every `DecoderLayer`.
-            sum_masks: Whether a level's prediction is the sum of its mask and those of the levels before it.
-            updater: The module that makes tokens of a level's own mask and its tokens, such as `MaskUpdate`; every
-                level gets a copy.
-            init_std: standard deviation of the linear layers' first weights, but for those that `DecoderLayer.begin`
-                draws. What they give shrinks with the root of D, so that a head of far fewer channels than ViT-B's
-                384 learns late unless this grows.
-            reading: Whether the scores are taken as the paper prints them, `printed`, or as the released code does,
+            sum_masks: Whether a level's prediction is the sum of its mask and the masks of all previous levels.
+            updater: The module that updates a level's tokens from its mask, such as `MaskUpdate`; every level gets a
+                copy.
+            init_std: The standard deviation of the initial weights of linear layers, except for those that
+                `DecoderLayer.begin` draws. Outputs scale with the root of D, so a head with far fewer channels than
+                the 384 for ViT-B needs a larger value, or else it starts to learn late.
+            reading: Whether scores are averaged as printed in the paper, `printed`, or as in the released code,
                 `released`; see `gives_probabilities`.
 
         Raises:
-            ValueError: There is no reading of that name.
+            ValueError: The reading is unknown.
         """
         super().__init__()
         if reading not in READINGS:
@@ -232,7 +230,7 @@ class SegViTHead(nn.Module):
         self._begin(init_std)
 
     def _begin(self, std: float) -> None:
-        """Draw the first weights. The layers on one map begin as copies of the first, also those of several levels."""
+        """Initialise the weights. All layers on the same map begin as copies of the first, even across levels."""
         nn.init.normal_(self.tokens)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -270,7 +268,7 @@ class SegViTHead(nn.Module):
         return None, self.criterion(predictions, given(targets))
 
     def mask_sum(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """What the scores are made of: the last level's masks and class logits, and the size of the input.
+        """Return the last level's masks and class logits, from which scores are computed, and the size of the input.
 
         Args:
             features: The maps of the backbone.
@@ -280,18 +278,18 @@ class SegViTHead(nn.Module):
         return masks, class_logits, (height * self.stride, width * self.stride)
 
     def count(self, targets: Targets) -> Counts:
-        """What the criterion counts."""
+        """Compute the counts of the criterion."""
         return self.criterion.count(targets)
 
     def decode(self, features: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """What the tokens say after every level.
+        """Compute the predictions after every level.
 
         Args:
             features: The maps of the backbone.
 
         Returns:
-            For every level its own masks (N, K, H_i, W_i), the masks that it predicts, at the last level's size
-            (N, K, H, W), both before the sigmoid, and class logits (N, K, K+1), the last one 'no object'.
+            For every level its own masks (N, K, H_i, W_i), its predicted masks (N, K, H, W) at the size of the last
+            level, both before the sigmoid, and class logits (N, K, K+1), the last one 'no object'.
         """
         maps = self.bases(features)
         size, total, states = maps[-1].shape[1:3], self.tokens.new_zeros(()), []
@@ -307,8 +305,8 @@ class SegViTHead(nn.Module):
         return states
 
     def class_masks(self, features: dict[str, Tensor]) -> Tensor:
-        """The region of each class's token: its mask after the last level, Eq. 3, (N, K, H, W); a mask for itself,
-        before the token's class is asked.
+        """Return the region of each class's token, (N, K, H, W): its mask after the last level, Eq. 3, without the
+        token's class probability.
 
         Args:
             features: The maps of the backbone.
@@ -316,17 +314,17 @@ class SegViTHead(nn.Module):
         return at_least_single(self.decode(features)[-1][1]).sigmoid()
 
     def token_part(self) -> nn.Module:
-        """The last layer of the last level, or the update after it."""
+        """Return the last layer of the last level, or the update after it."""
         return self.updaters[-1] if self.updaters else list(self.levels[-1].children())[-1]
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Every level's own mask before the sigmoid and, where masks are summed, the sum so far, for pictures.
+        """Return every level's own mask before the sigmoid and, if masks are summed, the sum so far, for pictures.
 
         Args:
             features: The maps of the backbone.
 
         Returns:
-            Title to (N, K, H_i, W_i).
+            The maps (N, K, H_i, W_i) by title.
         """
         maps = {}
         for level, (own, total, _) in enumerate(self.decode(features), 1):

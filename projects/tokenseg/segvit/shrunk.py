@@ -1,7 +1,7 @@
-"""SegViT's Shrunk structure: fewer tokens from one block of the backbone on, and a map of full size made of two.
+"""SegViT's Shrunk structure: the backbone continues with fewer tokens, and the head restores a full-size map.
 
-Paper: SegViT (NeurIPS 2022), section 3.2 and Fig. 3: query-based down-sampling (QD) and up-sampling (QU); Table 7 has
-the other ways to sample. QD is a part of `PlainViT`, QU one of `SegViTHead`.
+Paper: SegViT (NeurIPS 2022), section 3.2 and Fig. 3: query-based down-sampling (QD) and up-sampling (QU); Table 7 lists
+the alternatives. QD is a part of `PlainViT`, QU a part of `SegViTHead`.
 
 Letters: N images, C channels of the backbone, D of the head, H x W the grid of the patches.
 """
@@ -21,7 +21,7 @@ from .head import Decoder, DecoderLayer
 
 
 class NearestSampling(nn.Module):
-    """Every second row and column of the grid."""
+    """Keeps every second row and column of the grid."""
 
     def forward(self, grid: Tensor) -> Tensor:
         """(N, H, W, C) to (N, ceil(H / 2), ceil(W / 2), C)."""
@@ -29,7 +29,7 @@ class NearestSampling(nn.Module):
 
 
 class ConvSampling(nn.Module):
-    """A 2x2 convolution of stride 2 on the grid, padded to even sides by zeros."""
+    """A 2x2 convolution with stride 2 on the grid, which is zero-padded to even sides."""
 
     def __init__(self, *, channels: int) -> None:
         """
@@ -47,16 +47,16 @@ class ConvSampling(nn.Module):
 
 
 class QueryDownsample(nn.Module):
-    """QD: in one block the queries and the residual are sampled tokens, keys and values all of them.
+    """QD: in one block, queries and residual use sampled tokens, while keys and values use all tokens.
 
-    The block's own weights do the work. Class token and registers are kept.
+    The block's own weights are used. Class token and registers are kept.
     """
 
     def __init__(self, *, block: int, sample: nn.Module) -> None:
         """
         Args:
-            block: The number of the block in which it happens, counted from 0; 1 or more.
-            sample: The module that makes a grid of half the sides, rounded up, of one (N, H, W, C).
+            block: The number of the block that samples, counted from 0; at least 1.
+            sample: The module that halves the sides of a grid (N, H, W, C), rounded up.
         """
         super().__init__()
         self.block, self.sample = block, sample
@@ -78,12 +78,12 @@ class QueryDownsample(nn.Module):
 
 
 class TokenDownsample(nn.Module):
-    """Queries, keys and values sampled alike before a block runs as it is (Table 7, 'QKV')."""
+    """Samples all tokens before an otherwise unchanged block (Table 7, 'QKV')."""
 
     def __init__(self, *, block: int, sample: nn.Module) -> None:
         """
         Args:
-            block: The number of the block before which it happens, counted from 0; 1 or more.
+            block: The number of the block before which tokens are sampled, counted from 0; at least 1.
             sample: The module that samples the grid, as in `QueryDownsample`.
         """
         super().__init__()
@@ -101,7 +101,7 @@ def _sampled(sample: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor
 
 
 def _attend(attention: Any, queries: Tensor, memory: Tensor) -> Tensor:
-    """timm's self-attention with queries (N, T', C) of their own beside (N, T, C) tokens: (N, T', C)."""
+    """Run timm's self-attention with separate queries (N, T', C) on tokens (N, T, C), which gives (N, T', C)."""
     weight, bias, width = attention.qkv.weight, attention.qkv.bias, attention.attn_dim
     query = F.linear(queries, weight[:width], None if bias is None else bias[:width])
     key, value = F.linear(memory, weight[width:], None if bias is None else bias[width:]).chunk(2, dim=-1)
@@ -119,9 +119,9 @@ def _attend(attention: Any, queries: Tensor, memory: Tensor) -> Tensor:
 
 
 class QueryUpsample(nn.Module):
-    """QU: learnt queries on the grid of the patches attend to a map before QD, then to the last one, of half the sides.
+    """QU: learnt queries on the full grid attend to a map from before QD, then to the last map, which is half as large.
 
-    A part `bases` of `SegViTHead` with one map.
+    Used as the argument `bases` of `SegViTHead`; it gives one map.
     """
 
     map_ids: Sequence[int] = (0,)
@@ -151,7 +151,7 @@ class QueryUpsample(nn.Module):
             dropout: The rate of dropout in every `DecoderLayer`.
 
         Raises:
-            ValueError: an `img_size` that `stride` does not divide.
+            ValueError: `stride` does not divide `img_size`.
         """
         super().__init__()
         if img_size % stride:
@@ -180,7 +180,7 @@ class QueryUpsample(nn.Module):
             One map (N, H, W, D).
 
         Raises:
-            ValueError: the last map is not of half the sides: QD does not lie between the blocks.
+            ValueError: The last map does not have half the sides, so QD is not between the blocks.
         """
         maps = select_maps(features, self.in_features)
         size, last = maps[0].shape[-2:], maps[-1].shape[-2:]
@@ -199,27 +199,27 @@ class QueryUpsample(nn.Module):
         return [tokens.unflatten(1, size)]
 
     def token_part(self) -> nn.Module:
-        """The last layer, whose tokens are the cells of the map."""
+        """Return the last layer, whose tokens are the cells of the map."""
         return list(self.layers[-1].children())[-1]
 
     def _queries_at(self, size: torch.Size) -> Tensor:
-        """The queries (1, D, *size), resampled where the grid's size is not theirs."""
+        """Return the queries (1, D, *size), resampled if the grid has another size."""
         if always_fits(self.queries, size):
             return self.queries
         return F.interpolate(self.queries, size=tuple(size), mode="bicubic", align_corners=False)
 
 
 class TiedQueryUpsample(QueryUpsample):
-    """QU that looks at the right place from the start, which is not in the paper.
+    """QU whose queries attend to their own position from the start; not in the paper.
 
-    QU's random queries can find their place by the position that the features carry alone. Where that is little, as in
-    a backbone that was not pretrained at length, they become one vector before they have found it (README.md). Here
-    every query begins as the projected sine code of its place, and the layers that make queries and keys begin alike,
-    so that a query is drawn to features which carry the same code: those of a `PlainViT` whose codes are sines.
+    QU's random queries can only find their positions through the position information in the features. If there is
+    little of it, as in a backbone without long pretraining, the queries collapse to one vector first; see MINIATURE.md.
+    Here every query is initialised with the projected sine code of its position, and the query and key layers are
+    equal, so a query attends to features with the same code, as produced by a `PlainViT` with sine codes.
     """
 
     def begin_last(self) -> None:
-        """Tie the first weights; the head calls this when all others are drawn."""
+        """Tie the initial weights; the head calls this after all other weights have been drawn."""
         height, width = self.queries.shape[2:]
         with torch.no_grad():
             codes = self.project[0](sine_codes((height, width), self.channels))

@@ -1,4 +1,4 @@
-"""Which concept region learns which connected component: two stages, so that every component has one region or more.
+"""Two-stage matching of concept regions to connected components; every component gets at least one region.
 
 Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3, Eq. 5 and
 Fig. 3. K counts concept regions, L those that are active, M components, P cells.
@@ -14,16 +14,16 @@ from ..losses.mask import dice, focal_terms
 
 @torch.no_grad()
 def matching_costs(regions: Tensor, components: Tensor, valid: Tensor, *, dice_weight: float) -> Tensor:
-    """Focal plus weighted dice loss between every component and every region (Eq. 5), by one matrix product.
+    """Compute focal plus weighted dice loss between every component and every region (Eq. 5), as a matrix product.
 
     Args:
-        regions: (N, K, P) before the sigmoid, in single precision.
-        components: (N, M, P), share of each cell that each component takes.
-        valid: (N, P), share of each cell that counts, at least that of its components.
-        dice_weight: rho.
+        regions: The regions (N, K, P) before the sigmoid, in single precision.
+        components: The share of each cell that each component covers, (N, M, P).
+        valid: The valid share of each cell, (N, P), at least that of its components.
+        dice_weight: The weight rho of the dice loss.
 
     Returns:
-        (N, M, K).
+        The costs (N, M, K).
     """
     with torch.autocast(regions.device.type, enabled=False):
         inside, outside = focal_terms(regions)
@@ -38,23 +38,23 @@ def matching_costs(regions: Tensor, components: Tensor, valid: Tensor, *, dice_w
 def match(costs: np.ndarray, num_active: int) -> tuple[np.ndarray, np.ndarray]:
     """Choose the active regions of an image and the component of each.
 
-    First one region for each component, so that the sum of their costs is least. Then the cheapest pairs of all that
-    are left, each region once, components as often as it comes.
+    First every component gets one region such that the total cost is minimal. The remaining regions are then added in
+    the order of their lowest cost, each with its cheapest component, until L regions are active.
 
     Args:
         costs: (M, K), M < L <= K; not necessarily finite.
-        num_active: L.
+        num_active: The number of active regions L.
 
     Returns:
-        Active regions and their components, (L,) each; empty where M is 0.
+        The active regions and their components, (L,) each; empty if M is 0.
     """
     if not len(costs):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    # a cost that is not finite would end the matching without a word on the loss that it comes from
+    # The solver would fail on a cost that is not finite, with an error that does not mention the diverged loss.
     costs = np.nan_to_num(costs)
     components, regions = linear_sum_assignment(costs)
     left = np.setdiff1d(np.arange(costs.shape[1]), regions)
-    # a region is first reached by its cheapest entry
+    # Each remaining region is assigned by its lowest cost.
     cheapest = np.argsort(costs[:, left].min(axis=0), kind="stable")[: num_active - len(costs)]
     left = left[cheapest]
     return np.concatenate([regions, left]), np.concatenate([components, costs[:, left].argmin(axis=0)])

@@ -1,4 +1,4 @@
-"""A component between any Detectron2 backbone and whatever follows."""
+"""A wrapper that inserts components between any Detectron2 backbone and its head or detector."""
 
 import math
 from collections.abc import Mapping
@@ -8,26 +8,26 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
-# What a map's regions are called beside it.
+# The name under which the regions of a map are returned.
 REGIONS = "{}_regions"
 
 
 class ReasoningBackbone(Backbone):
-    """A backbone whose maps, or some of them, pass a component each: `SemanticReasoning`, `GloRe`, or one of your own.
+    """A backbone that passes chosen maps through a component: `SemanticReasoning`, `GloRe`, or your own.
 
-    Maps keep names, shapes and strides, so what follows need not know. The regions of map `m` lie beside it as
-    `m_regions`, outside `output_shape`, for losses, metrics and pictures.
+    Maps keep their names, shapes and strides, so heads need no changes. The regions of map `m` are returned as
+    `m_regions` for losses, metrics and pictures; they are not part of `output_shape`.
     """
 
     def __init__(self, *, backbone: Backbone, components: Mapping[str, nn.Module]) -> None:
         """
         Args:
             backbone: Any Detectron2 backbone.
-            components: by the name of their map: (N, C, H, W) to that shape and regions (N, K, H, W), with
-                `region_weights`, which turns these into weights of 0 or more.
+            components: The component of each map, by the map's name. A component turns (N, C, H, W) into an enhanced
+                map and regions (N, K, H, W); its `region_weights` turns these into non-negative weights.
 
         Raises:
-            ValueError: no component, or one for a map that the backbone does not have.
+            ValueError: There is no component, or one for a map that the backbone does not have.
         """
         super().__init__()
         known = backbone.output_shape()
@@ -43,7 +43,7 @@ class ReasoningBackbone(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        """The backbone's, and the strides of the maps with components: so a cell of theirs has one size in pixels."""
+        """LCM of the backbone's divisibility and the strides of the wrapped maps, so that cells have equal sizes."""
         shapes = self.backbone.output_shape()
         strides = [shapes[name].stride or 1 for name in self.components]
         return math.lcm(max(self.backbone.size_divisibility, 1), *strides)
@@ -58,7 +58,7 @@ class ReasoningBackbone(Backbone):
             images: (N, 3, H, W).
 
         Returns:
-            The backbone's maps, enhanced, and `<name>_regions` (N, K, h, w) of each component.
+            The enhanced maps of the backbone, and `<name>_regions` (N, K, h, w) of each component.
         """
         features = dict(self.backbone(images))
         for name, component in self.components.items():
@@ -66,7 +66,7 @@ class ReasoningBackbone(Backbone):
         return features
 
     def region_weights(self, features: dict[str, Tensor]) -> Tensor:
-        """How much each cell belongs to each region of the last component, 0 or more: (N, K, h, w).
+        """Return how strongly each cell belongs to each region of the last component, 0 or more, (N, K, h, w).
 
         Args:
             features: The maps that `forward` returned.

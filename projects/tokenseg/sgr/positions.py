@@ -1,7 +1,7 @@
-"""Sine-cosine codes of places, and 1x1 convolutions that know where a cell lies.
+"""Sine-cosine position codes, and 1x1 convolutions of position-aware features.
 
 Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), Eqs. 1-4. The paper leaves
-the codes' coordinates open: here they are shares of the map's sides, so that a code means the same place at every size.
+the coordinates open. Here they are relative to the sides of the map, so that a code does not depend on the map's size.
 """
 
 import math
@@ -12,18 +12,18 @@ from torch.nn import functional as F
 
 
 def sine_code(places: Tensor, *, channels: int, temperature: float = 10_000.0) -> Tensor:
-    """Sines, then cosines, of places at frequencies that fall from 2 pi to 2 pi / temperature.
+    """Compute sines, then cosines, of positions at frequencies that decrease from 2 pi to 2 pi / temperature.
 
     Args:
-        places: (...), 0 at one side of the map, 1 at the other.
+        places: The positions (...), from 0 at one side of the map to 1 at the other.
         channels: The number of channels of the code, which must be even.
-        temperature: highest over lowest frequency.
+        temperature: The ratio of the highest to the lowest frequency.
 
     Returns:
-        (..., channels).
+        The codes (..., channels).
 
     Raises:
-        ValueError: an odd number of channels.
+        ValueError: The number of channels is odd.
     """
     if channels % 2:
         raise ValueError(f"a position code has {channels} channels; wanted an even number")
@@ -34,21 +34,21 @@ def sine_code(places: Tensor, *, channels: int, temperature: float = 10_000.0) -
 
 
 def cell_centres(count: int, device: torch.device) -> Tensor:
-    """(count,) places of the centres of cells along a side."""
+    """Compute the positions (count,) of the centres of cells along a side."""
     return (torch.arange(count, device=device) + 0.5) / count
 
 
 class PositionConv(nn.Module):
-    """1x1 convolution of the position-aware features X' = [X + PE(x); X + PE(y)] (Eq. 1), which are never built.
+    """1x1 convolution of the position-aware features X' = [X + PE(x); X + PE(y)] (Eq. 1) without building X'.
 
-    A convolution is linear: its two halves act on X as their sum, and on the codes once a column and once a row. This
-    halves the products and saves the 2C channels of X'.
+    Since the convolution is linear, the sum of its two halves is applied to X, and each half to the codes of columns or
+    rows only. This halves the multiplications and saves the memory for the 2C channels of X'.
     """
 
     def __init__(self, *, channels: int, out_channels: int, code: bool = True) -> None:
         """
         Args:
-            channels: C of the features, an even number.
+            channels: The number of channels C of the features, which must be even.
             out_channels: The number of channels of the result.
             code: Whether the codes are added; without them X' = [X; X].
         """

@@ -1,6 +1,6 @@
-"""Where SGR here departs from what its paper prints, by default. The authors' code was not at hand.
+"""The points in which SGR deviates from its paper by default. The authors' code was not available.
 
-The `reading` of the component and of its loss is a key of `READINGS`; a config gives both that of `sgr`.
+The `reading` of the component and of its loss is a key of `READINGS`; a config passes `sgr`'s reading to both.
 """
 
 from typing import NamedTuple

@@ -1,10 +1,10 @@
-"""SGR: soft regions gather features into tokens, the tokens reason, and the regions hand the result back.
+"""SGR: soft regions aggregate features into tokens, the tokens interact, and are projected back by the regions.
 
-Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), sections 3.1 and 3.2. What
-the paper leaves open is marked "ours" at the argument that decides it. Here K counts concept regions, and so tokens,
-and D is the width of a token.
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), sections 3.1 and 3.2.
+Choices that the paper leaves open are marked "ours" at the argument that decides them. Here K is the number of concept
+regions, which is also that of tokens, and D is the width of a token.
 
-A component takes features (N, C, H, W) and returns them enhanced, with its regions: `GloRe` has the same interface.
+A component takes features (N, C, H, W) and returns enhanced features and its regions; `GloRe` has the same interface.
 """
 
 import math
@@ -20,14 +20,14 @@ from ..layers.single_precision import at_least_single
 from .positions import PositionConv, cell_centres, sine_code
 from .readings import read_sgr
 
-# A region without mass has no mean and no centroid.
+# Avoids a division by zero, since a region without mass has no mean and no centroid.
 _TINY = 1e-6
 _REASONING = ("transformer", "graph")
 _AGGREGATIONS = ("mean", "sum")
 
 
 class SemanticReasoning(nn.Module):
-    """Concept regions, latent tokens, reasoning between them, and their way back (Eqs. 1-4)."""
+    """Concept regions, latent tokens, reasoning between the tokens, and their projection back (Eqs. 1-4)."""
 
     def __init__(
         self,
@@ -46,10 +46,10 @@ class SemanticReasoning(nn.Module):
     ) -> None:
         """
         Args:
-            channels: C of the features.
+            channels: The number of channels C of the features.
             num_concepts: K.
             width: D, a multiple of 4 (ours: 256).
-            xy_code: Whether cells get a code of their place (Eq. 1).
+            xy_code: Whether cells get a code of their position (Eq. 1).
             centroid_code: Whether tokens get a code of the centroid of their region (Eq. 4).
             reasoning: `transformer`, pre-norm layers with hidden layers of 4 D and a last norm (ours: the order of
                 norms and the hidden width); or `graph`, one graph convolution of GloRe's.
@@ -57,12 +57,12 @@ class SemanticReasoning(nn.Module):
             num_heads: The number of heads of the transformer (ours: 8).
             token_aggregation: `mean`, sums over a region divided by its mass (ours: tokens of one size on maps of any
                 size); or `sum`, Eq. 3 as printed; by default as the reading has it.
-            start_probability: of a cell to be in a region, at the start (ours: few cells, so that unions of many
-                regions are not full).
-            reading: a key of `READINGS`.
+            start_probability: The initial probability that a cell belongs to a region (ours: low, so that the union of
+                many regions does not fill the map).
+            reading: A key of `READINGS`.
 
         Raises:
-            ValueError: an unknown reasoning, aggregation or reading, or a width or probability that does not fit.
+            ValueError: The reasoning, aggregation or reading is unknown, or the width or probability is invalid.
         """
         super().__init__()
         if token_aggregation is None:
@@ -86,7 +86,7 @@ class SemanticReasoning(nn.Module):
             self.reason = nn.Sequential(*blocks, nn.LayerNorm(width))
         self.back = nn.Conv2d(width, channels, 1)
         nn.init.constant_(self.concepts.bias, math.log(start_probability / (1 - start_probability)))
-        # at the start the features come out as they went in (ours)
+        # The component is the identity at first (ours).
         nn.init.zeros_(self.back.weight)
         zero_bias(self.back)
 
@@ -102,10 +102,10 @@ class SemanticReasoning(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
-            x: features (N, C, H, W).
+            x: Features (N, C, H, W).
 
         Returns:
-            The features enhanced (N, C, H, W), and the regions before the sigmoid (N, K, H, W), in single precision.
+            The enhanced features (N, C, H, W), and the regions before the sigmoid (N, K, H, W), in single precision.
         """
         regions = at_least_single(self.concepts(x))
         weights = self.region_weights(regions)  # P, Eq. 2
@@ -115,18 +115,18 @@ class SemanticReasoning(nn.Module):
 
     @staticmethod
     def region_weights(regions: Tensor) -> Tensor:
-        """How much each cell belongs to each region, 0 to 1, from what `forward` returns: (N, K, H, W)."""
+        """Return how strongly each cell belongs to each region, 0 to 1, from the regions that `forward` returns."""
         return at_least_single(regions).sigmoid()
 
     def token_part(self) -> nn.Module:
-        """The reasoning, which gives the tokens that are handed back to the map."""
+        """Return the reasoning module, whose output is the tokens that are projected back to the map."""
         return self.reason
 
     def tokens(self, x: Tensor, weights: Tensor) -> Tensor:
-        """The latent tokens before they reason (Eqs. 3 and 4).
+        """Compute the latent tokens before the reasoning (Eqs. 3 and 4).
 
         Args:
-            x: features (N, C, H, W).
+            x: Features (N, C, H, W).
             weights: P (N, K, H, W).
 
         Returns:
@@ -141,7 +141,7 @@ class SemanticReasoning(nn.Module):
         if not self.centroid_code:
             return tokens
         height, width = weights.shape[-2:]
-        # sums of products, not matrix products: those would run in half precision under autocast
+        # Sums of products are used, since matrix products would run in half precision under autocast.
         along_x = (weights.sum(dim=2) * cell_centres(width, x.device)).sum(dim=2, keepdim=True) / mass
         along_y = (weights.sum(dim=3) * cell_centres(height, x.device)).sum(dim=2, keepdim=True) / mass
         centroids = torch.cat([along_x, along_y], dim=2)

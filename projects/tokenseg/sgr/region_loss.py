@@ -1,7 +1,8 @@
 """Supervision of the concept regions by the connected components of the label map.
 
 Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3. The union of
-all regions matched to a component is to be the component, and they are to share it out. Letters as in `matching.py`.
+the regions matched to a component should equal the component, and these regions should differ from one another.
+Letters as in `matching.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +20,13 @@ from ..losses.mask import dice, focal_terms
 from .matching import match, matching_costs
 from .readings import read_sgr
 
-# Under the smallest of a region's odds that matter; above what single precision takes for 0.
+# Smaller than any odds of a region that matter, but larger than what single precision rounds to 0.
 _TINY = 1e-30
 _UNIONS = ("noisy_or", "sum_clamped")
 
 
 class RegionLoss(nn.Module):
-    """Focal and dice loss of unions against components, and likeness of regions of one component (Eq. 6)."""
+    """Focal and dice loss between unions and components, and similarity of regions of one component (Eq. 6)."""
 
     def __init__(
         self,
@@ -42,19 +43,21 @@ class RegionLoss(nn.Module):
     ) -> None:
         """
         Args:
-            regions: name of the regions among the features, `res5_regions`.
-            num_active: L, regions of an image that learn.
-            stride: pixels along a side of a cell of the components; regions on another map are resized to theirs.
-            weight: beta, of all terms (ours: 2, the best of 1, 2, 4 and 8 on ShapeScenes).
-            dice_weight: rho, of dice beside focal, in costs and losses (ours: 0.05, since focal is far smaller).
-            cosine_weight: gamma (ours: 0.25, the best of 0.1, 0.25 and 1 there); 0 leaves the term out.
-            union: `noisy_or`, one minus the product of what is left of each cell (ours: it has gradients wherever a
-                region has); or `sum_clamped`, the printed sum, at most 1; by default as the reading has it.
-            prefix: What follows `loss_` in the names of the losses; every component of a model needs another one.
-            reading: a key of `READINGS`.
+            regions: The name of the regions among the features, such as `res5_regions`.
+            num_active: The number L of regions per image that are supervised.
+            stride: The stride of the components in pixels; regions at another stride are resized to it.
+            weight: The weight beta of all terms (ours: 2, the best of 1, 2, 4 and 8 on ShapeScenes).
+            dice_weight: The weight rho of dice relative to focal, in costs and losses (ours: 0.05, since the focal
+                loss is much smaller).
+            cosine_weight: The weight gamma of the similarity (ours: 0.25, the best of 0.1, 0.25 and 1 on ShapeScenes);
+                0 disables the term.
+            union: `noisy_or`, one minus the product of the regions' complements (ours: every region gets gradients);
+                or `sum_clamped`, the printed sum, at most 1. By default the reading decides.
+            prefix: The text after `loss_` in the names of the losses, which must differ between components of a model.
+            reading: A key of `READINGS`.
 
         Raises:
-            ValueError: an unknown union or reading, or fewer than 2 active regions.
+            ValueError: The union or reading is unknown, or there are fewer than 2 active regions.
         """
         super().__init__()
         if union is None:
@@ -67,10 +70,10 @@ class RegionLoss(nn.Module):
         self.weight, self.dice_weight, self.cosine_weight, self.prefix = weight, dice_weight, cosine_weight, prefix
 
     def count(self, targets: Targets) -> Counts:
-        """`components`, and `images` that have any.
+        """Count the `components`, and the `images` that have any.
 
         Raises:
-            ValueError: inputs without components.
+            ValueError: An input has no components.
         """
         _check_presence(targets.inputs)
         numbers = [len(x["components"]) - 1 for x in targets.inputs]
@@ -80,17 +83,17 @@ class RegionLoss(nn.Module):
     def forward(self, features: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         """
         Args:
-            features: `regions` of them is (N, K, h, w), before the sigmoid.
-            targets: labels (N, H, W), of which only the size counts, that of the padded batch; and inputs, each with
-                `components` as `ConnectedComponents` makes them of its labels.
+            features: The features, which include the regions (N, K, h, w) before the sigmoid.
+            targets: The labels (N, H, W), which only give the size of the padded batch, and the inputs, each with
+                `components` as created by `ConnectedComponents`.
 
         Returns:
-            `loss_region_focal`, `loss_region_dice`, `loss_region_cosine`, weighted; zero, with gradients, where no
-            image has a component.
+            The weighted losses `loss_region_focal`, `loss_region_dice` and `loss_region_cosine`; zero, still with
+            gradients, if no image has a component.
 
         Raises:
-            ValueError: inputs without components, with components of another stride, or with more of them than L - 1;
-                or fewer regions than L.
+            ValueError: An input has no components, components of another stride, or more than L - 1 of them; or there
+                are fewer than L regions.
         """
         logits, batch_size = features[self.regions], targets.labels.shape[-2:]
         self._check(logits, targets.inputs, batch_size)
@@ -102,7 +105,7 @@ class RegionLoss(nn.Module):
             valid, components = valid.flatten(1), components.flatten(2)
             active, owners = self._match(logits, components, valid, numbers)
             chosen = logits.gather(1, active[..., None].expand(-1, -1, logits.shape[-1]))
-            # (N, M, L): which region belongs to which component; owners of -1 belong to none
+            # (N, M, L) membership of regions in components; an owner of -1 means no component
             belongs = owners[:, None] == torch.arange(components.shape[1], device=owners.device)[:, None]
             terms = self._union_terms(chosen, belongs.to(logits.dtype), components, valid, targets.counts["components"])
             if self.cosine_weight:
@@ -128,7 +131,7 @@ class RegionLoss(nn.Module):
             raise ValueError(f"an image has {most} components; wanted fewer than num_active, {self.num_active}")
 
     def _match(self, logits: Tensor, components: Tensor, valid: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
-        """Active regions and their components, (N, L) each; components of -1 where an image has none."""
+        """Match active regions to components, (N, L) each; the component is -1 if an image has none."""
         active = np.zeros((len(counts), self.num_active), dtype=np.int64)
         owners = np.full_like(active, -1)
         if any(counts):
@@ -142,17 +145,17 @@ class RegionLoss(nn.Module):
     def _union_terms(
         self, chosen: Tensor, belongs: Tensor, components: Tensor, valid: Tensor, count: Tensor
     ) -> dict[str, Tensor]:
-        """Focal and dice, summed over components, divided by their number in the step.
+        """Compute focal and dice loss, summed over components and divided by the step's number of components.
 
         Args:
-            chosen: (N, L, P) before the sigmoid.
-            belongs: (N, M, L), 1 where a region belongs to a component.
-            components: (N, M, P).
-            valid: (N, P).
-            count: components of the step.
+            chosen: The active regions (N, L, P) before the sigmoid.
+            belongs: The membership (N, M, L), 1 if a region belongs to a component.
+            components: The share of each cell that each component covers, (N, M, P).
+            valid: The valid share of each cell, (N, P).
+            count: The number of components in the step.
         """
         union = union_logits(chosen, belongs, self.union)
-        exists = belongs.any(dim=2)  # what no region belongs to is padding
+        exists = belongs.any(dim=2)  # a component without regions is padding
         valid = valid[:, None]
         inside, outside = focal_terms(union)
         focal = (components * inside + (valid - components) * outside).sum(dim=2) / valid.sum(dim=2).clamp(min=1e-6)
@@ -174,7 +177,7 @@ def _check_presence(inputs: Sequence[Mapping[str, Tensor]]) -> None:
 
 
 def union_logits(regions: Tensor, belongs: Tensor, union: str = "noisy_or") -> Tensor:
-    """The union of the regions of each component, before the sigmoid.
+    """Compute the union of the regions of each component, before the sigmoid.
 
     Args:
         regions: (N, L, P) before the sigmoid.
@@ -186,7 +189,7 @@ def union_logits(regions: Tensor, belongs: Tensor, union: str = "noisy_or") -> T
     """
     if union == "sum_clamped":
         return torch.logit((belongs @ regions.sigmoid()).clamp(1e-6, 1 - 1e-6))
-    # s = -log(1 - u) is a sum; the logit of u is log(exp(s) - 1), here so that neither end overflows
+    # s = -log(1 - u) is a sum over regions; the logit of u is log(exp(s) - 1), computed without overflow at either end.
     s = (belongs @ F.softplus(regions)).clamp(min=_TINY)
     return s + torch.log(-torch.expm1(-s))
 
@@ -194,7 +197,7 @@ def union_logits(regions: Tensor, belongs: Tensor, union: str = "noisy_or") -> T
 def _stack(
     inputs: Sequence[Mapping[str, Tensor]], most: int, size: Sequence[int], like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Valid shares (N, h, w) and components (N, M, h, w), padded with zeros to a size, of device and type as `like`."""
+    """Stack valid shares (N, h, w) and components (N, M, h, w), zero-padded, with device and type of `like`."""
     maps = [x["components"].to(like, non_blocking=True) for x in inputs]
     batch = like.new_zeros(len(maps), 1 + max(most, 1), *size)
     for one, x in zip(batch, maps, strict=True):
@@ -203,16 +206,16 @@ def _stack(
 
 
 def _likeness(chosen: Tensor, owners: Tensor, valid: Tensor) -> Tensor:
-    """Mean cosine similarity of an image's pairs of regions of one component, summed over images.
+    """Average the cosine similarity over all pairs of regions with the same component in an image; sum over images.
 
-    Every image with components has such a pair, since more regions are active than there are components. The mean of
-    each image, unlike one over all pairs of a batch, whose number depends on predictions, is the same however a batch
-    is cut into parts.
+    Every image with components has such a pair, since there are more active regions than components. The mean is taken
+    per image, since the number of pairs depends on predictions: a mean over all pairs of a batch would depend on how
+    the step is divided into batches.
 
     Args:
-        chosen: (N, L, P) before the sigmoid.
-        owners: (N, L) components, -1 for none.
-        valid: (N, P).
+        chosen: The active regions (N, L, P) before the sigmoid.
+        owners: The component of each region, (N, L), -1 for none.
+        valid: The valid share of each cell, (N, P).
     """
     maps = F.normalize(chosen.sigmoid() * valid[:, None], dim=2, eps=1e-6)
     pairs = (owners[:, :, None] == owners[:, None]) & (owners[:, :, None] >= 0)

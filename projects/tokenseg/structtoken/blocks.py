@@ -1,11 +1,11 @@
-"""StructToken's decoder blocks: an extraction and feed-forward networks, and stacks of them.
+"""StructToken's decoder blocks, each an extraction and feed-forward networks, and stacks of them.
 
 Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III; letters as in
 `parts.py`. Every block takes tokens and features and returns both, updated.
 
-The text and the released code differ in two points, which the `reading` of a stack of blocks decides together. As
-released, attention between slices is scaled by 1 / sqrt(HW), and one feed-forward network works on tokens and features
-together in SSE and PWE. As printed, the scale is 1 / sqrt(C), and tokens and features have a network each.
+The paper's text and the released code differ in two points, which the argument `reading` decides together. In the
+released code, attention between slices is scaled by 1 / sqrt(HW), and in SSE and PWE tokens and features share one
+feed-forward network. In the text, the scale is 1 / sqrt(C), and tokens and features have separate networks.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,17 +23,17 @@ READINGS = ("released", "printed")
 
 
 class CrossBlock(nn.Module):
-    """The block of CSE: tokens are extracted, then tokens and features go through a feed-forward network each."""
+    """The block of CSE: updates the tokens by extraction, then tokens and features by a feed-forward network each."""
 
     def __init__(
         self, *, extraction: nn.Module, token_ffn: nn.Module, feature_ffn: nn.Module | None, drop_path: float
     ) -> None:
         """
         Args:
-            extraction: (N, K, H, W) and (N, C, H, W) to (N, K, H, W).
-            token_ffn: on the tokens, with its own residual.
-            feature_ffn: on the features; None in the last block, after which nobody reads them.
-            drop_path: rate of stochastic depth of the extraction.
+            extraction: The module from tokens (N, K, H, W) and features (N, C, H, W) to an update (N, K, H, W).
+            token_ffn: The feed-forward network of the tokens, including its residual.
+            feature_ffn: The one of the features; None in the last block, whose features are not used further.
+            drop_path: The rate of stochastic depth of the extraction.
         """
         super().__init__()
         self.extraction = extraction
@@ -48,7 +48,7 @@ class CrossBlock(nn.Module):
             features: F (N, C, H, W).
 
         Returns:
-            The updated S and F; F as it came where there is no `feature_ffn`.
+            The updated S and F; without a `feature_ffn`, F is unchanged.
         """
         tokens = tokens + self.drop_path(self.extraction(tokens, features))
         tokens = self.token_ffn(tokens)
@@ -61,10 +61,10 @@ class JointBlock(nn.Module):
     def __init__(self, *, num_classes: int, extraction: nn.Module, feed_forward: nn.Module, drop_path: float) -> None:
         """
         Args:
-            num_classes: K, where tokens end and features begin.
-            extraction: (N, K+C, H, W) to (N, K+C, H, W).
-            feed_forward: likewise, with its own residual.
-            drop_path: rate of stochastic depth of the extraction.
+            num_classes: The number of classes K, which is the number of slices that are tokens.
+            extraction: The module that updates the slices (N, K+C, H, W).
+            feed_forward: The feed-forward network of the slices, including its residual.
+            drop_path: The rate of stochastic depth of the extraction.
         """
         super().__init__()
         self.num_classes = num_classes
@@ -88,14 +88,14 @@ class JointBlock(nn.Module):
 
 
 class SeparateFeedForward(nn.Module):
-    """A feed-forward network each for the tokens and the features among the slices, as the text has it."""
+    """Separate feed-forward networks for the tokens and the features among the slices, as in the paper's text."""
 
     def __init__(self, *, num_classes: int, token_ffn: nn.Module, feature_ffn: nn.Module | None) -> None:
         """
         Args:
-            num_classes: The number of classes K, where tokens end and features begin.
-            token_ffn: The network on the tokens, with its own residual.
-            feature_ffn: The network on the features; None in the last block, after which nobody reads them.
+            num_classes: The number of classes K, which is the number of slices that are tokens.
+            token_ffn: The network of the tokens, including its residual.
+            feature_ffn: The network of the features; None in the last block, whose features are not used further.
         """
         super().__init__()
         self.num_classes, self.token_ffn, self.feature_ffn = num_classes, token_ffn, feature_ffn
@@ -116,18 +116,18 @@ def cross_slice_blocks(
     drop_path: float = 0.1,
     reading: str = "released",
 ) -> nn.ModuleList:
-    """The blocks of StructToken-CSE.
+    """Create the blocks of StructToken-CSE.
 
     Args:
         num_classes: The number of classes K.
         channels: The number of channels C of the feature map.
         num_blocks: The number of blocks L.
-        ffn: Further arguments of every `FeedForward`.
+        ffn: Extra keyword arguments for every `FeedForward`.
         drop_path: The rate of stochastic depth in the last block, rising linearly from 0.
-        reading: Whether the blocks are those of the released code, `released`, or of the text, `printed`.
+        reading: Whether the blocks follow the released code, `released`, or the paper's text, `printed`.
 
     Raises:
-        ValueError: An unknown reading, or no block.
+        ValueError: The reading is unknown, or there is no block.
     """
     scale = _scale(channels, reading)
 
@@ -154,7 +154,7 @@ def self_slice_blocks(
     drop_path: float = 0.1,
     reading: str = "released",
 ) -> nn.ModuleList:
-    """The blocks of StructToken-SSE; arguments as in `cross_slice_blocks`."""
+    """Create the blocks of StructToken-SSE; arguments as in `cross_slice_blocks`."""
     extraction = partial(SelfSliceExtraction, scale=_scale(channels, reading))
     return _joint_blocks(extraction, num_classes, channels, num_blocks, ffn, drop_path, reading)
 
@@ -168,7 +168,7 @@ def point_wise_blocks(
     drop_path: float = 0.1,
     reading: str = "released",
 ) -> nn.ModuleList:
-    """The blocks of StructToken-PWE; arguments as in `cross_slice_blocks`."""
+    """Create the blocks of StructToken-PWE; arguments as in `cross_slice_blocks`."""
     _check_reading(reading)
     return _joint_blocks(PointWiseExtraction, num_classes, channels, num_blocks, ffn, drop_path, reading)
 
@@ -179,7 +179,7 @@ def _check_reading(reading: str) -> None:
 
 
 def _scale(channels: int, reading: str) -> float | None:
-    """What attention between slices is scaled by; None is 1 / sqrt(HW)."""
+    """The scale of attention between slices; None means 1 / sqrt(HW)."""
     _check_reading(reading)
     return channels**-0.5 if reading == "printed" else None
 
@@ -214,7 +214,7 @@ def _joint_blocks(
 
 
 def _stack(num_blocks: int, drop_path: float, make_block: Callable[[int, float], nn.Module]) -> nn.ModuleList:
-    """Blocks with stochastic depth rising linearly from 0 to `drop_path`."""
+    """Create blocks whose rate of stochastic depth rises linearly from 0 to `drop_path`."""
     if num_blocks < 1:
         raise ValueError(f"num_blocks is {num_blocks}; wanted 1 or more")
     rates = [drop_path * place / max(num_blocks - 1, 1) for place in range(num_blocks)]

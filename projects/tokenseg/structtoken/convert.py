@@ -6,7 +6,7 @@ from ..weight_rules import WeightRule, layer_rules
 from .blocks import CrossBlock, JointBlock
 from .head import StructTokenHead
 
-# Theirs to ours, in the order in which data runs through them.
+# Names in the official checkpoints -> names here, in the order of the layers.
 MAPPING = {"conv1": "0", "norm1": "1", "conv2": "3", "norm2": "4", "conv3": "6", "norm3": "7"}
 FEED_FORWARD = {"pwconv1": "0", "norm1": "1", "dwconv": "3", "norm2": "4", "pwconv2": "6", "norm3": "7"}
 REFINE = {"norm1": "0", "conv1": "2", "norm2": "3", "conv2": "5"}
@@ -29,7 +29,7 @@ def structtoken_rules(head: StructTokenHead) -> list[WeightRule]:
         head: The head that takes the weights.
 
     Raises:
-        ValueError: blocks that are none of the paper's.
+        ValueError: The head's blocks are not among the paper's three kinds.
     """
     kind = type(head.blocks[0])
     if kind not in FEED_FORWARDS:

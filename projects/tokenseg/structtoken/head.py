@@ -1,7 +1,7 @@
-"""StructToken's head: learnable structure tokens, one per class, become the masks.
+"""StructToken's head: learnable structure tokens, one per class, are refined into the masks.
 
 Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III and Fig. 2.
-CSE, SSE and PWE differ in their blocks alone, which the head takes as a part.
+CSE, SSE and PWE differ only in their blocks, which are passed to the head.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class StructTokenHead(nn.Module):
-    """1x1 projection, blocks that let the tokens draw structure from the features, and a last refinement."""
+    """A 1x1 projection, blocks in which the tokens extract structure from the features, and a final refinement."""
 
     gives_probabilities = False
 
@@ -41,17 +41,17 @@ class StructTokenHead(nn.Module):
     ) -> None:
         """
         Args:
-            in_feature: name of the backbone's map to decode.
-            channels: C of that map.
-            num_classes: K, one structure token each.
-            img_size: side in pixels of the square input whose map has the size of the tokens; the training crop.
+            in_feature: The name of the backbone's feature map to decode.
+            channels: The number of channels C of that map.
+            num_classes: The number of classes K, each of which has one structure token.
+            img_size: The side in pixels of the square training crop, which determines the size of the tokens.
             stride: The stride of that map in pixels; the tokens are img_size / stride high and wide.
-            blocks: each takes tokens (N, K, H, W) and features (N, C, H, W) and returns both, updated.
-            refine: (N, K, H, W) to logits of that shape; `ConvBlock`, or `torch.nn.Identity` to leave it out.
-            ignore_value: label of pixels that do not count.
+            blocks: The blocks, which take tokens (N, K, H, W) and features (N, C, H, W) and return both, updated.
+            refine: The module from tokens to logits, both (N, K, H, W): `ConvBlock`, or `torch.nn.Identity` for none.
+            ignore_value: The label of the pixels to ignore.
 
         Raises:
-            ValueError: an `img_size` that `stride` does not divide.
+            ValueError: `stride` does not divide `img_size`.
         """
         super().__init__()
         if img_size % stride:
@@ -82,15 +82,15 @@ class StructTokenHead(nn.Module):
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, given(targets), ignore_value=self.ignore_value)}
 
     def count(self, targets: Targets) -> Counts:
-        """The valid pixels."""
+        """Count the valid pixels."""
         return count_pixels(targets, ignore_value=self.ignore_value)
 
     def token_part(self) -> nn.Module:
-        """The last block, whose tokens are maps."""
+        """Return the last block, whose tokens are maps."""
         return self.blocks[-1]
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the tokens look like, stage by stage (Fig. 4): title -> (N, K, H, W).
+        """Return the tokens (N, K, H, W) of every stage by the stage's title, as in Fig. 4.
 
         Args:
             features: The maps of the backbone.
@@ -100,8 +100,8 @@ class StructTokenHead(nn.Module):
         return {"tokens": first, **blocks, "logits": logits}
 
     def class_masks(self, features: dict[str, Tensor]) -> Tensor:
-        """The region of each class's token: the share that the class has of each cell, (N, K, H, W), which the softmax
-        of the logits gives, since the tokens compete for the cells in the loss.
+        """Return the region of each class's token, (N, K, H, W): the softmax of the logits, since the loss lets the
+        tokens compete for each cell.
 
         Args:
             features: The maps of the backbone.
@@ -109,16 +109,16 @@ class StructTokenHead(nn.Module):
         return at_least_single(self.decode(*select_maps(features, [self.in_feature]))[-1]).softmax(dim=1)
 
     def decode(self, feature_map: Tensor) -> list[Tensor]:
-        """Every state of the tokens.
+        """Compute all states of the tokens.
 
         Args:
-            feature_map: (N, C, H, W).
+            feature_map: The feature map (N, C, H, W).
 
         Returns:
             The tokens before the blocks, after each block, and the logits: (N, K, H, W) each.
         """
-        # The norms run over channels: in this memory order they read them in a row. Tokens not in it would pass theirs
-        # on to all that is joined with them.
+        # The norms run over channels, which are contiguous in this memory order. The tokens need the same order, since
+        # a concatenation takes over the order of its parts.
         features = self.project(feature_map.contiguous(memory_format=torch.channels_last))
         tokens = self._tokens_at(features.shape[-2:]).expand(features.shape[0], -1, -1, -1)
         tokens = tokens.contiguous(memory_format=torch.channels_last)
@@ -129,7 +129,7 @@ class StructTokenHead(nn.Module):
         return [*states, self.refine(tokens)]
 
     def _tokens_at(self, size: torch.Size) -> Tensor:
-        """The tokens (1, K, *size), resampled where the map's size is not theirs."""
+        """Return the tokens (1, K, *size), resampled if the map has another size."""
         if always_fits(self.tokens, size):
             return self.tokens
         odd = any(side % 2 for side in self.tokens.shape[-2:])  # the rule of the released code

@@ -1,9 +1,9 @@
-"""Layers of StructToken's decoder: the mapping of slices, the feed-forward network, the last refinement.
+"""Layers of StructToken's decoder: the slice mapping, the feed-forward network and the final refinement.
 
 Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III.
-Letters: N images, K classes, C channels of the feature map, H x W its size. A *slice* is one channel, H x W numbers.
+Letters: N images, K classes, C channels of the feature map, H x W its size. A *slice* is one channel, an H x W map.
 
-All convolutions carry biases and norms run over the channels of every pixel; in channels-last memory order that norm
+All convolutions have biases, and norms run over the channels of every pixel. In channels-last memory order such a norm
 needs no copy, which is why the head keeps its maps in that order.
 """
 
@@ -43,11 +43,12 @@ class FeedForward(nn.Module):
     ) -> None:
         """
         Args:
-            channels: C.
-            mlp_ratio: hidden channels over C.
+            channels: The number of channels C.
+            mlp_ratio: The ratio of hidden channels to C.
             conv: Whether the 3x3 convolution, its norm and GELU are present (Table III).
-            group_size: channels in a group of the 3x3 convolution, 4 as in the released code; 1 makes it depth-wise.
-            drop_path: rate of stochastic depth.
+            group_size: The number of channels in a group of the 3x3 convolution; 4 in the released code, 1 for a
+                depth-wise convolution.
+            drop_path: The rate of stochastic depth.
         """
         super().__init__()
         hidden = channels * mlp_ratio
@@ -71,12 +72,12 @@ class FeedForward(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Pre-activation residual block on the K tokens of the last block: the logits (section III-A)."""
+    """Pre-activation residual block from the K tokens of the last block to the logits (section III-A)."""
 
     def __init__(self, *, channels: int) -> None:
         """
         Args:
-            channels: K.
+            channels: The number of classes K.
         """
         super().__init__()
         self.layers = nn.Sequential(

@@ -30,7 +30,7 @@ class Scene:
         image: (H, W, 3) uint8, RGB.
         label: (H, W) uint8, places in the level's classes, `IGNORE_LABEL` on the borders of things.
         instances: (H, W) uint8, 0 where stuff is seen, i + 1 where thing i is seen, its border included.
-        thing_classes: place in the level's things (and so in its classes) of each thing.
+        thing_classes: Place in the level's things (and so in its classes) of each thing.
     """
 
     image: np.ndarray

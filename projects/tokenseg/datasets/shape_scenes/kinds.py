@@ -15,9 +15,9 @@ class Thing:
     """A countable object, told by its shape.
 
     Args:
-        name: class name.
+        name: Class name.
         color: RGB, 0..255, for drawing label maps; it has nothing to do with the colours in the images.
-        outline: polygons of area 1 around the origin.
+        outline: Polygons of area 1 around the origin.
     """
 
     name: str
@@ -30,9 +30,9 @@ class Stuff:
     """A part of the ground or sky, told by its texture.
 
     Args:
-        name: class name.
+        name: Class name.
         color: RGB, 0..255, for drawing label maps; it has nothing to do with the colours in the images.
-        texture: random field that mixes two colours.
+        texture: Random field that mixes two colours.
     """
 
     name: str

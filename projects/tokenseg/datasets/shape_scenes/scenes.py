@@ -94,7 +94,7 @@ def draw_scene(*, seed: int, split: str, index: int, size: int | None = None, le
         level: The level that the scene is of.
 
     Raises:
-        ValueError: an unknown split, or a size too small to tell the shapes.
+        ValueError: An unknown split, or a size too small to tell the shapes.
     """
     size = level.size if size is None else size
     if split not in SPLITS:

@@ -43,7 +43,7 @@ def write(
         level: The level to generate.
 
     Raises:
-        ValueError: the folder exists and was made with other settings or by another version.
+        ValueError: The folder exists and was made with other settings or by another version.
     """
     folder = Path(root) / level.folder
     meta: dict[str, Any] = {
