@@ -74,7 +74,7 @@ def add_sgr(model, dataloader, optimizer, *, feature="res5", channels=None):
         reading="${sgr.reading}",
     )
     # beta, rho and gamma are the paper's letters: weights of the regions' loss, of dice, and of cosine likeness. It
-    # prints no values; these are the best that were tried on ShapeScenes (projects/tokenseg/sgr/README.md).
+    # prints no values; these are the best that were tried on ShapeScenes (projects/tokenseg/sgr/DIFFERENCES.md).
     return shared | dict(num_active=64, stride=8, beta=2.0, rho=0.05, gamma=0.25)
 
 

@@ -13,6 +13,6 @@ optimizer.params.lr_factors = {"backbone.trunk": 0.1}
 
 
 def begin_wrapped(train, optimizer):
-    """The same start for a backbone that lies inside another, which adds SGR; hosts/README.md makes the file."""
+    """The same start for a backbone that lies inside another, which adds SGR; hosts/MINIATURE.md makes the file."""
     train.init_checkpoint = "./output/shape_scenes_hosts_fcn/wrapped.pth"
     optimizer.params.lr_factors = {"backbone.backbone.trunk": 0.1}

@@ -205,7 +205,11 @@ def test_trainings_end_with_the_command(processes, tmp_path):
         ("priority", "prority", r"row plain .* has a key 'prority'.*nearest: priority"),
         ("metrics: {box AP: bbox/AP}", "", "a table of .* has no metrics"),
         ("metrics: {box AP", "baseline: first\n    metrics: {box AP", "the baseline 'first'; wanted a row of 'Fine"),
-        ("title: from", "without: [mask AP], title: from", "row plain .* without mask AP; wanted columns.*: box AP"),
+        (
+            "title: from",
+            "without: [mask AP], title: from",
+            "row plain .* without mask AP; wanted columns .* are box AP",
+        ),
         ("{here}/backbone", "{second}", "row first needs itself: first needs second needs first"),
         ("optimizer.lr=0.5", "optimizer.rl=1", "no key 'optimizer.rl'"),
         ("export --output", "exprot --output", "has the command 'exprot' in `then`: there is no command 'exprot'"),

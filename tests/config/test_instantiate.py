@@ -43,7 +43,7 @@ def test_it_builds_what_detectron2_builds():
         (L(gathered)(b=[3, L(positive)(size=0)]), r"^model\.b\.1: size is 0; wanted 1 or more$"),
         (
             L(gathered)(b=L(positive)(size="${side}")),
-            r"^model\.b: size is -3; wanted 1 or more \(size is \$\{side\}\)$",
+            r"^model\.b: size is -3; wanted 1 or more \(size comes from side\)$",
         ),
         (L(positive)(size=None), r"^model: TypeError: '<' not supported"),
         (L(positive)(sise=1), r"^model: TypeError: .*unexpected keyword argument 'sise'"),

@@ -37,8 +37,9 @@ def test_a_start_is_measured(benchmark, capsys):
     assert rows[-1]["CPU s"] == pytest.approx(sum(row["CPU s"] for row in rows[:-1]))
 
 
+@pytest.mark.slow("the start of a training, stage by stage")
 def test_a_start_that_fails_says_why(capsys):
-    start = Start(checkouts={"here": ROOT / "nowhere"}, config="quickstart", overrides=[])
-    with pytest.raises(ChildProcessError, match=r"the training of .*nowhere did not start"):
+    start = Start(checkouts={"here": ROOT}, config="nowhere", overrides=[])
+    with pytest.raises(ChildProcessError, match=r"the training of .* did not start"):
         start.measure(Clock(torch.device("cpu")), 1)
-    assert "No module named 'tokenseg_cli'" in capsys.readouterr().err
+    assert "nowhere" in capsys.readouterr().err

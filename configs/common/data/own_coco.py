@@ -1,4 +1,4 @@
-"""Your own images with boxes and masks in COCO's format, by two paths; see projects/tokenseg/datasets/README.md."""
+"""Your own images with boxes and masks in COCO's format; see projects/tokenseg/datasets/DETECTION_DATA.md."""
 
 from detectron2.config import LazyCall as L
 

@@ -212,8 +212,8 @@ class InstanceOutput:
         self._predictor = predictor
         self._truth = find_truth(args.annotations, images, predictor, key="annotations")
         self._threshold = threshold(args, predictor)
-        colors = palette(predictor.metadata, kind="thing")
-        self._classes: dict[str, Any] = {"names": predictor.class_names, "colors": colors}
+        names = predictor.class_names  # these come first: they fill the metadata, whose classes the colours are for
+        self._classes: dict[str, Any] = {"names": names, "colors": palette(predictor.metadata, kind="thing")}
         self._count = 0
 
     def write(self, path: Path, output: Path, image: np.ndarray) -> None:

@@ -71,4 +71,4 @@ def _references(node: Mapping, text: str) -> str:
         if isinstance(value, str) and value.startswith("${") and value[2:-1] not in text
         if re.search(rf"\b{name}\b", text)
     }
-    return ", ".join(f"{name} is {value}" for name, value in found.items())
+    return ", ".join(f"{name} comes from {value[2:-1]}" for name, value in found.items())

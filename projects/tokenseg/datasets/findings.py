@@ -8,7 +8,7 @@ from types import MappingProxyType
 from .instance_survey import SurveyedInstances
 from .survey import Seen, SurveyedSplit
 
-PAGE = "projects/tokenseg/datasets/README.md"
+PAGE = "projects/tokenseg/datasets/LABELS.md"
 
 # What stops a training, by kind: what is wrong, and the cure.
 CURES = {
