@@ -213,9 +213,9 @@ class TiedQueryUpsample(QueryUpsample):
     """QU whose queries attend to their own position from the start; not in the paper.
 
     QU's random queries can only find their positions through the position information in the features. If there is
-    little of it, as in a backbone without long pretraining, the queries collapse to one vector first (MINIATURE.md). Here
-    every query is initialised with the projected sine code of its position, and the query and key layers are equal, so
-    a query attends to features with the same code, as produced by a `PlainViT` with sine codes.
+    little of it, as in a backbone without long pretraining, the queries collapse to one vector first (MINIATURE.md).
+    Here every query is initialised with the projected sine code of its position, and the query and key layers are
+    equal, so a query attends to features with the same code, as produced by a `PlainViT` with sine codes.
     """
 
     def begin_last(self) -> None:
