@@ -44,7 +44,7 @@ class ShuffledEpochs:
         self._epoch, self._order = -1, self._indices
 
     def __getitem__(self, position: int) -> int:
-        """The record at `position` >= 0."""
+        """Return the record at `position` >= 0."""
         epoch, place = divmod(position, self.length)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shuffled(epoch)
@@ -89,7 +89,7 @@ class GroupedEpochs:
         self._group_of = self._rank_of = np.zeros(0, dtype=np.int64)
 
     def __getitem__(self, position: int) -> int:
-        """The record at `position` >= 0."""
+        """Return the record at `position` >= 0."""
         batch, place = divmod(position, self._batch_size)
         if batch not in self._batches:
             self._turn_to(batch)

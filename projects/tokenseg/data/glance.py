@@ -1,4 +1,4 @@
-"""A glance at the label maps of a data set when a run starts: whether they hold anything to tell apart."""
+"""A quick check at the start of a run whether the label maps of a data set contain more than one class."""
 
 import logging
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """ECENet's head: class embeddings are extracted from masks and refined stage by stage.
 
 Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings, "ECENet" (ICCV 2023), section 3
-and Fig. 3. The README beside this file lists what the paper leaves open. Letters: N images, K classes, D channels of
-all maps and embeddings, H x W the map of the finest stage. Stages are counted from 1, the finest.
+and Fig. 3. DIFFERENCES.md beside this file lists what the paper leaves open. Letters: N images, K classes, D channels
+of all maps and embeddings, H x W the map of the finest stage. Stages are counted from 1, the finest.
 """
 
 import copy

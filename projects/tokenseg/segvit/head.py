@@ -1,7 +1,7 @@
 """SegViT's head: one token per class, whose similarity to the features becomes the mask.
 
-Paper: SegViT: Semantic Segmentation with Plain Vision Transformers (NeurIPS 2022), section 3.2, Figs. 1 and 2. The
-README beside this file explains the attention with its shapes and lists what the paper leaves open.
+Paper: SegViT: Semantic Segmentation with Plain Vision Transformers (NeurIPS 2022), section 3.2, Figs. 1 and 2.
+Beside this file, README.md explains the attention with its shapes, and DIFFERENCES.md lists deviations from the paper.
 
 Letters: N images, K classes, D channels of tokens and maps, L = H * W positions of a map. Maps are channels-last.
 """
