@@ -203,6 +203,15 @@ class ShardsInBlocks(Protocol):
 
 
 @runtime_checkable
+class AttendsInWindows(Protocol):
+    """A backbone whose blocks may attend within windows, such as one around a Swin."""
+
+    @property
+    def window_span(self) -> int:
+        """The side in pixels of what a window of the coarsest map covers; 0 without windows."""
+
+
+@runtime_checkable
 class NormalisesPixels(Protocol):
     """A model that takes images in grey levels and normalises them itself, like Detectron2's models.
 

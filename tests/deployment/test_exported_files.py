@@ -7,7 +7,7 @@ from detectron2.config import instantiate
 from test_methods import tiny_config
 from tokenseg.deployment.exported_files import open_file, write_file
 from tokenseg.deployment.file_facts import FileFacts
-from tokenseg.deployment.tracing import trace
+from tokenseg.deployment.tracing import example_images, trace
 from tokenseg.deployment.verification import verify
 from tokenseg.deployment.whole_pass import WholePass
 
@@ -28,6 +28,17 @@ def test_a_file_of_any_size_gives_what_the_model_gives(segmentor, exported_facts
     run, told = open_file(path, allow_pickle=True)
     assert told == exported_facts
     assert verify(run, model, size=None) == 0
+
+
+def test_a_swin_is_recorded_with_several_windows_along_each_side():
+    """Else torch takes their number for a constant, and the file fails at other sizes."""
+    model = WholePass(instantiate(tiny_config("uper_net").model))  # windows of 4 cells
+    height, width = example_images(model, None).shape[-2:]
+    assert height // 32 > 4 < width // 32 and height % 32 and width % 32
+
+
+def test_a_model_without_windows_is_recorded_small(segmentor):
+    assert example_images(WholePass(segmentor), None).shape == (2, 3, 19, 25)
 
 
 def test_a_model_that_knows_one_size_is_not_traced_for_any(segmentor, monkeypatch):

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from detectron2.modeling import Backbone
 from timm.layers import LayerNorm2d
+from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 from torch import Tensor, nn
 
 from .frozen_stages import freeze_first_parts
@@ -23,7 +25,7 @@ from .timm_models import (
     weightless,
 )
 from .weights import StartingWeights, note_checkpoint
-from .window_padding import WindowPadding, arrange_window_padding
+from .window_padding import PadBeforeShift, WindowPadding, arrange_window_padding
 
 _STAGES = ("res2", "res3", "res4", "res5")
 _STRIDES = (4, 8, 16, 32)
@@ -139,6 +141,13 @@ class TimmPyramid(Backbone):
     @property
     def size_divisibility(self) -> int:
         return max(self._out_feature_strides.values())
+
+    @property
+    def window_span(self) -> int:
+        """See `AttendsInWindows`."""
+        kinds = (SwinTransformerBlock, SwinTransformerV2Block, PadBeforeShift)
+        sides = [max(block.window_size) for block in self.trunk.modules() if isinstance(block, kinds)]
+        return max(sides, default=0) * _STRIDES[-1]
 
     def load_pretrained(self) -> None:
         """Load pretrained weights; called when a new training starts.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from ..contracts import AttendsInWindows
 from .whole_pass import WholePass
 
 # What the images are called in the program and in files.
@@ -17,11 +18,14 @@ def example_images(model: WholePass, size: tuple[int, int] | None, *, count: int
 
     Args:
         model: The pass that is to take them.
-        size: (h, w); None for a small size that the model has to pad.
+        size: (h, w); None for a small size that the model has to pad, but one at which every map has several windows
+            along each side, where blocks attend in windows. torch would take a number of 1 for a constant.
         count: The number of images.
     """
     unit = max(model.divisor, 8)
-    height, width = size or (3 * unit - 5, 4 * unit - 7)
+    parts = model.segmentor.backbone.modules()
+    windows = max((part.window_span for part in parts if isinstance(part, AttendsInWindows)), default=0) // unit
+    height, width = size or ((windows + 3) * unit - 5, (windows + 4) * unit - 7)
     return torch.rand(count, model.channels, height, width) * 255
 
 
