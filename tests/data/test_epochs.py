@@ -20,7 +20,7 @@ def grouped(sizes, batch_size):
 
 
 def plain_batches(sizes, batch_size, epochs):
-    """The same with queues: every epoch lengthens them, and takes what fills batches."""
+    """The batches of `grouped`, from queues: every epoch appends to them and takes as many full batches as possible."""
     queues, batches = [[] for _ in sizes], []
     for epoch in range(epochs):
         for g, n in enumerate(sizes):

@@ -75,7 +75,7 @@ def test_what_the_config_does_not_tell_is_refused(path, settings, told):
 
 def test_missing_values_are_counted(tmp_path):
     np.save(tmp_path / "a.npy", np.where(DEEP > 50000, np.nan, DEEP))
-    with pytest.raises(UnsupportedImage, match=f"has {(DEEP > 50000).sum()} values that are no finite numbers"):
+    with pytest.raises(UnsupportedImage, match=f"has {(DEEP > 50000).sum()} values that are NaN or infinite"):
         four()(str(tmp_path / "a.npy"))
 
 

@@ -17,7 +17,7 @@ from tokenseg.datasets.records import load_records
 
 
 def draw(record):
-    """A mapper that draws from all three generators."""
+    """A mapper that draws random numbers from the generators of Python, NumPy and torch."""
     return {"drawn": (record["file_name"], random.random(), np.random.rand(), torch.rand(()).item())}
 
 

@@ -100,7 +100,7 @@ def test_ignored_and_unknown_ids(pair):
     record = DatasetCatalog.get(register_folders(**settings, id_map={0: "ignore", 255: 0}))[0]
     assert np.array_equal(read_class_ids(record), np.where(MASK == 255, 0, 255))
     record = DatasetCatalog.get(register_folders(**settings, id_map={0: 0}))[0]
-    with pytest.raises(ValueError, match=r"a\.png holds the ids 255, which the id map does not name; wanted 0"):
+    with pytest.raises(ValueError, match=r"a\.png holds the ids 255, which the id map does not list; wanted 0"):
         read_class_ids(record)
     with pytest.raises(ValueError, match="holds the ids -3, 2, 9,"):
         map_ids(np.array([[-3, 0, 2], [1, 9, 1]]), {0: 1, 1: 0}, path="a.png")
