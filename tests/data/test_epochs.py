@@ -6,7 +6,7 @@ import pytest
 
 from tokenseg.data.epochs import GroupedEpochs, ShuffledEpochs
 
-FACTORS = [1, 1.5, 2.3, 1.2, 3]  # 9 in all
+FACTORS = [1, 1.5, 2.3, 1.2, 3]  # their sum is 9
 
 
 def taken(order, start, count):
@@ -14,7 +14,7 @@ def taken(order, start, count):
 
 
 def grouped(sizes, batch_size):
-    """Groups of records 0, 1, ...; 100, 101, ...; and so on."""
+    """The order of groups of the given sizes, whose records are 0, 1, ...; 100, 101, ...; and so on."""
     groups = [ShuffledEpochs(np.arange(n) + 100 * g, entropy=[5, 3, g]) for g, n in enumerate(sizes)]
     return GroupedEpochs(groups, batch_size=batch_size, entropy=[5, 4])
 

@@ -14,11 +14,11 @@ def resized(augmentation, height, width):
 @pytest.mark.parametrize(
     ("size", "wanted"),
     [
-        ((50, 50), (100, 100)),  # short side bounds, upwards
-        ((400, 300), (133, 100)),  # short side bounds, downwards
-        ((50, 200), (50, 200)),  # long side bounds: unchanged
+        ((50, 50), (100, 100)),  # enlarged until the short side reaches its maximum
+        ((400, 300), (133, 100)),  # reduced until the short side reaches its maximum
+        ((50, 200), (50, 200)),  # unchanged, since the long side has its maximum
         ((500, 100), (200, 40)),
-        ((1, 1000), (1, 200)),  # never below a pixel
+        ((1, 1000), (1, 200)),  # each side has at least one pixel
         ((1, 1), (100, 100)),
         ((1, 2), (100, 200)),
     ],
@@ -35,9 +35,9 @@ def test_ratio_scales_both_bounds():
 @pytest.mark.parametrize(
     ("size", "scale", "wanted"),
     [
-        ((300, 1300), 1.0, (512, 2219)),  # as on COCO-Stuff-10K: no bound on the long side
+        ((300, 1300), 1.0, (512, 2219)),  # no maximum of the long side, as on COCO-Stuff-10K
         ((300, 1300), 1.75, (896, 3883)),
-        ((1300, 300), 0.5, (2219, 512)),  # the short side is not under the least, 512
+        ((1300, 300), 0.5, (2219, 512)),  # the short side has at least 512 pixels
         ((100, 100), 0.75, (512, 512)),
     ],
 )
