@@ -90,7 +90,7 @@ def test_pickles_of_arrays_are_read_where_allowed(convert, theirs):
     state = {name: value.numpy() for name, value in torch.load(theirs)["state_dict"].items()}
     arrays = theirs.with_suffix(".pkl")
     arrays.write_bytes(pickle.dumps({"model": state, "__author__": "someone"}))
-    with pytest.raises(ValueError, match="if you trust where it comes from, say --allow-pickle"):
+    with pytest.raises(ValueError, match="if you trust its source, allow this with --allow-pickle"):
         convert(input=arrays)
     convert("--allow-pickle", input=arrays)
     from_arrays = torch.load(theirs.parent / "ours.pth")["model"]
@@ -105,7 +105,7 @@ def test_pickles_of_arrays_are_read_where_allowed(convert, theirs):
 
 def test_code_is_read_only_where_allowed(convert, theirs):
     torch.save(torch.load(theirs) | {"note": Path("a")}, theirs)
-    with pytest.raises(ValueError, match="if you trust where it comes from, say --allow-pickle"):
+    with pytest.raises(ValueError, match="if you trust its source, allow this with --allow-pickle"):
         convert()
     convert("--allow-pickle")
     assert (theirs.parent / "ours.pth").exists()

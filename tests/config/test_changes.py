@@ -59,7 +59,7 @@ def test_what_takes_none_is_said(resume):
     ],
 )
 def test_what_the_stream_or_the_optimiser_depends_on_is_refused(resume, override, told):
-    with pytest.raises(ValueError, match=rf"^--resume goes on.*{told}.*wanted these as they were, or another"):
+    with pytest.raises(ValueError, match=rf"^--resume continues.*{told}.*wanted the old values, or a new run"):
         resume(override)
 
 
@@ -78,4 +78,4 @@ def test_modules_may_have_moved(resume, tmp_path):
 def test_a_config_that_cannot_be_read_is_told(tmp_path, caplog):
     (tmp_path / "config.yaml").write_text("model: !!python/name:os.mkdir")
     check_changes(load_config(str(ROOT / "configs/own_data.py"), []), str(tmp_path / "config.yaml"))
-    assert "What changed since the run that is resumed is unknown" in caplog.text
+    assert "The config cannot be compared with that of the run that is resumed" in caplog.text

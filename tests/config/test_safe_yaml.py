@@ -129,7 +129,7 @@ def test_a_yaml_runs_no_code(saved, tmp_path, line):
 
 def test_the_key_and_the_way_out_are_named(saved):
     path = saved("tokenseg.inference.policy.SlidingWindow", "my.own.Policy")
-    with pytest.raises(ValueError, match=r"model\.inference would call my\.own\.Policy.*say --trust-config"):
+    with pytest.raises(ValueError, match=r"model\.inference would call my\.own\.Policy.*use --trust-config"):
         load_config(path)
 
 

@@ -49,7 +49,7 @@ def test_the_backbone_inside_an_fpn_begins_from_its_weights(config, tmp_path, ca
     run.lr_multiplier.update(milestones=[], warmup_iter=0)
     with caplog.at_level(logging.INFO, "tokenseg"):
         loop.train(run, resume=False)
-    assert "backbone.bottom_up (TimmPyramid) begins from its pretrained weights" in caplog.text
+    assert "backbone.bottom_up (TimmPyramid) starts from its pretrained weights" in caplog.text
     trained = torch.load(tmp_path / "run/model_final.pth")["model"]
     for name, weight in bottom_up.named_parameters():
         assert torch.equal(trained[f"backbone.bottom_up.{name}"], weight), name
@@ -59,7 +59,7 @@ def test_the_backbone_inside_an_fpn_begins_from_its_weights(config, tmp_path, ca
 def test_a_run_killed_equals_the_unbroken(config, tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.INFO, "tokenseg"):
         loop.train(config("unbroken"), resume=False)
-    assert "GeneralizedRCNN divides its losses by counts of the images that it is given" in caplog.text
+    assert "GeneralizedRCNN normalises its losses over the images of each call" in caplog.text
     rows = read_metrics(tmp_path / "unbroken/metrics.json")
     assert [row["iteration"] for row in rows if "segm/AP" in row] == [1, 2]
     assert all(math.isfinite(row["loss_mask"]) for row in rows) and len(rows) == 3

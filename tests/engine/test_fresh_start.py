@@ -63,7 +63,7 @@ def test_what_cannot_work_is_told_before_anything_is_built(file, tmp_path):
     torch.save({"model": model().state_dict()}, tmp_path / "model.pth")
     for settings, told in (
         (config("nothing.safetensors"), r"^train\.init_backbone\.file: .* do not exist"),
-        (config(file, init_checkpoint="a.pth"), "and train.init_checkpoint a.pth; wanted one of both"),
+        (config(file, init_checkpoint="a.pth"), "and train.init_checkpoint is a.pth; wanted only one of them"),
         (config(str(tmp_path / "model.pth")), r"is no exported backbone .* for train\.init_checkpoint"),
     ):
         with pytest.raises(ValueError, match=told):

@@ -71,7 +71,7 @@ def test_a_run_ends_when_its_patience_does(config, tmp_path, caplog):
     # evaluated after iterations 1, 3 and 5, of which the first is the best
     assert list(values(tmp_path / "run", "sem_seg/mIoU")) == [1, 3, 5]
     assert torch.load(tmp_path / "run/model_final.pth")["iteration"] == 5
-    assert "for 4 iterations (train.patience): the training ends" in caplog.text
+    assert "not exceeded it for 4 iterations (train.patience)" in caplog.text
     left = left_behind(tmp_path / "run")
     loop.train(config("run", *PATIENT), resume=True)
     assert left_behind(tmp_path / "run") == left
@@ -134,7 +134,7 @@ def test_a_run_trains_what_is_not_frozen(config, tmp_path, caplog):
         loop.train(config("run", "train.freeze=[sem_seg_head.layers.0.weight]"), resume=False)
     assert "0.00 M parameters, and the statistics of 0 batch norms" in caplog.text
     with pytest.raises(
-        ValueError, match=r"train.freeze has 'backbne', which is no part of the model; .* backbone, sem"
+        ValueError, match=r"train.freeze has 'backbne', which matches no part of the model; .* backbone, sem"
     ):
         loop.train(config("other", "train.freeze=[backbne]"), resume=False)
     with pytest.raises(ValueError, match="which leaves nothing to train"):

@@ -72,7 +72,7 @@ def test_a_run_in_weights_and_biases(config, tmp_path, wandb):
 @pytest.mark.parametrize("module", [None, ModuleType("wandb")])  # the latter is what a folder of that name gives
 def test_without_the_package_it_says_what_to_install(config, monkeypatch, module):
     monkeypatch.setitem(sys.modules, "wandb", module)
-    with pytest.raises(ValueError, match=r"wants the package wandb, .* pip install 'tokenseg\[wandb\]'"):
+    with pytest.raises(ValueError, match=r"needs the package wandb, .* pip install 'tokenseg\[wandb\]'"):
         loop.train(config("run", "train.wandb.project=shapes"), resume=False)
 
 

@@ -87,4 +87,4 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(fcntl, "lockf", refuse)
     with locked(str(tmp_path)):
-        assert "cannot be locked ([Errno 37] No locks available): see to it that one run" in caplog.text
+        assert "cannot be locked ([Errno 37] No locks available): make sure that only one run" in caplog.text

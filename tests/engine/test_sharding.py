@@ -171,7 +171,7 @@ def test_float16_scales_and_skips_in_all_shards(tmp_path):
 @pytest.mark.parametrize(
     ("processes", "ddp", "message"),
     [
-        (1, {}, r"train\.shard is true for one process; wanted several \(--num-gpus\)"),
+        (1, {}, r"train\.shard is true for a single process; wanted several \(--num-gpus\)"),
         (
             2,
             {"fp16_compression": True, "broadcast_buffers": False},

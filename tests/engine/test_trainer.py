@@ -100,7 +100,7 @@ def test_float16_skips_overflowing_steps_and_gives_up_after_many(monkeypatch):
     trainer.grad_scaler.load_state_dict(trainer.grad_scaler.state_dict() | {"scale": 4.0})
     trainer.train(2, 3)
     assert trainer.skipped == 0 and not torch.equal(model.layer.weight, start["layer.weight"])
-    with pytest.raises(FloatingPointError, match=r"a gradient .* \(3 steps before were skipped for that\)"):
+    with pytest.raises(FloatingPointError, match=r"a gradient .* \(the 3 steps before were skipped for this reason\)"):
         trained(model=Root(), iterations=5, amp_dtype=torch.float16)
 
 
