@@ -112,8 +112,10 @@ def test_a_collapsed_head_raises_each_alarm_once_and_a_healthy_one_none(watched)
     said, values = watched(collapsed)
     assert values["alarms/sem_seg_head/cosine"] == pytest.approx(1)
     assert len(said) == 2  # in three measurements
-    assert said[0].startswith("Alarm: sem_seg_head/image_x_token is 0, under 0.01, in 2 measurements in a row until ")
-    assert "sem_seg_head/cosine is 1, over 0.99" in said[1]
+    assert said[0].startswith(
+        "Alarm: sem_seg_head/image_x_token is 0, below 0.01, in 2 consecutive measurements up to "
+    )
+    assert "sem_seg_head/cosine is 1, above 0.99" in said[1]
 
 
 def test_an_alarm_ends_and_counts_go_over_a_resume(caplog):
@@ -131,7 +133,7 @@ def test_an_alarm_ends_and_counts_go_over_a_resume(caplog):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"period": 3, "log_period": 2}, "wanted 0, which is off, or a multiple of train.log_period, 2"),
+        ({"period": 3, "log_period": 2}, "wanted 0 to disable alarms, or a multiple of train.log_period, 2"),
         ({"images": 1}, "wanted 2 or more"),
         ({"limits": {"entropi": [0, 1]}}, "limits has entropi; wanted"),
     ],
@@ -151,11 +153,11 @@ def test_a_model_without_tokens_is_told_once(toy_dataset, caplog):
     hook.before_train()
     for hook.trainer.iter in range(6):
         hook.after_step()
-    assert [record.getMessage()[-28:] for record in caplog.records] == ["model has no tokens to watch"]
+    assert [record.getMessage()[-30:] for record in caplog.records] == ["model has no tokens to measure"]
 
 
 def test_a_stream_without_a_beginning_is_told():
     hook = alarms()
     hook.trainer = type("Trainer", (), {"data_loader": [[{}]]})
-    with pytest.raises(ValueError, match="train is a list, whose first images cannot be had again"):
+    with pytest.raises(ValueError, match="train is a list, which cannot give its first images again"):
         hook.before_train()

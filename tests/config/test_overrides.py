@@ -157,7 +157,7 @@ def test_missing_file():
         ("a.py", "x = '\xe9'".encode("latin-1"), r"cannot be loaded: .*byte 0xe9"),
         ("a.py", "import nonesuch", "cannot be loaded: .*No module named 'nonesuch'"),
         ("a.py", "from .other import train", "cannot be loaded: .*Cannot import name other"),
-        ("a.yaml", "", "holds a NoneType; wanted a mapping"),
+        ("a.yaml", "", "contains a NoneType; wanted a mapping"),
         ("a.yaml", "[1, 2]", "contains a list; wanted a mapping"),
         ("a.yaml", "[" * 9000, "cannot be loaded"),
         ("a.yaml", "model: [1", "cannot be loaded"),

@@ -71,9 +71,9 @@ def test_what_cannot_work_is_told_before_anything_is_built(file, tmp_path):
 
 
 def test_an_exported_backbone_is_no_checkpoint(file):
-    with pytest.raises(ValueError, match=r"is an exported backbone.* by train\.init_backbone\.file="):
+    with pytest.raises(ValueError, match=r"is an exported backbone.* set train\.init_backbone\.file="):
         Checkpointer(model()).load(file)
-    with pytest.raises(ValueError, match=r"is an exported backbone.* by train\.init_backbone\.file="):
+    with pytest.raises(ValueError, match=r"is an exported backbone.* set train\.init_backbone\.file="):
         load_fresh_start(config("", init_checkpoint=file), model())
 
 

@@ -188,7 +188,7 @@ def test_weights_that_are_not_finite_are_never_saved(config, tmp_path, monkeypat
 
 def test_the_metric_of_the_best_stays(config):
     loop.train(config("run", "train.max_iter=2"), resume=False)
-    with pytest.raises(ValueError, match=r"best by sem_seg/mIoU, while train\.best_metric is sem_seg/mACC"):
+    with pytest.raises(ValueError, match=r"by sem_seg/mIoU, but train\.best_metric is sem_seg/mACC"):
         loop.train(config("run", "train.best_metric=sem_seg/mACC"), resume=True)
 
 
