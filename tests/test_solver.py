@@ -58,7 +58,10 @@ def test_norms_decay_where_wanted(model):
 def test_norms_decay_in_the_parts_that_are_named(model):
     exempt = {name for name, (_, decay) in rules(model, decay_norms=["head"]).items() if decay == 0}
     assert exempt == {"backbone.pos_embed", "backbone.norm.weight", "backbone.norm.bias"}
-    with pytest.raises(ValueError, match=r"begins with 'decode' \(decay_norms\); names begin with backbone, head"):
+    with pytest.raises(
+        ValueError,
+        match=r"begins with 'decode' \(decay_norms\); wanted a prefix of names that begin with backbone, head",
+    ):
         rules(model, decay_norms=["decode"])
     with pytest.raises(ValueError, match="decay_norms is 'head'; wanted true, false, or a list"):
         rules(model, decay_norms="head")
@@ -92,7 +95,10 @@ def test_parts_that_were_left_out_want_no_rate(model):
 
 
 def test_unused_prefixes_are_told(model):
-    with pytest.raises(ValueError, match=r"begins with 'decode_head', 'head\.cnv' .*; names begin with backbone, head"):
+    with pytest.raises(
+        ValueError,
+        match=r"begins with 'decode_head', 'head\.cnv' .*; wanted a prefix of names that begin with backbone, head",
+    ):
         rules(model, lr_factors={"decode_head": 10.0, "head.cnv": 2.0, "head": 1.0})
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tokenseg import video
-from tokenseg.video import LifeSpeed, VideoFile, VideoSource, check_suffix
+from tokenseg.video import RealTimePacing, VideoFile, VideoSource, check_suffix
 
 
 def write(path, count=5, *, size=(31, 47), rate=12.0):
@@ -102,7 +102,7 @@ def test_a_camera_has_no_end_and_its_frames_one_size(monkeypatch):
 def test_pictures_of_a_camera_are_repeated_until_time_has_passed(monkeypatch):
     now = iter([0.0, 0.1, 0.5, 0.51, 1.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(now))
-    speed = LifeSpeed(10.0)
+    speed = RealTimePacing(10.0)
     assert [speed.repeats() for _ in range(4)] == [1, 4, 1, 4]
 
 

@@ -63,7 +63,7 @@ def test_weights_take_the_models_type_and_own_their_memory(state):
         ),
         (
             lambda s: (s.pop("net.pos"), s.update(y=torch.zeros(1))),
-            "of this model: 1 that no rule knows: y; 1 missing for the model: code$",
+            "fit this model: 1 that no rule knows: y; 1 missing for the model: code$",
         ),
     ],
 )
@@ -99,5 +99,5 @@ def test_wrapping_is_taken_off(state, wrap):
     [({}, "nothing"), ([1], "list"), ({"state_dict": {"epoch": 3}}, "epoch"), (torch.zeros(2), "Tensor")],
 )
 def test_what_is_no_checkpoint_is_told(checkpoint, found):
-    with pytest.raises(ValueError, match=f"holds {found}; wanted weights by name, alone or as state_dict or model"):
+    with pytest.raises(ValueError, match=f"contains {found}; wanted weights by name, on their own or under"):
         unwrap(checkpoint)

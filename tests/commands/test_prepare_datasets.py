@@ -289,7 +289,9 @@ def test_damaged_archive(name, build, tmp_path):
 
 def test_another_archive_of_that_name(build, tmp_path):
     write_zip(tmp_path / "ADEChallengeData2016.zip", {"full/index.txt": b""})
-    with pytest.raises(ValueError, match=r"has full/index\.txt, but no ADEChallengeData2016/images/training .*; wanted"):
+    with pytest.raises(
+        ValueError, match=r"has full/index\.txt, but no ADEChallengeData2016/images/training .*; wanted"
+    ):
         build("ade20k", places=[tmp_path])
 
 

@@ -42,7 +42,7 @@ def test_the_backbone_comes_from_the_file_and_asks_for_nothing_else(file, caplog
     with caplog.at_level(logging.INFO, "tokenseg"):
         load_fresh_start(config(file), fresh)  # without network: timm's weights would be an error
     count = len([name for name in fresh.backbone.state_dict() if "num_batches" not in name])
-    assert f"The backbone begins from {file}: {count} weights" in caplog.text
+    assert f"The backbone starts from {file}: {count} weights" in caplog.text
     assert not torch.equal(fresh.backbone.trunk.conv1[0].weight, before)
     fresh.train().backbone(torch.rand(2, 3, 32, 32))
 
@@ -64,7 +64,7 @@ def test_what_cannot_work_is_told_before_anything_is_built(file, tmp_path):
     for settings, told in (
         (config("nothing.safetensors"), r"^train\.init_backbone\.file: .* do not exist"),
         (config(file, init_checkpoint="a.pth"), "and train.init_checkpoint is a.pth; wanted only one of them"),
-        (config(str(tmp_path / "model.pth")), r"is no exported backbone .* for train\.init_checkpoint"),
+        (config(str(tmp_path / "model.pth")), r"is not an exported backbone .*set train\.init_checkpoint"),
     ):
         with pytest.raises(ValueError, match=told):
             check_fresh_start(settings)
