@@ -23,7 +23,8 @@ def flip(path, record):
     """Flip a bit in the middle of a record."""
     (info,) = [info for info in zipfile.ZipFile(path).infolist() if info.filename.endswith(record)]
     data = bytearray(path.read_bytes())
-    lengths = struct.unpack_from("<HH", data, info.header_offset + 26)  # of the name and of what follows it
+    # The content follows the header of 30 bytes, the name, and a further field, whose lengths are in the header.
+    lengths = struct.unpack_from("<HH", data, info.header_offset + 26)
     data[info.header_offset + 30 + sum(lengths) + info.file_size // 2] ^= 1
     path.write_bytes(data)
 

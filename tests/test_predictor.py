@@ -55,7 +55,7 @@ def test_pillow_turns_images_as_files_say(toy_predictor, image, tmp_path):
 
 @pytest.fixture
 def mixed(image, tmp_path):
-    """Seven images of three sizes and all kinds."""
+    """Seven images of three sizes and of all types."""
     wide, high = image[:10], image[:, :20]
     Image.fromarray(wide).save(tmp_path / "wide.png")
     tensor = torch.from_numpy(high[::-1].copy()).permute(2, 0, 1)
@@ -72,7 +72,7 @@ def test_a_list_gives_what_its_images_give_one_by_one(toy_predictor, mixed):
         torch.testing.assert_close(many, predictor.scores(one), rtol=0, atol=1e-6)
     assert [output["sem_seg"].shape[-2:] for output in predictor.outputs(mixed[:2])] == [(30, 41), (10, 41)]
     predictor.outputs(mixed)
-    # of the first five images two have one size, two another; of the others two have the same
+    # In the first batch of five, two images have one size and two another; the last two have the same size.
     assert batches == [1, 1, 2, 1, 2, 2] and predictor([]) == []
 
 
@@ -116,7 +116,7 @@ def test_it_predicts_what_the_evaluation_sees(toy_predictor, toy_dataset):
 
 
 def test_several_scales_are_those_of_the_evaluation(toy_predictor):
-    """Each view is made of the file's pixels, here and in the loader's process."""
+    """Each view is made from the pixels of the file, by the predictor as by the loader."""
     overrides = ["train.tta.enabled=true", "train.tta.scales=[0.5,2.0]"]
     predictor = Predictor(*toy_predictor, overrides=overrides)
     cfg = load_config(toy_predictor[0], [*overrides, "dataloader.test.mapper.keep_original=true"])
@@ -135,7 +135,8 @@ def test_large_images_are_what_the_sliding_window_gives(toy_predictor, tmp_path)
     predictor.model.inference = SlidingWindow(window=20, stride=13)
     found, wanted = predictor.raster_ids(tmp_path / "a.png"), predictor(tmp_path / "a.png")
     assert found.dtype == np.uint8 and len(np.unique(found)) > 1 and np.array_equal(found, wanted)
-    assert np.array_equal(predictor.raster_ids(tmp_path / "a.png", window=30), wanted)  # a model of single pixels
+    # Windows make no difference, since the class of a pixel depends only on this pixel.
+    assert np.array_equal(predictor.raster_ids(tmp_path / "a.png", window=30), wanted)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_unused_prefixes_are_told(model):
     [(0, 1e-6), (5, 0.5 * 0.95), (9, 0.9 * 0.91), (10, 0.9), (50, 0.5), (99, 0.01), (100, 0.0)],
 )
 def test_schedule_by_hand(iteration, factor):
-    """Linear times poly, also in the warm-up."""
+    """The factor is the product of the polynomial and the line, also during the warm-up."""
     schedule = warmup_poly(max_iter=100, warmup_iter=10, power=1.0)
     assert schedule(iteration / 100) == pytest.approx(factor, abs=1e-6)
 
@@ -125,7 +125,7 @@ def test_schedules_of_nothing_but_warmup():
 
 @pytest.mark.parametrize("power", [1.0, 0.9, 2.0])
 def test_the_curve_is_that_of_detectron2s_warmup_poly(power):
-    """Its scheduler multiplies the two, as mmcv's does."""
+    """Detectron2's scheduler, like mmcv's, multiplies the polynomial and the warm-up."""
     parameter = nn.Parameter(torch.zeros(1))
     theirs = WarmupPolyLR(
         torch.optim.SGD([parameter], lr=1.0), 40, warmup_factor=1e-6, warmup_iters=15, power=power, constant_ending=0.0
@@ -176,7 +176,7 @@ FAMILIES = {
 
 
 def four_blocks(family):
-    """A backbone of four blocks beside a head, as it stands in a model."""
+    """A model with a backbone of four blocks and a head."""
     args = dict(depth=4, embed_dim=48, num_heads=3)
     backbone = PlainViT(model_name=FAMILIES[family], img_size=112, out_blocks=[1, 3], pretrained=False, timm_args=args)
     return nn.ModuleDict({"backbone": backbone, "head": nn.Linear(2, 2)})
@@ -193,7 +193,7 @@ def test_layer_decay_by_hand(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layer_decay_is_timms(family):
-    """On a whole model, with a head of its own."""
+    """The groups equal those of timm for a whole timm model, with its own head."""
     whole = timm.create_model(FAMILIES[family], depth=4, embed_dim=48, num_heads=3, num_classes=3)
     names = {id(parameter): name for name, parameter in whole.named_parameters()}
     theirs = {

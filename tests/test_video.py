@@ -9,7 +9,7 @@ from tokenseg.video import RealTimePacing, VideoFile, VideoSource, check_suffix
 
 
 def write(path, count=5, *, size=(31, 47), rate=12.0):
-    """A video that begins red, green, blue and goes on in grey."""
+    """Write a video whose first frames are red, green and blue, and whose other frames are grey."""
     colors = [(230, 20, 20), (20, 230, 20), (20, 20, 230)] + [(120, 120, 120)] * count
     file = VideoFile(path, rate=rate, size=size)
     for color in colors[:count]:
@@ -69,7 +69,7 @@ def test_a_cut_avi_gives_the_frames_that_it_has(tmp_path):
 
 
 class Camera:
-    """Stands for OpenCV's capture of a camera, which has only these frames."""
+    """A stand-in for OpenCV's capture of a camera, which has only the given frames."""
 
     def __init__(self, number):
         assert number == 3

@@ -1,4 +1,4 @@
-"""The rules' engine: every weight goes to one place, and nothing is left over."""
+"""Conversion by rules: every weight gets exactly one place, and nothing is left over."""
 
 from collections import OrderedDict
 

@@ -1,4 +1,4 @@
-"""Weights from a server: one of our own, on this machine."""
+"""Weights from a server, which here runs on this machine."""
 
 import hashlib
 import threading
@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves one file to every address that ends in its name, with the headers that the hub's client wants."""
+    """Serves one file at every address that ends in its name, with the headers that the hub's client expects."""
 
     def __init__(self, *args, content, asked, **kwargs):
         self.content, self.asked = content, asked
@@ -48,7 +48,7 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """The address of a server of weights, their checksum, the model they are of, and what the server was asked."""
+    """The address of a server of weights, their checksum, the model they belong to, and the requests to the server."""
     model, asked = nn.Linear(2, 3), []
     torch.save({"model": model.state_dict()}, tmp_path / "served.pth")
     content = (tmp_path / "served.pth").read_bytes()
@@ -72,7 +72,7 @@ def test_a_checkpoint_from_the_web_is_downloaded_once(served):
 
 def test_weights_from_the_hub(served, monkeypatch):
     address, digest, model, asked = served
-    # what the environment variable HF_ENDPOINT sets
+    # set by the environment variable HF_ENDPOINT
     monkeypatch.setattr(weight_sources.constants, "ENDPOINT", address)
     template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(weight_sources.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)

@@ -336,9 +336,8 @@ def _by_size(records: Sequence[dict], predict: Callable[[list[dict]], list[_Resu
 def class_metadata(config: DictConfig) -> Metadata:
     """Return Detectron2's metadata of a config's test data, or of the first of several data sets."""
     dataset = config.dataloader.test.dataset
-    if (
-        isinstance(dataset, DictConfig) and "names" in dataset
-    ):  # the call that reads the records for Detectron2's loaders
+    # Detectron2's loaders take records, which a call in the config reads from the data sets of these names.
+    if isinstance(dataset, DictConfig) and "names" in dataset:
         dataset = dataset.names
     names = instantiate(dataset)  # for own data this call also registers the data set
     return MetadataCatalog.get(names if isinstance(names, str) else names[0])

@@ -1,4 +1,4 @@
-"""A trained backbone leaves its model, travels in a file, and finds its place in another one."""
+"""A trained backbone is exported to a file and loaded into another model."""
 
 import logging
 from pathlib import Path

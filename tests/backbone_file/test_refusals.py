@@ -1,4 +1,4 @@
-"""Files and models that do not fit one another are refused, in words that say what differs."""
+"""Files and models that do not fit one another are refused, with messages that name the differences."""
 
 import logging
 from pathlib import Path
@@ -28,7 +28,7 @@ from tokenseg.sgr.glore import GloRe
 BGR = PIXELS["pixel_mean"][::-1]
 
 
-# What is exported, what it is loaded into, and what the error says.
+# The exported backbone, the model to load it into, and the error message.
 DIFFERENT = {
     "mean": (
         resnet,

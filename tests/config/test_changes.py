@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def resume(tmp_path, caplog):
-    """Function that compares a config with the same before some overrides, and gives what was logged."""
+    """A function that compares a config under overrides with the saved one of a run, and returns the log."""
     (tmp_path / "images").mkdir()
     first = [f"dataset.images={tmp_path}/images", f"dataset.labels={tmp_path}/labels"]
 
@@ -64,7 +64,7 @@ def test_what_the_stream_or_the_optimiser_depends_on_is_refused(resume, override
 
 
 def test_folders_may_have_moved(resume):
-    assert "dataset.labels is /new and was" in resume("dataset.labels=/new")  # the old one is not there
+    assert "dataset.labels is /new and was" in resume("dataset.labels=/new")  # the old folder does not exist
 
 
 def test_modules_may_have_moved(resume, tmp_path):

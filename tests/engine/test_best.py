@@ -8,7 +8,7 @@ from tokenseg.engine.checkpoint import Checkpointer
 
 @pytest.fixture
 def best(tmp_path):
-    """A function to a `BestCheckpoint` on a folder, as a run and its resumes have it."""
+    """A function that creates a `BestCheckpoint` on the same folder, as a run and its resumes do."""
 
     def build(weight=0.0, metric="sem_seg/mIoU"):
         model = nn.Linear(1, 1, bias=False)

@@ -29,7 +29,7 @@ class Pretrained(Backbone):
 
 
 class Wrapper(nn.Module):
-    """Hands on what it wraps, as a wrapper that does not know of the walk may."""
+    """A wrapper that loads the pretrained weights of the part inside it."""
 
     def __init__(self, inner):
         super().__init__()

@@ -176,7 +176,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
 def test_finite_weights_of_any_kind_are_saved(tmp_path):
     model = nn.ModuleDict({"norm": nn.BatchNorm1d(2), "none": nn.Linear(0, 2), "small": nn.Linear(2, 2).half()})
     with torch.no_grad():
-        model["small"].weight.fill_(6e4)  # its square overflows in half precision alone
+        model["small"].weight.fill_(6e4)  # its square overflows only in half precision
     Checkpointer(model, str(tmp_path)).save("model")
     assert names(tmp_path) == ["last_checkpoint", "model.pth"]
 
@@ -199,7 +199,7 @@ class Normed(nn.Module):
 
 
 def test_counters_of_batch_norms_are_no_weights_of_a_backbone(tmp_path):
-    """torch fills them in where a file without versions lacks them, and reports nothing missing."""
+    """If a file without versions lacks the counters, torch fills them in and reports nothing as missing."""
     state = dict(Normed("trunk").state_dict())
     model = Normed("other")
     with pytest.raises(ValueError, match=r"none of the backbone's 6 weights, such as backbone\.other\.0\.weight"):

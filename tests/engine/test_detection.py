@@ -1,4 +1,4 @@
-"""The loop takes Detectron2's own models, in the configs of detection made small, on generated instances."""
+"""The loop trains Detectron2's own models: the configs for detection, made small, on generated instances."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ from tokenseg.engine.trainer import Trainer
 
 @pytest.fixture
 def config(instances, tmp_path):
-    """Function: a config that trains in a folder, with the backbone at a place in the model."""
+    """A function that returns a config which trains in a folder, with a backbone at a given place in the model."""
 
     def build(folder, name="dc5_sgr_resnet_101", backbone="model.backbone.backbone", **changes):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -73,7 +73,7 @@ def test_a_run_killed_equals_the_unbroken(config, tmp_path, monkeypatch, caplog)
     "change", [{"accumulate": 2}, {"compile": True}, {"amp": {"enabled": True, "dtype": "bfloat16"}}]
 )
 def test_settings_of_the_loop_hold_for_it(config, tmp_path, monkeypatch, change):
-    # compiled code itself takes minutes to make, and is tested with a smaller model
+    # Compiling takes minutes, so compiled code is tested with a smaller model.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
     loop.train(config("run", **change), resume=False)
     rows = read_metrics(tmp_path / "run/metrics.json")

@@ -1,4 +1,4 @@
-"""A fresh training begins from an exported backbone."""
+"""A fresh training that starts from an exported backbone."""
 
 import logging
 
@@ -40,7 +40,7 @@ def test_the_backbone_comes_from_the_file_and_asks_for_nothing_else(file, caplog
     fresh = model()
     before = fresh.backbone.trunk.conv1[0].weight.clone()
     with caplog.at_level(logging.INFO, "tokenseg"):
-        load_fresh_start(config(file), fresh)  # without network: timm's weights would be an error
+        load_fresh_start(config(file), fresh)  # timm's weights would raise an error, since there is no network
     count = len([name for name in fresh.backbone.state_dict() if "num_batches" not in name])
     assert f"The backbone starts from {file}: {count} weights" in caplog.text
     assert not torch.equal(fresh.backbone.trunk.conv1[0].weight, before)
