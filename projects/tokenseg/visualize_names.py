@@ -58,7 +58,7 @@ def _centres(ids: np.ndarray, num_classes: int) -> dict[int, tuple[float, float]
     small = ids[::step, ::step]
     found = {}
     for class_id in np.unique(small):
-        mask = np.pad(small == class_id, 1)
+        mask = np.pad(small == class_id, 1)  # so that the border of the image counts as that of the class
         if 0 <= class_id < num_classes and mask.sum() >= _LEAST_SHARE * small.size:
             depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
             row, column = np.unravel_index(depth.argmax(), depth.shape)

@@ -113,6 +113,10 @@ def _no_equals(override: str) -> str:
 
 
 def _check_key(config: DictConfig, key: str) -> None:
+    """Refuse a key that nothing would read: Detectron2 would create it silently.
+
+    A key is accepted if the config has it, or if it is an argument of a call that the config leaves at its default.
+    """
     parent_key, _, name = key.rpartition(".")
     try:
         parent = OmegaConf.select(config, parent_key) if parent_key else config

@@ -92,7 +92,7 @@ def _trainable(numbers: int, learnt: int) -> str:
 
 
 def _images(config: DictConfig, loader: object) -> str:
-    """Describe the batch size and the number of epochs, which only a loader of ours knows."""
+    """Describe the batch size and the number of epochs; "" for a loader that is not a `TrainLoader`."""
     if not isinstance(loader, TrainLoader):
         return ""
     batch, images = loader.total_batch_size, len(loader.stream.records)

@@ -1,4 +1,4 @@
-"""The best checkpoint of a run, however often the run was cut, resumed or extended."""
+"""The best checkpoint of a run, however often the run was interrupted, resumed or extended."""
 
 import logging
 import math

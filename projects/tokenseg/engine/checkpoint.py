@@ -163,7 +163,7 @@ class Checkpointer(DetectionCheckpointer):
             report: A description of what is wrong with the file; it may be empty.
 
         Raises:
-            ValueError: The file has no weight of the model. With `strict` off: or none of its backbone.
+            ValueError: The file has no weight of the model or, if `strict` is False, none of its backbone.
         """
         # Many checkpoints lack this counter, and nothing in the model depends on it.
         names = [key for key in self.model.state_dict() if not key.endswith("num_batches_tracked")]

@@ -177,7 +177,7 @@ class Bookkeeping(HookBase):
         """End the run if the best evaluation lies too far back. The row of this iteration must have been written.
 
         Raises:
-            NoImprovement: It lies too far back. The final checkpoint has been saved.
+            NoImprovement: The best evaluation lies too far back. The final checkpoint has been saved.
         """
         best = self._best.iteration
         if not self._patience or not self._evaluates(iteration) or best < 0 or iteration - best < self._patience:

@@ -72,7 +72,10 @@ def quieten(handler: logging.Handler) -> None:
 
 
 def _is_not_about_cuda_runtime(record: logging.LogRecord) -> bool:
-    """Filter out torch's warning that it finds no CUDA runtime, which Detectron2's report of the environment causes."""
+    """Return whether a record is not torch's warning that it finds no CUDA runtime.
+
+    Detectron2's report on the environment causes this warning on every machine without CUDA.
+    """
     return not str(record.msg).startswith("No CUDA runtime is found")
 
 

@@ -60,7 +60,7 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     settings = config.train
     stop = stop or StopRequest()
     seed_all_rng(settings.seed + comm.get_rank())
-    measure = _build_measure(config, stop)
+    measure = _build_measure(config, stop)  # first, so that a mistake in the test data shows early
     resumes = resume and bool(last_checkpoint(settings.output_dir))
     trainer = build_trainer(config, stop=stop, fresh=not resumes)
     decay = OmegaConf.select(settings, "ema.decay", default=0)
@@ -68,7 +68,7 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     deployed = averages["ema"].whole if averages else trainer.whole
     checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer, **averages)
     metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
-    start = 0
+    start = 0  # set again below, before the first step, which is when `begin` reads it
 
     def evaluate_deployed() -> Mapping:
         with deployed() as model:
@@ -182,7 +182,7 @@ def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: Fals
         )
     if fresh:
         load_fresh_start(config, model)
-    replica = Replica(model)
+    replica = Replica(model)  # before the model is compiled or sharded, since it is a copy
     if settings.compile:
         compile_parts(model)
     if shards:

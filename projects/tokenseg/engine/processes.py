@@ -113,7 +113,7 @@ class _Children:
         self._processes: list[BaseProcess] = []
         self._errors: list[Connection] = []
         self._signum = 0
-        self._failed: BaseProcess | None = None  # the first; the others are killed because of it
+        self._failed: BaseProcess | None = None  # the first process that failed, because of which the others are killed
         # A terminal sends Ctrl-C to all of its processes. The children ignore it until they can handle it, and get the
         # signal from this process instead.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -194,10 +194,10 @@ def _enter(errors: Connection, parent: int, work: Work, place: Place) -> None:
 
 
 def prepare_to_leave() -> None:
-    """Prepare this process for ending with `leave`; to be called before the work begins.
+    """Prepare this process for ending with `leave`. This must be called before the work begins.
 
-    tqdm guards its bars with a semaphore that is released on Python's own way out alone, which `leave` does not take.
-    Only one process draws bars, so that a lock between threads is enough.
+    tqdm protects its bars by a semaphore, which is released only in Python's usual cleanup, which `leave` skips. A lock
+    between threads is enough, since only one process shows bars.
     """
     tqdm.set_lock(threading.RLock())
 

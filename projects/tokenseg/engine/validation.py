@@ -36,7 +36,7 @@ class ValidationLoss:
         """Return every loss and their sum, `total_loss`, as means over the steps; the same in all processes."""
         whole = undistributed(model)
         sums: dict[str, float] = defaultdict(float)
-        with torch.no_grad(), losing(whole), autocast(next(whole.parameters()).device, self._amp_dtype):
+        with torch.no_grad(), returning_losses(whole), autocast(next(whole.parameters()).device, self._amp_dtype):
             for batch in itertools.islice(self._batches, self._steps):
                 losses = whole(batch, whole.count(batch)) if isinstance(whole, CountsSteps) else whole(batch)
                 for name, loss in (losses | {"total_loss": sum(losses.values())}).items():
@@ -46,7 +46,7 @@ class ValidationLoss:
 
 
 @contextmanager
-def losing(model: nn.Module) -> Iterator[None]:
+def returning_losses(model: nn.Module) -> Iterator[None]:
     """Inside the block a model returns losses, while its layers (modules without children) run as in inference."""
     before = {module: module.training for module in model.modules()}
     for module in before:
