@@ -1,4 +1,4 @@
-"""Measures that distinguish collapsed tokens from slow learning: values from 0 to 1 that need no labels.
+"""Measures that distinguish collapsed tokens from slow learning. They need no labels, and most are from 0 to 1.
 
 Letters: N images, Q tokens, D values of a token (its channels, or the cells of its map), L positions.
 """

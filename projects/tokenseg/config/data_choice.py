@@ -54,6 +54,6 @@ def choose_data(config: DictConfig, name: str) -> None:
 
 
 def _kept(dataset: DictConfig, key: str, there: set[str]) -> object:
-    """Return a setting to keep: as an interpolation if all keys that it refers to are `there`, otherwise its value."""
+    """Return a setting to keep: unresolved if all keys of `dataset` that it refers to are `there`, else its value."""
     node = dataset._get_node(key)
     return dataset[key] if set(re.findall(r"\bdataset\.(\w+)", str(node))) - there else node

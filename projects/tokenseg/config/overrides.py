@@ -72,7 +72,7 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _value_of(config: DictConfig, key: str) -> object:
-    """Return the value that an override replaces, or None if it refers to a key that a later override will add."""
+    """Return the value that an override replaces, or None if it refers to a key that does not exist so far."""
     try:
         return OmegaConf.select(config, key)
     except OmegaConfBaseException:
