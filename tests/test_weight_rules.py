@@ -54,7 +54,7 @@ def test_weights_take_the_models_type_and_own_their_memory(state):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.update({"net_pos": torch.zeros(1), "y": torch.zeros(1)}), "2 that no rule knows: net_pos, y$"),
+        (lambda s: s.update({"net_pos": torch.zeros(1), "y": torch.zeros(1)}), "2 that no rule matches: net_pos, y$"),
         (lambda s: s.pop("net.pos"), "1 missing for the model: code$"),
         (lambda s: s.update({"net.pos": torch.zeros(1, 7)}), r"another shape: net\.pos \(1, 6\), wanted \(1, 4\)$"),
         (
@@ -63,7 +63,7 @@ def test_weights_take_the_models_type_and_own_their_memory(state):
         ),
         (
             lambda s: (s.pop("net.pos"), s.update(y=torch.zeros(1))),
-            "fit this model: 1 that no rule knows: y; 1 missing for the model: code$",
+            "fit this model: 1 that no rule matches: y; 1 missing for the model: code$",
         ),
     ],
 )
@@ -76,7 +76,7 @@ def test_nothing_is_left_over(state, change, message):
 def test_rules_must_not_overlap(state):
     with pytest.raises(ValueError, match=r"1 that several rules match: aux\.x"):
         convert(state, WANTED, [*RULES, WeightRule(r"aux\.x", "x")])
-    with pytest.raises(ValueError, match=r"1 for a place that is taken: aux\.x \(code, by net\.pos\)"):
+    with pytest.raises(ValueError, match=r"1 for a place that is already taken: aux\.x \(code, by net\.pos\)"):
         convert(state, WANTED, [*RULES[:-1], WeightRule(r"aux\.x", "code")])
 
 

@@ -100,7 +100,7 @@ def write_names(
 
 
 def area(corners: Rectangle) -> int:
-    """Return the number of pixels in a rectangle; 0 if its right border is left of its left one, or likewise."""
+    """Return the number of pixels in a rectangle; 0 if opposite borders have crossed."""
     left, top, right, bottom = corners
     return max(right - left, 0) * max(bottom - top, 0)
 

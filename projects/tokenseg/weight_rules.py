@@ -136,14 +136,14 @@ def _homes(
     for name in names:
         found = list(_matches(name, rules))
         if len(found) != 1:
-            problems["that several rules match" if found else "that no rule knows"].append(name)
+            problems["that several rules match" if found else "that no rule matches"].append(name)
             continue
         targets, rule = found[0]
         if not targets:
             dropped.append(name)
         for part, target in enumerate(targets):
             if target in homes:
-                problems["for a place that is taken"].append(f"{name} ({target}, by {homes[target][0]})")
+                problems["for a place that is already taken"].append(f"{name} ({target}, by {homes[target][0]})")
             else:
                 homes[target] = name, rule, part
     return homes, dropped

@@ -46,7 +46,7 @@ def _build(node: object, key: str) -> Any:
         reason = " ".join(str(error).split())
         raise UnfitSetting(f"{key} calls {target}, which cannot be imported: {reason}") from error
     if not callable(call):
-        raise UnfitSetting(f"{key} calls {target}, which cannot be called")
+        raise UnfitSetting(f"{key} calls {target}, which is not callable")
     try:
         return call(**arguments)
     except UnfitSetting:

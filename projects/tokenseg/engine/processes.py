@@ -167,7 +167,9 @@ class _Children:
             raise Stopped(self._signum or signal.SIGTERM)
         number, code = self._processes.index(self._failed), self._failed.exitcode or 0
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise ChildProcessError(f"process {number} of this machine ended with {how}; the others were ended with it")
+        raise ChildProcessError(
+            f"process {number} of this machine ended with {how}; the others were killed because of it"
+        )
 
 
 def _words(receiver: Connection) -> tuple[bool, str]:
