@@ -73,7 +73,7 @@ def test_other_metrics_of_the_same_runs(command, trained, tmp_path, capsys):
         "1.000",
     ]
     assert sorted(path.name for path in tmp_path.glob("*.csv")) == ["results.csv", "results_a_S.csv", "results_b_S.csv"]
-    with pytest.raises(ValueError, match="has no a/D; wanted --metric"):
+    with pytest.raises(ValueError, match="has no a/D; wanted one of its keys"):
         command("compare", *words, "--metric", "a/D")
 
 

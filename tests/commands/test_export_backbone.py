@@ -106,5 +106,5 @@ def test_outputs_are_checked(run, command, tmp_path):
 
 def test_the_order_of_the_channels_has_to_be_known(run, command):
     _, words = run(segmentor(), order=None)
-    with pytest.raises(ValueError, match="the config does not say whether its model takes RGB or BGR"):
+    with pytest.raises(ValueError, match="the config does not state whether its images are RGB or BGR"):
         command("export_backbone", *words)
