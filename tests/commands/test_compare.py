@@ -170,10 +170,10 @@ def test_groups_over_images(command, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--group", "A"], "wanted different ones, each with its folders"),
-        (["--group", "A", "x", "--group", "A", "y"], "wanted different ones"),
+        (["--group", "A"], "wanted different names, each with its folders"),
+        (["--group", "A", "x", "--group", "A", "y"], "wanted different names"),
         (["--group", "A", "x", "train.seed=1"], "overrides are for trainings"),
-        (["--group", "A", "x", "--over", "images", "--metric", "a/S"], "images, which knows no other"),
+        (["--group", "A", "x", "--over", "images", "--metric", "a/S"], "the only metric that --over images supports"),
         (["--config-file", A, "--output", "x", "--over", "images"], "wanted --group"),
     ],
 )

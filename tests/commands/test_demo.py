@@ -76,7 +76,7 @@ def test_stored_ids_and_submissions(command, tmp_path, toy_predictor):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--windows"], "--windows reads no image whole"),
+        (["--windows"], "--windows never reads an image as a whole"),
         (["--save", "mask"], "--save has mask"),
         (["--confidence-threshold", "5"], "--confidence-threshold is 5.0; wanted a number from 0 to 1"),
     ],
@@ -89,9 +89,9 @@ def test_wrong_arguments_are_refused(command, words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--weights", "a.onnx", "--config-file", "c"], r"a\.onnx holds a whole model; wanted no --config-file"),
+        (["--weights", "a.onnx", "--config-file", "c"], r"a\.onnx is a complete model; wanted no --config-file"),
         (["--weights", "a.onnx", "train.device=cpu"], "wanted no --config-file, overrides"),
-        (["--weights", "a.pth"], r"there is no --config-file, and --weights a\.pth does not end in \.onnx"),
+        (["--weights", "a.pth"], r"--config-file is missing, and --weights a\.pth does not end in \.onnx"),
     ],
 )
 def test_exported_files_want_no_config_and_others_do(command, words, message):
