@@ -120,7 +120,7 @@ def test_a_component_that_the_file_lacks_begins_fresh(file_of, caplog):
 
 def test_a_backbone_that_was_loaded_asks_for_no_pretrained_weights(file_of):
     model = with_component(resnet(pretrained=True)).train()
-    with pytest.raises(ValueError, match="is to begin from pretrained weights"):
+    with pytest.raises(ValueError, match="should start from pretrained weights"):
         model(torch.rand(1, 3, 32, 32))
     load_backbone(model, file_of(resnet))
     assert model(torch.rand(2, 3, 32, 32))["res5"].shape == (2, 128, 2, 2)

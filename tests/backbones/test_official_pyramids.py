@@ -81,5 +81,5 @@ def test_another_backbone_is_told(released_shapes):
     shapes = released_shapes("backbones/detectron2_resnet.txt", "r101c", **DEEP)
     with pytest.raises(ValueError, match=r"that no rule matches: backbone\.stem\.conv2\.weight.*of another shape"):
         convert_for(pyramid("resnet101", norm="FrozenBN"), shapes)
-    with pytest.raises(ValueError, match="no official weights are known for a ConvNeXt as backbone; wanted a Swin"):
+    with pytest.raises(ValueError, match="no official weights are known for the backbone ConvNeXt; wanted a Swin"):
         official_pyramid_rules(pyramid("convnext_tiny"))

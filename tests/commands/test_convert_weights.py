@@ -60,7 +60,7 @@ def test_the_result_is_a_checkpoint_of_the_config(convert, theirs, capsys):
     ("flags", "message"),
     [
         ({"input": "none.pth"}, r"weights 'none\.pth' do not exist"),
-        ({"output": "nowhere/ours.pth"}, "nowhere is no folder with leave to write in it"),
+        ({"output": "nowhere/ours.pth"}, "nowhere is not a folder with write permission"),
         ({"output": "ours.npz"}, r"--output is ours\.npz; wanted a file name that ends in \.pth"),
         ({"config-file": CONFIG.replace("pwe", "cse")}, "does not fit this model: .* without a place in the model"),
         ({"config-file": CONFIGS / "per_pixel_vit_t_ade20k_512_160k.py"}, "no published weights .* for PerPixelHead"),

@@ -78,7 +78,7 @@ def test_our_configs_run(config, tmp_path):
 
 
 def test_a_backbone_without_its_pretrained_weights_says_so_at_the_first_step(config):
-    with pytest.raises(ValueError, match="is to begin from pretrained weights, but trains from random ones"):
+    with pytest.raises(ValueError, match="should start from pretrained weights, but trains from random ones"):
         do_train(config("model.backbone.pretrained=true"))
 
 

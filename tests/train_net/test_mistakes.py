@@ -20,7 +20,7 @@ from train_net_runs import error_line, invoke
     ("extra", "message"),
     [
         (["train.max_itr=3"], "no key 'train.max_itr'; nearest: train.max_iter"),
-        (["--eval-only"], "wants weights"),
+        (["--eval-only"], "needs weights"),
         (["--eval-only", "train.init_checkpoint=nowhere.pth"], "'nowhere.pth' do not exist"),
         (["train.init_checkpoint=nowhere.pth"], "'nowhere.pth' do not exist"),
         (["dataset.train=nonesuch"], "data set 'nonesuch' is not registered"),
@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed_is_told(arguments, monkeypatch):
 
     monkeypatch.setattr(SemSegMapper, "__call__", killed)
     line = error_line([*arguments, "dataloader.train.num_workers=1"])
-    assert "most likely for want of memory" in line and "dataloader.train.num_workers" in line
+    assert "most likely because memory ran out" in line and "dataloader.train.num_workers" in line
 
 
 def test_a_loss_that_is_not_finite_is_told(arguments, tmp_path):
@@ -141,4 +141,4 @@ def test_two_launchers_at_once_are_refused(arguments, monkeypatch):
     for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "0")
     line = error_line([*arguments, "--num-gpus", "2"])
-    assert "--num-gpus is 2 and --num-machines 1, while a launcher has started 2 process(es)" in line
+    assert "--num-gpus is 2 and --num-machines is 1, but a launcher has started 2 process(es)" in line
