@@ -8,6 +8,8 @@ image runs through the model as a whole, resized as in the evaluation of its con
 With --regions, a row for every model instead: the image, and the N regions of its tokens that have the largest part of
 all regions' weight in it, each lit up over the image, with its number and that part. It is for models whose tokens have
 regions, such as SGR's and GloRe's, and for detectors with such a component in their backbone.
+
+--prediction puts the model's whole prediction beside the image, in the colours of the classes (not for detectors).
 """
 
 import argparse
@@ -31,6 +33,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--label", help="its label map")
     parser.add_argument("--classes", metavar="A,B", help="names or ids, joined by commas")
     parser.add_argument("--regions", type=int, metavar="N", help="draw regions of tokens instead of classes")
+    parser.add_argument("--prediction", action="store_true", help="draw all classes that a model predicts, too")
     parser.add_argument("--output", required=True, type=Path, metavar="PNG", help="picture to write")
     args = parse_with_overrides(parser, words)
     check_file("--output", args.output)
