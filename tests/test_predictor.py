@@ -91,7 +91,7 @@ def test_a_list_for_a_detector(toy_detector, image):
     [
         (torch.zeros(4, 4, 3, dtype=torch.uint8), r"shape \(4, 4, 3\) .*; wanted \(3, H, W\) uint8 of a tensor"),
         (torch.zeros(3, 4, 4), "type torch.float32; .* of a tensor, grey levels from 0 to 255"),
-        (Image.new("I;16", (4, 4)), "whole numbers of more than 8 bits .*; wanted 8 bits a channel"),
+        (Image.new("I;16", (4, 4)), "integers of more than 8 bits .*; wanted 8 bits per channel"),
         (Image.new("RGB", (0, 4)), "no pixel"),
         (7, "a int; wanted a path, an image of Pillow's, an .* array or a .* tensor, or a list of them"),
     ],

@@ -1,4 +1,4 @@
-"""prepare_datasets on small archives in exactly the layouts of the official ones."""
+"""The commands of prepare_datasets with small archives whose layouts are exactly those of the official ones."""
 
 import importlib
 import io
@@ -133,7 +133,7 @@ MODULES = {name: importlib.import_module(f"tokenseg.commands.prepare_datasets.{n
 
 @pytest.fixture
 def build(tmp_path):
-    """build(name) makes the small archives of a data set and prepares it under tmp_path/root."""
+    """A function that creates the small archives of a data set, given its name, and prepares it in tmp_path/root."""
 
     def run(name, *, places=None, counts=None, **archives):
         (tmp_path / name).mkdir(exist_ok=True)
@@ -148,7 +148,7 @@ def build(tmp_path):
 
 @pytest.fixture
 def catalogs(monkeypatch):
-    """Empty catalogues, in which names can be registered for another root."""
+    """Empty catalogues, so that data sets can be registered again with another root."""
     fresh = type(DatasetCatalog)()
     for module in (datasets, builtin):
         monkeypatch.setattr(module, "DatasetCatalog", fresh)
@@ -313,7 +313,7 @@ def test_killed_midway_leaves_nothing_that_looks_complete(build, tmp_path, monke
         write(*arguments)
 
     monkeypatch.setattr(rules, "_write", killed)
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if there had been no time to clean up
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if the process were killed before it can clean up
     with pytest.raises(KeyboardInterrupt):
         build("ade20k")
     assert [path.name for path in (tmp_path / "root").iterdir()] == [".ADEChallengeData2016.unfinished"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the folder of ADE20K from its official archives; --help says how."""
+"""Create the folder of ADE20K from the official archives; --help says how."""
 
 import sys
 

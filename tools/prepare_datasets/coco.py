@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the folder of COCO 2017 from its official archives; --help says how."""
+"""Create the folder of COCO 2017 from the official archives; --help says how."""
 
 import sys
 
