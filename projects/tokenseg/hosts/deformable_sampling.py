@@ -20,6 +20,8 @@ Sizes = Sequence[Sequence[int]]
 _BORDER = 2
 
 
+# Compilers do not see into a backward pass that calls autograd itself, and break where it begins in any case.
+@torch.compiler.disable
 def sample_by_embedding_bag(values: Tensor, offsets: Tensor, weights: Tensor, layout: "LevelLayout") -> Tensor:
     """Weighted sums over the points of each head, as sums of rows of a table: each point is four cells.
 
