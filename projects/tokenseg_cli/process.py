@@ -17,9 +17,9 @@ KEPT = (
     (-2, "MALLOC_TOP_PAD_", 2**26),  # the bytes by which the heap grows in addition to a request
     (-4, "MALLOC_MMAP_MAX_", 0),  # the number of large blocks that may be mapped separately, and so not kept: none
 )
-# The beginnings of warnings that torch gives about its callers in other packages, which users of TokenSeg cannot change:
-# by the import of such packages, by Detectron2's wrapper of a model in several processes and by its exchange of objects.
-# The last one counts the strides of dimensions of size one, so that it is about layouts that are the same in memory.
+# The beginnings of warnings that torch gives about its callers in other packages, which users of TokenSeg cannot
+# change: by the import of such packages, by Detectron2 when it wraps a model for several processes and when it sends
+# objects between them. The last one is about strides of dimensions of size one, which change nothing in memory.
 _FOREIGN = (
     ("`torch.jit.script` is deprecated", FutureWarning),
     ("`broadcast_buffers` is deprecated", FutureWarning),
