@@ -148,6 +148,7 @@ class RunQueue:
             ValueError: A folder contains a finished run with other settings.
         """
         self.runs, self.iterations, self.steps, self.result, self.tell = runs, iterations, steps, result, tell
+        # The available cores are divided among the parallel runs.
         self.jobs, self.threads = jobs, max(1, len(os.sched_getaffinity(0)) // jobs)
         self.finished = {run.folder for run in runs if is_finished(run)}
         self.failed: dict[Path, str] = {}
