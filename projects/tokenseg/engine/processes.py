@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
+from tqdm import tqdm
 
 from ..d2_compat import make_local_groups
 from .launchers import Place
@@ -178,6 +180,7 @@ def _words(receiver: Connection) -> tuple[bool, str]:
 def _enter(errors: Connection, parent: int, work: Work, place: Place) -> None:
     """Do the work of one process and send home why it failed, if it does."""
     die_with_parent(parent)
+    prepare_to_leave()
     try:
         with StopRequest() as stop:
             work(stop, place)
@@ -187,6 +190,15 @@ def _enter(errors: Connection, parent: int, work: Work, place: Place) -> None:
         errors.send((isinstance(error, _MISTAKES), traceback.format_exc()))
         leave(1)
     leave(0)
+
+
+def prepare_to_leave() -> None:
+    """Prepare this process for ending with `leave`; to be called before the work begins.
+
+    tqdm guards its bars with a semaphore that is released on Python's own way out alone, which `leave` does not take.
+    Only one process draws bars, so that a lock between threads is enough.
+    """
+    tqdm.set_lock(threading.RLock())
 
 
 def leave(code: int) -> NoReturn:
