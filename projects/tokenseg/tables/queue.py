@@ -113,6 +113,7 @@ class _Chain:
         """Write the note that marks the run as finished."""
         note = _made_from(self.run) | {"seconds_an_iteration": self.rate(), "seconds": self.seconds}
         unfinished = _note(self.run).with_suffix(".unfinished")
+        # Renaming is atomic, so an interrupted command never leaves an incomplete note.
         unfinished.write_text(json.dumps(note, indent=1))
         unfinished.rename(_note(self.run))
 
