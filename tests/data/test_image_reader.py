@@ -65,7 +65,7 @@ def test_exif_orientations_are_those_of_colours(tmp_path, orientation):
     [
         (dict(value_range=None), r"a\.npy has values of the type uint16; wanted 8 bits, or 'dataset\.value_range"),
         (dict(bands=FOUR[:3]), r"a\.npy has 4 bands; wanted 3 \(red, green, blue\)"),
-        (dict(bands=None), r"4 bands; wanted 3 or 1 \(RGB\); 'dataset\.bands"),
+        (dict(bands=None), r"4 bands; wanted 3 or 1 \(RGB\); .*'dataset\.bands="),
     ],
 )
 def test_what_the_config_does_not_tell_is_refused(path, settings, told):

@@ -142,7 +142,7 @@ def test_a_mean_over_one_class_is_told(toy_dataset, tmp_path, caplog, ids, told)
 
 def test_metadata_must_name_the_classes(toy_dataset, monkeypatch):
     monkeypatch.delattr(MetadataCatalog.get(toy_dataset), "stuff_classes")
-    with pytest.raises(ValueError, match=r"'toy_sem_seg' has no stuff_classes; wanted both"):
+    with pytest.raises(ValueError, match=r"'toy_sem_seg' has no stuff_classes; wanted stuff_classes and ignore_label"):
         ConfusionEvaluator(dataset_name=toy_dataset)
 
 

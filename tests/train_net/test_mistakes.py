@@ -70,7 +70,7 @@ def truncated_label(images, labels):
         (remove_images, r"data set 'toy_sem_seg' cannot be read from .*/images"),
         (empty_folders, r"data set 'toy_sem_seg' cannot be read from .*/images"),
         (label_out_of_range, r"labels/0\.png holds the ids 7; wanted 0 to 2"),
-        (label_of_another_size, r"images/0\.png has height x width 32x32, its label map .*/0\.png 31x32"),
+        (label_of_another_size, r"images/0\.png has height x width 32x32, its label map .*/0\.png has 31x32"),
         (truncated_image, r"image file .*images/0\.png cannot be read"),
         (image_of_no_bytes, r"image file .*images/0\.png cannot be read"),
         (truncated_label, r"label file .*labels/0\.png cannot be read"),

@@ -42,14 +42,16 @@ class ConnectedComponents:
             ignore_label: The id of the pixels to ignore.
 
         Raises:
-            ValueError: A stride does not fit, `within` is unknown, or a number is out of range.
+            ValueError: `label_stride` does not divide `stride`, `within` is unknown, or a number is out of range.
         """
         if label_stride < 1 or stride % label_stride:
-            raise ValueError(f"stride is {stride} and label_stride {label_stride}; wanted a divisor of stride")
+            raise ValueError(
+                f"stride is {stride} and label_stride {label_stride}; wanted a label_stride that divides stride"
+            )
         if within not in _WITHIN or num_active < 2 or opening < 1 or not 0 <= min_share <= 1:
             raise ValueError(
                 f"got within='{within}', num_active={num_active}, opening={opening}, min_share={min_share}; wanted "
-                f"within to be one of {', '.join(_WITHIN)}, num_active >= 2, opening >= 1, min_share of 0 to 1"
+                f"within to be one of {', '.join(_WITHIN)}, num_active >= 2, opening >= 1, min_share from 0 to 1"
             )
         self.most, self.stride, self.label_stride = num_active - 1, stride, label_stride
         self.opening, self.min_share, self.within, self.ignore_label = opening, min_share, within, ignore_label

@@ -1,7 +1,7 @@
-"""Exceptions for faulty images and label maps, so that callers need not parse messages to tell faults apart.
+"""Exceptions for faulty images and label maps, so that callers can distinguish faults without parsing messages.
 
-Each exception can be constructed from its message alone. torch's data loader recreates the errors of its workers in
-this way, and would replace one with further required arguments by a RuntimeError.
+Each exception can be constructed from its message alone, since torch's data loader recreates the exceptions of its
+workers in this way. It replaces exceptions that require further arguments by a RuntimeError.
 """
 
 

@@ -100,11 +100,14 @@ class ImageReader:
         """
         wanted = f"3 or 1 ({self.image_format})" if self.bands is None else f"{self.channels} ({', '.join(self.bands)})"
         if shape[2] not in ((1, 3) if self.bands is None else (self.channels,)):
-            raise UnsupportedImage(f"{source} has {shape[2]} bands; wanted {wanted}; 'dataset.bands=[a,b]' names them")
+            raise UnsupportedImage(
+                f"{source} has {shape[2]} bands; wanted {wanted}; to read other bands, list the names of all of them: "
+                "'dataset.bands=[a,b]'"
+            )
         if self.value_range is None and dtype != np.uint8:
             raise UnsupportedImage(
                 f"{source} has values of the type {dtype}; wanted 8 bits, or 'dataset.value_range=[low,high]', the "
-                "values that become the grey levels 0 and 255"
+                "two values that become the grey levels 0 and 255"
             )
 
     def to_pixels(self, stored: np.ndarray, *, source: str) -> np.ndarray:

@@ -34,7 +34,7 @@ CURES = {
         "export it at the size of the image, or resize it without interpolation (nearest neighbour)",
     ),
     "ids": ("the label map contains ids that are not classes", ""),
-    "other": ("training cannot read it", "as the message says"),
+    "other": ("the training fails on it", "see the message"),
 }
 
 
@@ -106,7 +106,7 @@ def id_cure(split: SurveyedSplit, wrong: list[int]) -> str:
         return (
             f"if ids begin at 1, set {as_override(shifted, split)}; if they begin at 0, add a name to dataset.classes"
         )
-    # If there are as many ids as classes, each id is a class, else the ignore label is none.
+    # If there are as many ids as classes, each id is probably a class; otherwise the ignore label is probably not.
     counted = [stored for stored in ids if stored != split.ignore_label]
     candidates = ids if len(ids) == count else counted
     if len(candidates) <= count:

@@ -98,6 +98,8 @@ def register_folders(
     id_map = None if id_map is None else _checked_map(id_map, num_classes=len(classes), ignore_label=ignore_label)
     images, labels = (os.path.abspath(os.path.expanduser(str(folder))) for folder in (images, labels))
     colors = None if colors is None else checked_colors(colors, count=len(classes), id_map=id_map)
+    # Colours are hashed only if there are any. So support for colours did not change the names of data sets without
+    # them.
     settings = [images, labels, classes, ignore_label, id_map, list(part), *([] if colors is None else [colors])]
     name = f"own_{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}"
     if name not in DatasetCatalog.list():

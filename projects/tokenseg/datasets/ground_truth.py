@@ -94,6 +94,7 @@ class GroundTruth:
             ValueError: The annotations belong to an image of another size.
         """
         known = record.get("height", size[0]), record.get("width", size[1])
+        # Each annotation is converted separately, since only some of them may have masks.
         single = [annotations_to_instances([each], known, mask_format="bitmask") for each in record["annotations"]]
         masks = [each.gt_masks.tensor[0].numpy() if each.has("gt_masks") else None for each in single]
         other = {known, *(mask.shape for mask in masks if mask is not None)} - {size}

@@ -172,6 +172,7 @@ def look(record: dict, mapper: SemSegMapper) -> Seen:
 def _kind(error: ValueError, seen: Seen, *, files: Sequence[str]) -> str:
     if any(map(has_no_bytes, files)):
         return "empty"
+    # Orientations above 4 swap height and width, so the label map has the size of the image as it is stored.
     if isinstance(error, SizesDiffer) and seen.orientation > 4 and error.label_size == seen.size:
         return "turned"
     return _KINDS.get(type(error), "other")

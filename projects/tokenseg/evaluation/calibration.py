@@ -31,6 +31,7 @@ class CalibrationMetric:
         """Add an image; see `PixelMetric`."""
         valid = label >= 0
         confidences, correct = confidence[valid].astype(np.float64), (prediction == label)[valid]
+        # Bins include their upper end; a confidence of exactly 0 belongs to the first one.
         bins = np.clip(np.ceil(confidences * BINS).astype(np.int64) - 1, 0, BINS - 1)
         self.sums["pixels"] += np.bincount(bins, minlength=BINS)
         self.sums["correct"] += np.bincount(bins[correct], minlength=BINS)

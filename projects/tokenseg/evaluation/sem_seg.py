@@ -106,7 +106,8 @@ class ConfusionEvaluator(SemSegEvaluator):
         missing = [key for key in ("stuff_classes", "ignore_label") if metadata.get(key) is None]
         if missing:
             raise ValueError(
-                f"the metadata of data set '{dataset_name}' has no {' and no '.join(missing)}; wanted both"
+                f"the metadata of data set '{dataset_name}' has no {' and no '.join(missing)}; wanted stuff_classes "
+                "and ignore_label"
             )
         super().__init__(dataset_name, distributed=distributed, output_dir=output_dir)
         self._save_predictions = save_predictions

@@ -56,14 +56,8 @@ def region_histograms(
 
 
 def _overlaps(count: int, pixels: int, side: float, device: torch.device) -> Tensor:
-    """Compute the share of each pixel that lies in each cell along one axis, (count, pixels).
-
-    Args:
-        count: The number of cells.
-        pixels: The number of pixels.
-        side: The length of a cell in pixels.
-        device: The device of the result.
-    """
+    """Compute the share of each pixel that lies in each of `count` cells of length `side`, along one axis, as a matrix
+    (count, pixels)."""
     cells = side * torch.arange(count, device=device)[:, None]
     starts = torch.arange(pixels, device=device)
     return (torch.minimum(cells + side, starts + 1) - torch.maximum(cells, starts)).clamp(min=0)

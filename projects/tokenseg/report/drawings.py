@@ -176,16 +176,7 @@ def token_row(record: dict, predictor: Predictor, class_id: int) -> list[Picture
 
 
 def _regions_on(regions: np.ndarray, mask: np.ndarray, count: int = 4) -> dict[str, np.ndarray]:
-    """Choose the regions that lie on a mask with the largest share of their weight.
-
-    Args:
-        regions: The regions (Q, h, w).
-        mask: The mask (H, W).
-        count: The number of regions to choose.
-
-    Returns:
-        The regions by their titles, the one with the largest share first.
-    """
+    """Choose the regions (Q, h, w) with the largest share of their weight on a mask (H, W); returns them by title."""
     inside = tokens_on(regions, mask)
     order = np.argsort(inside)[::-1][:count]
     return {f"token {place}: {100 * inside[place]:.0f} % on the class": regions[place] for place in order}

@@ -113,6 +113,7 @@ class _Chain:
         """Write the note that marks the run as finished."""
         note = _made_from(self.run) | {"seconds_an_iteration": self.rate(), "seconds": self.seconds}
         unfinished = _note(self.run).with_suffix(".unfinished")
+        # Renaming is atomic, so an interrupted command never leaves an incomplete note.
         unfinished.write_text(json.dumps(note, indent=1))
         unfinished.rename(_note(self.run))
 
@@ -148,6 +149,7 @@ class RunQueue:
             ValueError: A folder contains a finished run with other settings.
         """
         self.runs, self.iterations, self.steps, self.result, self.tell = runs, iterations, steps, result, tell
+        # The available cores are divided among the parallel runs.
         self.jobs, self.threads = jobs, max(1, len(os.sched_getaffinity(0)) // jobs)
         self.finished = {run.folder for run in runs if is_finished(run)}
         self.failed: dict[Path, str] = {}
