@@ -10,12 +10,12 @@ from tokenseg.engine.metrics_file import write_results
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 from tokenseg.predictor import Predictor
 
-# The name of a class that would run in a page that takes it for HTML.
+# The name of a class that would run code in a page that does not escape it.
 HOSTILE = '<script>alert("x")</script>'
 
 
 def evaluate(folder, dataset):
-    """Leave in a folder that has a config.yaml what a run leaves there after an evaluation; returns its results."""
+    """Write the files of a run after an evaluation to a folder that has a config.yaml, and return the results."""
     config = load_config(str(folder / "config.yaml"))
     torch.save({"model": instantiate(config.model).state_dict()}, folder / "model_final.pth")
     metrics = ["boundary", "size", "frequency", "calibration"]
