@@ -4,11 +4,11 @@
     python tests/kill_and_resume.py [--kills 50] [--seed 0] [--methods structtoken segvit ecenet sgr]
 
 Small models of all methods train on a few images of ShapeScenes, in one process and in two, which find one another as
-those of torchrun do. Kills are aimed at the start, a step, a checkpoint, an evaluation, or the end, which is the work after
-the last step; the table shows where they hit. Half of the runs are killed by SIGKILL. Their weights, best checkpoint,
-rows of metrics.json and files must then equal those of the uninterrupted run. The other half is stopped by SIGTERM,
-which leaves additional checkpoints. Of two processes sometimes only one is hit. Each run is forked from this process,
-so that torch is imported only once.
+those of torchrun do. Kills are aimed at the start, a step, a checkpoint, an evaluation, or the end, which is the work
+after the last step; the table shows where they hit. Half of the runs are killed by SIGKILL. Their weights, best
+checkpoint, rows of metrics.json and files must then equal those of the uninterrupted run. The other half is stopped by
+SIGTERM, which leaves additional checkpoints. Of two processes sometimes only one is hit. Each run is forked from this
+process, so that torch is imported only once.
 
 This program is not part of the test suite, since it takes minutes. Its exit code is 1 unless all results are bitwise
 equal.
