@@ -9,8 +9,7 @@ RLE = {"size": [6, 8], "counts": [8, 4, 36]}
 
 
 def content(count=10):
-    """The content of an annotation file: images of 6 x 8 pixels with one object each, and two classes, a and b, of
-    which only b occurs."""
+    """The annotations of images of 6 x 8 pixels with one object each, all of class b; class a does not occur."""
     images = [{"id": i, "file_name": f"{i}.png", "height": 6, "width": 8} for i in range(count)]
     one = {"category_id": 7, "bbox": [1, 1, 4, 3], "iscrowd": 0, "segmentation": [[1, 1, 5, 1, 5, 4, 1, 4]]}
     annotations = [{"id": i, "image_id": i, "area": 12, **one} for i in range(count)]
@@ -29,5 +28,5 @@ def write_annotated(folder, change=lambda changed: None, *, name="objects.json")
 
 
 def without_files(path):
-    """Overrides with which a config can be loaded although the files of the user's own data are missing."""
+    """Return overrides with which a config can be loaded although the files of own data are missing."""
     return ["dataset.classes=[a,b]"] if path.stem == "own_detection" else []
