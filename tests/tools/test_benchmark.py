@@ -165,7 +165,7 @@ def test_class_ids_beside_the_scores_of_all_classes(benchmark, capsys):
     [
         (["nosuch"], "no benchmark 'nosuch'; wanted one of .*structtoken"),
         ([], "no benchmark ''"),
-        (["structtoken", "--only", "cse", "x"], "fits no case"),
+        (["structtoken", "--only", "cse", "x"], "matches no case"),
         (["structtoken", "--pairs", "0"], "--pairs is 0"),
     ],
 )

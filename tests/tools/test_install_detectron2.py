@@ -94,7 +94,7 @@ def test_detectron2_that_is_there_is_left_alone(installer, monkeypatch, capsys):
     monkeypatch.setattr(installer, "run_pip", lambda *arguments, **_: pytest.fail(f"pip {arguments}"))
     assert installer.main(["--skip-if-present"]) == 0
     assert installer.main([]) == 1
-    assert "there already (0.6 at somewhere)" in capsys.readouterr().err
+    assert "already installed (0.6 at somewhere)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("version", "there"), [("0.6", True), ("0.5", True), ("0.5+py1", True), ("0.5+py0", False)])
@@ -147,7 +147,7 @@ def test_archive_of_upstream_becomes_the_layout_of_the_wheel(release, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(None, "is not there; wanted"), (b"no archive", r"cannot be unpacked \(.*wanted a .tar.gz")]
+    ("content", "told"), [(None, "does not exist; wanted"), (b"no archive", r"cannot be unpacked \(.*wanted a .tar.gz")]
 )
 def test_what_is_no_archive_is_refused(tmp_path, content, told):
     path = tmp_path / "v0.5.tar.gz"
@@ -159,7 +159,7 @@ def test_what_is_no_archive_is_refused(tmp_path, content, told):
 
 def test_archive_of_something_else_is_refused(sources, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "other"), "zip", sources, "pkg")
-    with pytest.raises(detectron2_sources.InstallError, match="holds no folder with a package detectron2"):
+    with pytest.raises(detectron2_sources.InstallError, match="has no folder with a package detectron2"):
         detectron2_sources.unpack(Path(archive), tmp_path / "source")
 
 
