@@ -1,4 +1,4 @@
-"""ECENet on the Swin."""
+"""ECENet with the small Swin."""
 
 from ..ecenet.model import model
 from .model import begin, dataloader, dataset, lr_multiplier, optimizer, swin, train

@@ -1,4 +1,4 @@
-"""SGR's dilated FCN, without SGR."""
+"""The baseline of SGR: its dilated FCN without SGR."""
 
 from ..sgr.model import fcn as model
 from .model import begin, dataloader, dataset, dilated_resnet, lr_multiplier, optimizer, train

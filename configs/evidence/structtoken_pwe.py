@@ -1,4 +1,4 @@
-"""StructToken-PWE; CSE and SSE put another function in `blocks`."""
+"""StructToken-PWE; CSE and SSE only replace the function of `blocks`."""
 
 from ..structtoken.model import model
 from .model import begin, dataloader, dataset, lr_multiplier, optimizer, plain_vit, train

@@ -62,7 +62,7 @@ def test_differences_are_relative_and_those_of_a_list_are_of_one_vector():
         (torch.tensor([1.0, float("nan")]), "by inf"),
         (torch.ones(3), r"shapes .*\(\(2,\), \(3,\)\)"),
         (None, "shapes"),
-        ({"a": 1}, "Tensor of ours, dict of the rival"),
+        ({"a": 1}, "Tensor of ours, and a dict of the rival"),
     ],
 )
 def test_sides_that_differ_fail(other, message):
