@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/quickstart.py")
-HALF = np.repeat([[0, 1]], 8, axis=1).repeat(12, axis=0).astype(np.uint8)  # (12, 16), a class each side
+HALF = np.repeat([[0, 1]], 8, axis=1).repeat(12, axis=0).astype(np.uint8)  # (12, 16), with one class on each side
 
 
 @pytest.fixture
 def check(command, tmp_path, capsys):
-    """Writes five pairs, image by image from its label map, runs the tool, and gives exit code and output."""
+    """A function that writes five images with label maps, runs the command, and returns exit code and output."""
 
     def run(labels, *words, change=None):
         for kind in ("images", "labels"):

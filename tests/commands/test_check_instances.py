@@ -1,4 +1,4 @@
-"""check_dataset on annotation files for detection."""
+"""The command check_dataset on annotation files for detection."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 @pytest.fixture
 def check(command, tmp_path, capsys, forget_registered):
-    """Function that writes images and an annotation file, runs the tool, and gives exit code and output."""
+    """A function that writes images and an annotation file, runs the command, and returns exit code and output."""
 
     def run(change=lambda changed: None, *words, spoil=lambda folder: None):
         folder = tmp_path / "data"

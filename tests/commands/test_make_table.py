@@ -28,8 +28,8 @@ tables:
       plain: {{config: {config}, title: from scratch, priority: -1}}
       second: {{config: {config}, overrides: ["train.init_checkpoint={{first}}/backbone", optimizer.lr=0.5]}}
 """
-# What stands in for a training: ten iterations, of which SLOW seconds each; goes on where it was cut, notes each
-# call, fails where FAIL is a word of its command line.
+# A script that replaces the training. It has ten iterations of SLOW seconds each, resumes if it was interrupted,
+# records every call, and fails if FAIL is in its command line.
 TRAIN = """
 import json, os, sys, time
 values = dict(word.split("=", 1) for word in sys.argv if "=" in word)
@@ -47,7 +47,7 @@ for iteration in range(done, 10):
     with open(path, "a") as file:
         print(json.dumps(row), file=file)
 """
-# What stands in for the other commands, of which there is one.
+# A script that replaces the other commands, of which there is one.
 EXPORT = """
 import os, sys
 name, flag, *words = sys.argv[1:]
@@ -60,7 +60,7 @@ if flag != "--help":
 
 
 class InThisProcess:
-    """A script that has ended when it begins, and takes milliseconds; in the place of subprocess.Popen."""
+    """Replaces subprocess.Popen: runs a script in this process, in milliseconds, before the constructor returns."""
 
     def __init__(self, words, **_options):
         with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +77,7 @@ class InThisProcess:
 
 @pytest.fixture
 def processes(tmp_path, monkeypatch):
-    """Path of a table file whose runs are made by stand-ins for the training and another command."""
+    """The path of a table file whose runs call the replacements of the training and of another command."""
     (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "other.py").write_text(EXPORT)
     monkeypatch.setattr(make_table, "train_command", lambda *words: [sys.executable, f"{tmp_path}/train.py", *words])
@@ -91,14 +91,14 @@ def processes(tmp_path, monkeypatch):
 
 @pytest.fixture
 def table(processes, monkeypatch):
-    """The same without any process."""
+    """The same as `processes`, but without starting any process."""
     monkeypatch.setattr("tokenseg.tables.queue.subprocess", SimpleNamespace(Popen=InThisProcess, STDOUT=None))
     monkeypatch.setattr("tokenseg.tables.queue._LOOK_EVERY", 0.0)
     return processes
 
 
 def calls(table):
-    """What was called, as `train plain/seed_0`."""
+    """Return the recorded calls, such as `train plain/seed_0`."""
     lines = (table.parent / "calls").read_text().splitlines()
     return [line.replace(f"{table.parent}/out/", "") for line in lines]
 
@@ -131,7 +131,7 @@ def test_runs_are_made_once_and_stand_in_a_table(command, table, capsys):
     assert cells(capsys.readouterr().out)[-1] == ["second", "1", "10.0"]
     assert command(*words) is None
     assert calls(table) == [*made, *(line.replace("seed_0", "seed_2") for line in made)]
-    # the standard deviation of two numbers is their distance over the root of two
+    # The standard deviation of two numbers is their distance divided by the root of two.
     assert cells((table.parent / "out/tables.md").read_text())[-2] == ["from scratch", "2", "11.0 +- 1.4"]
     assert (table.parent / "out/results.csv").read_text().splitlines()[-1] == "Fine-tuning,second,2,box AP,12.0"
 
@@ -139,7 +139,7 @@ def test_runs_are_made_once_and_stand_in_a_table(command, table, capsys):
 def test_a_run_that_another_command_has_finished_meanwhile_is_kept(command, table, monkeypatch):
     words = ["make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1"]
     command(*words)
-    answers = iter([False])  # to the first question, when the command begins
+    answers = iter([False])  # the answer to the first question, at the start of the command
     monkeypatch.setattr("tokenseg.tables.queue.is_finished", lambda run: next(answers, True))
     assert command(*words) is None and calls(table) == ["train plain/seed_0"]
 
@@ -240,7 +240,7 @@ def test_rows_are_compared_with_a_baseline(command, table):
     command("make_table", table, "--jobs", "1")
     *_, plain, second = cells((table.parent / "out/tables.md").read_text())
     assert plain == ["from scratch", "2", "11.0 +- 1.4", "-"]
-    # both seeds differ by as much, so that the interval is a point
+    # Both seeds have the same difference, so the interval is a single point.
     assert second == ["second", "2", "11.0 +- 1.4", "+0.0 (+0.0 to +0.0)"]
 
 

@@ -1,4 +1,4 @@
-"""prepare_datasets on small archives in exactly the layouts of the official ones."""
+"""The commands prepare_datasets on small archives with exactly the layouts of the official ones."""
 
 import importlib
 import io
@@ -31,7 +31,7 @@ def image(end="JPEG"):
 
 
 def png(*ids):
-    """A label map of 2x3 pixels."""
+    """Return a label map of 2x3 pixels as the bytes of a PNG."""
     file = io.BytesIO()
     Image.fromarray(np.array(ids, dtype=np.uint8).reshape(HEIGHT, WIDTH)).save(file, "PNG")
     return file.getvalue()
@@ -133,7 +133,7 @@ MODULES = {name: importlib.import_module(f"tokenseg.commands.prepare_datasets.{n
 
 @pytest.fixture
 def build(tmp_path):
-    """build(name) makes the small archives of a data set and prepares it under tmp_path/root."""
+    """A function `build(name)` that writes small archives of a data set and prepares it under tmp_path/root."""
 
     def run(name, *, places=None, counts=None, **archives):
         (tmp_path / name).mkdir(exist_ok=True)
@@ -148,7 +148,7 @@ def build(tmp_path):
 
 @pytest.fixture
 def catalogs(monkeypatch):
-    """Empty catalogues, in which names can be registered for another root."""
+    """Empty catalogs, in which the same names can be registered for another root."""
     fresh = type(DatasetCatalog)()
     for module in (datasets, builtin):
         monkeypatch.setattr(module, "DatasetCatalog", fresh)
@@ -313,7 +313,9 @@ def test_killed_midway_leaves_nothing_that_looks_complete(build, tmp_path, monke
         write(*arguments)
 
     monkeypatch.setattr(rules, "_write", killed)
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if there had been no time to clean up
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda *_, **__: None
+    )  # as if the process had been killed before it could clean up
     with pytest.raises(KeyboardInterrupt):
         build("ade20k")
     assert [path.name for path in (tmp_path / "root").iterdir()] == [".ADEChallengeData2016.unfinished"]
