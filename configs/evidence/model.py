@@ -79,7 +79,7 @@ def dilated_resnet():
     return pyramid, backbone
 
 
-def begin(model, kind):
+def start_from_pretrained(model, kind):
     """Make a row's model start from the pretrained backbone of its kind, `vit`, `swin` or `resnet`, and its level."""
     model.update(inference=L(WholeImage)(), **IMAGENET)
     train.init_backbone.file = f"./output/evidence/pretrain_{kind}_${{dataset.level}}/seed_0/backbone.safetensors"
