@@ -17,14 +17,21 @@ KEPT = (
     (-2, "MALLOC_TOP_PAD_", 2**26),  # the bytes by which the heap grows in addition to a request
     (-4, "MALLOC_MMAP_MAX_", 0),  # the number of large blocks that may be mapped separately, and so not kept: none
 )
-# Packages on which TokenSeg depends cause this warning when they are imported, which their users cannot change.
-_MESSAGE = "`torch.jit.script` is deprecated"
+# The beginnings of warnings that torch gives about its callers in other packages, which users of TokenSeg cannot
+# change: by the import of such packages, by Detectron2 when it wraps a model for several processes and when it sends
+# objects between them. The last one is about strides of dimensions of size one, which change nothing in memory.
+_FOREIGN = (
+    ("`torch.jit.script` is deprecated", FutureWarning),
+    ("`broadcast_buffers` is deprecated", FutureWarning),
+    ("TypedStorage is deprecated", UserWarning),
+    ("Grad strides do not match bucket view strides", UserWarning),
+)
 
 
 def begin() -> None:
     """Set up this process and, through environment variables, its child processes."""
     keep_freed_memory()
-    hide_jit_warning()
+    hide_foreign_warnings()
 
 
 def keep_freed_memory() -> bool:
@@ -49,13 +56,15 @@ def keep_freed_memory() -> bool:
     return True
 
 
-def hide_jit_warning() -> None:
-    """Hide torch's warning that `torch.jit.script` is deprecated; filters that the user has set take precedence."""
-    warnings.filterwarnings("ignore", message=_MESSAGE, category=FutureWarning, append=True)
-    setting, theirs = f"ignore:{_MESSAGE}:FutureWarning", os.environ.get("PYTHONWARNINGS", "")
-    if setting not in theirs.split(","):
-        # If several settings match, Python uses the last one, so the user's settings come after this one.
-        os.environ["PYTHONWARNINGS"] = f"{setting},{theirs}" if theirs else setting
+def hide_foreign_warnings() -> None:
+    """Hide warnings that users of TokenSeg cannot act on; filters that the user has set take precedence."""
+    theirs = os.environ.get("PYTHONWARNINGS", "")
+    settings = [f"ignore:{message}:{category.__name__}" for message, category in _FOREIGN]
+    for message, category in _FOREIGN:
+        warnings.filterwarnings("ignore", message=message, category=category, append=True)
+    # If several settings match, Python uses the last one, so the user's settings come after these.
+    new = [setting for setting in settings if setting not in theirs.split(",")]
+    os.environ["PYTHONWARNINGS"] = ",".join([*new, theirs] if theirs else new)
 
 
 @contextlib.contextmanager

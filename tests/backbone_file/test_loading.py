@@ -1,4 +1,4 @@
-"""A trained backbone leaves its model, travels in a file, and finds its place in another one."""
+"""A trained backbone is exported to a file and loaded into another model."""
 
 import logging
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_a_component_that_the_file_lacks_begins_fresh(file_of, caplog):
     fresh = {name: value.clone() for name, value in model.components.state_dict().items()}
     with caplog.at_level(logging.INFO, "tokenseg"):
         load_backbone(model, file_of(resnet))
-    assert "The component SemanticReasoning on res5 begins fresh" in caplog.text
+    assert "The component SemanticReasoning on res5 keeps its initial weights" in caplog.text
     assert "weights, run: output_dir run, iteration 7" in caplog.text
     assert all(torch.equal(value, fresh[name]) for name, value in model.components.state_dict().items())
 

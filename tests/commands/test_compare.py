@@ -153,7 +153,7 @@ def test_runs_without_a_partner_or_an_end_are_told(command, ended):
         command("compare", "--group", "A", one, "--group", "B", other)
     with pytest.raises(ValueError, match="two runs of group A have the seed 0"):
         command("compare", "--group", "A", one, one)
-    with pytest.raises(ValueError, match=r"of iteration 5; wanted it of the last one, 10"):
+    with pytest.raises(ValueError, match=r"of iteration 5; wanted that of the last iteration, 10"):
         command("compare", "--group", "A", ended("cut", 0, 40, iteration=4))
     with pytest.raises(ValueError, match=r"config.yaml cannot be read; wanted the folder of a training"):
         command("compare", "--group", "A", one + "/nowhere")

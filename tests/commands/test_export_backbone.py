@@ -89,7 +89,7 @@ def test_every_weight_is_listed(run, command, capsys):
 def test_a_checkpoint_of_another_model_is_refused(run, command, tmp_path):
     _, words = run(segmentor())
     torch.save({"model": instantiate(detector()).state_dict()}, tmp_path / "model_best.pth")
-    with pytest.raises(ValueError, match=r"holds no backbone of this model: .* backbone\.backbone\.trunk"):
+    with pytest.raises(ValueError, match=r"contains no backbone of this model: .* backbone\.backbone\.trunk"):
         command("export_backbone", *words)
     assert not (tmp_path / "deep").exists()
 

@@ -28,8 +28,8 @@ tables:
       plain: {{config: {config}, title: from scratch, priority: -1}}
       second: {{config: {config}, overrides: ["train.init_checkpoint={{first}}/backbone", optimizer.lr=0.5]}}
 """
-# A script that replaces the training. It has ten iterations of SLOW seconds each, resumes if it was interrupted,
-# records every call, and fails if FAIL is in its command line.
+# A stand-in for the training. It records each call, performs ten iterations of SLOW seconds each, resumes where it was
+# interrupted, and fails if its output folder contains the text FAIL.
 TRAIN = """
 import json, os, sys, time
 values = dict(word.split("=", 1) for word in sys.argv if "=" in word)
@@ -47,7 +47,7 @@ for iteration in range(done, 10):
     with open(path, "a") as file:
         print(json.dumps(row), file=file)
 """
-# A script that replaces the other commands, of which there is one.
+# A stand-in for all other commands, of which it knows one.
 EXPORT = """
 import os, sys
 name, flag, *words = sys.argv[1:]
@@ -60,7 +60,7 @@ if flag != "--help":
 
 
 class InThisProcess:
-    """Replaces subprocess.Popen: runs a script in this process, in milliseconds, before the constructor returns."""
+    """Replaces subprocess.Popen: it runs a script in this process, which takes only milliseconds."""
 
     def __init__(self, words, **_options):
         with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +77,7 @@ class InThisProcess:
 
 @pytest.fixture
 def processes(tmp_path, monkeypatch):
-    """The path of a table file whose runs call the replacements of the training and of another command."""
+    """The path of a table file whose runs execute stand-ins for the training and for another command."""
     (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "other.py").write_text(EXPORT)
     monkeypatch.setattr(make_table, "train_command", lambda *words: [sys.executable, f"{tmp_path}/train.py", *words])
@@ -91,14 +91,14 @@ def processes(tmp_path, monkeypatch):
 
 @pytest.fixture
 def table(processes, monkeypatch):
-    """The same as `processes`, but without starting any process."""
+    """The same table file, whose runs are executed without starting processes."""
     monkeypatch.setattr("tokenseg.tables.queue.subprocess", SimpleNamespace(Popen=InThisProcess, STDOUT=None))
     monkeypatch.setattr("tokenseg.tables.queue._LOOK_EVERY", 0.0)
     return processes
 
 
 def calls(table):
-    """Return the recorded calls, such as `train plain/seed_0`."""
+    """The calls of the stand-ins, such as `train plain/seed_0`."""
     lines = (table.parent / "calls").read_text().splitlines()
     return [line.replace(f"{table.parent}/out/", "") for line in lines]
 
@@ -208,7 +208,7 @@ def test_trainings_end_with_the_command(processes, tmp_path):
         (
             "title: from",
             "without: [mask AP], title: from",
-            "row plain .* without mask AP; wanted columns .* are box AP",
+            "row plain .* lists mask AP under `without`; wanted columns .* are box AP",
         ),
         ("{here}/backbone", "{second}", "row first needs itself: first needs second needs first"),
         ("optimizer.lr=0.5", "optimizer.rl=1", "no key 'optimizer.rl'"),
@@ -269,4 +269,4 @@ def test_a_config_that_changed_since_is_told(command, table, capsys):
 def test_a_metric_that_was_not_measured_is_named(command, table, capsys):
     table.write_text(table.read_text().replace("bbox/AP", "segm/AP"))
     assert command("make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1") == 1
-    assert "has no segm/AP; wanted metrics that it has: bbox/AP, sem_seg/mIoU" in capsys.readouterr().err
+    assert "has no segm/AP; wanted some of its metrics: bbox/AP, sem_seg/mIoU" in capsys.readouterr().err

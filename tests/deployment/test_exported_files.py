@@ -1,8 +1,11 @@
+import math
 import sys
 
 import pytest
 import torch
 from detectron2.config import instantiate
+from torch import nn
+from torch.export import Dim
 
 from test_methods import tiny_config
 from tokenseg.deployment.exported_files import open_file, write_file
@@ -47,6 +50,21 @@ def test_a_model_that_knows_one_size_is_not_traced_for_any(segmentor, monkeypatc
     monkeypatch.setattr(segmentor.backbone, "forward", lambda x: forward(x[:, :, : int(torch.tensor(x.shape[2]) * 1)]))
     with pytest.raises(ValueError, match=r"cannot be traced for images of any size .*; wanted --size H W"):
         trace(WholePass(segmentor), size=None)
+
+
+class Half(nn.Module):
+    """Rounds a size up, as a ResNet-D does where it pads."""
+
+    def forward(self, images):
+        return images[:, :, : math.ceil(images.shape[2] / 2)]
+
+
+@pytest.mark.slow("what torch records for images of any size and cannot write")
+def test_a_model_that_torch_cannot_write_for_any_size_is_told(exported_facts, tmp_path):
+    program = torch.export.export(Half(), (torch.zeros(1, 3, 9, 9),), dynamic_shapes={"images": {2: Dim.DYNAMIC}})
+    told = r"cannot write it to \.pt2 \(.*ceil.*\); wanted --size H W in place of --dynamic-size, or --format onnx$"
+    with pytest.raises(ValueError, match=told):
+        write_file(program, tmp_path / "model.pt2", facts=exported_facts)
 
 
 @torch.no_grad()

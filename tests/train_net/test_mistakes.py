@@ -105,7 +105,7 @@ def test_weights_of_another_model_are_refused(arguments, toy_predictor, tmp_path
     foreign = toy_predictor[1]
     for extra in (["--eval-only"], []):
         line = error_line([*arguments, f"train.init_checkpoint={foreign}", *extra])
-        assert "holds none of the model's" in line
+        assert "contains none of the model's" in line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -64,6 +64,17 @@ def _side(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=512, help="side of an image, a multiple of 32 (default: 512)")
 
 
+def _methods(parser: argparse.ArgumentParser) -> None:
+    _batch(parser, 2)
+    parser.add_argument("--size", type=int, default=512, help="side of an image in pixels (default: 512)")
+    parser.add_argument("--amp", action="store_true", help="use mixed precision in bfloat16")
+
+
+def _compiled(parser: argparse.ArgumentParser) -> None:
+    _methods(parser)
+    parser.add_argument("--backend", default="inductor", help="backend of torch.compile (default: inductor)")
+
+
 def _ecenet(parser: argparse.ArgumentParser) -> None:
     _batch(parser, 1)
 
@@ -142,10 +153,12 @@ def _throughput(parser: argparse.ArgumentParser) -> None:
 
 # The functions that add a benchmark's own options, by the name of the benchmark.
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "compiled": _compiled,
     "ecenet": _ecenet,
     "hosts": _hosts,
     "ids": _ids,
     "loader": _loader,
+    "profile": _methods,
     "rivals": _rivals,
     "segvit": _segvit,
     "sgr": _sgr,

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..contracts import Predicts
-from ..video import LifeSpeed, VideoFile, VideoSource
+from ..video import RealTimePacing, VideoFile, VideoSource
 from ..visualize import palette
 from ..visualize_instances import draw_found
 from ..visualize_names import draw_segments
@@ -51,7 +51,7 @@ def write_video(source: VideoSource, output: Path, painter: FramePainter) -> Non
     """
     video, frames, interrupt = None, 0, None
     start = time.perf_counter()
-    speed = LifeSpeed(source.rate)
+    speed = RealTimePacing(source.rate)
     progress = tqdm(source, total=source.count or None, unit="frame", disable=None)
     try:
         for frame in progress:

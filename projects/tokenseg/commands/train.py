@@ -24,7 +24,7 @@ from ..engine.launchers import Place, place_given
 from ..engine.logs import start_logs
 from ..engine.loop import evaluate, train
 from ..engine.precision import amp_dtype
-from ..engine.processes import free_meeting, group, leave, start_and_wait
+from ..engine.processes import free_meeting, group, leave, prepare_to_leave, start_and_wait
 from ..engine.run_folder import locked, make_output_dir
 from ..engine.sharding import check_sharding
 from ..engine.stopping import Stopped, StopRequest, die_with_parent
@@ -60,6 +60,8 @@ def main(args: argparse.Namespace) -> int | None:
     do = functools.partial(work, config, args, device)
     try:
         if place or args.num_gpus * args.num_machines == 1:
+            if place:
+                prepare_to_leave()
             if place and place.meeting == "env://":
                 die_with_parent()  # otherwise the processes would go on after torchrun was killed
             with StopRequest() as stop:

@@ -12,7 +12,7 @@ from ..data.image_reader import ImageReader
 from ..data.labels import read_label
 from ..predictor import Predictor
 from ..segmentor import Segmentor
-from ..visualize import captioned, draw_outline, heat_map, spotlight, stack_rows
+from ..visualize import captioned, colorize, draw_outline, heat_map, palette, spotlight, stack_rows
 
 SIDE = 160
 
@@ -80,6 +80,11 @@ def draw_regions(image: np.ndarray, name: str, regions: np.ndarray, count: int) 
     chosen = np.argsort(-mass, kind="stable")[:count]
     lit = [captioned(spotlight(image, regions[k]), f"{k}: {parts[k]:.1f} %", side=SIDE) for k in chosen]
     return [captioned(image, name, side=SIDE), *lit]
+
+
+def draw_prediction(predictor: Predictor, path: str) -> np.ndarray:
+    """Draw the classes that a segmentor predicts for the image file at `path`, in their colours."""
+    return captioned(colorize(predictor.class_ids(path), palette(predictor.metadata)), "prediction", side=SIDE)
 
 
 def read_inputs(args: argparse.Namespace, reader: ImageReader) -> tuple[np.ndarray, np.ndarray | None]:
@@ -158,6 +163,11 @@ def main(args: argparse.Namespace) -> None:
     else:
         pairs = zip(args.names, predictors, strict=True)
         rows = [draw_regions(image, name, predictor.regions(args.input), args.regions) for name, predictor in pairs]
+    if args.prediction:
+        drawn = [draw_prediction(predictor, args.input) for predictor in predictors]
+        # the rows of a class follow one another, a model after the other
+        for place, row in enumerate(rows):
+            row.insert(1, drawn[place % len(drawn)])
     args.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(stack_rows(rows)).save(args.output)
     print(f"{len(rows)} rows drawn in {args.output}")

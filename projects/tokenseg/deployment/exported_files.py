@@ -30,13 +30,14 @@ def write_file(program: ExportedProgram, path: Path, *, facts: FileFacts) -> Non
         facts: The facts to store in the file.
 
     Raises:
-        ValueError: The packages that write ONNX files are not installed.
+        ValueError: The packages that write ONNX files are not installed, or torch has no `.pt2` of the model for images
+            of any size.
     """
     with _quiet():
         if path.suffix == ".onnx":
             _write_onnx(program, path, facts)
         else:
-            torch.export.save(program, path, extra_files={_FACTS_FILE: facts.to_json()})
+            _write_torch(program, path, facts)
 
 
 def open_file(path: Path, *, allow_pickle: bool = False) -> tuple[RunFile, FileFacts]:
@@ -71,6 +72,20 @@ def _write_onnx(program: ExportedProgram, path: Path, facts: FileFacts) -> None:
     assert exported is not None  # for the type checker: the dynamo exporter always returns a program
     exported.model.metadata_props[_FACTS_KEY] = facts.to_json()
     exported.save(str(path))
+
+
+def _write_torch(program: ExportedProgram, path: Path, facts: FileFacts) -> None:
+    try:
+        torch.export.save(program, path, extra_files={_FACTS_FILE: facts.to_json()})
+    except Exception as error:  # torch has many kinds of them
+        if facts.size or isinstance(error, OSError):
+            raise
+        # Its other lines are a traceback. torch knows fewer operations on sizes here than when it records them.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"torch recorded the model for images of any size, but cannot write it to {path.suffix} ({reason}); wanted "
+            "--size H W in place of --dynamic-size, or --format onnx"
+        ) from error
 
 
 def _open_onnx(path: Path) -> tuple[RunFile, FileFacts]:
