@@ -1,4 +1,4 @@
-"""Dilations of their own in res5, as in Detectron2's DeepLab."""
+"""Separate dilations for the blocks of res5, as in Detectron2's DeepLab."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def tiny(**args):
 
 
 def detectron2_deeplab(*, output_stride, multi_grid):
-    """Detectron2's R-52, an eighth as wide, by its yacs config."""
+    """Build Detectron2's R-52 with an eighth of the channels, from its yacs config."""
     cfg = get_cfg()
     add_deeplab_config(cfg)
     resnets = cfg.MODEL.RESNETS
@@ -78,7 +78,9 @@ def test_r101c_has_the_official_number_of_parameters(released_shapes):
 def test_maps_keep_their_shapes_and_weights_their_names():
     plain, grid = tiny(), tiny(multi_grid=[1, 2, 4])
     for parameter in plain.parameters():
-        torch.nn.init.normal_(parameter)  # timm's last norms begin at 0, so that blocks would change nothing
+        torch.nn.init.normal_(
+            parameter
+        )  # timm initialises the last norm of each block with 0, which would hide the block
     grid.load_state_dict(plain.state_dict())
     images = torch.randn(1, 3, 64, 96)
     wanted, found = plain.eval()(images), grid.eval()(images)

@@ -1,4 +1,4 @@
-"""The backbone weights of MaskFormer's and Mask2Former's checkpoints fit, name by name and shape by shape."""
+"""The rules for backbones in MaskFormer's and Mask2Former's checkpoints yield all names with the right shapes."""
 
 import pytest
 import torch

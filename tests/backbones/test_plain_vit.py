@@ -1,4 +1,4 @@
-"""Every family of plain ViTs that timm has, made small."""
+"""Small versions of every family of plain ViTs in timm."""
 
 import pytest
 import timm
@@ -19,7 +19,7 @@ FAMILIES = {
     "dinov2_registers": "vit_small_patch14_reg4_dinov2",
     "dinov3": "vit_small_patch16_dinov3",
     "eva02": "eva02_tiny_patch14_224",
-    "eva02_large": "eva02_base_patch14_448",  # from this size on q, k and v are apart
+    "eva02_large": "eva02_base_patch14_448",  # from this size on, query, key and value have separate weights
     "beit": "beit_base_patch16_224",
 }
 ANY_SIZE = [family for family in FAMILIES if family != "beit"]
@@ -30,7 +30,7 @@ def patch_of(family):
 
 
 def toy_vit(family, *, side=4, out_blocks=(0, 1), timm_args=None, pretrained=False, **args):
-    """Two blocks of 48 channels, made for `side` x `side` patches."""
+    """Build a ViT of two blocks with 48 channels, for `side` x `side` patches."""
     return PlainViT(
         model_name=FAMILIES[family],
         img_size=side * patch_of(family),
@@ -152,7 +152,9 @@ def test_maps_at_the_strides_of_a_hierarchical_model():
     assert fine.shape[-2:] == (8, 12) and coarse.shape[-2:] == (2, 3)
     backbone._out_feature_strides = dict.fromkeys(backbone._out_features, 16)
     _, block1 = backbone(images).values()
-    torch.testing.assert_close(coarse, torch.nn.functional.avg_pool2d(block1, 2))  # bilinear at half the size
+    torch.testing.assert_close(
+        coarse, torch.nn.functional.avg_pool2d(block1, 2)
+    )  # what bilinear resizing to half the size computes
 
 
 @pytest.mark.parametrize("out_strides", [[16], [16, 12], [0, 16]])

@@ -1,4 +1,4 @@
-"""Pretrained weights: files as timm and the models' authors publish them, and the hub with and without network."""
+"""Pretrained weights from files of timm and of the models' authors, and from the hub, with and without network."""
 
 import copy
 import logging
@@ -18,7 +18,7 @@ from tokenseg.backbones.pyramid import TimmPyramid
 
 VIT = dict(embed_dim=48, depth=2, num_heads=3)
 SWIN = dict(embed_dim=8, depths=(1, 1, 1, 2), num_heads=(1, 1, 1, 1))
-# what is published, at which size, and the backbone that takes it, at another
+# The published model and its size, and the backbone of another size that loads it.
 CASES = {
     "vit": ("vit_tiny_patch16_224", VIT | dict(img_size=64), PlainViT, 80),
     "dinov2": ("vit_small_patch14_reg4_dinov2", VIT | dict(img_size=56), PlainViT, 84),
@@ -32,7 +32,7 @@ CASES = {
 
 
 def published(family):
-    """The whole model that somebody trained, with a head of 1000 classes and numbers unlike fresh ones."""
+    """Build the whole model that somebody published, with a head of 1000 classes, and weights unlike initial ones."""
     name, args, _, _ = CASES[family]
     model = timm.create_model(name, **args)
     for parameter in model.parameters():
@@ -274,7 +274,7 @@ def trained_step(backbone):
 
 @pytest.mark.parametrize("family", ["vit", "resnet"])
 def test_training_from_random_weights_by_accident_is_told(family, tmp_path):
-    """But not in evaluation, without gradients, or where it is meant."""
+    """There is no error in evaluation, without gradients, or if random weights are intended."""
     backbone = backbone_for(family)
     with pytest.raises(ValueError, match=r"should start from pretrained weights.*model\.backbone\.pretrained=false"):
         trained_step(backbone)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/quickstart.py")
-HALF = np.repeat([[0, 1]], 8, axis=1).repeat(12, axis=0).astype(np.uint8)  # (12, 16), a class each side
+HALF = np.repeat([[0, 1]], 8, axis=1).repeat(12, axis=0).astype(np.uint8)  # (12, 16), with one class on each side
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""check_dataset on annotation files for detection."""
+"""The command check_dataset on annotation files for detection."""
 
 from pathlib import Path
 

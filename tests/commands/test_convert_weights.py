@@ -23,7 +23,7 @@ TINY = [
 
 @pytest.fixture
 def theirs(tmp_path, released_shapes):
-    """Path of a checkpoint as the authors' training writes it."""
+    """The path of a checkpoint in the format of the authors' training."""
     sizes = dict(C=12, K=5, G=2, L=4, D=2, P=16)
     shapes = released_shapes("backbones/mmseg_vit.txt", **sizes)
     shapes |= released_shapes("structtoken/released_heads.txt", "pwe", **sizes)
@@ -34,7 +34,7 @@ def theirs(tmp_path, released_shapes):
 
 @pytest.fixture
 def convert(command, theirs):
-    """The command with other flags than the good ones, and its overrides."""
+    """A function that runs the command with valid flags, except for those given, and with overrides."""
 
     def run(*overrides, **flags):
         given = {"config-file": CONFIG, "input": theirs, "output": theirs.parent / "ours.pth"} | flags

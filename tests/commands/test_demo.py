@@ -128,9 +128,13 @@ def test_boxes_and_masks_stand_beside_those_annotated(command, tmp_path, toy_det
     command("demo", *words, "--annotations", tmp_path / "instances.json", "--confidence-threshold", "0.2")
     assert re.search(r"1 images with [1-9]\d* instances of score 0\.2 or more; overlay", capsys.readouterr().out)
     picture = np.asarray(Image.open(tmp_path / "out/1_overlay.png"))
-    assert picture.shape == (24 + 14 * 40 + 6, 2 * 14 * 48 + 6, 3)  # the first whole factor that gives 640 pixels
+    assert picture.shape == (
+        24 + 14 * 40 + 6,
+        2 * 14 * 48 + 6,
+        3,
+    )  # the smallest integer factor that gives at least 640 pixels
     truth = picture[24:-6, : 14 * 48]
-    rows, columns = np.nonzero((truth == spread_colors(2)[1]).all(axis=-1)[3 * 14 :])  # below the plate of the name
+    rows, columns = np.nonzero((truth == spread_colors(2)[1]).all(axis=-1)[3 * 14 :])  # below the label with the name
     assert (columns.min(), columns.max() + 1) == (8 * 14, 20 * 14) and rows.max() + 1 == 30 * 14
 
 
@@ -156,7 +160,7 @@ def test_what_does_not_fit_a_segmentor(command, tmp_path, toy_predictor, further
 
 
 def video_of_toys(folder, tmp_path, count=4):
-    """A video of three stripes, and the words that demo reads it with."""
+    """A video of three stripes, and the arguments with which the demo reads it."""
     with_stripes = np.asarray(Image.open(tmp_path / "toy/images/1.png"))
     file = VideoFile(folder / "in.avi", rate=10.0, size=with_stripes.shape[:2])
     for _ in range(count):

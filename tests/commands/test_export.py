@@ -12,7 +12,7 @@ NEEDED = ["--config-file", "c", "--format", "onnx"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--output", "a.pt2"], r"--format onnx; wanted a file name that ends in \.onnx"),
+        (["--output", "a.pt2"], r"--format is onnx; wanted a file name that ends in \.onnx"),
         (["--output", "a.onnx", "--size", "0", "5"], "--size is 0 5; wanted 1 pixel or more"),
     ],
 )

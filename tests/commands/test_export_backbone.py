@@ -37,7 +37,7 @@ def detector():
 
 @pytest.fixture
 def run(tmp_path):
-    """Function that leaves what a run of a model leaves, and returns the model and the words of the command."""
+    """A function that writes the files of a run, and returns its model and the arguments of the command."""
 
     def leave(model, order="BGR"):
         mapper = dict(image_format=order)
@@ -68,7 +68,7 @@ def test_the_backbone_of_a_run_goes_into_another_model(kind, run, command, tmp_p
 
 
 def listed(text):
-    """The names in paragraphs `  module: layer.weight, layer.weight`."""
+    """Return the names of weights in paragraphs of the form `  module: layer.weight, layer.weight`."""
     paragraphs = [line.strip().split(": ") for line in text.replace("\n      ", " ").splitlines() if line[:2] == "  "]
     return [f"{module}.{name}" for module, *names in paragraphs if names for name in names[0].split(", ")]
 

@@ -131,7 +131,7 @@ def test_runs_are_made_once_and_stand_in_a_table(command, table, capsys):
     assert cells(capsys.readouterr().out)[-1] == ["second", "1", "10.0"]
     assert command(*words) is None
     assert calls(table) == [*made, *(line.replace("seed_0", "seed_2") for line in made)]
-    # the standard deviation of two numbers is their distance over the root of two
+    # The standard deviation of two numbers is their distance divided by the root of two.
     assert cells((table.parent / "out/tables.md").read_text())[-2] == ["from scratch", "2", "11.0 +- 1.4"]
     assert (table.parent / "out/results.csv").read_text().splitlines()[-1] == "Fine-tuning,second,2,box AP,12.0"
 
@@ -139,7 +139,7 @@ def test_runs_are_made_once_and_stand_in_a_table(command, table, capsys):
 def test_a_run_that_another_command_has_finished_meanwhile_is_kept(command, table, monkeypatch):
     words = ["make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1"]
     command(*words)
-    answers = iter([False])  # to the first question, when the command begins
+    answers = iter([False])  # the answer to the first question, at the start of the command
     monkeypatch.setattr("tokenseg.tables.queue.is_finished", lambda run: next(answers, True))
     assert command(*words) is None and calls(table) == ["train plain/seed_0"]
 
@@ -240,7 +240,7 @@ def test_rows_are_compared_with_a_baseline(command, table):
     command("make_table", table, "--jobs", "1")
     *_, plain, second = cells((table.parent / "out/tables.md").read_text())
     assert plain == ["from scratch", "2", "11.0 +- 1.4", "-"]
-    # both seeds differ by as much, so that the interval is a point
+    # Both seeds have the same difference, so the interval is a single point.
     assert second == ["second", "2", "11.0 +- 1.4", "+0.0 (+0.0 to +0.0)"]
 
 

@@ -31,7 +31,7 @@ def image(end="JPEG"):
 
 
 def png(*ids):
-    """A label map of 2x3 pixels."""
+    """Return a label map of 2x3 pixels as the bytes of a PNG."""
     file = io.BytesIO()
     Image.fromarray(np.array(ids, dtype=np.uint8).reshape(HEIGHT, WIDTH)).save(file, "PNG")
     return file.getvalue()

@@ -49,7 +49,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def run(toy_predictor, toy_dataset, tmp_path):
-    """The folder of a run with an evaluation, whose first class has a hostile name."""
+    """The folder of a run with an evaluation; the name of the first class contains HTML."""
     MetadataCatalog.get(toy_dataset).stuff_classes[0] = HOSTILE
     folder = tmp_path / "toy_model"
     results = evaluate(folder, toy_dataset)

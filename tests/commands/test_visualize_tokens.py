@@ -35,7 +35,7 @@ def test_a_row_for_every_class(command, toy_predictor, tmp_path):
     label = ["--label", f"{tmp_path}/toy/labels/1.png"]
     command(*arguments(toy_predictor, tmp_path, "--classes", "red,2", *label, "--output", f"{tmp_path}/a/b.png"))
     width, height = Image.open(tmp_path / "a/b.png").size
-    # image, logits, mask: 160 wide each; two classes of 24 + 160 * 40 / 48 high
+    # Three panels (image, logits, mask) are 160 pixels wide each; the rows of two classes are 24 + 160 * 40 / 48 high.
     assert (width, height) == (3 * 160 + 2 * 6, 2 * (24 + 133 + 6))
 
 

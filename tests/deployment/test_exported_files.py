@@ -34,7 +34,7 @@ def test_a_file_of_any_size_gives_what_the_model_gives(segmentor, exported_facts
 
 
 def test_a_swin_is_recorded_with_several_windows_along_each_side():
-    """Else torch takes their number for a constant, and the file fails at other sizes."""
+    """Otherwise torch would record their number as a constant, and the file would fail at other sizes."""
     model = WholePass(instantiate(tiny_config("uper_net").model))  # windows of 4 cells
     height, width = example_images(model, None).shape[-2:]
     assert height // 32 > 4 < width // 32 and height % 32 and width % 32
@@ -45,7 +45,7 @@ def test_a_model_without_windows_is_recorded_small(segmentor):
 
 
 def test_a_model_that_knows_one_size_is_not_traced_for_any(segmentor, monkeypatch):
-    """Nor is one whose code asks for numbers."""
+    """The same holds for a model whose code reads values of tensors."""
     forward = segmentor.backbone.forward
     monkeypatch.setattr(segmentor.backbone, "forward", lambda x: forward(x[:, :, : int(torch.tensor(x.shape[2]) * 1)]))
     with pytest.raises(ValueError, match=r"cannot be traced for images of any size .*; wanted --size H W"):
@@ -95,7 +95,7 @@ def test_packages_that_are_not_there_are_named(exported_facts, tmp_path, monkeyp
 @pytest.mark.slow("models in onnxruntime equal those in torch")
 @pytest.mark.parametrize("name", ["structtoken_pwe", "segvit", "fcn_sgr", "mask_former", "ecenet_vit"])
 def test_onnx_files_give_what_the_models_give(name, exported_facts, tmp_path):
-    """With a number of images that is not the example's."""
+    """The number of images differs from that of the example with which the model was traced."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

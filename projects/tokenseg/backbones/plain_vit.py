@@ -86,14 +86,12 @@ class PlainViT(Backbone):
             drop_path_rate: The rate of stochastic depth in the last block, rising linearly from 0.
             pretrained: Whether a new training starts from timm's weights on the hub; see `load_pretrained`.
             weights_file: A file of weights to start from instead: .safetensors, .pth, or for a ViT Google's .npz.
-            in_chans: The number of channels of an image; pretrained stems for colour images are inflated by timm's own
-                rule.
+            in_chans: The number of channels of an image; timm's own rule adapts pretrained stems for colour images.
             activation_checkpointing: Whether to recompute the blocks in the backward pass to save memory.
-            downsample: A module that runs in place of one block and halves the grid, such as `QueryDownsample`; see
-                `Downsample`. Only ViT and DINOv2 support it.
+            downsample: A module that runs in place of one block and halves the grid, for ViT and DINOv2 only; see
+                `Downsample`.
             position_codes: `learnt` for the timm model's own, or `sine` for fixed ones in a ViT without a class token.
-            window_size: The side length in patches of the windows within which blocks attend; None for no windows.
-                Only ViT and DINOv2 support it.
+            window_size: The side in patches of the windows of attention, for ViT and DINOv2 only; None for no windows.
             global_blocks: The indices of the blocks that still attend to the whole map.
             timm_args: Extra keyword arguments for `timm.create_model`, such as `patch_size` or `class_token`.
 

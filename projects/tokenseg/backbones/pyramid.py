@@ -29,6 +29,7 @@ from .window_padding import PadBeforeShift, WindowPadding, arrange_window_paddin
 
 _STAGES = ("res2", "res3", "res4", "res5")
 _STRIDES = (4, 8, 16, 32)
+_OUT_NORM_EPSILON = 1e-5  # as in Swin's official code; timm's default is 1e-6
 
 
 class TimmPyramid(Backbone):
@@ -113,8 +114,7 @@ class TimmPyramid(Backbone):
         trunk.set_grad_checkpointing(activation_checkpointing)
         self.trunk = convert_batch_norm(trunk, norm)
         freeze_first_parts(self.trunk, freeze_at, pretrained=self.pretrained)
-        # The epsilon is that of Swin's official code; timm's default is 1e-6.
-        norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
+        norms = {name: LayerNorm2d(n, eps=_OUT_NORM_EPSILON) for name, n in self._out_feature_channels.items()}
         self.out_norms = nn.ModuleDict(norms if out_norm else {})
 
     def _set_multi_grid(self, trunk: TimmModel, multi_grid: Sequence[int] | None, output_stride: int) -> None:
