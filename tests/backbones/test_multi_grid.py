@@ -101,10 +101,13 @@ def test_it_draws_no_random_numbers_and_every_weight_learns(gradients):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (dict(multi_grid=(1, 2)), r"res5 the dilations \[1, 2\]; wanted one of at least 1 for each of its 3 blocks"),
-        (dict(multi_grid=(1, 0, 2)), r"dilations \[1, 0, 2\]; wanted one of at least 1"),
+        (
+            dict(multi_grid=(1, 2)),
+            r"res5 the dilations \[1, 2\]; wanted a dilation of at least 1 for each of its 3 blocks",
+        ),
+        (dict(multi_grid=(1, 0, 2)), r"dilations \[1, 0, 2\]; wanted a dilation of at least 1"),
         (dict(model_name="resnet18", timm_args={}, multi_grid=(1, 2)), "wanted a ResNet of bottleneck blocks"),
-        (dict(model_name="convnext_tiny", timm_args={}, multi_grid=(1, 2, 4)), "given for a ConvNeXt; wanted a ResNet"),
+        (dict(model_name="convnext_tiny", timm_args={}, multi_grid=(1, 2, 4)), "set for a ConvNeXt; wanted a ResNet"),
         (dict(multi_grid=(1, 2, 4), out_features=["res4"]), r"for res5, but out_features are \['res4'\]"),
     ],
 )

@@ -119,7 +119,7 @@ def test_position_codes_matter():
 
 def test_beit_takes_its_own_size_alone():
     backbone = toy_vit("beit")
-    with pytest.raises(ValueError, match=r"80x64 pixels; this model takes 64x64 alone.*SlidingWindow\(window=64\)"):
+    with pytest.raises(ValueError, match=r"80x64 pixels; this model only takes 64x64.*SlidingWindow\(window=64\)"):
         backbone(torch.randn(1, 3, 80, 64))
 
 
@@ -157,7 +157,7 @@ def test_maps_at_the_strides_of_a_hierarchical_model():
 
 @pytest.mark.parametrize("out_strides", [[16], [16, 12], [0, 16]])
 def test_strides_that_do_not_fit(out_strides):
-    with pytest.raises(ValueError, match="wanted 2, as many as out_blocks, that divide the patch of 16"):
+    with pytest.raises(ValueError, match="wanted 2, one for each of out_blocks, that divide the patch of 16"):
         toy_vit("vit", out_strides=out_strides)
     with pytest.raises(ValueError, match="divide img_size"):
         toy_vit("beit", side=3, out_strides=[16, 32])
@@ -172,11 +172,11 @@ def test_without_class_token():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (dict(model_name="vit_tiny_patch16_225"), "no model 'vit_tiny_patch16_225'; near names: vit_tiny_patch16_224"),
+        (dict(model_name="vit_tiny_patch16_225"), "no model 'vit_tiny_patch16_225'; similar names: vit_tiny_patch16"),
         (dict(model_name="vit_tiny_patch16_224.mine"), r"no weights.*it has vit_tiny_patch16_224\.augreg_in21k"),
-        (dict(out_blocks=[1, 12]), "out_blocks are .*has the blocks 0 to 11"),
+        (dict(out_blocks=[1, 12]), "out_blocks are .*wanted blocks from 0 to 11"),
         (dict(out_blocks=[]), "out_blocks are"),
-        (dict(model_name="resnet18"), "strides .*wanted a plain one .or use TimmPyramid"),
+        (dict(model_name="resnet18"), "strides .*wanted a plain model .or use TimmPyramid"),
         (dict(timm_args=dict(windows=7)), "cannot build.*windows"),
     ],
 )

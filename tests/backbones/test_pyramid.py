@@ -154,7 +154,7 @@ def test_drop_path_is_what_is_asked():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (dict(model_name="swin_tiny_patch4_window7_225"), "no model.*near names: swin_tiny_patch4_window7_224"),
+        (dict(model_name="swin_tiny_patch4_window7_225"), "no model.*similar names: swin_tiny_patch4_window7_224"),
         (dict(model_name="vit_tiny_patch16_224"), "wanted a hierarchical model.*PlainViT"),
         (dict(output_stride=8), "cannot build swin_tiny.*output_stride"),
         (dict(model_name="resnet18", output_stride=4), "cannot build resnet18"),

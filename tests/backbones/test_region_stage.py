@@ -27,7 +27,7 @@ def test_backbone_and_stage_are_the_whole_model(tmp_path):
 
 def test_a_step_from_random_weights_is_refused():
     stage = RegionStage(**NARROW)
-    with pytest.raises(ValueError, match="the backbone resnet50 is to begin from pretrained weights"):
+    with pytest.raises(ValueError, match="the backbone resnet50 should start from pretrained weights"):
         stage(torch.randn(1, 32, 4, 4))
     stage.load_state_dict(stage.state_dict())  # a checkpoint counts
     assert stage(torch.randn(3, 32, 14, 14)).shape == (3, 32, 7, 7)

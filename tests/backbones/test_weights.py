@@ -71,7 +71,7 @@ def test_files_load_as_timm_loads_them(family, tmp_path, caplog):
     got = timm_model(backbone).state_dict()
     torch.testing.assert_close(got, {key: wanted[key] for key in got})
     assert f"{len(got)} of the backbone's {len(got)} weights loaded" in caplog.text
-    assert "Not needed of the file:" in caplog.text
+    assert "Weights in the file that the backbone does not need:" in caplog.text
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
@@ -131,7 +131,7 @@ def test_npz_files_of_google(tmp_path):
     kernel = torch.from_numpy(state["Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel"]).float()
     assert torch.equal(backbone.vit.blocks[0].mlp.fc1.weight, kernel.T)
     assert backbone.vit.pos_embed.shape == (1, 26, 48)
-    with pytest.raises(ValueError, match=r"\.npz files for ViTs alone"):
+    with pytest.raises(ValueError, match=r"\.npz files only for ViTs"):
         backbone_for("beit", file).load_pretrained()
 
 
@@ -195,8 +195,8 @@ def hub(tmp_path, monkeypatch):
 
 
 HOW = (
-    "no weights for vit_tiny_patch16_224: .* Download model.safetensors of http://127.0.0.1:[0-9]+/"
-    "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k elsewhere and give model.backbone.weights_file=FILE"
+    "no weights for vit_tiny_patch16_224: .* Download model.safetensors from http://127.0.0.1:[0-9]+/"
+    "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k elsewhere and set model.backbone.weights_file=FILE"
 )
 
 
@@ -276,7 +276,7 @@ def trained_step(backbone):
 def test_training_from_random_weights_by_accident_is_told(family, tmp_path):
     """But not in evaluation, without gradients, or where it is meant."""
     backbone = backbone_for(family)
-    with pytest.raises(ValueError, match=r"is to begin from pretrained weights.*model\.backbone\.pretrained=false"):
+    with pytest.raises(ValueError, match=r"should start from pretrained weights.*model\.backbone\.pretrained=false"):
         trained_step(backbone)
     with torch.no_grad():
         trained_step(backbone)

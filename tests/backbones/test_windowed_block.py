@@ -95,10 +95,10 @@ def test_weights_keep_their_names():
     [
         (
             dict(model_name="eva02_tiny_patch14_224"),
-            "window_size takes timm.*Block, as in ViT.* has timm.*EvaBlock",
+            "window_size needs timm.*Block, as in ViT.* has timm.*EvaBlock",
         ),
-        (dict(model_name="vit_small_patch16_dinov3"), "window_size takes"),
-        (dict(model_name="beit_base_patch16_224"), "window_size takes"),
+        (dict(model_name="vit_small_patch16_dinov3"), "window_size needs"),
+        (dict(model_name="beit_base_patch16_224"), "window_size needs"),
         (dict(window_size=0), "window_size is 0; wanted 1 patch or more"),
         (dict(global_blocks=[2]), r"global_blocks are \[2\]; wanted blocks from 0 to the last used, 1"),
         (dict(downsample=QueryDownsample(block=1, sample=NearestSampling())), "downsample changes the grid"),

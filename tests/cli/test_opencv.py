@@ -38,7 +38,7 @@ def test_two_that_spoilt_one_another_are_named_with_the_cure(site):
 def test_a_library_of_the_system_that_lacks_is_told(site):
     install(site, "opencv-python", "4.9")
     (site / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
-    with pytest.raises(ValueError, match=r"\(libGL.so.1: cannot.*Installed: opencv-python 4.9; wanted one whole"):
+    with pytest.raises(ValueError, match=r"\(libGL.so.1: cannot.*Installed: opencv-python 4.9; wanted one complete"):
         check_opencv()
 
 

@@ -91,7 +91,7 @@ OTHERS = JIT.replace("script", "trace") + f"\n{JIT.replace('FutureWarning', 'Use
 
 
 def test_the_warning_of_jit_script_is_hidden_and_no_other():
-    begin = "from tokenseg_cli import process; process.hide_jit_warning()\n"
+    begin = "from tokenseg_cli import process; process.hide_foreign_warnings()\n"
     assert _run(begin + JIT).stderr == ""
     assert _run(begin + OTHERS).stderr.count("is deprecated") == 2
     assert "FutureWarning" in _run(begin + JIT, PYTHONWARNINGS="always").stderr  # whoever asks for all gets all
@@ -100,8 +100,8 @@ def test_the_warning_of_jit_script_is_hidden_and_no_other():
 def test_processes_that_follow_hide_it_too(environment, monkeypatch):
     environment["PYTHONWARNINGS"] = "ignore::ImportWarning"
     with warnings.catch_warnings():
-        process.hide_jit_warning()
-        process.hide_jit_warning()
+        process.hide_foreign_warnings()
+        process.hide_foreign_warnings()
     assert environment["PYTHONWARNINGS"].count("jit.script") == 1 and "ImportWarning" in environment["PYTHONWARNINGS"]
     assert _run(JIT).stderr == ""
 

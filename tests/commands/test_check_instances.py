@@ -55,7 +55,7 @@ def test_good_data(check):
 )
 def test_what_stops_a_training(check, change, told):
     code, out = check(change)
-    assert code == 1 and told in out and "Errors to cure first: 1" in out
+    assert code == 1 and told in out and "Errors to fix first: 1" in out
 
 
 def test_masks_in_another_form_than_the_mapper_takes(check):
@@ -89,7 +89,7 @@ def test_images_that_stop_a_training(check):
         Image.open(folder / "6.png").save(folder / "5.png")
 
     code, out = check(spoil=spoil)
-    assert code == 1 and "Errors to cure first: 5" in out
+    assert code == 1 and "Errors to fix first: 5" in out
     for what in (
         "(first 0.png): a file is empty. Cure: copy it again, or remove the image from",
         "(first 1.png): the image cannot be read: image file",

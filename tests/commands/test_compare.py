@@ -73,7 +73,7 @@ def test_other_metrics_of_the_same_runs(command, trained, tmp_path, capsys):
         "1.000",
     ]
     assert sorted(path.name for path in tmp_path.glob("*.csv")) == ["results.csv", "results_a_S.csv", "results_b_S.csv"]
-    with pytest.raises(ValueError, match="has no a/D; wanted --metric"):
+    with pytest.raises(ValueError, match="has no a/D; wanted one of its keys"):
         command("compare", *words, "--metric", "a/D")
 
 
@@ -149,7 +149,7 @@ def test_runs_without_a_partner_or_an_end_are_told(command, ended):
         command("compare", "--group", "A", one, "--group", "B", other)
     with pytest.raises(ValueError, match="two runs of group A have the seed 0"):
         command("compare", "--group", "A", one, one)
-    with pytest.raises(ValueError, match=r"of iteration 5; wanted it of the last one, 10"):
+    with pytest.raises(ValueError, match=r"of iteration 5; wanted that of the last iteration, 10"):
         command("compare", "--group", "A", ended("cut", 0, 40, iteration=4))
     with pytest.raises(ValueError, match=r"config.yaml cannot be read; wanted the folder of a training"):
         command("compare", "--group", "A", one + "/nowhere")
@@ -170,10 +170,10 @@ def test_groups_over_images(command, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--group", "A"], "wanted different ones, each with its folders"),
-        (["--group", "A", "x", "--group", "A", "y"], "wanted different ones"),
+        (["--group", "A"], "wanted different names, each with its folders"),
+        (["--group", "A", "x", "--group", "A", "y"], "wanted different names"),
         (["--group", "A", "x", "train.seed=1"], "overrides are for trainings"),
-        (["--group", "A", "x", "--over", "images", "--metric", "a/S"], "images, which knows no other"),
+        (["--group", "A", "x", "--over", "images", "--metric", "a/S"], "the only metric that --over images supports"),
         (["--config-file", A, "--output", "x", "--over", "images"], "wanted --group"),
     ],
 )

@@ -60,9 +60,9 @@ def test_the_result_is_a_checkpoint_of_the_config(convert, theirs, capsys):
     ("flags", "message"),
     [
         ({"input": "none.pth"}, r"weights 'none\.pth' do not exist"),
-        ({"output": "nowhere/ours.pth"}, "nowhere is no folder with leave to write in it"),
+        ({"output": "nowhere/ours.pth"}, "nowhere is not a folder with write permission"),
         ({"output": "ours.npz"}, r"--output is ours\.npz; wanted a file name that ends in \.pth"),
-        ({"config-file": CONFIG.replace("pwe", "cse")}, "not of this model: .* without a place in the model"),
+        ({"config-file": CONFIG.replace("pwe", "cse")}, "does not fit this model: .* without a place in the model"),
         ({"config-file": CONFIGS / "per_pixel_vit_t_ade20k_512_160k.py"}, "no published weights .* for PerPixelHead"),
     ],
 )
@@ -90,7 +90,7 @@ def test_pickles_of_arrays_are_read_where_allowed(convert, theirs):
     state = {name: value.numpy() for name, value in torch.load(theirs)["state_dict"].items()}
     arrays = theirs.with_suffix(".pkl")
     arrays.write_bytes(pickle.dumps({"model": state, "__author__": "someone"}))
-    with pytest.raises(ValueError, match="if you trust where it comes from, say --allow-pickle"):
+    with pytest.raises(ValueError, match="if you trust its source, allow this with --allow-pickle"):
         convert(input=arrays)
     convert("--allow-pickle", input=arrays)
     from_arrays = torch.load(theirs.parent / "ours.pth")["model"]
@@ -105,7 +105,7 @@ def test_pickles_of_arrays_are_read_where_allowed(convert, theirs):
 
 def test_code_is_read_only_where_allowed(convert, theirs):
     torch.save(torch.load(theirs) | {"note": Path("a")}, theirs)
-    with pytest.raises(ValueError, match="if you trust where it comes from, say --allow-pickle"):
+    with pytest.raises(ValueError, match="if you trust its source, allow this with --allow-pickle"):
         convert()
     convert("--allow-pickle")
     assert (theirs.parent / "ours.pth").exists()

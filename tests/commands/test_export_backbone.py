@@ -89,7 +89,7 @@ def test_every_weight_is_listed(run, command, capsys):
 def test_a_checkpoint_of_another_model_is_refused(run, command, tmp_path):
     _, words = run(segmentor())
     torch.save({"model": instantiate(detector()).state_dict()}, tmp_path / "model_best.pth")
-    with pytest.raises(ValueError, match=r"holds no backbone of this model: .* backbone\.backbone\.trunk"):
+    with pytest.raises(ValueError, match=r"contains no backbone of this model: .* backbone\.backbone\.trunk"):
         command("export_backbone", *words)
     assert not (tmp_path / "deep").exists()
 
@@ -97,7 +97,7 @@ def test_a_checkpoint_of_another_model_is_refused(run, command, tmp_path):
 def test_outputs_are_checked(run, command, tmp_path):
     _, words = run(segmentor())
     command("export_backbone", *words)
-    with pytest.raises(ValueError, match="is there already; wanted another name, or --overwrite"):
+    with pytest.raises(ValueError, match="exists already; wanted another name, or --overwrite"):
         command("export_backbone", *words)
     command("export_backbone", *words, "--overwrite")
     with pytest.raises(ValueError, match=r"wanted a file name that ends in \.safetensors"):
@@ -106,5 +106,5 @@ def test_outputs_are_checked(run, command, tmp_path):
 
 def test_the_order_of_the_channels_has_to_be_known(run, command):
     _, words = run(segmentor(), order=None)
-    with pytest.raises(ValueError, match="the config does not say whether its model takes RGB or BGR"):
+    with pytest.raises(ValueError, match="the config does not state whether its images are RGB or BGR"):
         command("export_backbone", *words)

@@ -259,11 +259,11 @@ def test_a_config_that_changed_since_is_told(command, table, capsys):
     LazyConfig.save(config, str(folder / "config.yaml"))
     capsys.readouterr()
     command(*words)
-    assert "another config" not in capsys.readouterr().out
+    assert "config that has changed" not in capsys.readouterr().out
     config.model.sem_seg_head.layers.channels[1] = 32
     LazyConfig.save(config, str(folder / "config.yaml"))
     command(*words)
-    assert f"{folder} is finished, with another config than its file gives now" in capsys.readouterr().out
+    assert f"{folder} was finished with a config that has changed since" in capsys.readouterr().out
 
 
 def test_a_metric_that_was_not_measured_is_named(command, table, capsys):

@@ -254,7 +254,7 @@ def test_label_maps_without_image_are_refused(build, tmp_path):
     )
     write_zip(archive, names)
     shutil.rmtree(tmp_path / "root")
-    with pytest.raises(ValueError, match="lack a partner, such as ADE_train_00000001 of annotations/training"):
+    with pytest.raises(ValueError, match="have no counterpart, such as ADE_train_00000001 in annotations/training"):
         build("ade20k", places=[archive], counts={"training": None, "validation": None})
 
 
@@ -289,7 +289,9 @@ def test_damaged_archive(name, build, tmp_path):
 
 def test_another_archive_of_that_name(build, tmp_path):
     write_zip(tmp_path / "ADEChallengeData2016.zip", {"full/index.txt": b""})
-    with pytest.raises(ValueError, match=r"has no ADEChallengeData2016/images/training .* but full/index\.txt; wanted"):
+    with pytest.raises(
+        ValueError, match=r"has full/index\.txt, but no ADEChallengeData2016/images/training .*; wanted"
+    ):
         build("ade20k", places=[tmp_path])
 
 

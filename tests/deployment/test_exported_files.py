@@ -1,8 +1,11 @@
+import math
 import sys
 
 import pytest
 import torch
 from detectron2.config import instantiate
+from torch import nn
+from torch.export import Dim
 
 from test_methods import tiny_config
 from tokenseg.deployment.exported_files import open_file, write_file
@@ -15,7 +18,7 @@ from tokenseg.deployment.whole_pass import WholePass
 def test_facts_are_read_as_they_were_written(exported_facts):
     assert FileFacts.from_json(exported_facts.to_json(), path="f") == exported_facts
     for text in (None, "{}", "[]", "no json", '{"size": 1}'):
-        with pytest.raises(ValueError, match="'f' does not tell what classes"):
+        with pytest.raises(ValueError, match="'f' does not describe the classes"):
             FileFacts.from_json(text, path="f")
 
 
@@ -45,17 +48,32 @@ def test_a_model_that_knows_one_size_is_not_traced_for_any(segmentor, monkeypatc
     """Nor is one whose code asks for numbers."""
     forward = segmentor.backbone.forward
     monkeypatch.setattr(segmentor.backbone, "forward", lambda x: forward(x[:, :, : int(torch.tensor(x.shape[2]) * 1)]))
-    with pytest.raises(ValueError, match=r"cannot be recorded for images of any size .*; wanted --size H W"):
+    with pytest.raises(ValueError, match=r"cannot be traced for images of any size .*; wanted --size H W"):
         trace(WholePass(segmentor), size=None)
+
+
+class Half(nn.Module):
+    """Rounds a size up, as a ResNet-D does where it pads."""
+
+    def forward(self, images):
+        return images[:, :, : math.ceil(images.shape[2] / 2)]
+
+
+@pytest.mark.slow("what torch records for images of any size and cannot write")
+def test_a_model_that_torch_cannot_write_for_any_size_is_told(exported_facts, tmp_path):
+    program = torch.export.export(Half(), (torch.zeros(1, 3, 9, 9),), dynamic_shapes={"images": {2: Dim.DYNAMIC}})
+    told = r"cannot write it to \.pt2 \(.*ceil.*\); wanted --size H W in place of --dynamic-size, or --format onnx$"
+    with pytest.raises(ValueError, match=told):
+        write_file(program, tmp_path / "model.pt2", facts=exported_facts)
 
 
 @torch.no_grad()
 def test_another_model_is_told_from_the_file(segmentor):
     model = WholePass(segmentor)
     assert verify(lambda images: model(torch.from_numpy(images)).numpy(), model, size=(9, 9)) == 0
-    with pytest.raises(ValueError, match=r"the file and its model differ by .*; wanted 0.0001 at most"):
+    with pytest.raises(ValueError, match=r"the file and its model differ by .*; wanted at most 0.0001"):
         verify(lambda images: 0 * images[:, 0].astype("int64"), model, size=(9, 9))
-    with pytest.raises(ValueError, match=r"the file fails on images \(1, 3, 9, 9\), which the model takes: "):
+    with pytest.raises(ValueError, match=r"the file fails on images \(1, 3, 9, 9\), which the model accepts: "):
         verify(lambda images: 1 / 0, model, size=(9, 9))
     model = WholePass(segmentor, output_kind="scores")
     with pytest.raises(ValueError, match="differ by nan"):
@@ -65,10 +83,10 @@ def test_another_model_is_told_from_the_file(segmentor):
 def test_packages_that_are_not_there_are_named(exported_facts, tmp_path, monkeypatch):
     for package in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ValueError, match=r"want the package onnx .*pip install 'tokenseg\[export\]'"):
+    with pytest.raises(ValueError, match=r"need the package onnx .*pip install 'tokenseg\[export\]'"):
         write_file(None, tmp_path / "model.onnx", facts=exported_facts)
     (tmp_path / "model.onnx").touch()
-    with pytest.raises(ValueError, match="want the package onnxruntime"):
+    with pytest.raises(ValueError, match="need the package onnxruntime"):
         open_file(tmp_path / "model.onnx")
     with pytest.raises(ValueError, match=r"'gone\.onnx' does not exist"):
         open_file(tmp_path.joinpath("gone.onnx").relative_to(tmp_path))

@@ -60,7 +60,9 @@ def test_an_open_size_is_resized_as_in_tests(opened, stripes):
 
 def test_what_it_cannot_do_is_told(opened, stripes):
     predictor, _ = opened()
-    with pytest.raises(ValueError, match="the file gives class ids; wanted one exported with --output-kind scores"):
+    with pytest.raises(
+        ValueError, match="the file outputs class ids; wanted a file exported with --output-kind scores"
+    ):
         predictor.scores(stripes)
     with pytest.raises(ValueError, match=r"the image has shape \(24, 48\)"):
         predictor(stripes[..., 0])

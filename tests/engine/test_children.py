@@ -21,7 +21,7 @@ def _second_aborts(_stop, place):
 
 
 def _aborts_on_its_way_out(_stop, _place):
-    print("last words", end="")  # they stay in the buffer, which must be written all the same
+    print("last words", end="")  # they stay in the buffer, which must be written nevertheless
     atexit.register(os.abort)
 
 

@@ -101,7 +101,7 @@ def test_queries_keys_and_values_come_apart(released):
 def test_another_checkpoint_is_told(released):
     _, state = released("mask_former_r101")
     model, _ = released("mask2former_r101")
-    with pytest.raises(ValueError, match=r"127 that no rule knows: .*adapter_2"):
+    with pytest.raises(ValueError, match=r"127 that no rule matches: .*adapter_2"):
         convert(state, model.state_dict(), rules_for(model))
 
 

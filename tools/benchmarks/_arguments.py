@@ -43,6 +43,17 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     return args
 
 
+def _methods(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=2, help="images (default 2)")
+    parser.add_argument("--size", type=int, default=512, help="side of an image in pixels (default 512)")
+    parser.add_argument("--amp", action="store_true", help="mixed precision in bfloat16")
+
+
+def _compiled(parser: argparse.ArgumentParser) -> None:
+    _methods(parser)
+    parser.add_argument("--backend", default="inductor", help="of torch.compile (default inductor)")
+
+
 def _ecenet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=1, help="images (default 1)")
 
@@ -107,10 +118,12 @@ def _throughput(parser: argparse.ArgumentParser) -> None:
 
 # Adds the own options of a benchmark, by its name; one that has none is left out.
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "compiled": _compiled,
     "ecenet": _ecenet,
     "hosts": _hosts,
     "ids": _ids,
     "loader": _loader,
+    "profile": _methods,
     "rivals": _rivals,
     "segvit": _segvit,
     "sgr": _sgr,

@@ -12,7 +12,7 @@ import argparse
 import copy
 import resource
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,7 @@ from tokenseg.engine.build import begin_random
 from tokenseg.engine.devices import process_memory
 from tokenseg.engine.precision import autocast
 
+from ._methods import samples
 from ._runs import Clock
 
 
@@ -82,8 +83,7 @@ def _throughput(args: argparse.Namespace, *, training: bool) -> Throughput:
     cfg = load_config(args.config_file, args.overrides)
     model = begin_random(instantiate(cfg.model)).to(args.device)
     height, width = args.size or (cfg.dataset.crop, cfg.dataset.crop)
-    targets = instantiate(cfg.dataloader.train.mapper.get("label_targets")) or {}
-    inputs = [_sample(cfg.dataset.num_classes, height, width, targets) for _ in range(args.batch)]
+    inputs = samples(cfg, args.batch, (height, width))
     dtype = torch.bfloat16 if args.amp else torch.float32
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
@@ -119,11 +119,3 @@ def _operations(model: nn.Module, inputs: list[dict]) -> int:
     with FlopCounterMode(display=False) as counter:
         _segment(counted, inputs)
     return counter.get_total_flops()
-
-
-def _sample(num_classes: int, height: int, width: int, label_targets: Mapping[str, Callable | None]) -> dict:
-    """Random pixels, and 4 x 4 patches of one class each."""
-    patches = torch.randint(0, num_classes, (4, 4))
-    label = patches[torch.arange(height)[:, None] * 4 // height, torch.arange(width) * 4 // width]
-    sample = {"image": torch.randint(0, 256, (3, height, width), dtype=torch.uint8), "sem_seg": label}
-    return sample | {key: make(label.numpy()) for key, make in label_targets.items() if make is not None}
