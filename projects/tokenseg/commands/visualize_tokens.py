@@ -84,7 +84,8 @@ def draw_regions(image: np.ndarray, name: str, regions: np.ndarray, count: int) 
 
 def draw_prediction(predictor: Predictor, path: str) -> np.ndarray:
     """Draw the classes that a segmentor predicts for the image file at `path`, in their colours."""
-    return captioned(colorize(predictor.class_ids(path), palette(predictor.metadata)), "prediction", side=SIDE)
+    ids: Any = predictor.class_ids(path)
+    return captioned(colorize(ids, palette(predictor.metadata)), "prediction", side=SIDE)
 
 
 def read_inputs(args: argparse.Namespace, reader: ImageReader) -> tuple[np.ndarray, np.ndarray | None]:
