@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from types import ModuleType
 
 from detectron2.data import MetadataCatalog
@@ -34,7 +35,13 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
     """
 
     def __init__(
-        self, *, dataset_name: str, output_dir: str, distributed: bool = True, save_predictions: bool = False
+        self,
+        *,
+        dataset_name: str,
+        output_dir: str,
+        distributed: bool = True,
+        save_predictions: bool = False,
+        metrics: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -42,6 +49,7 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
             output_dir: The folder that is written to.
             distributed: As in `ConfusionEvaluator`.
             save_predictions: As in `ConfusionEvaluator`.
+            metrics: As in `ConfusionEvaluator`.
 
         Raises:
             ValueError: The package cityscapesscripts is missing, or as in `ConfusionEvaluator`.
@@ -52,6 +60,7 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
             output_dir=output_dir,
             distributed=distributed,
             save_predictions=save_predictions,
+            metrics=metrics,
         )
         self._folder = os.path.join(output_dir, "cityscapes")
 
