@@ -73,6 +73,12 @@ def test_the_override_of_the_page_puts_it_into_a_config(record, script):
     assert any(name.startswith("size/") for name in evaluator.metric_names())
 
 
+def test_the_script_finds_what_numpy_has_dropped(tmp_path, record, script):
+    run(tmp_path, record, np.zeros((4, 8), int))
+    assert script.np.in1d(np.eye(2), [1], invert=True).ravel().tolist() == [False, True, True, False]
+    assert script.np.zeros is np.zeros
+
+
 def test_missing_label_ids_are_told(tmp_path, record, script):
     (tmp_path / "bonn_000000_000001_gtFine_labelIds.png").unlink()
     with pytest.raises(ValueError, match=r"gtFine_labelIds\.png is missing"):

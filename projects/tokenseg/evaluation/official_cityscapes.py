@@ -6,7 +6,9 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from PIL import Image
@@ -122,6 +124,13 @@ def official_metrics(pairs: list[tuple[str, str]]) -> dict[str, float]:
     return {name: 100 * float(found[key]) for name, key in _OFFICIAL.items()}
 
 
+class _Numpy(ModuleType):
+    """numpy with `in1d`, which version 2.4 dropped and cityscapesscripts 2.3 calls; the script reshapes its result."""
+
+    def __getattr__(self, name: str) -> Any:
+        return np.isin if name == "in1d" else getattr(np, name)
+
+
 def _script() -> ModuleType:
     try:
         import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as script
@@ -129,4 +138,5 @@ def _script() -> ModuleType:
         raise ValueError(
             "Cityscapes' own evaluation is not installed; wanted the package: pip install cityscapesscripts"
         ) from error
+    vars(script)["np"] = _Numpy("numpy")
     return script
