@@ -122,6 +122,8 @@ def test_what_is_missing_is_said(command, run, tmp_path, capsys):
     assert any("has no weights; wanted" in words for words in Page((tmp_path / "page.html").read_text()).words)
     with pytest.raises(ValueError, match=r"has no config.yaml; wanted the output folder"):
         command("report", tmp_path)
+    with pytest.raises(ValueError, match=r"RUN is .*config.yaml, a file; wanted the output folder"):
+        command("report", folder / "config.yaml")
     with pytest.raises(ValueError, match="a run is given twice"):
         command("report", folder, folder)
 

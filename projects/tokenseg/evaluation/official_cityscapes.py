@@ -4,8 +4,11 @@ import copy
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from PIL import Image
@@ -36,7 +39,13 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
     """
 
     def __init__(
-        self, *, dataset_name: str, output_dir: str, distributed: bool = True, save_predictions: bool = False
+        self,
+        *,
+        dataset_name: str,
+        output_dir: str,
+        distributed: bool = True,
+        save_predictions: bool = False,
+        metrics: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -44,6 +53,7 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
             output_dir: The folder to which results and predictions are written.
             distributed: See `ConfusionEvaluator`.
             save_predictions: See `ConfusionEvaluator`.
+            metrics: See `ConfusionEvaluator`.
 
         Raises:
             ValueError: The package cityscapesscripts is missing, or an error of `ConfusionEvaluator`.
@@ -54,6 +64,7 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
             output_dir=output_dir,
             distributed=distributed,
             save_predictions=save_predictions,
+            metrics=metrics,
         )
         self._folder = os.path.join(output_dir, "cityscapes")
 
@@ -115,6 +126,13 @@ def official_metrics(pairs: list[tuple[str, str]]) -> dict[str, float]:
     return {name: 100 * float(found[key]) for name, key in _OFFICIAL.items()}
 
 
+class _Numpy(ModuleType):
+    """numpy with `in1d`, which version 2.4 dropped and cityscapesscripts 2.3 calls; the script reshapes its result."""
+
+    def __getattr__(self, name: str) -> Any:
+        return np.isin if name == "in1d" else getattr(np, name)
+
+
 def _script() -> ModuleType:
     try:
         import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as script
@@ -122,4 +140,5 @@ def _script() -> ModuleType:
         raise ValueError(
             "the official Cityscapes evaluation is not installed; wanted its package: pip install cityscapesscripts"
         ) from error
+    vars(script)["np"] = _Numpy("numpy")
     return script

@@ -32,6 +32,9 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--device", default="auto", help="device of the models: auto (default), cpu or cuda")
     add_trust_config(parser)
     args = parser.parse_args(words)
+    files = [str(run) for run in args.runs if run.is_file()]
+    if files:
+        raise ValueError(f"RUN is {', '.join(files)}, a file; wanted the output folder of a run")
     args.output = args.output or args.runs[0] / "report.html"
     check_file("--output", args.output)
     if args.images < 0:
