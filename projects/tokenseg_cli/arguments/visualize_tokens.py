@@ -17,6 +17,9 @@ from pathlib import Path
 from ..overrides import parse_with_overrides
 from ..paths import check_file
 
+# How the names of pictures end.
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of the command; `names` has one for every model."""
@@ -34,6 +37,8 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--output", required=True, type=Path, metavar="PNG", help="picture to write")
     args = parse_with_overrides(parser, words)
     check_file("--output", args.output)
+    if args.output.suffix.lower() not in PICTURES:
+        raise ValueError(f"--output is {args.output}; wanted a name that ends in {', '.join(PICTURES)}")
     args.names = args.names or [Path(weights).resolve().parent.name for weights in args.weights]
     if not len(args.config_file) == len(args.weights) == len(args.names):
         raise ValueError(
