@@ -1,5 +1,7 @@
-"""Compiled models of the methods learn what the others do. Dynamo takes the graphs, and torch runs them as they are
-(backend `eager`): what a compiler then makes of a graph is its own matter."""
+"""Compiled models of all methods train like models that are not compiled.
+
+With the backend `eager`, Dynamo captures the graphs, and torch runs them unchanged. Code generation is not tested here.
+"""
 
 import copy
 
@@ -13,7 +15,7 @@ from tokenseg.engine.build import compile_parts
 @pytest.mark.slow("compiled methods")
 @pytest.mark.parametrize("name", ["structtoken_pwe", "segvit"])
 def test_compiled_methods_have_the_same_gradients(name):
-    torch.compiler.reset()  # graphs of other tests count towards the limit of recompilations
+    torch.compiler.reset()  # otherwise graphs of other tests would count towards the limit of recompilations
     model = still(name)
     compiled = copy.deepcopy(model)
     compile_parts(compiled, backend="eager")

@@ -18,6 +18,7 @@ from .d2_compat import pad_to_batch, refuse_yacs
 from .inference.class_walk import ids_by_classes
 from .inference.coarse_views import MaskView, ScoreView, View
 from .inference.policy import AveragesViews, Model, OverScales, Policy, WholeImage, resized
+from .layers.class_order import class_softmax
 from .layers.mask_scores import class_probabilities
 from .layers.resize import resize
 from .layers.single_precision import at_least_single
@@ -344,7 +345,7 @@ class Segmentor(nn.Module):
         """Convert scores (N, K, h, w) of the head to probabilities over the K classes."""
         head = self.sem_seg_head
         given = isinstance(head, Head) and head.gives_probabilities
-        return scores if given else at_least_single(scores).softmax(dim=1)
+        return scores if given else class_softmax(at_least_single(scores))
 
 
 class _Watched:

@@ -17,7 +17,7 @@ NAME = "cityscapes_fine_sem_seg_toy"
 
 @pytest.fixture
 def record(tmp_path):
-    """A record of Cityscapes whose left half is road and whose right half is bicycle; label ids lie beside it."""
+    """A Cityscapes record of road on the left and bicycle on the right, with label ids next to its label map."""
     base = tmp_path / "bonn_000000_000001"
     half = np.repeat([[0, 18]], 4, axis=1).repeat(4, axis=0).astype(np.uint8)
     Image.fromarray(half).save(f"{base}_gtFine_labelTrainIds.png")
@@ -33,7 +33,7 @@ def record(tmp_path):
 
 @pytest.fixture
 def script(monkeypatch):
-    """A stub of Cityscapes' script, which notes what it is given."""
+    """A stub of the official Cityscapes script, which records its arguments."""
     module = ModuleType(SCRIPT)
     module.args, module.seen = SimpleNamespace(), []
     scores = dict(zip(("averageScoreClasses", "averageScoreInstClasses"), (0.5, 0.25), strict=True))

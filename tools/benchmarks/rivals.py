@@ -1,9 +1,9 @@
-"""Our models beside whole models of `transformers` of about their size or accuracy, at one size of image, in one run.
+"""Compare our models with whole models from `transformers` of similar size or accuracy, at the same image size.
 
-Inference goes from normalised pixels to the class of every pixel, each side in its own way: the rivals by the
-post-processing that `transformers` gives them. A step is forward and backward pass of a batch with random labels. The
-outputs are those of different models and are not compared; weights are random. Parameters are in millions;
-multiply-adds of matrix products, convolutions and attention in inference are in billions ("G").
+Inference starts with normalised pixels and ends with the class of every pixel; the rivals use the post-processing of
+`transformers`. A step is the forward and backward pass of a batch with random labels. The weights are random, and the
+outputs are not compared, since the models are different ones. Parameters are in millions ("M"), and the multiply-adds
+of matrix products, convolutions and attention in inference are in billions ("G").
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tokenseg.segmentor import Segmentor
 from ._duel import in_turns
 from ._runs import Clock, Run, inference, training_step
 
-# Title of a pair: our config, and the rival of `reference.rivals`.
+# Our config and the function of `reference.rivals` that builds the rival, by the title of the pair.
 PAIRS: Mapping[str, tuple[str, Callable[[int, int], reference.RivalModel]]] = {
     "SegViT-B beside Mask2Former Swin-S": ("segvit_vit_b_ade20k_512_160k", reference.mask2former_swin_s),
     "SegViT-L beside EoMT-L": ("segvit_vit_l_ade20k_640_160k", reference.eomt_l),
@@ -34,7 +34,7 @@ PAIRS: Mapping[str, tuple[str, Callable[[int, int], reference.RivalModel]]] = {
     "ECENet beside UperNet Swin-B": ("ecenet_swin_b_ade20k_640_160k", reference.uper_net_swin_b),
     "PWE-B beside UperNet Swin-B": ("structtoken_pwe_vit_b_ade20k_512_160k", reference.uper_net_swin_b),
 }
-PATCHES = 4  # a side of the label map shows so many patches, each of one class
+PATCHES = 4  # the number of patches along each side of a label map, each with one class
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Rivalry"]]:
@@ -47,12 +47,12 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Rivalry"]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Rivalry:
-    """Two models that do the same task, and what they cost.
+    """Two models for the same task, whose costs are compared.
 
     Attributes:
-        ours: One batch of our model.
-        rival: One batch of the rival.
-        facts: Further columns of the row: what does not depend on the clock.
+        ours: The function that runs one batch of our model.
+        rival: The function that runs one batch of the rival.
+        facts: Further columns of the row, which do not depend on time.
     """
 
     ours: Run
@@ -60,9 +60,9 @@ class Rivalry:
     facts: Mapping[str, float]
 
     def measure(self, clock: Clock, rounds: int) -> list[dict]:
-        """A row: the seconds of both sides, how many times faster ours is, and the facts."""
+        """Return one row with the seconds of both sides, their ratio, and the facts."""
         for side in (self.ours, self.rival):
-            side()  # what is made once is not measured
+            side()  # a warm-up, since some things are only computed in the first run
         return [in_turns(clock, rounds, ours=self.ours, rival=self.rival) | dict(self.facts)]
 
 
@@ -72,9 +72,9 @@ def _rivalry(
     ours, num_classes = _our_model(args, config)
     rival = build(num_classes, args.size)
     if training and args.batch < rival.least_batch:
-        raise ValueError(f"--batch is {args.batch}; a step of this rival wants {rival.least_batch} images or more")
+        raise ValueError(f"--batch is {args.batch}; a step of this rival needs {rival.least_batch} images or more")
     for model in (ours, rival.model):
-        # without gradients in inference: the counter of operations asks for a graph of whatever could have them
+        # Parameters require no gradients in inference, since the counter of operations would build a graph for them.
         model.to(args.device).train(training).requires_grad_(training)
     grey = torch.randint(0, 256, (args.batch, 3, args.size, args.size), device=args.device)
     labels = _labels(args, num_classes)
@@ -91,21 +91,21 @@ def _rivalry(
             inference(_inside(precision, lambda: ours.class_ids(inputs))),
             inference(_inside(precision, lambda: rival.infer(images))),
         )
-    # At the peak of memory nothing else may have run before.
+    # When peak memory is measured, nothing else may run before.
     facts = {} if args.peak_of or training else _costs(ours, inputs, rival, images)
     facts |= {"ours M": _millions(ours), "rival M": _millions(rival.model)}
     return Rivalry(ours=runs[0], rival=runs[1], facts=facts)
 
 
 def _our_model(args: argparse.Namespace, config: str) -> tuple[Segmentor, int]:
-    """Our model for whole images of the size of the arguments, and its number of classes."""
+    """Build our model for whole images of the chosen size, and return it with its number of classes."""
     cfg = load_config(str(config_path(config)), [f"dataset.crop={args.size}", *args.overrides])
     cfg.model.inference = None  # the whole image in one pass, as the rivals do
     return begin_random(instantiate(cfg.model)), cfg.dataset.num_classes
 
 
 def _labels(args: argparse.Namespace, num_classes: int) -> Tensor:
-    """Label maps (N, size, size) of square patches."""
+    """Draw label maps (N, size, size) of square patches."""
     patches = torch.randint(0, num_classes, (args.batch, PATCHES, PATCHES), device=args.device)
     place = torch.arange(args.size, device=args.device) * PATCHES // args.size
     return patches[:, place[:, None], place]
@@ -125,7 +125,7 @@ def _millions(model: nn.Module) -> float:
 
 @torch.no_grad()
 def _costs(ours: Segmentor, inputs: list[dict], rival: reference.RivalModel, images: Tensor) -> dict[str, float]:
-    """Billions of multiply-adds an image, of which torch counts two operations each."""
+    """Count the billions of multiply-adds per image; torch counts two operations for each of them."""
     costs = {}
     for name, run in (("ours G", lambda: ours.class_ids(inputs)), ("rival G", lambda: rival.infer(images))):
         with FlopCounterMode(display=False) as counter:

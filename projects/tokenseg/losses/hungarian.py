@@ -33,6 +33,7 @@ class HungarianAssigner:
         check_terms(weights)
         self.weights = dict(weights)
 
+    @torch.compiler.disable  # the costs go to the CPU, and the number of masks changes from image to image
     @torch.no_grad()
     def __call__(self, predictions: Sequence[MaskPrediction], found: MaskTargets) -> list[Pairs]:
         """

@@ -69,6 +69,7 @@ class SemanticMasks(MaskTargets):
     labels: Tensor
 
     @classmethod
+    @torch.compiler.disable  # the number of masks changes from batch to batch
     def of(cls, targets: Targets, *, num_classes: int, ignore_value: int) -> "SemanticMasks":
         """Create the masks of label maps."""
         present = present_classes(targets.labels, num_classes=num_classes, ignore_value=ignore_value)
@@ -97,6 +98,7 @@ class GivenMasks(MaskTargets):
     pixels: Tensor
 
     @classmethod
+    @torch.compiler.disable  # the number of masks changes from batch to batch
     def of(cls, masks: Sequence[Tensor], classes: Sequence[Tensor], valid: Tensor) -> "GivenMasks":
         """
         Args:

@@ -1,10 +1,10 @@
 """Per-pixel losses."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..contracts import Counts, Targets
+from ..layers.class_order import in_fastest_order, is_channels_last
 from ..layers.resize import resize
 from ..layers.single_precision import at_least_single
 from .counts import divide
@@ -29,12 +29,11 @@ def pixel_cross_entropy(logits: Tensor, targets: Targets, *, ignore_value: int) 
         targets: The labels (N, H, W), the count `pixels`, and the class weights, if any.
         ignore_value: The label of the pixels to ignore.
     """
-    # In channels-last order neither the softmax nor its gradient needs a copy of the full-size map.
-    logits = at_least_single(logits).contiguous(memory_format=torch.channels_last)
-    logits = resize(logits, targets.labels.shape[-2:])
-    pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)
+    # The fastest memory order also leaves the softmax and its gradient without a copy of the full-size map.
+    logits = resize(in_fastest_order(at_least_single(logits)), targets.labels.shape[-2:])
+    labels = targets.labels
+    if is_channels_last(logits):
+        logits, labels = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()
     # Detectron2's own `layers.cross_entropy` cannot be used, since version 0.5 ignores its argument `reduction`.
-    total = F.cross_entropy(
-        pixels, targets.labels.flatten(), targets.class_weights, ignore_index=ignore_value, reduction="sum"
-    )
+    total = F.cross_entropy(logits, labels, targets.class_weights, ignore_index=ignore_value, reduction="sum")
     return divide(total, targets.counts["pixels"])

@@ -106,6 +106,8 @@ class PointMaskLoss(nn.Module):
             class_weights=targets.class_weights,
         )
 
+    # `train.compile` would compile it again for every number of masks in an image, and cannot draw from generators.
+    @torch.compiler.disable
     def forward(self, predictions: Sequence[EmbeddedMasks], targets: Targets) -> dict[str, Tensor]:
         """
         Args:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..contracts import Counts, Targets, given
 from ..d2_compat import refuse_yacs
+from ..layers.class_order import class_softmax
 from ..layers.feature_maps import select_maps
 from ..layers.point_conv import PointConv2d, zero_bias
 from ..layers.resize import always_fits
@@ -106,7 +107,7 @@ class StructTokenHead(nn.Module):
         Args:
             features: The maps of the backbone.
         """
-        return at_least_single(self.decode(*select_maps(features, [self.in_feature]))[-1]).softmax(dim=1)
+        return class_softmax(at_least_single(self.decode(*select_maps(features, [self.in_feature]))[-1]))
 
     def decode(self, feature_map: Tensor) -> list[Tensor]:
         """Compute all states of the tokens.

@@ -1,0 +1,76 @@
+"""A training step of each method: its config, and a batch of random images with labels."""
+
+import argparse
+from collections.abc import Callable, Mapping
+
+import torch
+from detectron2.config import instantiate
+from omegaconf import DictConfig
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from tokenseg.config.load import load_config
+from tokenseg.engine.build import begin_random
+from tokenseg.engine.precision import autocast
+from tokenseg.segmentor import Segmentor
+
+# The config of each method, by the name that it has in the titles.
+CONFIGS = {
+    "structtoken-cse": "structtoken_cse_vit_b_ade20k_512_160k",
+    "structtoken-sse": "structtoken_sse_vit_b_ade20k_512_160k",
+    "structtoken-pwe": "structtoken_pwe_vit_b_ade20k_512_160k",
+    "segvit": "segvit_vit_b_ade20k_512_160k",
+    "segvit-shrunk": "segvit_shrunk_vit_b_ade20k_512_160k",
+    "ecenet": "ecenet_swin_b_ade20k_640_160k",
+    "fcn-sgr": "fcn_sgr_resnet_101_ade20k_512_160k",
+    "deeplab-v3-sgr": "deeplab_v3_sgr_resnet_101_ade20k_512_160k",
+    "uper-net-sgr": "uper_net_sgr_swin_t_ade20k_512_160k",
+    "mask-former-sgr": "mask_former_sgr_resnet_101c_coco_stuff_10k_512_60k",
+    "mask2former-sgr": "mask2former_sgr_swin_t_coco_stuff_10k_512_60k",
+}
+_PATCHES = 4  # a side of the label map shows so many patches, each of one class
+
+
+def built(args: argparse.Namespace, name: str) -> tuple[Segmentor, Callable[[Segmentor], Tensor]]:
+    """The model of a method in training, and a function from it to the loss of one batch, which is the same each time.
+
+    Dropout and stochastic depth are off.
+
+    Args:
+        args: The arguments; `size` is the crop and `batch` the number of images.
+        name: A key of `CONFIGS`.
+    """
+    cfg = load_config(CONFIGS[name], [f"dataset.crop={args.size}", *args.overrides])
+    cfg.model.inference = None  # its windows may be larger than the crop
+    model = begin_random(instantiate(cfg.model)).to(args.device).train()
+    for module in model.modules():
+        _keep_all(module)
+    inputs = samples(cfg, args.batch, (args.size, args.size))
+
+    def loss(model: Segmentor) -> Tensor:
+        with autocast(args.device, torch.bfloat16 if args.amp else None):
+            return sum(model(inputs).values())
+
+    return model, loss
+
+
+def samples(cfg: DictConfig, count: int, size: tuple[int, int]) -> list[dict]:
+    """So many images of random pixels whose labels are square patches of one class each, with the mapper's targets."""
+    targets = instantiate(cfg.dataloader.train.mapper.get("label_targets")) or {}
+    return [_sample(cfg.dataset.num_classes, *size, targets) for _ in range(count)]
+
+
+def _sample(num_classes: int, height: int, width: int, label_targets: Mapping[str, Callable | None]) -> dict:
+    patches = torch.randint(0, num_classes, (_PATCHES, _PATCHES))
+    label = patches[torch.arange(height)[:, None] * _PATCHES // height, torch.arange(width) * _PATCHES // width]
+    sample = {"image": torch.randint(0, 256, (3, height, width), dtype=torch.uint8), "sem_seg": label}
+    return sample | {key: make(label.numpy()) for key, make in label_targets.items() if make is not None}
+
+
+def _keep_all(module: nn.Module) -> None:
+    if isinstance(module, (nn.Dropout, nn.Dropout2d)):
+        module.p = 0.0
+    elif isinstance(module, DropPath):
+        module.drop_prob = 0.0
+    elif isinstance(getattr(module, "dropout", None), float):
+        module.dropout = 0.0
