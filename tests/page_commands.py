@@ -20,6 +20,7 @@ from tokenseg_cli.__main__ import COMMANDS
 from tokenseg_cli.run import parse
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("projects/**/*.md"), *ROOT.glob("tools/**/*.md")])
 PROGRAMS = ("make", "pip", "pytest", "python", "sbatch", "srun", "tokenseg", "torchrun")
 # Prints the words of every command instead of running it: a restricted shell with an empty PATH finds no program.
 SHELL = r"""command_not_found_handle() { printf '%s\037' "$@"; printf '\036'; }; exit() { :; }"""

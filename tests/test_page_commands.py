@@ -6,9 +6,8 @@ import textwrap
 
 import pytest
 
-from page_commands import ROOT, check, check_overrides, commands, inline
+from page_commands import PAGES, ROOT, check, check_overrides, commands, inline
 
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("projects/**/*.md"), *ROOT.glob("tools/**/*.md")])
 # Scripts that a page gives, with their name in the first line.
 WRITTEN = {name for page in PAGES for name in re.findall(r"^# (\w+\.py)$", page.read_text(), re.MULTILINE)}
 SETTING = re.compile(r"(data|train|model|dataset|dataloader|optimizer|lr_multiplier|sgr)(\.\w+)*=.")

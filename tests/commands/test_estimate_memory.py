@@ -169,3 +169,10 @@ def resident(name):
 
 if __name__ == "__main__":
     print(*measure(sys.argv[1]))
+
+
+@pytest.mark.parametrize("images", ["two", "0", "1,", "1,-2"])
+def test_numbers_of_images_that_cannot_be(command, capsys, images):
+    with pytest.raises(SystemExit):
+        command("estimate_memory", "--recipes", "--images", images)
+    assert f"'{images}' given; wanted whole numbers of 1 or more" in capsys.readouterr().err

@@ -25,7 +25,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     )
     parser.add_argument(
         "--images",
-        type=lambda text: [int(number) for number in text.split(",")],
+        type=_numbers,
         default=[1, 2, 4],
         metavar="N,N",
         help="numbers of images that run at once: a process's share of the batch, divided by train.accumulate "
@@ -35,6 +35,11 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     add_trust_config(parser)
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="change the config")
     args = parser.parse_args(words)
-    if min(args.images) < 1:
-        raise ValueError(f"--images has {min(args.images)}; wanted 1 or more")
     return args
+
+
+def _numbers(text: str) -> list[int]:
+    numbers = [int(word) if word.isdecimal() else 0 for word in text.split(",")]
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' given; wanted whole numbers of 1 or more, such as 1,2,4")
+    return numbers
