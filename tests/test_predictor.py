@@ -235,7 +235,7 @@ def test_what_a_detector_does_not_give(toy_detector, image):
 
 def test_what_a_segmentor_does_not_give(toy_predictor, image):
     predictor = Predictor(*toy_predictor)
-    with pytest.raises(ValueError, match="class ids, not instances; wanted a detector"):
+    with pytest.raises(ValueError, match="predicts class ids and no instances; wanted a detector"):
         predictor.instances(image)
     with pytest.raises(ValueError, match=r"confidence_threshold is 0\.5, but Segmentor"):
         predictor(image, confidence_threshold=0.5)

@@ -17,9 +17,9 @@ KEPT = (
     (-2, "MALLOC_TOP_PAD_", 2**26),  # the bytes by which the heap grows in addition to a request
     (-4, "MALLOC_MMAP_MAX_", 0),  # the number of large blocks that may be mapped separately, and so not kept: none
 )
-# The beginnings of warnings that torch gives about its callers in other packages, which users of TokenSeg cannot
-# change: by the import of such packages, by Detectron2 when it wraps a model for several processes and when it sends
-# objects between them. The last one is about strides of dimensions of size one, which change nothing in memory.
+# The beginnings of torch's warnings about code in other packages, which users of TokenSeg cannot change. The causes are
+# the import of such packages, and Detectron2 when it wraps a model for several processes and when it sends objects
+# between them. The last warning is about the strides of dimensions of size one, which have no effect.
 _FOREIGN = (
     ("`torch.jit.script` is deprecated", FutureWarning),
     ("`broadcast_buffers` is deprecated", FutureWarning),

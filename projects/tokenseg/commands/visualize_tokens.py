@@ -166,7 +166,7 @@ def main(args: argparse.Namespace) -> None:
         rows = [draw_regions(image, name, predictor.regions(args.input), args.regions) for name, predictor in pairs]
     if args.prediction:
         drawn = [draw_prediction(predictor, args.input) for predictor in predictors]
-        # the rows of a class follow one another, a model after the other
+        # The rows of a class are consecutive, in the order of the models.
         for place, row in enumerate(rows):
             row.insert(1, drawn[place % len(drawn)])
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -30,8 +30,8 @@ def write_file(program: ExportedProgram, path: Path, *, facts: FileFacts) -> Non
         facts: The facts to store in the file.
 
     Raises:
-        ValueError: The packages that write ONNX files are not installed, or torch has no `.pt2` of the model for images
-            of any size.
+        ValueError: The packages that write ONNX files are not installed, or torch cannot write a `.pt2` of the model
+            for images of any size.
     """
     with _quiet():
         if path.suffix == ".onnx":
@@ -77,14 +77,15 @@ def _write_onnx(program: ExportedProgram, path: Path, facts: FileFacts) -> None:
 def _write_torch(program: ExportedProgram, path: Path, facts: FileFacts) -> None:
     try:
         torch.export.save(program, path, extra_files={_FACTS_FILE: facts.to_json()})
-    except Exception as error:  # torch has many kinds of them
+    except Exception as error:  # torch.export raises errors of many types
         if facts.size or isinstance(error, OSError):
             raise
-        # Its other lines are a traceback. torch knows fewer operations on sizes here than when it records them.
+        # torch supports fewer operations on sizes when it writes a program than when it traces one. The further lines
+        # of the error are a traceback.
         reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"torch recorded the model for images of any size, but cannot write it to {path.suffix} ({reason}); wanted "
-            "--size H W in place of --dynamic-size, or --format onnx"
+            f"torch traced the model for images of any size, but cannot write it to a {path.suffix} file ({reason}); "
+            "wanted --size H W instead of --dynamic-size, or --format onnx"
         ) from error
 
 

@@ -21,7 +21,7 @@ Sizes = Sequence[Sequence[int]]
 _BORDER = 2
 
 
-# Compilers do not see into a backward pass that calls autograd itself, and break where it begins in any case.
+# torch.compile cannot trace a backward pass that calls autograd itself, so its graph would break here in any case.
 @torch.compiler.disable
 def sample_by_embedding_bag(values: Tensor, offsets: Tensor, weights: Tensor, layout: "LevelLayout") -> Tensor:
     """Compute the weighted sum over the points of each head, with one embedding bag for all levels.

@@ -57,7 +57,7 @@ def markdown_table(table: ResultTable, runs: Sequence[TableRun]) -> str:
     """Write a table in Markdown.
 
     Each row has the mean and the standard deviation of each metric over the seeds and, if the table has a baseline, the
-    difference from it.
+    difference from it in each metric that it has.
 
     Args:
         table: The table.
@@ -73,8 +73,8 @@ def markdown_table(table: ResultTable, runs: Sequence[TableRun]) -> str:
         numbers = [{seed: metrics[title] for seed, metrics in own.items() if title in metrics} for own in found]
         digits = min((shown_digits(number) for own in numbers for number in own.values()), default=1)
         columns[title] = _column([own.values() for own in numbers], digits)
-        if table.baseline in names:
-            place = names.index(table.baseline)
+        place = names.index(table.baseline) if table.baseline in names else None
+        if place is not None and title not in table.rows[place].without:
             heading = f"{title} above {table.rows[place].title} (95 % interval)"
             columns[heading] = _differences(numbers, numbers[place], digits)
     return tabulate(columns, headers="keys", tablefmt="github", disable_numparse=True)

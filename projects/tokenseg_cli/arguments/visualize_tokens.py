@@ -11,8 +11,8 @@ largest share of the total weight of all regions, each highlighted in the image,
 for models whose tokens have regions, such as those of SGR and GloRe, and for detectors with such a component in their
 backbone.
 
-With --prediction, the whole prediction of a model stands beside the image, in the colours of the classes (not for
-detectors).
+With --prediction, the complete prediction of a model is drawn next to the image, in the colours of the classes. This is
+not possible for detectors.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--label", help="the label map of the image")
     parser.add_argument("--classes", metavar="A,B", help="names or ids of classes, joined by commas")
     parser.add_argument("--regions", type=int, metavar="N", help="draw regions of tokens instead of classes")
-    parser.add_argument("--prediction", action="store_true", help="draw all classes that a model predicts, too")
+    parser.add_argument("--prediction", action="store_true", help="also draw the complete prediction")
     parser.add_argument("--output", required=True, type=Path, metavar="PNG", help="picture to write")
     args = parse_with_overrides(parser, words)
     check_file("--output", args.output)
