@@ -1,6 +1,7 @@
 """A sharded training of two processes equals that of two whole ones, to rounding; a resumed one the unbroken, bit for
 bit; and either goes on from the other's checkpoints."""
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tokenseg.config.load import load_config
 from tokenseg.contracts import ShardsInBlocks
 from tokenseg.d2_compat import distribute, undistributed
 from tokenseg.engine import loop
+from tokenseg.engine.build import compile_parts
 from tokenseg.engine.metrics_file import read_metrics
 from tokenseg.engine.sharding import Replica, check_sharding, gathered, is_sharded, shard, spread_like
 from tokenseg.engine.trainer import Trainer
@@ -111,11 +113,12 @@ def test_a_sharded_run_that_is_resumed_equals_the_unbroken(config, tmp_path):
     assert results["sem_seg"]["mIoU"] == read_metrics(tmp_path / "cut/metrics.json")[-1]["sem_seg/mIoU"]
 
 
-def in_shards():
+def in_shards(names, prepare=lambda model: None):
     """Gradients of the small models, of a half of the images in each of two processes, in two parts."""
     rank, found = comm.get_rank(), {}
-    for name in METHODS:
+    for name in names:
         model = still(name)
+        prepare(model)
         for parameter in model.parameters():
             parameter.data += rank
         shard(model, "cpu")
@@ -130,11 +133,23 @@ def in_shards():
 @pytest.mark.slow("gradients of sharded models of every kind")
 def test_gradients_of_shards_are_those_of_one_process(tmp_path):
     """The first process's weights count, and a block that another part calls by its layers is left in the rest."""
-    assert in_two(lambda: torch.save(in_shards(), tmp_path / f"{comm.get_rank()}")) == [0, 0]
+    assert in_two(lambda: torch.save(in_shards(METHODS), tmp_path / f"{comm.get_rank()}")) == [0, 0]
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}")
         apart = {name: differences(found[name], gradients(still(name), samples(), 1)) for name in METHODS}
         assert {name: values for name, values in apart.items() if values} == {}
+
+
+@pytest.mark.slow("gradients of sharded models that are compiled")
+def test_compiled_shards_have_the_same_gradients(tmp_path):
+    """Blocks are gathered and freed between graphs."""
+    names = ("structtoken_pwe", "segvit_shrunk")
+    compiled = functools.partial(compile_parts, backend="eager")
+    assert in_two(lambda: torch.save(in_shards(names, compiled), tmp_path / f"{comm.get_rank()}")) == [0, 0]
+    found = torch.load(tmp_path / "0")
+    assert {name: differences(found[name], gradients(still(name), samples(), 1)) for name in names} == {
+        name: {} for name in names
+    }
 
 
 def scaled(model, folder, scale):
