@@ -14,7 +14,7 @@ from tokenseg.engine.build import begin_random, compile_parts
 
 # Graphs of a step: the backbone and the head, and what is around losses whose number of masks differs; every layer of
 # Mask2Former's pixel decoder samples outside the graphs.
-MOST_GRAPHS = 4
+MOST_GRAPHS = 8
 MOST_OF_SAMPLING = 14
 
 

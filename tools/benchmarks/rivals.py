@@ -4,7 +4,7 @@ Inference goes from normalised pixels to the class of every pixel, each side in 
 post-processing that `transformers` gives them. A step is forward and backward pass of a batch with random labels. The
 outputs are those of different models and are not compared; weights are random. Parameters are in millions;
 multiply-adds of matrix products, convolutions and attention in inference are in billions ("G"). With `--memory` the
-peak of a process that holds one of both models, without what it held before the model ran where `of a run` is printed.
+peak of a process that holds one of both models. The table is what projects/SPEED.md shows; `--json` has every number.
 """
 
 import argparse
