@@ -50,7 +50,7 @@ def test_compiled_methods_have_the_same_gradients(name, graphs):
 @pytest.mark.parametrize("name", ["dc5_sgr_resnet_101", "fpn_sgr_swin_t", "sfp_vit_b"])
 def test_compiled_backbones_of_detectors_have_the_same_losses(name, graphs):
     """At two sizes, as images of a detector's training have many."""
-    model = begin_random(instantiate(narrow_config(name).model)).double().train()
+    model = begin_random(instantiate(narrow_config(name).model)).train()
     fast = compiled(model, graphs)
     for size in ((64, 64), (96, 64)):
         losses = []

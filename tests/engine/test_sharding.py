@@ -143,13 +143,9 @@ def test_gradients_of_shards_are_those_of_one_process(tmp_path):
 @pytest.mark.slow("gradients of sharded models that are compiled")
 def test_compiled_shards_have_the_same_gradients(tmp_path):
     """Blocks are gathered and freed between graphs."""
-    names = ("structtoken_pwe", "segvit_shrunk")
-    compiled = functools.partial(compile_parts, backend="eager")
-    assert in_two(lambda: torch.save(in_shards(names, compiled), tmp_path / f"{comm.get_rank()}")) == [0, 0]
-    found = torch.load(tmp_path / "0")
-    assert {name: differences(found[name], gradients(still(name), samples(), 1)) for name in names} == {
-        name: {} for name in names
-    }
+    name, compiled = "segvit_shrunk", functools.partial(compile_parts, backend="eager")
+    assert in_two(lambda: torch.save(in_shards([name], compiled), tmp_path / f"{comm.get_rank()}")) == [0, 0]
+    assert differences(torch.load(tmp_path / "0")[name], gradients(still(name), samples(), 1)) == {}
 
 
 def scaled(model, folder, scale):
