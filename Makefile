@@ -1,17 +1,17 @@
-# `make` alone says what there is to make. The first target that needs it makes an environment in .venv, which is kept.
+# `make` without a target lists all targets. The first target that needs an environment creates it in .venv.
 #
-#   make test PYTHON=/path/to/python    use that Python, which has everything already; nothing is installed
-#   make test BASE_PYTHON=python3.12    make .venv with that Python instead of python3
+#   make test PYTHON=/path/to/python    use this Python, which already has all packages; nothing is installed
+#   make test BASE_PYTHON=python3.12    create .venv with this Python instead of python3
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BASE_PYTHON ?= python3
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
-# Written when an installation has ended well; without it the next make installs again, keeping what is there.
+# This file is written after a successful installation. If it is missing, the next make completes the installation.
 STAMP := $(VENV)/.installed
 
-# Only the command line counts: a PYTHON that happens to be in the shell's environment is not meant for us.
+# PYTHON is only read from the command line, since a variable of this name in the environment is for other programs.
 ifeq ($(origin PYTHON),command line)
 ENVIRONMENT :=
 else
@@ -29,13 +29,14 @@ quickstart: $(ENVIRONMENT) ## Train, evaluate and draw a small model on generate
 	$(PYTHON) tools/quickstart.py
 
 .PHONY: transfer
-transfer: $(ENVIRONMENT) ## Pretrain a backbone for segmentation, and detect with it, on generated images
+transfer: $(ENVIRONMENT) ## Transfer a backbone from segmentation to detection on generated images
 	$(PYTHON) tools/transfer.py
 
-# One thread: on shared cores more make the tests 10 to 40 times slower. PYTHONPATH: a PYTHON of yours may lack tokenseg.
+# The tests run with one thread, since on shared cores several threads make them 10 to 40 times slower. PYTHONPATH is
+# set for a PYTHON in which tokenseg is not installed.
 TEST = PYTHONPATH=$(CURDIR)/projects OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests
 .PHONY: test
-test: $(ENVIRONMENT) ## Run all tests; in the end they say what the slow ones add
+test: $(ENVIRONMENT) ## Run all tests, and list at the end what the slow ones add
 	$(TEST)
 
 .PHONY: test-fast
@@ -43,7 +44,7 @@ test-fast: $(ENVIRONMENT) ## Run the tests that are not slow
 	$(TEST) -m "not slow"
 
 .PHONY: test-web
-test-web: $(ENVIRONMENT) ## Open the pages of report.py and demo.py --web in a browser; wants the extra `web` and Chromium
+test-web: $(ENVIRONMENT) ## Test the pages of report.py and demo.py in a browser; needs the extra `web` and Chromium
 	PYTHONPATH=$(CURDIR)/projects$${PYTHONPATH:+:$$PYTHONPATH} OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/web
 
 .PHONY: lint
@@ -53,20 +54,20 @@ lint: $(ENVIRONMENT) ## Check style, formatting and types
 	$(PYTHON) -m mypy
 
 .PHONY: docs
-docs: $(ENVIRONMENT) ## Make a site of the pages in build/docs; wants the extra `docs`
+docs: $(ENVIRONMENT) ## Build a site from the pages, in build/docs; needs the extra `docs`
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet --config-file .mkdocs/mkdocs.yml
-	@echo "build/docs/index.html; to search too, python -m http.server --bind 127.0.0.1 --directory build/docs"
+	@echo "build/docs/index.html; for the search, run python -m http.server --bind 127.0.0.1 --directory build/docs"
 
 .PHONY: install
-install: $(ENVIRONMENT) ## Make or repair the environment, nothing else
+install: $(ENVIRONMENT) ## Only create or repair the environment
 
-# The order matters: Detectron2's installer needs torch. pip leaves alone what is there and complete.
+# The order matters, since Detectron2's installer needs torch. pip does not reinstall packages that are complete.
 $(STAMP): setup.py tools/install_detectron2.py tools/detectron2_release/sources.py
 	@rm -f $@
 	@$(BASE_PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
-	    f"$(BASE_PYTHON) is Python {sys.version.split()[0]}, wanted 3.11 or newer; name one with BASE_PYTHON=...")'
+	    f"$(BASE_PYTHON) is Python {sys.version.split()[0]}; wanted 3.11 or newer, set by BASE_PYTHON=...")'
 	@$(VENV_PYTHON) -m pip --version >/dev/null 2>&1 || $(BASE_PYTHON) -m venv --clear $(VENV)
-	@echo "Installing into $(VENV). torch takes about 5 GB, once."
+	@echo "Installing into $(VENV). torch needs about 5 GB."
 	$(VENV_PYTHON) -m pip install torch torchvision
 	$(VENV_PYTHON) tools/install_detectron2.py --skip-if-present
 	$(VENV_PYTHON) -m pip install --editable '.[dev]'
@@ -75,7 +76,7 @@ $(STAMP): setup.py tools/install_detectron2.py tools/detectron2_release/sources.
 	@touch $@
 
 .PHONY: clean
-clean: ## Remove caches and what packaging left; data, outputs and .venv stay
+clean: ## Remove caches and files of the build; data, outputs and .venv are kept
 	rm -rf build dist projects/*.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name $(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 

@@ -12,12 +12,12 @@ from setuptools.command.build_py import build_py
 
 CONFIGS = Path(__file__).parent / "configs"
 INIT = Path(__file__).parent / "projects" / "tokenseg" / "__init__.py"
-# What writes ONNX files and what runs them.
+# The packages that write and run ONNX files.
 EXPORT = ["onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 
 
 class BuildWithConfigs(build_py):
-    """Copies the configs into a wheel, where the package looks for them; an editable installation reads those here."""
+    """Copies the configs into the wheel; an editable installation reads them from the checkout instead."""
 
     def run(self) -> None:
         super().run()
@@ -53,7 +53,7 @@ setup(
         "jinja2>=3.1",
         "numpy>=1.26",
         "omegaconf>=2.3,<2.4",
-        # Not opencv-python: that one needs the system's libGL and libxcb, which a server often lacks.
+        # Not opencv-python, which needs the system's libGL and libxcb; servers often do not have them.
         "opencv-python-headless>=4.8",
         "Pillow>=10",
         "pycocotools>=2.0.7",
@@ -61,19 +61,19 @@ setup(
         "scipy>=1.11.2",
         "tabulate>=0.9",
         "tensorboard>=2.15",
-        # Reads TIFFs of any bands and depth, as Pillow and OpenCV do not; with LZW or JPEG it wants imagecodecs too.
+        # Reads TIFFs with any number of bands and any depth, unlike Pillow and OpenCV; LZW and JPEG need imagecodecs.
         "tifffile>=2023.8.12",
         "tqdm>=4.66",
     ],
-    # ruff's formatting and mypy's findings change between minor versions. Some heads are compared with those of
-    # transformers.
+    # ruff and mypy are pinned, since formatting and findings change between minor versions. Tests compare some heads
+    # with those of transformers.
     extras_require={
         "dev": ["mypy==2.4.*", "pytest>=8", "pytest-timeout>=2.3.1", "ruff==0.17.*", "transformers==5.*", *EXPORT],
         "export": EXPORT,
         "wandb": ["wandb>=0.19"],
-        # the page of `demo --web`; playwright drives a browser in `make test-web`
+        # For the page of `demo --web`; playwright controls the browser of `make test-web`.
         "web": ["gradio>=6.31,<7", "playwright>=1.49"],
-        # the site that `make docs` builds; mkdocs 2 has no hooks and no themes such as this one
+        # For the site that `make docs` builds; mkdocs 2 supports neither hooks nor this theme.
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10"],
         "cityscapes": ["cityscapesscripts>=2.2"],
         "tiff": ["imagecodecs"],

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train or evaluate the model of a config; --help says how."""
+"""Train or evaluate the model of a config; see --help."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""StructToken-PWE on ViT-T for your own data; see projects/tokenseg/datasets/README.md."""
+"""StructToken-PWE with ViT-T on your own data; see projects/tokenseg/datasets/README.md."""
 
 from .common.backbones.vit import vit_t as vit
 from .common.data.own import dataloader, dataset

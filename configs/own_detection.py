@@ -1,4 +1,4 @@
-"""Mask R-CNN on a dilated ResNet-50 for your own boxes and masks; see projects/tokenseg/datasets/DETECTION_DATA.md."""
+"""Mask R-CNN with a dilated ResNet-50 on your own boxes and masks; see projects/tokenseg/datasets/DETECTION_DATA.md."""
 
 from .common.backbones.pyramid import resnet50 as pyramid
 from .common.data.own_coco import dataloader, dataset

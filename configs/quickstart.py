@@ -1,4 +1,4 @@
-"""StructToken-PWE on a small ViT, from scratch, on ShapeScenes: ten minutes on two cores."""
+"""StructToken-PWE with a small ViT on ShapeScenes, trained from scratch in about ten minutes on two cores."""
 
 from .common.data.shapes import dataloader, dataset
 from .common.optim import adamw as optimizer
@@ -11,7 +11,7 @@ model.backbone.update(
     pretrained=False, timm_args=dict(patch_size="${vit.patch_size}", embed_dim="${vit.channels}", depth=6, num_heads=4)
 )
 model.inference.stride = 64
-# Stochastic depth and large first steps cost a training this short more than they give.
+# Stochastic depth and large first steps do more harm than good in such a short training.
 model.backbone.drop_path_rate = model.sem_seg_head.blocks.drop_path = 0.0
 train.clip_grad_norm = 1.0
 

@@ -9,7 +9,7 @@ RLE = {"size": [6, 8], "counts": [8, 4, 36]}
 
 
 def content(count=10):
-    """An annotation file of images of 6 x 8 pixels with an object each, and of two classes, of which b occurs."""
+    """The annotations of images of 6 x 8 pixels with one object each, all of class b; class a does not occur."""
     images = [{"id": i, "file_name": f"{i}.png", "height": 6, "width": 8} for i in range(count)]
     one = {"category_id": 7, "bbox": [1, 1, 4, 3], "iscrowd": 0, "segmentation": [[1, 1, 5, 1, 5, 4, 1, 4]]}
     annotations = [{"id": i, "image_id": i, "area": 12, **one} for i in range(count)]
@@ -17,7 +17,7 @@ def content(count=10):
 
 
 def write_annotated(folder, change=lambda changed: None, *, name="objects.json"):
-    """Write images and an annotation file, which a function changes, and give the settings for both."""
+    """Write images and an annotation file, whose content a function may change, and return the settings for both."""
     changed = content()
     for i in range(10):
         pixels = np.random.default_rng(i).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -28,5 +28,5 @@ def write_annotated(folder, change=lambda changed: None, *, name="objects.json")
 
 
 def without_files(path):
-    """Overrides with which a config can be loaded where the files of own data are missing."""
+    """Return overrides with which a config can be loaded although the files of own data are missing."""
     return ["dataset.classes=[a,b]"] if path.stem == "own_detection" else []

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a tiny data set, a tiny trained-looking model, and fixed seeds."""
+"""Fixtures for all tests: tiny data sets, tiny models with weights, and fixed seeds."""
 
 import functools
 import gc
@@ -15,7 +15,7 @@ from pathlib import Path
 
 # Generated data goes to a folder of this session; Detectron2 and TokenSeg read the variable when they are imported.
 os.environ["DETECTRON2_DATASETS"] = tempfile.mkdtemp(prefix="tokenseg-")
-# More threads make small tensors slower, and a process forked from one that has used them waits for them for ever.
+# With small tensors several threads are slower than one, and a process that is forked after they were used deadlocks.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -39,17 +39,17 @@ from tokenseg.hosts.per_pixel import PerPixelHead
 from tokenseg.segmentor import Segmentor
 
 TOY_SIZES = [(32, 32), (40, 48), (20, 36), (50, 30), (32, 64), (16, 16)]
-# Of the instances: class, left, top, width, height in pixels.
+# The instances of each image: class, left, top, width and height in pixels.
 TOY_BOXES = [[(0, 4, 6, 20, 12), (1, 30, 20, 10, 16)], [(1, 8, 3, 12, 30)]]
 TOY_COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 
 
-# When garbage collection ends the loader of a run that failed, its worker is not told, and whatever test runs then
-# would wait this many seconds for it.
+# When garbage collection ends the loader of a failed run, its worker is not notified, and the test that happens to run
+# at that moment would wait for it. This is the number of seconds after which the worker checks by itself.
 torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.1
 
 
-# What the slow tests add, and how many of them do.
+# The descriptions of slow tests, and the number of tests with each.
 slow_tests = Counter()
 
 
@@ -69,9 +69,10 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_collection_finish():
-    """What the imports have made stays: every full collection would walk through it again, for a fifth of a second.
+    """Exclude the objects that imports have created from garbage collection.
 
-    Collections are rarer than Python's own, too, for the tests leave little behind.
+    They live until the end, and every full collection would spend a fifth of a second on them. Collections are also
+    made rarer, since the tests leave little garbage.
     """
     gc.collect()
     gc.freeze()
@@ -79,7 +80,7 @@ def pytest_collection_finish():
 
 
 def pytest_unconfigure():
-    gc.unfreeze()  # else some packages report a leak
+    gc.unfreeze()  # otherwise some packages report a leak
     shutil.rmtree(os.environ["DETECTRON2_DATASETS"])
 
 
@@ -92,12 +93,12 @@ def seeds():
 
 @pytest.fixture(autouse=True)
 def logs_reach_pytest():
-    """A run in an earlier test has Detectron2 take the loggers over, whose lines `caplog` then misses."""
+    """After a run in an earlier test, Detectron2 has turned propagation off, and `caplog` would miss the lines."""
     logging.getLogger("tokenseg").propagate = True
 
 
 def _expand(name, sizes):
-    """Names that one with braces stands for: {a,b} is each word, {A} each number from 0 up to the size A."""
+    """Expand the braces in a name: {a,b} stands for each of the words, {A} for each number from 0 to A - 1."""
     braces = re.findall(r"{(.*?)}", name)
     choices = [word.split(",") if "," in word else range(eval(word, {}, sizes)) for word in braces]
     template = re.sub(r"{.*?}", "{}", name)
@@ -106,9 +107,10 @@ def _expand(name, sizes):
 
 @pytest.fixture(scope="session")
 def released_shapes():
-    """Function from a text file under tests/ to name -> shape of the weights in a checkpoint of other code.
+    """A function that reads the shapes of the weights in a checkpoint of other code, by name, from a file under tests/.
 
-    A line holds a name and a shape in the letters that `sizes` gives; lines below `[a b]` count for variants a and b.
+    A line has a name and a shape, which may use the letters in `sizes`. Lines below `[a b]` are only for the variants a
+    and b.
     """
 
     def read(file, variant=None, **sizes):
@@ -126,8 +128,10 @@ def released_shapes():
 
 @pytest.fixture
 def toy_dataset(tmp_path):
-    """Name of a registered data set, for training and testing: six tiny noisy images of three coloured stripes, their
-    label maps with an ignored top row."""
+    """The name of a registered data set of six tiny noisy images with three coloured stripes.
+
+    The top row of each label map is ignored.
+    """
     name, images, labels = "toy_sem_seg", tmp_path / "toy/images", tmp_path / "toy/labels"
     images.mkdir(parents=True)
     labels.mkdir()
@@ -152,7 +156,7 @@ def toy_dataset(tmp_path):
 
 @pytest.fixture
 def forget_registered():
-    """Data sets that the test registers are forgotten after it."""
+    """Unregister the data sets that a test registers, after the test."""
     before = set(DatasetCatalog.list())
     yield
     for name in set(DatasetCatalog.list()) - before:
@@ -162,7 +166,7 @@ def forget_registered():
 
 @pytest.fixture
 def exported_facts():
-    """What an exported file for images of any size tells."""
+    """The facts in an exported file for images of any size."""
     return FileFacts(
         class_names=["a", "b", "c"],
         class_colors=[[1, 2, 3]] * 3,
@@ -181,7 +185,7 @@ def exported_facts():
 
 @pytest.fixture
 def instances(tmp_path):
-    """Name of a registered data set of six generated scenes with instances."""
+    """The name of a registered data set of six generated scenes with instances."""
     name, names = "toy_instances", [kind.name for kind in shape_scenes.THINGS]
     folder = shape_scenes.write(tmp_path, num_train=6, num_val=1, size=64)
     file, images = str(folder / "instances_train.json"), str(folder / "images/train")
@@ -194,7 +198,7 @@ def instances(tmp_path):
 
 @pytest.fixture
 def toy_predictor(toy_dataset, tmp_path):
-    """Paths of a config of the smallest model there is, on the toy data set, and of weights of it."""
+    """The paths of a config of the smallest possible model, on the toy data set, and of weights for it."""
     config = DictConfig(
         dict(
             model=L(Segmentor)(
@@ -234,7 +238,7 @@ def toy_predictor(toy_dataset, tmp_path):
 
 @pytest.fixture
 def toy_instances(tmp_path):
-    """Name of a registered data set of two tiny images in which rectangles, given by TOY_BOXES, are the instances."""
+    """The name of a registered data set of two tiny images, whose instances are the rectangles of TOY_BOXES."""
     name, images, file = "toy_instances", tmp_path / "instances", tmp_path / "instances.json"
     images.mkdir()
     coco = {"images": [], "annotations": [], "categories": [{"id": k + 1, "name": n} for k, n in enumerate("ab")]}
@@ -259,7 +263,7 @@ def toy_instances(tmp_path):
 
 @functools.cache
 def _small_detector():
-    """A config, which takes a fifth of a second to load, and random weights of its model."""
+    """Load a config, which takes a fifth of a second, and create random weights of its model."""
     config = narrow_config("fpn_sgr_resnet_101", "dataloader.test.num_workers=0", "train.device=cpu")
     config.dataset.update(num_classes=2, test_short_side=64, long_side=96)
     return config, instantiate(config.model).state_dict()
@@ -267,7 +271,7 @@ def _small_detector():
 
 @pytest.fixture
 def toy_detector(toy_instances, tmp_path):
-    """Paths of a config of a small Mask R-CNN with SGR below its pyramid, on those images, and of weights of it."""
+    """The paths of a config of a small Mask R-CNN with SGR below its FPN, on `toy_instances`, and of weights for it."""
     config, weights = _small_detector()
     config = config.copy()
     config.dataset.test = toy_instances

@@ -48,7 +48,7 @@ VIT = [
     "model.backbone.net.drop_path_rate=0.0",
 ]
 BELOW = "model.backbone.bottom_up"
-# What is between mask_rcnn_ and _coco_800_270k -> the backbone's place in the model, and overrides.
+# The part of a config's name between mask_rcnn_ and _coco_800_270k -> the overrides that make its model small.
 DETECTORS = {
     "dc5_resnet_101": [*resnet("model.backbone"), FULLY_CONNECTED, ONE_MAP],
     "dc5_glore_resnet_101": [*resnet("model.backbone.backbone"), FULLY_CONNECTED, ONE_MAP],

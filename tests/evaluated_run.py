@@ -10,12 +10,12 @@ from tokenseg.engine.metrics_file import write_results
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 from tokenseg.predictor import Predictor
 
-# The name of a class that would run in a page that takes it for HTML.
+# A class name that would run a script if a page did not escape it.
 HOSTILE = '<script>alert("x")</script>'
 
 
 def evaluate(folder, dataset):
-    """Leave in a folder that has a config.yaml what a run leaves there after an evaluation; returns its results."""
+    """Evaluate an untrained model in a folder that has a config.yaml, write the files of a run, return the results."""
     config = load_config(str(folder / "config.yaml"))
     torch.save({"model": instantiate(config.model).state_dict()}, folder / "model_final.pth")
     metrics = ["boundary", "size", "frequency", "calibration"]

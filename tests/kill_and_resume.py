@@ -1,16 +1,17 @@
 #!/usr/bin/env python
-"""Kill trainings at random moments, resume them each time, and compare what they leave with what unbroken ones do.
+"""Kill trainings at random moments, resume them each time, and compare their results with uninterrupted trainings.
 
     python tests/kill_and_resume.py [--kills 50] [--seed 0] [--methods structtoken segvit ecenet sgr]
 
 Small models of all methods train on a few images of ShapeScenes, in one process and in two, which find one another as
-torchrun's do. Kills are aimed at the start, a step, a checkpoint, an evaluation, or the end (what follows the last
-step); the table tells where they hit. Half of the runs are ended by SIGKILL, after which weights, best checkpoint, rows
-of metrics.json and all files have to be those of the unbroken run; the others by SIGTERM, which leaves further
-checkpoints. Of two processes sometimes only one is hit. Each run is forked from this process, so that torch is imported
-once.
+those of torchrun do. Kills are aimed at the start, a step, a checkpoint, an evaluation, or the end, which is the work
+after the last step; the table shows where they hit. Half of the runs are killed by SIGKILL. Their weights, best
+checkpoint, rows of metrics.json and files must then equal those of the uninterrupted run. The other half is stopped by
+SIGTERM, which leaves additional checkpoints. Of two processes sometimes only one is hit. Each run is forked from this
+process, so that torch is imported only once.
 
-Not part of the test suite: it takes minutes. Ends with exit code 1 unless all are equal, bit for bit.
+This program is not part of the test suite, since it takes minutes. Its exit code is 1 unless all results are bitwise
+equal.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 
 from runs import left_behind
-from tokenseg.commands import train as _warm  # noqa: F401  what a run imports, imported before it is forked
+from tokenseg.commands import train as _warm  # noqa: F401  imports the modules that a run needs before it is forked
 from tokenseg.datasets.records import load_records
 from tokenseg.engine.checkpoint import Checkpointer
 from tokenseg.engine.evaluation import Evaluation
@@ -83,7 +84,7 @@ AFTER_END = len(PHASES)
 
 
 class Clock:
-    """Where the first process of a run is, in memory that it shares with this one."""
+    """The current phase of the first process of a run, in memory that this process shares with it."""
 
     _LAYOUT = struct.Struct("d" * (1 + 2 * len(PHASES)))
 
@@ -102,12 +103,12 @@ class Clock:
         return int(self._read()[1 + phase])
 
     def duration(self, phase: int) -> float:
-        """Mean seconds of a phase."""
+        """Return the mean duration of a phase in seconds."""
         values = self._read()
         return values[1 + len(PHASES) + phase] / max(values[1 + phase], 1)
 
     def enter(self, phase: int, *, again: bool = False) -> int:
-        """Begin a phase, or go back to it, and return the one before."""
+        """Enter a phase, or return to it with `again`, and return the phase before."""
         values, now = self._read(), time.monotonic()
         before = int(values[0])
         values[1 + len(PHASES) + before] += now - self._entered
@@ -117,7 +118,7 @@ class Clock:
         return before
 
     def watch(self, owner: type, name: str, phase: int) -> None:
-        """Have each call of a method be a phase, unless the end has begun."""
+        """Make each call of a method a phase, except inside an evaluation or the end."""
         original = getattr(owner, name)
 
         def method(*args: object, **options: object) -> object:
@@ -133,7 +134,7 @@ class Clock:
         setattr(owner, name, method)
 
     def watch_end(self) -> None:
-        """Have the end begin after the last step."""
+        """Make the phase `end` begin after the last step."""
         original = Bookkeeping.after_step
 
         def after_step(hook: Bookkeeping) -> None:
@@ -145,7 +146,7 @@ class Clock:
 
 
 class Training:
-    """A run under way, in one process or two."""
+    """A run in progress, in one process or two."""
 
     def __init__(self, method: str, folder: Path, processes: int) -> None:
         self.clock, meeting = Clock(), free_meeting()
@@ -199,10 +200,12 @@ class Training:
             time.sleep(0.0005)
 
     def end(self, signum: int, pids: list[int]) -> tuple[int, float]:
-        """Send a signal to some processes, as a launcher to the others once one has ended.
+        """Send a signal to some processes and wait until all have ended.
+
+        If only some end, the others get a signal too, as from a launcher.
 
         Returns:
-            The phase that was hit, and the seconds until all had ended.
+            The phase that was hit, and the number of seconds until all processes had ended.
         """
         phase, start = (self.clock.phase, time.monotonic()) if self.is_running() else (AFTER_END, time.monotonic())
         for pid in pids:
@@ -229,7 +232,7 @@ class Training:
 
 @dataclass
 class Series:
-    """One run that is killed several times."""
+    """A run that is killed and resumed several times."""
 
     method: str
     processes: int
@@ -254,8 +257,11 @@ class Series:
         self.wrong += [f"{name} differ" for name in wanted if wanted[name] != got[name]]
 
     def _check(self, training: Training, broken: Path, phase: int, seconds: float, *, everyone: bool) -> None:
-        """After SIGTERM all have to end with 143, or 0 if nothing was left to do; in a start also by the signal itself,
-        where they find one another, and those that have not got it may fail."""
+        """Check the exit codes after SIGTERM.
+
+        All processes must end with 143, or with 0 if no work was left. At the start, while the processes look for one
+        another, the signal may also kill them directly, and processes that did not get it may fail.
+        """
         if self.signum != signal.SIGTERM:
             return
         self.slowest = max(self.slowest, seconds)
@@ -271,7 +277,7 @@ class Series:
 
 
 def _comparable(left: dict, signum: int) -> dict:
-    """What has to be equal: after SIGTERM further checkpoints may be there."""
+    """Select the results that must be equal: after SIGTERM a run may have additional checkpoints."""
     if signum == signal.SIGKILL:
         return left
     ours = ("model_final.pth", "model_best.pth")
@@ -293,7 +299,7 @@ def few_shapes() -> None:
 
 
 def plan(methods: list[str], kills: int) -> list[Series]:
-    """Share the kills out: every series has all phases in turn, over all series as often as one another."""
+    """Distribute the kills: each series goes through all phases in turn, and all phases occur equally often."""
     signals = (signal.SIGKILL, signal.SIGTERM)
     series = [Series(*one) for one in itertools.product(methods, (1, 2), signals)]
     for number in range(kills):
@@ -341,7 +347,7 @@ def main() -> None:
                 print(f"{method}, {processes} process(es), {signal.Signals(one.signum).name}: {result}", flush=True)
     print(f"\n{table(series)}")
     if any(one.wrong for one in series):
-        sys.exit("runs that were cut differ from the unbroken ones")
+        sys.exit("runs that were interrupted differ from uninterrupted ones")
 
 
 if __name__ == "__main__":

@@ -11,5 +11,5 @@ from tokenseg.config.load import load_config
 
 @functools.cache
 def loaded(path: Path) -> DictConfig:
-    """A config for all tests to read; who changes it loads its own."""
+    """Load a config that all tests share. A test that changes a config must load its own."""
     return load_config(str(path), without_files(path))

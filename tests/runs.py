@@ -1,4 +1,4 @@
-"""Runs that are killed at a chosen moment, and what they leave behind; for tests of the loop."""
+"""Runs that are killed at a chosen moment, and the results that they leave, for tests of the loop."""
 
 import functools
 import hashlib
@@ -13,17 +13,17 @@ from tokenseg.engine.metrics_file import read_metrics
 from tokenseg.engine.processes import free_meeting, group
 from tokenseg.engine.stopping import StopRequest
 
-# What depends on clocks, among the scalars of a row.
+# The scalars of a row that depend on a clock.
 CLOCKS = {"time", "data_time", "rank_data_time", "eta_seconds"}
 
 
 def averages(checkpoint):
-    """The averaged weights of a checkpoint, if it has any, by other names than the weights."""
+    """The averaged weights of a checkpoint, if it has any, under names that differ from those of the weights."""
     return {f"average of {key}": value for key, value in checkpoint.get("ema", {}).get("model", {}).items()}
 
 
 def left_behind(folder):
-    """What a run leaves, without what depends on clocks."""
+    """The results of a run in its folder, without values that depend on a clock."""
     checkpoints = {path.name: torch.load(path) for path in sorted(folder.glob("*.pth"))}
     best = checkpoints["model_best.pth"]
     return {
@@ -43,7 +43,7 @@ def left_behind(folder):
 
 
 def forked(work):
-    """Begin some work in a process of its own; its id."""
+    """Start a function in a new process, and return the process id."""
     child = os.fork()
     if not child:
         try:
@@ -56,12 +56,12 @@ def forked(work):
 
 
 def exit_code(child):
-    """Of a process, once it has ended."""
+    """Wait until a process has ended, and return its exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def killed(config, patch):
-    """Train in a process that ends without another word where `patch` has it end, as by kill -9."""
+    """Train in a new process that ends abruptly, as by kill -9, where `patch` makes it end; return its exit code."""
 
     def work():
         patch()
@@ -71,7 +71,7 @@ def killed(config, patch):
 
 
 def in_two(work):
-    """Do some work in two processes of one run; their exit codes."""
+    """Run a function in two processes of one run, and return their exit codes."""
     meeting = free_meeting()
 
     def in_group(rank):
@@ -82,7 +82,7 @@ def in_two(work):
 
 
 def at_call(owner, name, number, *, after=False):
-    """A patch that ends the process before, or after, a method is called for the n-th time."""
+    """Create a patch that ends the process before, or after, the n-th call of a method."""
 
     def patch():
         original, calls = getattr(owner, name), iter(range(1, 100))
@@ -102,7 +102,7 @@ def at_call(owner, name, number, *, after=False):
 
 
 def in_write_of(name):
-    """A patch that ends the process when half of a checkpoint is written."""
+    """Create a patch that ends the process when half of a checkpoint has been written."""
 
     def patch():
         original = torch.save

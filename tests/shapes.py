@@ -1,4 +1,4 @@
-"""Models for their shapes alone: parameters without memory, which nothing fills."""
+"""Models of which only the shapes matter: their parameters have no memory and are not initialised."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch.overrides import TorchFunctionMode
 
-# What fills a parameter in place. On the meta device each of these takes as long as a layer of the model.
+# The functions that fill a parameter in place. On the meta device each call takes as long as building a layer.
 FILLS = {"add_", "clamp_", "constant_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "ones_", "uniform_"}
 FILLS |= {
     "kaiming_normal_",
@@ -28,6 +28,6 @@ class _Unfilled(TorchFunctionMode):
 
 @contextmanager
 def shapes_only() -> Iterator[None]:
-    """Modules made inside have parameters on the meta device."""
+    """Modules that are created inside the block have parameters on the meta device."""
     with torch.device("meta"), _Unfilled():
         yield

@@ -49,7 +49,7 @@ def with_component(backbone, component=None):
 
 
 def trained(model):
-    """A model with numbers unlike fresh ones."""
+    """Give a model weights that differ from initial ones."""
     for name, value in model.state_dict().items():
         if value.is_floating_point():
             value.copy_(torch.rand_like(value) + 0.5 if "running_var" in name else 0.1 * torch.randn_like(value))

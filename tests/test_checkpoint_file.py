@@ -23,7 +23,8 @@ def flip(path, record):
     """Flip a bit in the middle of a record."""
     (info,) = [info for info in zipfile.ZipFile(path).infolist() if info.filename.endswith(record)]
     data = bytearray(path.read_bytes())
-    lengths = struct.unpack_from("<HH", data, info.header_offset + 26)  # of the name and of what follows it
+    # The content follows the header of 30 bytes, the name, and a further field, whose lengths are in the header.
+    lengths = struct.unpack_from("<HH", data, info.header_offset + 26)
     data[info.header_offset + 30 + sum(lengths) + info.file_size // 2] ^= 1
     path.write_bytes(data)
 
@@ -56,7 +57,7 @@ def test_plain_values_are_read_without_the_numbers(path):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize(("kept", "told"), [(0, "the file is empty"), (100, "cut off"), (-100, "cut off")])
+@pytest.mark.parametrize(("kept", "told"), [(0, "the file is empty"), (100, "truncated"), (-100, "truncated")])
 def test_files_that_are_cut_off(path, kept, told, legacy):
     torch.save(STATE, path, _use_new_zipfile_serialization=not legacy)
     path.write_bytes(path.read_bytes()[:kept])
@@ -76,12 +77,12 @@ def test_files_without_sums_are_read(path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ([1, 2], "hold a list; wanted a dict of tensors"),
-        (torch.ones(2), "hold a Tensor; wanted a dict of tensors"),
-        ({"model": [torch.ones(2)]}, "hold a list; wanted a dict of tensors"),
-        ({"epoch": 3, "lr": 0.1}, r"hold 2 values that are no tensors: epoch \(int\), lr \(float\)"),
-        ({"state_dict": {"a": torch.ones(2)}}, r"no tensors: state_dict \(dict\)"),
-        ({}, "holds none of the model's 2 weights"),
+        ([1, 2], "contain a list; wanted a dict of tensors"),
+        (torch.ones(2), "contain a Tensor; wanted a dict of tensors"),
+        ({"model": [torch.ones(2)]}, "contain a list; wanted a dict of tensors"),
+        ({"epoch": 3, "lr": 0.1}, r"contain 2 values that are not tensors: epoch \(int\), lr \(float\)"),
+        ({"state_dict": {"a": torch.ones(2)}}, r"not tensors: state_dict \(dict\)"),
+        ({}, "contains none of the model's 2 weights"),
     ],
 )
 def test_files_that_hold_no_weights(path, content, told):
@@ -98,7 +99,7 @@ def test_a_folder_is_no_file(tmp_path):
 def test_weights_alone_are_nothing_to_resume_from(tmp_path):
     net = nn.Linear(2, 2)
     torch.save(net.state_dict(), tmp_path / "model_final.pth")
-    with pytest.raises(ValueError, match=r"holds weights without the state of the trainer; wanted.*init_checkpoint"):
+    with pytest.raises(ValueError, match=r"contains weights without the state of the trainer; wanted.*init_checkpoint"):
         Checkpointer(net, str(tmp_path), trainer=nn.Linear(2, 2)).resume_or_load("", resume=True)
 
 
@@ -108,10 +109,12 @@ def test_a_damaged_last_checkpoint_names_the_one_before_it(tmp_path, last):
     for name in ("model_0000001", "model_0000003", last):
         checkpointer.save(name)
     flip(tmp_path / f"{last}.pth", "data/0")
-    with pytest.raises(DamagedFile, match=r"data/0 is damaged.*before it, model_0000003\.pth, is whole: .*last_checkp"):
+    with pytest.raises(
+        DamagedFile, match=r"data/0 is damaged.*before it, model_0000003\.pth, is intact: .*last_checkp"
+    ):
         checkpointer.resume_or_load("", resume=True)
     flip(tmp_path / "model_0000003.pth", "data/0")
-    with pytest.raises(DamagedFile, match=r"before it, model_0000001\.pth, is whole"):
+    with pytest.raises(DamagedFile, match=r"before it, model_0000001\.pth, is intact"):
         checkpointer.resume_or_load("", resume=True)
 
 

@@ -1,5 +1,7 @@
-"""Compiled models learn what the others do. Dynamo takes the graphs, and torch runs them as they are: what a compiler
-then makes of a graph is its own matter."""
+"""Compiled models of all methods, and detectors with compiled backbones, train like models that are not compiled.
+
+Dynamo captures the graphs, and torch runs them unchanged. Code generation is not tested here.
+"""
 
 import copy
 
@@ -13,21 +15,21 @@ from test_methods import METHODS
 from test_processes import differences, gradients, samples, still
 from tokenseg.engine.build import begin_random, compile_parts
 
-# Graphs of a step: the backbone and the head, and what is around losses whose number of masks differs; every layer of
-# Mask2Former's pixel decoder samples outside the graphs.
+# The largest number of graphs of a step. A head with mask losses has several, since the masks are found outside of them.
+# Mask2Former has more, since each layer of its pixel decoder samples outside of them.
 MOST_GRAPHS = 8
 MOST_OF_SAMPLING = 14
 
 
 @pytest.fixture
 def graphs():
-    """The graphs that the backend `count` has taken."""
-    torch.compiler.reset()  # graphs of other tests count towards the limit of recompilations
+    """The list of graphs that Dynamo captures in a test, empty at its start."""
+    torch.compiler.reset()  # otherwise graphs of other tests would count towards the limit of recompilations
     return []
 
 
 def compiled(model, graphs):
-    """A compiled copy of a model."""
+    """Return a compiled copy of a model, which appends its graphs to a list."""
 
     def count(graph, inputs):
         graphs.append(graph)
@@ -49,14 +51,14 @@ def test_compiled_methods_have_the_same_gradients(name, graphs):
 @pytest.mark.slow("compiled detectors")
 @pytest.mark.parametrize("name", ["dc5_sgr_resnet_101", "fpn_sgr_swin_t", "sfp_vit_b"])
 def test_compiled_backbones_of_detectors_have_the_same_losses(name, graphs):
-    """At two sizes, as images of a detector's training have many."""
+    """The images have two sizes, since those of a detector's training have many."""
     model = begin_random(instantiate(narrow_config(name).model)).train()
     fast = compiled(model, graphs)
     for size in ((64, 64), (96, 64)):
         losses = []
         for each in (fast, model):
-            torch.manual_seed(0)  # for the regions that are drawn
-            with EventStorage():  # where a detector's parts write what they count
+            torch.manual_seed(0)  # detectors sample regions at random
+            with EventStorage():  # in which detectors log
                 losses.append(each([sample([(4, 4, 40, 36), (20, 24, 60, 60)], size)]))
         torch.testing.assert_close(*losses)
     assert len(graphs) <= MOST_GRAPHS

@@ -91,5 +91,5 @@ def test_unreadable_images_are_told(explorer, tmp_path):
     with pytest.raises(ValueError, match=r"a\.png cannot be read"):
         explorer.look(str(tmp_path / "a.png"))
     Image.new("I;16", (4, 4)).save(tmp_path / "b.png")
-    with pytest.raises(ValueError, match="wanted 8 bits a channel"):
+    with pytest.raises(ValueError, match="wanted 8 bits per channel"):
         explorer.look(str(tmp_path / "b.png"))

@@ -1,4 +1,4 @@
-"""The rules of the house: who may import whom, one thing for each name, and how long files and functions may be."""
+"""The rules of the layout: allowed imports, unique names, and the maximum length of files and functions."""
 
 import ast
 import graphlib
@@ -14,12 +14,12 @@ PACKAGE, COMMAND_LINE = PROJECTS / "tokenseg", PROJECTS / "tokenseg_cli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ANYTHING = {""}
-# What a method may import, and a host: parts of heads, losses, how batch norms are made, rules for published weights.
+# The modules that a method or a host may import: parts of heads, losses, batch norms, rules for published weights.
 METHOD = {"backbones.norm", "d2_compat", "layers", "losses", "weight_rules"}
-# Folder or file of the package -> what it may import of the others, beside its own files and contracts.py. A folder
-# that is not here is a method.
+# Folder or file of the package -> the other modules that it may import, beside its own files and contracts.py. A folder
+# that is not listed here is a method.
 ROOMS = {
-    "__init__.py": ANYTHING,  # what `import tokenseg` registers
+    "__init__.py": ANYTHING,  # it imports everything that `import tokenseg` registers
     "alarms": {"d2_compat", "data.stream", "engine.precision", "layers.attention", "segmentor"},
     "archives": {"data.labels"},
     "backbones": {"checkpoint_file", "layers", "weight_rules", "weight_sources"},
@@ -72,7 +72,7 @@ ROOMS = {
     "inspection.py": {"d2_compat", "layers", "regions", "segmentor"},
     "layers": set(),
     "losses": {"layers"},
-    "meta_arch.py": ANYTHING,  # each method's own parts
+    "meta_arch.py": ANYTHING,  # it imports the parts of each method
     "plain_text.py": set(),
     "predictor.py": {"config", "data", "datasets", "engine", "inspection", "rasters", "regions", "segmentor"},
     "rasters.py": {"data.image_reader", "inference", "segmentor"},
@@ -102,7 +102,7 @@ OUTSIDE = {"configs", "tests", "tokenseg_cli", "tools", "train_net"}
 
 
 def imports(path: Path, *, root: Path = PROJECTS, at_once: bool = False) -> Iterator[str]:
-    """Dotted names that a file below `root` imports: anywhere in it, or only what is imported when the file is."""
+    """Yield the dotted names that a file below `root` imports, with `at_once` only those outside of functions."""
     package = path.relative_to(root).parent.parts
     for node in _nodes(ast.parse(path.read_text()), functions=not at_once):
         if isinstance(node, ast.Import):
@@ -114,7 +114,7 @@ def imports(path: Path, *, root: Path = PROJECTS, at_once: bool = False) -> Iter
 
 
 def _nodes(node: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
-    """A node and all below it, with or without what is in functions."""
+    """Yield a node and all nodes below it, with or without the bodies of functions."""
     yield node
     if functions or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
         for child in ast.iter_child_nodes(node):
@@ -122,7 +122,7 @@ def _nodes(node: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
 
 
 def complaints(place: PurePath, names: Iterable[str]) -> list[str]:
-    """What the rules say against the imports of a file, given by its place in the package."""
+    """List the violations of the rules by the imports of a file, which is given by its path in the package."""
     room = place.parts[0]
     allowed, rule = ROOMS.get(room), f"{room} may import"
     if allowed is None and len(place.parts) == 1:
@@ -134,7 +134,7 @@ def complaints(place: PurePath, names: Iterable[str]) -> list[str]:
     for name in names:
         package, _, inside = name.partition(".")
         if package in OUTSIDE:
-            found.append(f"{place} imports {name}; the package is used by it and not the other way")
+            found.append(f"{place} imports {name}, which uses the package; the package must not use it in turn")
         elif package == "tokenseg" and not any(_lies_in(inside, part) for part in allowed | {own, "contracts"}):
             found.append(f"{place} imports {name}; {rule} {', '.join(sorted(allowed)) or 'nothing'}")
     return found
@@ -213,14 +213,14 @@ def test_no_module_imports_itself_in_the_end():
 
 
 def test_the_command_line_imports_nothing_heavy():
-    """Modules that read arguments import Python's own library and one another, until a function of theirs runs."""
+    """When they are imported, modules that read arguments only import the standard library and one another."""
     light = {*sys.stdlib_module_names, COMMAND_LINE.name}
     names = {name for path in COMMAND_LINE.rglob("*.py") for name in imports(path, at_once=True)}
     assert {name for name in names if name.partition(".")[0] not in light} == set()
 
 
 def test_matplotlib_is_imported_where_a_picture_is_drawn():
-    """It takes half a second, which no training should wait for."""
+    """The import takes half a second, for which no training should have to wait."""
     draws = {"matplotlib", "detectron2.utils.visualizer", "detectron2.utils.video_visualizer"}
     files = [path for path in FILES if any(word in path.read_text() for word in ("matplotlib", "visualizer"))]
     found = [(str(path), name) for path in files for name in imports(path, at_once=True)]
@@ -228,7 +228,7 @@ def test_matplotlib_is_imported_where_a_picture_is_drawn():
 
 
 def test_files_have_names_of_their_own():
-    """Only methods are built alike: each may have its head.py, blocks.py or convert.py."""
+    """Only methods may share file names, since they have the same structure: head.py, blocks.py or convert.py."""
     places = defaultdict(set)
     for path in FILES:
         room = path.relative_to(PACKAGE).parts[0]
@@ -243,7 +243,7 @@ def test_files_of_tests_are_short():
 
 
 def test_functions_and_classes_have_names_of_their_own():
-    """Only commands are built alike: each has its `main`."""
+    """Only commands may share names, since each of them has a `main`."""
     places = defaultdict(list)
     for path in FILES:
         if path.relative_to(PACKAGE).parts[0] != "commands":
@@ -254,9 +254,9 @@ def test_functions_and_classes_have_names_of_their_own():
 
 
 def test_progress_bars_are_for_terminals():
-    """In a log they would be a line for every step; `disable=None` tells tqdm to draw them on terminals alone."""
+    """In a log, a bar would be a line for every step. With `disable=None` tqdm shows bars only on terminals."""
     nodes = [(path, node) for path in FILES for node in ast.walk(ast.parse(path.read_text()))]
-    calls = [(path, node) for path, node in nodes if isinstance(node, ast.Call) and "tqdm" in ast.unparse(node.func)]
+    calls = [(path, node) for path, node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "tqdm"]
     assert calls and [str(path) for path, call in calls if "disable=None" not in ast.unparse(call)] == []
 
 
@@ -268,5 +268,5 @@ def test_files_and_functions_are_short_and_silent(path):
     functions = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     assert [node.name for node in functions if node.end_lineno - node.lineno >= 60] == []
     calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    talks = path.relative_to(PACKAGE).parts[0] == "commands"  # to whoever runs it
+    talks = path.relative_to(PACKAGE).parts[0] == "commands"  # commands print their results for the user
     assert talks or [call.lineno for call in calls if call.func.id == "print"] == []

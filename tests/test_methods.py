@@ -1,4 +1,4 @@
-"""What every method must do, tested once over all of them."""
+"""The requirements that every method must meet, tested over all methods."""
 
 import copy
 import functools
@@ -22,7 +22,7 @@ from tokenseg.sgr.reasoning import SemanticReasoning
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Backbones made small: crops of 64 pixels, two or four blocks of 48 channels, or stages of 8 channels and more.
+# Overrides for small backbones: crops of 64 pixels, 2 or 4 blocks of 48 channels, or stages of 8 channels and more.
 VIT = [
     "vit={model_name: vit_tiny_patch16_224, channels: 48, last_block: 1}",
     "model.backbone.timm_args={embed_dim: 48, depth: 2, num_heads: 3}",
@@ -128,12 +128,12 @@ METHODS = {
     ),
     "mask2former": ("sgr/mask2former_swin_t_coco_stuff_10k_512_60k", MASK2FORMER),
 }
-# Terms that look at no label.
+# The loss terms that do not depend on labels.
 REGULARISERS = {"loss_diversity"}
 
 
 def tiny_config(name):
-    """A method's config made small: crop 64, 5 classes, in windows that overlap."""
+    """A method's config, made small: a crop of 64 pixels, 5 classes, overlapping windows."""
     return copy.deepcopy(_tiny_config(name))
 
 
@@ -146,7 +146,7 @@ def _tiny_config(name):
 
 
 def tiny_model(name):
-    """The model of that config."""
+    """The model of `tiny_config`."""
     model = copy.deepcopy(_built(name))
     torch.manual_seed(0)
     return model
@@ -157,7 +157,7 @@ def _built(name):
     torch.manual_seed(0)
     model = begin_random(instantiate(tiny_config(name).model))
     for module in model.modules():
-        # these begin by doing nothing
+        # These components start as the identity, so that their other parameters would get no gradient.
         if isinstance(module, SemanticReasoning):
             nn.init.normal_(module.back.weight, std=0.1)
         elif isinstance(module, GloRe):
@@ -169,7 +169,7 @@ ONE_OF_EACH = {"structtoken_pwe", "segvit", "ecenet_vit", "fcn_sgr", "mask2forme
 
 
 def one_of_each(more, names=METHODS):
-    """Names for a test that costs much: one a method, and the others as slow tests, which add `more`."""
+    """The names of models for an expensive test: one of each method, and the others as slow tests that add `more`."""
     return [pytest.param(name, marks=() if name in ONE_OF_EACH else pytest.mark.slow(more)) for name in names]
 
 
@@ -179,7 +179,7 @@ def model(request):
 
 
 def batch(*labels, size=(64, 64)):
-    """Training inputs with the label maps given: a number fills one, None draws one, or the map itself."""
+    """Training inputs from label maps; a number stands for a constant map, None for a random one."""
     drawn = [torch.randint(0, 5, size) if label is None else label for label in labels]
     maps = [label if isinstance(label, torch.Tensor) else torch.full(size, label) for label in drawn]
     components = ConnectedComponents(num_active=8)
@@ -205,7 +205,7 @@ GRADIENTS = [
 
 
 def cases_of_gradients():
-    """Every case for one of each method, and the first two for all; the others are slow tests."""
+    """Yield every case for one model of each method, and the first two for all; the others are slow tests."""
     more = pytest.mark.slow("gradients of further labels and precisions, for the variants of the methods")
     for name in METHODS:
         for place, case in enumerate(GRADIENTS):
@@ -262,9 +262,10 @@ def test_bfloat16_is_close(model):
         wanted = model(samples)[0]["sem_seg"]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             got = model(samples)[0]["sem_seg"]
-    # wide, since norms over five random channels blow rounding up; wrong layouts or overflows give 1 and more
+    # The tolerance is wide, since norms over five random channels amplify rounding errors. A wrong layout or overflow
+    # gives a difference of 1 or more.
     assert (got.float() - wanted).norm() < 0.3 * wanted.norm()
-    assert wanted.stride(0) == got.stride(0) == 1  # all classes of a pixel lie side by side, in windows too
+    assert wanted.stride(0) == got.stride(0) == 1  # all classes of a pixel are adjacent in memory, with windows too
 
 
 @pytest.mark.slow("class ids of whole models of many classes, in windows and of whole images")

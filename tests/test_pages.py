@@ -1,12 +1,11 @@
 """The Markdown pages: each can be found from the README, and what they link to is there."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("projects/**/*.md"), *ROOT.glob("tools/**/*.md")])
+from page_commands import PAGES, ROOT
+
 LINK = re.compile(r"\]\(([^)\s]+)\)|<img\s[^>]*src=\"([^\"]+)\"")
 
 

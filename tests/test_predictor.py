@@ -55,7 +55,7 @@ def test_pillow_turns_images_as_files_say(toy_predictor, image, tmp_path):
 
 @pytest.fixture
 def mixed(image, tmp_path):
-    """Seven images of three sizes and all kinds."""
+    """Seven images of three sizes and of all types."""
     wide, high = image[:10], image[:, :20]
     Image.fromarray(wide).save(tmp_path / "wide.png")
     tensor = torch.from_numpy(high[::-1].copy()).permute(2, 0, 1)
@@ -72,7 +72,7 @@ def test_a_list_gives_what_its_images_give_one_by_one(toy_predictor, mixed):
         torch.testing.assert_close(many, predictor.scores(one), rtol=0, atol=1e-6)
     assert [output["sem_seg"].shape[-2:] for output in predictor.outputs(mixed[:2])] == [(30, 41), (10, 41)]
     predictor.outputs(mixed)
-    # of the first five images two have one size, two another; of the others two have the same
+    # In the first batch of five, two images have one size and two another; the last two have the same size.
     assert batches == [1, 1, 2, 1, 2, 2] and predictor([]) == []
 
 
@@ -89,11 +89,11 @@ def test_a_list_for_a_detector(toy_detector, image):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"shape \(4, 4, 3\) .*; wanted \(3, H, W\) uint8 of a tensor"),
-        (torch.zeros(3, 4, 4), "type torch.float32; .* of a tensor, grey levels from 0 to 255"),
-        (Image.new("I;16", (4, 4)), "whole numbers of more than 8 bits .*; wanted 8 bits a channel"),
+        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"shape \(4, 4, 3\) .*; wanted \(3, H, W\) of a tensor: uint8"),
+        (torch.zeros(3, 4, 4), "type torch.float32; .* of a tensor: uint8 grey levels from 0 to 255"),
+        (Image.new("I;16", (4, 4)), "integers of more than 8 bits .*; wanted 8 bits per channel"),
         (Image.new("RGB", (0, 4)), "no pixel"),
-        (7, "a int; wanted a path, an image of Pillow's, an .* array or a .* tensor, or a list of them"),
+        (7, "a int; wanted a path, a Pillow image, an .* array or a .* tensor, or a list of them"),
     ],
 )
 def test_wrong_images_are_named_by_their_place(toy_predictor, image, wrong, message):
@@ -116,7 +116,7 @@ def test_it_predicts_what_the_evaluation_sees(toy_predictor, toy_dataset):
 
 
 def test_several_scales_are_those_of_the_evaluation(toy_predictor):
-    """Each view is made of the file's pixels, here and in the loader's process."""
+    """Each view is made from the pixels of the file, by the predictor as by the loader."""
     overrides = ["train.tta.enabled=true", "train.tta.scales=[0.5,2.0]"]
     predictor = Predictor(*toy_predictor, overrides=overrides)
     cfg = load_config(toy_predictor[0], [*overrides, "dataloader.test.mapper.keep_original=true"])
@@ -135,7 +135,8 @@ def test_large_images_are_what_the_sliding_window_gives(toy_predictor, tmp_path)
     predictor.model.inference = SlidingWindow(window=20, stride=13)
     found, wanted = predictor.raster_ids(tmp_path / "a.png"), predictor(tmp_path / "a.png")
     assert found.dtype == np.uint8 and len(np.unique(found)) > 1 and np.array_equal(found, wanted)
-    assert np.array_equal(predictor.raster_ids(tmp_path / "a.png", window=30), wanted)  # a model of single pixels
+    # Windows make no difference, since the class of a pixel depends only on this pixel.
+    assert np.array_equal(predictor.raster_ids(tmp_path / "a.png", window=30), wanted)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_what_a_detector_does_not_give(toy_detector, image):
 
 def test_what_a_segmentor_does_not_give(toy_predictor, image):
     predictor = Predictor(*toy_predictor)
-    with pytest.raises(ValueError, match="class ids and no instances; wanted a detector"):
+    with pytest.raises(ValueError, match="predicts class ids and no instances; wanted a detector"):
         predictor.instances(image)
     with pytest.raises(ValueError, match=r"confidence_threshold is 0\.5, but Segmentor"):
         predictor(image, confidence_threshold=0.5)

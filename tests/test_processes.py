@@ -1,5 +1,8 @@
-"""However a step's batch is cut, into parts that run one after the other or over processes, its gradients are the same:
-losses are divided by counts of the whole step. In double precision, batch statistics frozen and nothing dropped."""
+"""The gradients of a step do not depend on how its batch is split into successive parts or over processes.
+
+The reason is that losses are divided by counts of the whole step. The tests use double precision, and neither batch
+statistics nor dropout.
+"""
 
 import sys
 
@@ -13,7 +16,7 @@ from two_processes import average, differences, join, run_both
 
 
 def samples():
-    """Four images with labels of uneven number and spread, an ignored border, and nothing but ignored pixels."""
+    """Four images with different labels: patches with an ignored border, a line, two areas, only ignored pixels."""
     torch.manual_seed(1)
     patches = torch.randint(0, 5, (4, 4)).repeat_interleave(16, 0).repeat_interleave(16, 1)
     line, two, patched, none = torch.full((4, 64, 64), 255)
@@ -24,7 +27,7 @@ def samples():
 
 
 def still(name):
-    """A method's small model in training, in which nothing is drawn and no batch norm counts."""
+    """A method's small model in training mode, without random numbers and with frozen batch norms."""
     model = tiny_model(name).double().train()
     for module in model.modules():
         if isinstance(module, (nn.Dropout, nn.Dropout2d)):
@@ -39,7 +42,7 @@ def still(name):
 
 
 def gradients(model, images, parts):
-    """Of a step with these images of this process, in so many parts."""
+    """Compute the gradients of a step with these images of this process, in this number of parts."""
     counts, size = model.count(images), len(images) // parts
     for start in range(0, len(images), size):
         sum(model(images[start : start + size], counts).values()).backward()
@@ -57,7 +60,7 @@ def test_parts_are_one_batch(name):
 
 
 def run(words):
-    """Gradients of a half of the images in two parts, averaged over both processes."""
+    """Compute the gradients of one half of the images in two parts, averaged over both processes."""
     rank, path = join(words)
     found = {name: gradients(still(name), samples()[2 * rank : 2 * rank + 2], 2) for name in METHODS}
     for values in found.values():

@@ -134,7 +134,7 @@ def test_whole_images_run_once_for_scores_and_regions(pair, policy, runs):
 
 
 class Original:
-    """Records the scales that it is asked for; a view is grey all over."""
+    """An original image that records the requested scales; its views are uniformly grey."""
 
     def __init__(self):
         self.scales = []
@@ -205,7 +205,7 @@ def test_a_method_demands_its_parts(pair):
 
 
 def test_losses_of_detectron2s_heads_are_averaged_over_the_parts_of_a_step(pair):
-    """They average over the images they get, so each part weighs by its images."""
+    """These heads average over the images of a call, so each part is weighted by its number of images."""
     ours, batch = pair[0].train(), inputs((64, 64), (64, 64), (64, 64), (64, 64))
     counts = ours.count(batch)
     parts = [ours(part, counts)["loss_sem_seg"] for part in (batch[:1], batch[1:])]
@@ -234,7 +234,7 @@ def test_methods_are_registered():
 def test_confidence_is_the_share_of_the_likeliest_class(pair, policy, probabilities):
     ours = Segmentor(backbone=pair[0].backbone, sem_seg_head=Scores(), inference=policy, **PIXELS).eval()
     ours.sem_seg_head.gives_probabilities = probabilities
-    ours.sem_seg_head.count = dict  # it keeps the contract `Head` now
+    ours.sem_seg_head.count = dict  # now it implements the protocol `Head`
     scores = torch.tensor([4.0, 2, 1]).log().view(1, 3, 1, 1)
     ours.predict = lambda images: Prediction(scores, {}, (1, 1), [(1, 1)])
     [output] = ours.ids([{"image": torch.zeros(3, 1, 1)}], {"confidence"})
@@ -244,7 +244,7 @@ def test_confidence_is_the_share_of_the_likeliest_class(pair, policy, probabilit
 
 
 def test_confidence_goes_row_by_row(pair):
-    """Probabilities are there for a few rows at a time, and are those of the whole."""
+    """Probabilities are computed for a few rows at a time, and equal those of the whole image."""
     ours, scores = pair[0].eval(), torch.randn(5, 70, 3)
     torch.testing.assert_close(ours.confidence(scores), scores.softmax(dim=0).amax(dim=0))
     assert torch.equal(ours.confidence(torch.full((5, 1, 1), -200.0).exp()), torch.full((1, 1), 0.2))

@@ -58,7 +58,10 @@ def test_norms_decay_where_wanted(model):
 def test_norms_decay_in_the_parts_that_are_named(model):
     exempt = {name for name, (_, decay) in rules(model, decay_norms=["head"]).items() if decay == 0}
     assert exempt == {"backbone.pos_embed", "backbone.norm.weight", "backbone.norm.bias"}
-    with pytest.raises(ValueError, match=r"begins with 'decode' \(decay_norms\); names begin with backbone, head"):
+    with pytest.raises(
+        ValueError,
+        match=r"begins with 'decode' \(decay_norms\); wanted a prefix of names that begin with backbone, head",
+    ):
         rules(model, decay_norms=["decode"])
     with pytest.raises(ValueError, match="decay_norms is 'head'; wanted true, false, or a list"):
         rules(model, decay_norms="head")
@@ -92,7 +95,10 @@ def test_parts_that_were_left_out_want_no_rate(model):
 
 
 def test_unused_prefixes_are_told(model):
-    with pytest.raises(ValueError, match=r"begins with 'decode_head', 'head\.cnv' .*; names begin with backbone, head"):
+    with pytest.raises(
+        ValueError,
+        match=r"begins with 'decode_head', 'head\.cnv' .*; wanted a prefix of names that begin with backbone, head",
+    ):
         rules(model, lr_factors={"decode_head": 10.0, "head.cnv": 2.0, "head": 1.0})
 
 
@@ -101,7 +107,7 @@ def test_unused_prefixes_are_told(model):
     [(0, 1e-6), (5, 0.5 * 0.95), (9, 0.9 * 0.91), (10, 0.9), (50, 0.5), (99, 0.01), (100, 0.0)],
 )
 def test_schedule_by_hand(iteration, factor):
-    """Linear times poly, also in the warm-up."""
+    """The factor is the product of the polynomial and the line, also during the warm-up."""
     schedule = warmup_poly(max_iter=100, warmup_iter=10, power=1.0)
     assert schedule(iteration / 100) == pytest.approx(factor, abs=1e-6)
 
@@ -119,7 +125,7 @@ def test_schedules_of_nothing_but_warmup():
 
 @pytest.mark.parametrize("power", [1.0, 0.9, 2.0])
 def test_the_curve_is_that_of_detectron2s_warmup_poly(power):
-    """Its scheduler multiplies the two, as mmcv's does."""
+    """Detectron2's scheduler, like mmcv's, multiplies the polynomial and the warm-up."""
     parameter = nn.Parameter(torch.zeros(1))
     theirs = WarmupPolyLR(
         torch.optim.SGD([parameter], lr=1.0), 40, warmup_factor=1e-6, warmup_iters=15, power=power, constant_ending=0.0
@@ -170,7 +176,7 @@ FAMILIES = {
 
 
 def four_blocks(family):
-    """A backbone of four blocks beside a head, as it stands in a model."""
+    """A model with a backbone of four blocks and a head."""
     args = dict(depth=4, embed_dim=48, num_heads=3)
     backbone = PlainViT(model_name=FAMILIES[family], img_size=112, out_blocks=[1, 3], pretrained=False, timm_args=args)
     return nn.ModuleDict({"backbone": backbone, "head": nn.Linear(2, 2)})
@@ -187,7 +193,7 @@ def test_layer_decay_by_hand(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layer_decay_is_timms(family):
-    """On a whole model, with a head of its own."""
+    """The groups equal those of timm for a whole timm model, with its own head."""
     whole = timm.create_model(FAMILIES[family], depth=4, embed_dim=48, num_heads=3, num_classes=3)
     names = {id(parameter): name for name, parameter in whole.named_parameters()}
     theirs = {

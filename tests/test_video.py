@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from tokenseg import video
-from tokenseg.video import LifeSpeed, VideoFile, VideoSource, check_suffix
+from tokenseg.video import RealTimePacing, VideoFile, VideoSource, check_suffix
 
 
 def write(path, count=5, *, size=(31, 47), rate=12.0):
-    """A video that begins red, green, blue and goes on in grey."""
+    """Write a video whose first frames are red, green and blue, and whose other frames are grey."""
     colors = [(230, 20, 20), (20, 230, 20), (20, 20, 230)] + [(120, 120, 120)] * count
     file = VideoFile(path, rate=rate, size=size)
     for color in colors[:count]:
@@ -69,7 +69,7 @@ def test_a_cut_avi_gives_the_frames_that_it_has(tmp_path):
 
 
 class Camera:
-    """Stands for OpenCV's capture of a camera, which has only these frames."""
+    """A stand-in for OpenCV's capture of a camera, which has only the given frames."""
 
     def __init__(self, number):
         assert number == 3
@@ -102,7 +102,7 @@ def test_a_camera_has_no_end_and_its_frames_one_size(monkeypatch):
 def test_pictures_of_a_camera_are_repeated_until_time_has_passed(monkeypatch):
     now = iter([0.0, 0.1, 0.5, 0.51, 1.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(now))
-    speed = LifeSpeed(10.0)
+    speed = RealTimePacing(10.0)
     assert [speed.repeats() for _ in range(4)] == [1, 4, 1, 4]
 
 

@@ -7,7 +7,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 def drawn(boxes, *, masks=None, labels=None, colors=(RED,), factor=1, side=200):
-    """Instances on a black square, whose names are left out of the picture unless they are given."""
+    """Draw instances on a black square, without names unless they are given."""
     picture = draw_instances(
         np.zeros((side, side, 3), np.uint8),
         boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
@@ -55,7 +55,7 @@ def test_names_do_not_hide_one_another_nor_leave_the_picture():
     boxes = [(150, 2, 199, 60), (150, 3, 199, 61)]
     picture = drawn(boxes, labels=["crossing", "crossing\n"], colors=(RED, BLUE))
     ink = {color: (picture == color).all(axis=-1).sum() for color in (RED, BLUE)}
-    assert min(ink.values()) > 400  # the plates of both are seen
+    assert min(ink.values()) > 400  # both plates are visible
 
 
 def test_no_instances_leave_the_image_as_it_is():

@@ -7,10 +7,10 @@ COLORS = np.array([[250, 0, 0], [0, 0, 250], [0, 250, 0]], dtype=np.uint8)
 
 def test_names_stand_inside_their_classes():
     ids = np.zeros((40, 100), dtype=int)
-    ids[:, 50:], ids[0, 0] = 1, 2  # one pixel is no place for a name
+    ids[:, 50:], ids[0, 0] = 1, 2  # a class of one pixel gets no name
     image = np.full((40, 100, 3), 128, dtype=np.uint8)
     picture = draw_segments(image, ids, names=["a", "$b", "c"], colors=COLORS)
-    assert picture.shape == (280, 700, 3)  # the first whole factor that gives 640 pixels
+    assert picture.shape == (280, 700, 3)  # the smallest integer factor that gives 640 pixels or more
     for color, columns in [(COLORS[0], slice(0, 350)), (COLORS[1], slice(350, 700))]:
         plate = (picture == color).all(axis=-1)
         assert plate.sum() > 50 and plate[:, columns].sum() == plate.sum()
@@ -18,7 +18,7 @@ def test_names_stand_inside_their_classes():
 
 
 def test_colours_do_not_depend_on_what_else_is_there():
-    """Those of a video stay the same from frame to frame."""
+    """The colours of a video must stay the same from frame to frame."""
     image, ids = np.zeros((8, 8, 3), np.uint8), np.arange(64).reshape(8, 8) // 32
     both = draw_segments(image, ids, names=["a", "b", "c"], colors=COLORS)
     alone = draw_segments(image, np.full((8, 8), 1), names=["a", "b", "c"], colors=COLORS)

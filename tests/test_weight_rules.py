@@ -1,4 +1,4 @@
-"""The rules' engine: every weight goes to one place, and nothing is left over."""
+"""Conversion by rules: every weight gets exactly one place, and nothing is left over."""
 
 from collections import OrderedDict
 
@@ -54,7 +54,7 @@ def test_weights_take_the_models_type_and_own_their_memory(state):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.update({"net_pos": torch.zeros(1), "y": torch.zeros(1)}), "2 that no rule knows: net_pos, y$"),
+        (lambda s: s.update({"net_pos": torch.zeros(1), "y": torch.zeros(1)}), "2 that no rule matches: net_pos, y$"),
         (lambda s: s.pop("net.pos"), "1 missing for the model: code$"),
         (lambda s: s.update({"net.pos": torch.zeros(1, 7)}), r"another shape: net\.pos \(1, 6\), wanted \(1, 4\)$"),
         (
@@ -63,7 +63,7 @@ def test_weights_take_the_models_type_and_own_their_memory(state):
         ),
         (
             lambda s: (s.pop("net.pos"), s.update(y=torch.zeros(1))),
-            "of this model: 1 that no rule knows: y; 1 missing for the model: code$",
+            "fit this model: 1 that no rule matches: y; 1 missing for the model: code$",
         ),
     ],
 )
@@ -76,7 +76,7 @@ def test_nothing_is_left_over(state, change, message):
 def test_rules_must_not_overlap(state):
     with pytest.raises(ValueError, match=r"1 that several rules match: aux\.x"):
         convert(state, WANTED, [*RULES, WeightRule(r"aux\.x", "x")])
-    with pytest.raises(ValueError, match=r"1 for a place that is taken: aux\.x \(code, by net\.pos\)"):
+    with pytest.raises(ValueError, match=r"1 for a place that is already taken: aux\.x \(code, by net\.pos\)"):
         convert(state, WANTED, [*RULES[:-1], WeightRule(r"aux\.x", "code")])
 
 
@@ -99,5 +99,5 @@ def test_wrapping_is_taken_off(state, wrap):
     [({}, "nothing"), ([1], "list"), ({"state_dict": {"epoch": 3}}, "epoch"), (torch.zeros(2), "Tensor")],
 )
 def test_what_is_no_checkpoint_is_told(checkpoint, found):
-    with pytest.raises(ValueError, match=f"holds {found}; wanted weights by name, alone or as state_dict or model"):
+    with pytest.raises(ValueError, match=f"contains {found}; wanted weights by name, on their own or under"):
         unwrap(checkpoint)

@@ -1,4 +1,4 @@
-"""Weights from a server: one of our own, on this machine."""
+"""Weights from a server, which here runs on this machine."""
 
 import hashlib
 import threading
@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves one file to every address that ends in its name, with the headers that the hub's client wants."""
+    """Serves one file at every address that ends in its name, with the headers that the hub's client expects."""
 
     def __init__(self, *args, content, asked, **kwargs):
         self.content, self.asked = content, asked
@@ -48,7 +48,7 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """The address of a server of weights, their checksum, the model they are of, and what the server was asked."""
+    """The address of a server of weights, their checksum, the model they belong to, and the requests to the server."""
     model, asked = nn.Linear(2, 3), []
     torch.save({"model": model.state_dict()}, tmp_path / "served.pth")
     content = (tmp_path / "served.pth").read_bytes()
@@ -72,7 +72,7 @@ def test_a_checkpoint_from_the_web_is_downloaded_once(served):
 
 def test_weights_from_the_hub(served, monkeypatch):
     address, digest, model, asked = served
-    # what the environment variable HF_ENDPOINT sets
+    # set by the environment variable HF_ENDPOINT
     monkeypatch.setattr(weight_sources.constants, "ENDPOINT", address)
     template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(weight_sources.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -81,7 +81,7 @@ def test_weights_from_the_hub(served, monkeypatch):
     assert "GET /me/my-model/resolve/v1/deep/model.pth" in asked
     with pytest.raises(ValueError, match=r"has the SHA-256 checksum [0-9a-f]{64}; wanted 00"):
         local_file(f"hf://me/my-model@v1/deep/model.pth#sha256={'0' * 64}")
-    with pytest.raises(ValueError, match=r"other.pth is not in the hub's cache .* no such file"):
+    with pytest.raises(ValueError, match=r"other.pth is not in the local cache of the hub .* no such file"):
         local_file("hf://me/my-model/other.pth")
 
 
@@ -96,11 +96,11 @@ def test_a_wrong_checksum_leaves_nothing_behind(served, tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("http://127.0.0.1:9/model.pth", "not protected on its way; wanted https://, or #sha256=DIGEST"),
+        ("http://127.0.0.1:9/model.pth", "not protected against changes; wanted https://, or #sha256=DIGEST"),
         ("https://127.0.0.1:9/model.pth", "'https://127.0.0.1:9/model.pth' cannot be downloaded: .*refused"),
         ("https://127.0.0.1:9/model.pth#sha256=12", "wanted #sha256= and 64 hexadecimal digits"),
         ("https://127.0.0.1:9/", "names no file; wanted https://HOST"),
-        ("hf://owner/model.pth", "is no file on the hub; wanted hf://OWNER/REPOSITORY/FILE"),
+        ("hf://owner/model.pth", "is not the address of a file on the hub; wanted hf://OWNER/REPOSITORY/FILE"),
     ],
 )
 def test_addresses_that_cannot_be(source, message, tmp_path, monkeypatch):

@@ -1,18 +1,18 @@
-"""A model and batches of a few numbers, on which a trainer's steps can be followed by hand."""
+"""A model and batches of a few numbers, with which the steps of a trainer can be computed by hand."""
 
 import torch
 from torch import nn
 
 
 class Toy(nn.Module):
-    """A linear layer with two mean losses; `seen` keeps its outputs."""
+    """A linear layer with two mean losses; `seen` records its outputs."""
 
     def __init__(self, dropout=0.0):
         super().__init__()
         self.layer, self.dropout, self.seen = nn.Linear(3, 1), nn.Dropout(dropout), []
 
     def forward(self, batch):
-        """Losses averaged over the images of the call, as Detectron2's models do."""
+        """Return losses that are averaged over the images of the call, like those of Detectron2's models."""
         outputs = self.dropout(self.layer(torch.stack([record["x"] for record in batch])))[:, 0]
         self.seen.append(outputs.detach())
         targets = torch.tensor([record["y"] for record in batch])

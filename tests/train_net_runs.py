@@ -1,4 +1,4 @@
-"""train_net.py as a user calls it, in this process or in one of its own, with a model that is tiny."""
+"""Runs train_net.py as a user calls it, in this process or in a new one, with a tiny model."""
 
 import json
 import os
@@ -39,12 +39,12 @@ TINY = [
 
 
 def invoke(words):
-    """The command in this process, whose errors come through."""
+    """Run the command in this process, without turning its errors into exit codes."""
     train.main(parse("tokenseg_cli.arguments.train", ["train_net.py", *words]))
 
 
 def error_line(arguments):
-    """The one line that the command ends in."""
+    """Run the command, and return the single error line with which it ends."""
     with pytest.raises(SystemExit) as stop:
         run("train", ["train_net.py", *arguments])
     assert stop.value.code.startswith("train_net.py: error: ") and "\n" not in stop.value.code
@@ -64,7 +64,7 @@ def script(*words):
 
 
 def run_script(*words, processes=1, limit=None):
-    """train_net.py in a process of its own, on the generated data set; `limit` bounds the size of files, in bytes."""
+    """Run train_net.py in a new process on generated data; `limit` is the maximum size of a file in bytes."""
     command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py"), *TINY, *words, "--num-gpus", str(processes)]
     return subprocess.run(
         command,

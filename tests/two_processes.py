@@ -1,4 +1,4 @@
-"""Two processes of a test, started from its own file, and what they do with gradients."""
+"""Two processes that a test starts from its own file, to compare gradients."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ TESTS = Path(__file__).resolve().parent
 
 
 def run_both(file, folder, results):
-    """Run the file of a test twice, with the words that `join` takes, until both processes have ended well."""
+    """Run the file of a test in two processes, with the arguments for `join`, and assert that both succeed."""
     path = os.pathsep.join([str(TESTS.parent / "projects"), str(TESTS)])
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     words = [f"file://{folder}/meet", str(results)]
@@ -20,21 +20,21 @@ def run_both(file, folder, results):
 
 
 def join(words):
-    """In one of the two processes, meet the other one. Gives the rank, and the path for results."""
+    """Join the process group from one of the two processes, and return its rank and the path for results."""
     rank, address, results = words
     torch.distributed.init_process_group("gloo", init_method=address, world_size=2, rank=int(rank))
     return int(rank), results
 
 
 def average(values):
-    """Turn tensors into the means of both processes', as DistributedDataParallel does with gradients."""
+    """Average tensors over both processes, in place, as DistributedDataParallel does with gradients."""
     for value in values:
         torch.distributed.all_reduce(value)
         value /= 2
 
 
 def differences(found, wanted):
-    """Parameters whose gradients differ by more than 1e-5 of their norm."""
-    # Biases of keys, which shift all of a softmax, have no gradient but that of rounding.
+    """Find the parameters whose gradients differ by more than 1e-5 of their norm, with these relative differences."""
+    # Biases of keys have no gradient except rounding errors, since they shift all inputs of a softmax equally.
     apart = {name: float((found[name] - value).norm() / value.norm().clamp(min=1e-9)) for name, value in wanted.items()}
     return {name: value for name, value in apart.items() if value > 1e-5}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Count parameters and GFLOPs of a model, or of every row of the papers' tables; --help says how."""
+"""Count the parameters and GFLOPs of a model, or compare them with the papers' tables; see --help."""
 
 import sys
 

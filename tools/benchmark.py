@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure speed and memory, ours against a named rival or of a whole model; --help says how."""
+"""Measure speed and memory, of our code against another implementation or of a whole model; see --help."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Look at images and labels before a training does; --help says how."""
+"""Check images and labels before a training; see --help."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train several configs with several seeds and compare their results; --help says how."""
+"""Train several configs with several seeds and compare their results; see --help."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Turn a checkpoint that a method's authors published into one of ours; --help says how."""
+"""Convert a checkpoint that a method's authors published to one of TokenSeg; see --help."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Segment any images; --help says how."""
+"""Segment any images, or detect objects in them; see --help."""
 
 import sys
 

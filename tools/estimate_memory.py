@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Calculate the GPU memory of a training step; --help says how."""
+"""Calculate the GPU memory of a training step; see --help."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write a whole segmentor to one file; --help says how."""
+"""Export a whole segmentor to one file; see --help."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write the backbone of a trained model, with its component, to a file of its own; --help says how."""
+"""Export the backbone of a trained model, including its component, to its own file; see --help."""
 
 import sys
 

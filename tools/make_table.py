@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make all runs of a table file and write its tables; --help says how."""
+"""Make all runs of a table file and write its tables; see --help."""
 
 import sys
 

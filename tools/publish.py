@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Publish a trained model; --help says how."""
+"""Publish a trained model; see --help."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train a small model from nothing, evaluate it, and draw what it sees; --help says how."""
+"""Train a small model, evaluate it, and draw its predictions; see --help."""
 
 import sys
 

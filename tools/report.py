@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Show runs on one page; --help says how."""
+"""Show runs on one page; see --help."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Pretrain a backbone for segmentation, and detect with it; --help says how."""
+"""Transfer a backbone from segmentation to detection; see --help."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw what the tokens of trained models see; --help says how."""
+"""Draw what the tokens of trained models see; see --help."""
 
 import sys
 

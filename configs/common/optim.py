@@ -1,4 +1,4 @@
-"""Optimisers and schedules, to be imported and changed."""
+"""Optimisers and learning rate schedules, which configs import and modify."""
 
 from detectron2.config import LazyCall as L
 from torch.optim import SGD, AdamW
@@ -8,14 +8,14 @@ from tokenseg.solver import parameter_groups, warmup_poly, warmup_step
 
 def _groups():
     return L(parameter_groups)(
-        # the training loop puts the model here
-        model=None,
+        model=None,  # set by the training loop
         lr="${optimizer.lr}",
         weight_decay="${optimizer.weight_decay}",
         lr_factors={},
-        # whether weights and biases of norms decay; or names of parts whose norms do
+        # Whether weight decay applies to the weights and biases of norms, or a list of the parts to whose norms it
+        # applies.
         decay_norms=False,
-        # below 1: the deeper a layer of a timm backbone, the lower its rate
+        # The factor of the learning rate from each layer of a timm backbone to the layer before it.
         layer_decay=1.0,
     )
 

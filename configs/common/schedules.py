@@ -1,13 +1,13 @@
-"""How long trainings last: each length once, under the name that ends the file names of its configs.
+"""The lengths of trainings. The length in a function's name is also at the end of the file names of its configs.
 
-They are functions and no mappings, since whatever mapping a config imports becomes a key of it.
+These are functions instead of dicts, since every dict that a config imports becomes a key of the config.
 """
 
 from functools import partial
 
 
 def _train_for(train, *, max_iter):
-    """Set the iterations in `train`, with an evaluation after every tenth of them."""
+    """Set the number of iterations in `train`, with an evaluation after every tenth of them."""
     train.update(max_iter=max_iter, eval_period=max_iter // 10)
 
 

@@ -1,11 +1,11 @@
-"""SGR or GloRe into any finished model, on a map that its backbone has: one call each, on parts of a config.
+"""Functions that add SGR or GloRe to any complete model, on one of its backbone's maps, by changing its config.
 
-    sgr = add_sgr(model, dataloader, optimizer, feature="res5")    # a config names what it returns `sgr`
+    sgr = add_sgr(model, dataloader, optimizer, feature="res5")    # the result must be a key `sgr` of the config
     add_glore(model, dataloader, optimizer, feature="block11")
 
-Beside mIoU there are then S_C and D_C of the component's tokens. Overrides of the backbone have one word more:
-`model.backbone.backbone.NAME`. Detectors take the component alone, without supervision and metrics, below a feature
-pyramid if they have one:
+Evaluation then also measures S_C and D_C of the component's tokens. Since the component wraps the backbone, overrides
+of the backbone get one more word: `model.backbone.backbone.NAME`. Detectors get only the component, without supervision
+and metrics. If they have a feature pyramid, the component is placed below it:
 
     sgr = add_sgr_to_detector(model, place="backbone.bottom_up")
     add_glore_to_detector(model)
@@ -23,37 +23,43 @@ from tokenseg.sgr.plug import ReasoningBackbone
 from tokenseg.sgr.reasoning import SemanticReasoning
 from tokenseg.sgr.region_loss import RegionLoss
 
-# Parts by name; OmegaConf takes no type of mapping as a target.
+# A dict of named parts. The name is a string, since OmegaConf does not accept the type `dict` as a target.
 _named = L("builtins.dict")
 
 
 def measure_tokens(dataloader):
-    """S_C and D_C beside mIoU, of a model that returns the regions of its tokens."""
+    """Measure S_C and D_C in addition to mIoU, for a model that returns the regions of its tokens."""
     if "tokens" not in dataloader.evaluator:
         tokens = L(TokenMetrics)(masks=L(ClassMasks)(ignore_label="${dataset.ignore_label}"))
         dataloader.evaluator = L(combined_evaluators)(sem_seg=dataloader.evaluator, tokens=tokens)
 
 
 def measure_instances(dataset, dataloader):
-    """S_I and D_I on COCO val2017 instead, of a model that was trained on COCO-Stuff-10K (for --eval-only)."""
+    """Measure S_I and D_I on COCO val2017 instead, for --eval-only of a model that was trained on COCO-Stuff-10K."""
     dataset.test = "coco_2017_val"
     dataloader.evaluator = L(TokenMetrics)(masks=L(InstanceMasks)())
 
 
 def add_glore(model, dataloader, optimizer, *, feature="res5", channels=None):
-    """GloRe into a model that has no component.
+    """Add GloRe to a model that has no component, and measure the semantics of its tokens.
 
-    `feature` is the name of the backbone's map, `channels` the number of its channels, which is found for backbones
-    that refer to `pyramid` or `vit`.
+    Args:
+        model: The config of the model.
+        dataloader: The config of the loaders and the evaluator.
+        optimizer: The config of the optimiser.
+        feature: The name of the backbone's map.
+        channels: The number of channels of that map; by default it is looked up, which is possible for backbones that
+            refer to `pyramid` or `vit`.
     """
     add_glore_to_detector(model, feature=feature, channels=channels)
     _measure(model, dataloader, optimizer)
 
 
 def add_sgr(model, dataloader, optimizer, *, feature="res5", channels=None):
-    """SGR, its supervision and its metrics into a model that has no component. Returns what several parts of it share.
+    """Add SGR, its supervision and its metrics to a model that has no component; see `add_glore` for the arguments.
 
-    `feature` and `channels` are those of `add_glore`.
+    Returns:
+        The settings that several parts of SGR share. The config must name them `sgr`, since the parts refer to them.
     """
     shared = add_sgr_to_detector(model, feature=feature, channels=channels)
     _measure(model, dataloader, optimizer)
@@ -73,25 +79,26 @@ def add_sgr(model, dataloader, optimizer, *, feature="res5", channels=None):
         cosine_weight="${sgr.gamma}",
         reading="${sgr.reading}",
     )
-    # beta, rho and gamma are the paper's letters: weights of the regions' loss, of dice, and of cosine likeness. It
-    # prints no values; these are the best that were tried on ShapeScenes (projects/tokenseg/sgr/DIFFERENCES.md).
+    # beta, rho and gamma are the paper's letters for the weights of the loss of regions, of its dice term, and of its
+    # cosine similarity term. The paper states no values; these were the best of those tried on ShapeScenes
+    # (projects/tokenseg/sgr/DIFFERENCES.md).
     return shared | dict(num_active=64, stride=8, beta=2.0, rho=0.05, gamma=0.25)
 
 
 def add_glore_to_detector(model, *, feature="res5", channels=None, place="backbone"):
-    """GloRe into a model whose backbone is at `place`; `feature` and `channels` are those of `add_glore`."""
+    """Add only GloRe, to a model whose backbone is at `place`; see `add_glore` for the other arguments."""
     _put(L(GloRe)(channels=channels), feature, model, place)
 
 
 def add_sgr_to_detector(model, *, feature="res5", channels=None, place="backbone"):
-    """SGR alone, as `add_glore_to_detector` does it. Returns what several parts of it share."""
+    """Add only SGR, to a model whose backbone is at `place`, and return the shared settings; see `add_sgr`."""
     component = L(SemanticReasoning)(channels=channels, num_concepts="${sgr.num_concepts}", reading="${sgr.reading}")
     _put(component, feature, model, place)
     return dict(num_concepts=512, reading="ours")
 
 
 def _channels(backbone, feature):
-    """Where the facts of the backbone have the number of a map's channels."""
+    """Return a reference to the number of a map's channels in the facts of the backbone."""
     name, stages = OmegaConf.to_container(backbone).get("model_name"), ["res2", "res3", "res4", "res5"]
     if name == "${vit.model_name}":
         return "${vit.channels}"
@@ -101,7 +108,7 @@ def _channels(backbone, feature):
 
 
 def _put(component, feature, model, place):
-    """A component on a map of the backbone at a place in the model."""
+    """Wrap the backbone at a place in the model, with a component on one of its maps."""
     backbone = OmegaConf.select(model, place)
     if "components" in backbone:
         raise ValueError("the model has a component already; wanted a model without SGR and GloRe")
@@ -114,14 +121,14 @@ def _put(component, feature, model, place):
 
 
 def _measure(model, dataloader, optimizer):
-    """The metrics of a component in a segmentation model beside mIoU; it learns as fast as the head."""
+    """Add the metrics of a component to a segmentation model, and give it the learning rate of the head."""
     model._target_ = SGR
     optimizer.params.lr_factors["backbone.components"] = optimizer.params.lr_factors.get("sem_seg_head", 1.0)
     measure_tokens(dataloader)
 
 
 def _one_deeper(part, reference):
-    """A part of a config whose references to the backbone follow it into the one that gets the component."""
+    """Update the references to the backbone in a part of a config, since the backbone is now inside a wrapper."""
     if isinstance(part, dict):
         return {name: _one_deeper(value, reference) for name, value in part.items()}
     if isinstance(part, list):

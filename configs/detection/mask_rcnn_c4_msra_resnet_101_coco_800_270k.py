@@ -1,6 +1,6 @@
-"""Detectron2's own R101-C4 with its own weights, which it downloads on first use.
+"""Detectron2's own R101-C4 with Detectron2's weights, which are downloaded on first use.
 
-They are a pickle, which can run code when it is read: train.allow_pickle=true says that you trust it.
+The weights are a pickle, which can run any code when it is read, so set train.allow_pickle=true if you trust it.
 """
 
 from ..common.data.coco_instances import dataloader, dataset

@@ -1,6 +1,6 @@
-"""With GloRe after res5.
+"""Mask R-CNN with a dilated ResNet-101 and GloRe on res5.
 
-Backbone and component may come from an exported FCN + GloRe: train.init_backbone.file=FILE.
+To start from the exported backbone of an FCN with GloRe, set train.init_backbone.file=FILE.
 """
 
 from ..common.sgr import add_glore_to_detector

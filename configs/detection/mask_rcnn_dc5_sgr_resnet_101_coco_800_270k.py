@@ -1,6 +1,6 @@
-"""With SGR after res5, whose tokens are not supervised while it is fine-tuned.
+"""Mask R-CNN with a dilated ResNet-101 and SGR on res5, whose tokens are not supervised during fine-tuning.
 
-Backbone and component may come from an exported FCN + SGR: train.init_backbone.file=FILE.
+To start from the exported backbone of an FCN with SGR, set train.init_backbone.file=FILE.
 """
 
 from ..common.sgr import add_sgr_to_detector

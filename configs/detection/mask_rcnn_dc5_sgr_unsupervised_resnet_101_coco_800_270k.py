@@ -1,7 +1,7 @@
 """The same model as mask_rcnn_dc5_sgr, for a backbone whose tokens were not supervised in pretraining either.
 
-Only the file differs, train.init_backbone.file=FILE: an exported FCN + SGR that was trained with
-model.extra_losses.regions=null dataloader.train.mapper.label_targets=null.
+Only train.init_backbone.file=FILE differs: FILE is the exported backbone of an FCN with SGR that was trained with the
+overrides model.extra_losses.regions=null dataloader.train.mapper.label_targets=null.
 """
 
 from .mask_rcnn_dc5_sgr_resnet_101_coco_800_270k import (

@@ -1,7 +1,8 @@
-"""A plain ViT-B with a simple feature pyramid; its weights have the shapes of SegViT's ViT-B at 512 pixels.
+"""Mask R-CNN with a simple feature pyramid on a plain ViT-B, into which SegViT's backbone for 512 pixels can be loaded.
 
-StructToken's backbones have a class token: model.backbone.net.timm_args.class_token=true. The one of CSE was trained
-with other pixels too: model.pixel_mean=[123.675,116.28,103.53] model.pixel_std=[58.395,57.12,57.375].
+To load a backbone of StructToken, which has a class token, set model.backbone.net.timm_args.class_token=true. For that
+of StructToken-CSE, which was trained with another pixel normalisation, also set
+model.pixel_mean=[123.675,116.28,103.53] model.pixel_std=[58.395,57.12,57.375].
 """
 
 from ..common.backbones.vit import vit_b as vit

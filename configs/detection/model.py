@@ -1,6 +1,6 @@
-"""Mask R-CNN from Detectron2's parts over our backbones, for experiments to change, and its recipes.
+"""Mask R-CNN, built from Detectron2's parts on our backbones, and its recipes; experiments import and modify them.
 
-| name | what the heads read | backbone |
+| name | maps that the heads read | backbone |
 |---|---|---|
 | `dc5` | res5, at stride 16 by dilation | ResNet |
 | `c4` | res4; res5 runs on each region | ResNet |
@@ -9,14 +9,15 @@
 | `fpn_swin` | the same | Swin |
 | `simple_pyramid` | ViTDet's simple feature pyramid, p2 to p6 | plain ViT, windows in 8 of 12 blocks |
 
-Dilation: Detectron2's own DC5 gives all three blocks of res5 the dilation 2. timm, and with it every dilated
-segmentation model of this project, leaves the first block at 1. Pretraining and detection must see the same maps, so
-DC5 here is timm's, too; `model.backbone.multi_grid=[1,1,1]` (with SGR or GloRe `model.backbone.backbone.multi_grid`)
-makes it Detectron2's, for weights that were pretrained that way or without dilation.
+Dilation: in Detectron2's own DC5, all three blocks of res5 have the dilation 2. In timm, and therefore in every dilated
+segmentation model of this project, the first block has the dilation 1. Pretraining and detection must use the same
+maps, so DC5 here is that of timm. `model.backbone.multi_grid=[1,1,1]` (with SGR or GloRe
+`model.backbone.backbone.multi_grid=[1,1,1]`) makes it that of Detectron2, for weights that were pretrained with it or
+without dilation.
 
-Freezing: batch norms of ResNets keep statistics, weights and biases of the pretraining (`norm="FrozenBN"`), and stem
-and res2 get no gradient (`freeze_at=2`), as in Detectron2's Mask R-CNN. For random weights give pretrained=false,
-norm=BN and freeze_at=0.
+Freezing: as in Detectron2's Mask R-CNN, the batch norms of ResNets keep the statistics, weights and biases of the
+pretraining (`norm="FrozenBN"`), and the stem and res2 are not trained (`freeze_at=2`). To train from random weights,
+set pretrained=false, norm=BN and freeze_at=0 for the backbone.
 """
 
 from detectron2.config import LazyCall as L
@@ -46,18 +47,25 @@ from ..common.backbones.resnet_d2 import region_stage
 from ..common.backbones.resnet_d2 import resnet101 as resnet_d2
 from ..common.pixels import HALF, IMAGENET, MSRA
 
-# Sides of the anchors, in pixels, and their ratios of height to width.
+# The side lengths of the anchors in pixels, and their ratios of height to width.
 _SIZES = [32, 64, 128, 256, 512]
 _RATIOS = [0.5, 1.0, 2.0]
-# The maps that heads read, and their strides.
+# The maps that the heads read, and their strides.
 _DC5, _C4 = {"res5": 16}, {"res4": 16}
 _LEVELS = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
 _COARSEST = {"p6": 64}
 
 
 def _proposals(maps, channels, *, sizes, pre_nms_topk, post_nms_topk):
-    """The region proposal network; `sizes` has the sides of the anchors on each map, the last two pairs are of numbers
-    in training and in tests."""
+    """Configure the region proposal network.
+
+    Args:
+        maps: The stride of each map, by name.
+        channels: The number of channels of each map.
+        sizes: For each map, the side lengths in pixels of its anchors.
+        pre_nms_topk: The number of proposals before non-maximum suppression, in training and in tests.
+        post_nms_topk: The number of proposals after non-maximum suppression, in training and in tests.
+    """
     return L(RPN)(
         in_features=list(maps),
         head=L(StandardRPNHead)(in_channels=channels, num_anchors=len(sizes[0]) * len(_RATIOS)),
@@ -79,13 +87,13 @@ def _proposals_of_one_map(maps, channels):
 
 
 def _pooler(maps, size):
-    """Regions as squares of `size` cells."""
+    """Configure the pooler that resamples every region to `size` x `size` cells."""
     scales = [1 / stride for stride in maps.values()]
     return L(ROIPooler)(output_size=size, scales=scales, sampling_ratio=0, pooler_type="ROIAlignV2")
 
 
 def _regions(kind, **parts):
-    """Heads of any kind: of 512 regions of an image at most a quarter show an object."""
+    """Configure region heads of any class; at most a quarter of the 512 training regions of an image show an object."""
     return L(kind)(
         num_classes="${dataset.num_classes}",
         batch_size_per_image=512,
@@ -105,20 +113,20 @@ def _box_predictor(channels):
 
 
 def _square(channels, pooler):
-    """The shape of what a pooler gives."""
+    """Return the shape of a pooler's output, as a reference to the config of the pooler."""
     size = f"${{model.roi_heads.{pooler}.output_size}}"
     return L(ShapeSpec)(channels=channels, height=size, width=size)
 
 
 def _mask_head(input_shape, *, num_convs):
-    """Convolutions, and a deconvolution, whose width is the last of `conv_dims`."""
+    """Configure a mask head of convolutions and one deconvolution, whose width is the last entry of `conv_dims`."""
     return L(MaskRCNNConvUpsampleHead)(
         input_shape=input_shape, num_classes="${dataset.num_classes}", conv_dims=[256] * (num_convs + 1)
     )
 
 
 def _heads(maps, channels):
-    """Two fully connected layers for the boxes, four convolutions and a deconvolution for the masks."""
+    """Configure a box head of two fully connected layers, and a mask head of four convolutions and a deconvolution."""
     return _regions(
         StandardROIHeads,
         box_in_features=list(maps),
@@ -155,7 +163,15 @@ dc5 = _detector(
 
 
 def _c4(backbone, stage, channels, stage_channels, **pixels):
-    """`stage` is res5, `stage_channels` the number of channels that it gives."""
+    """Configure a detector of type C4.
+
+    Args:
+        backbone: The backbone, which ends with res4.
+        stage: The stage res5, which runs on every region.
+        channels: The number of channels of res4.
+        stage_channels: The number of channels of res5.
+        pixels: The mean and standard deviation of the pixels, if they are not those of ImageNet.
+    """
     heads = _regions(
         Res5ROIHeads,
         in_features=list(_C4),
@@ -190,7 +206,7 @@ c4_msra = _c4(
 
 
 def _with_levels(backbone, pixels=IMAGENET):
-    """Over a backbone that gives p2 to p6; the heads read all but the last."""
+    """Configure a detector on a backbone with the maps p2 to p6; the heads read all but p6."""
     channels = "${model.backbone.out_channels}"
     proposals = _proposals(
         _LEVELS | _COARSEST,
@@ -219,8 +235,8 @@ fpn_swin = _fpn(
     L(TimmPyramid)(model_name="${pyramid.model_name}", out_features=list(_STAGES), out_norm=True, drop_path_rate=0.2)
 )
 
-# A class token has no use here, and SegViT's backbones have none; position codes are those of its crops of 512 pixels,
-# resampled for larger images.
+# There is no class token, which has no use here and which SegViT's backbones do not have either. The position codes are
+# those of SegViT's crops of 512 pixels, and are resampled for larger images.
 simple_pyramid = _with_levels(
     L(SimplePyramid)(
         net=L(PlainViT)(
@@ -240,24 +256,29 @@ simple_pyramid = _with_levels(
 
 
 def _train(optimizer, lr_multiplier, train, *, lr, weight_decay):
-    """The schedule of the paper's transfer: batch 8, 270k iterations, a tenth of the rate from 210k and 250k on."""
+    """Set the schedule of SGR's paper for detection.
+
+    Training lasts 270k iterations with batches of 8, and the learning rate drops by ten after 210k and 250k iterations.
+    """
     optimizer.update(lr=lr, weight_decay=weight_decay)
     lr_multiplier.milestones = [210_000, 250_000]
     train.best_metric = "segm/AP"
 
 
 def train_by_sgd(optimizer, lr_multiplier, train):
-    """The paper tells no rate; 0.01 is Detectron2's 0.02 for batches of 16, in proportion."""
+    """Train with SGD at rate 0.01. The paper states no rate; this is Detectron2's 0.02 for batches of 16, scaled."""
     _train(optimizer, lr_multiplier, train, lr=0.01, weight_decay=1e-4)
 
 
 def train_swin(optimizer, lr_multiplier, train):
-    """AdamW, at what is customary for Swin: 1e-4 for batches of 16, here by the root of the batch size."""
+    """Train Swin with AdamW at its usual rate, 1e-4 for batches of 16, scaled by the root of the batch size."""
     _train(optimizer, lr_multiplier, train, lr=7e-5, weight_decay=0.05)
 
 
 def train_vit(optimizer, lr_multiplier, train):
-    """AdamW, at what ViTDet has for ViT-B: 1e-4 for batches of 64, here by the root of the batch size, and 0.7 of the
-    rate from each block to the one before it."""
+    """Train ViT-B with AdamW at the rate of ViTDet, 1e-4 for batches of 64, scaled by the root of the batch size.
+
+    From each block to the one before it, the rate is multiplied by 0.7, also as in ViTDet.
+    """
     _train(optimizer, lr_multiplier, train, lr=3.5e-5, weight_decay=0.1)
     optimizer.params.layer_decay = 0.7

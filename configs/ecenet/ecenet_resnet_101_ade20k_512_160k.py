@@ -8,6 +8,6 @@ from .model import model
 
 train_for_160k(train)
 lr_multiplier.power = 0.9
-# The last two stages keep stride 8; drop path and norms on top are Swin's.
+# The last two stages are dilated to stride 8. Stochastic depth and norms of the maps are only for Swin.
 model.backbone.update(output_stride=8, norm="SyncBN", out_norm=False, drop_path_rate=0.0)
 model.inference.stride = 341

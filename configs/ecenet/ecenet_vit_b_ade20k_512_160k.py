@@ -13,7 +13,7 @@ from .model import model
 
 train_for_160k(train)
 optimizer.update(lr=6e-5)
-# Four taps at the strides of a hierarchical model's stages.
+# The maps of four blocks, resampled to the strides of a hierarchical model's stages.
 taps = [2, 5, 8, 11]
 model.backbone = L(PlainViT)(
     in_chans="${count:${model.pixel_mean}}",

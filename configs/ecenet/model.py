@@ -1,4 +1,4 @@
-"""ECENet on a hierarchical backbone, for experiments to change: the full model, as on Swin."""
+"""ECENet with all its parts on a hierarchical backbone, with the settings for Swin; experiments modify it."""
 
 from detectron2.config import LazyCall as L
 
@@ -44,7 +44,8 @@ model = L(ECENet)(
         ),
         diversity_weight=0.2,
         norm="SyncBN",
-        # what the paper prints, what its authors released, or, by default, some of both: see the method's page
+        # `printed` follows the paper, `released` the authors' code, and `default` partly one and partly the other; see
+        # projects/tokenseg/ecenet/DIFFERENCES.md.
         reading="default",
         ignore_value="${dataset.ignore_label}",
     ),

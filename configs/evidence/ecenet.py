@@ -1,9 +1,9 @@
-"""ECENet on the Swin."""
+"""ECENet with the small Swin."""
 
 from ..ecenet.model import model
-from .model import begin, dataloader, dataset, lr_multiplier, optimizer, swin, train
+from .model import dataloader, dataset, lr_multiplier, optimizer, start_from_pretrained, swin, train
 
 pyramid, model.backbone = swin()
 model.sem_seg_head.update(width=64, dropout=0.0, norm="BN")
-begin(model, "swin")
+start_from_pretrained(model, "swin")
 train.output_dir = "./output/evidence/ecenet_${dataset.level}"

@@ -1,4 +1,4 @@
-"""A fully convolutional head on all four stages, beside ECENet."""
+"""The baseline of ECENet: a fully convolutional head on all four stages."""
 
 from ..shape_scenes.ecenet_fcn import model as _fcn
 from .ecenet import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train

@@ -1,4 +1,4 @@
-"""Mask2Former on the backbone of SGR's FCN: a mask classifier, whose queries are tokens too."""
+"""Mask2Former with the backbone of SGR's FCN, a mask classifier, whose queries are also tokens."""
 
 from ..sgr.hosts import mask2former as model
 from .mask_former import dataloader, dataset, lr_multiplier, optimizer, pyramid, train

@@ -1,4 +1,4 @@
-"""MaskFormer on the backbone of SGR's FCN: a mask classifier, whose queries are tokens too."""
+"""MaskFormer with the backbone of SGR's FCN, a mask classifier, whose queries are also tokens."""
 
 from ..common.sgr import measure_tokens
 from ..sgr.hosts import mask_former as model

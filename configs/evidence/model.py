@@ -1,8 +1,9 @@
-"""What all rows of the evidence share: the data, three small backbones, and the recipe of pretraining and of every row.
+"""The common parts of all rows in configs/tables/evidence.yaml: the data, three small backbones, and the recipes.
 
-A backbone is pretrained once a level, by a task that is no head's: a linear layer per pixel, and for the whole image
-which classes it shows and how many pieces of each. configs/tables/evidence_pretraining.yaml does so and writes the
-backbones to files; every row begins from such a file. `dataset.level` chooses the level of ShapeScenes.
+Each backbone is pretrained once for each level of ShapeScenes, by tasks that favour no head: a linear classifier of
+every pixel, and the prediction of the classes in an image and the number of pieces of each.
+configs/tables/evidence_pretraining.yaml does this and writes the backbones to files, from which every row starts.
+`dataset.level` selects the level.
 """
 
 from detectron2.config import LazyCall as L
@@ -29,13 +30,13 @@ train.update(max_iter=400, eval_period=0, log_period=20, clip_grad_norm=1.0)
 train.amp.enabled = True
 train.checkpointer.update(period=200, max_to_keep=1)
 optimizer.update(lr=2e-4, weight_decay=0.05)
-# what is not pretrained learns ten times as fast
+# Parts that are not pretrained have ten times the learning rate.
 optimizer.params.lr_factors = {"sem_seg_head": 10.0}
 lr_multiplier.warmup_iter = 40
 
 
 def plain_vit():
-    """Facts of the ViT, and the backbone: without a class token, with fixed position codes."""
+    """Return the facts about the ViT, and the config of the backbone, with fixed position codes and no class token."""
     vit = dict(model_name="vit_tiny_patch16_224", channels=128, patch_size=8, last_block=5)
     backbone = L(PlainViT)(
         model_name="${vit.model_name}",
@@ -51,7 +52,7 @@ def plain_vit():
 
 
 def swin():
-    """Facts of the Swin, and the backbone."""
+    """Return the facts about the Swin, and the config of the backbone."""
     pyramid = dict(model_name="swin_tiny_patch4_window7_224", channels=[48, 96, 192, 384])
     backbone = L(TimmPyramid)(
         model_name="${pyramid.model_name}",
@@ -63,7 +64,10 @@ def swin():
 
 
 def dilated_resnet():
-    """Facts of the ResNet, and the backbone: one block a stage, so that it does not see all of an image."""
+    """Return the facts about the ResNet, and the config of the backbone.
+
+    It has only one block per stage, so that its receptive field does not cover the whole image.
+    """
     pyramid = dict(model_name="resnet18", channels=[16, 32, 64, 128])
     backbone = L(TimmPyramid)(
         model_name="${pyramid.model_name}",
@@ -75,16 +79,19 @@ def dilated_resnet():
     return pyramid, backbone
 
 
-def begin(model, kind):
-    """Let a row's model begin from the pretrained backbone of a kind, `vit`, `swin` or `resnet`, of its level."""
+def start_from_pretrained(model, kind):
+    """Make a row's model start from the pretrained backbone of its kind, `vit`, `swin` or `resnet`, and its level."""
     model.update(inference=L(WholeImage)(), **IMAGENET)
     train.init_backbone.file = f"./output/evidence/pretrain_{kind}_${{dataset.level}}/seed_0/backbone.safetensors"
 
 
 def pretraining(backbone, channels):
-    """The model that pretrains a backbone, and what its loss of image classes wants of the loader.
+    """Configure the model that pretrains a backbone, and the targets that it needs from the loader.
 
-    `channels` has those of every map by its name, the last of which the image is judged by.
+    Args:
+        backbone: The config of the backbone.
+        channels: The number of channels of every map, by name. The last map is used for the prediction about the whole
+            image.
     """
     first, *_, last = [*channels, *channels]
     losses = {

@@ -1,4 +1,4 @@
-"""StructToken's per-pixel counterpart: four residual blocks of K channels."""
+"""The baseline of StructToken, its per-pixel counterpart: four residual blocks of K channels."""
 
 from ..structtoken.per_pixel_vit_t_ade20k_512_160k import model as _counterpart
 from .structtoken_pwe import dataloader, dataset, lr_multiplier, model, optimizer, train, vit

@@ -1,4 +1,4 @@
-"""The dilated ResNet of SGR's rows, before any head."""
+"""Pretraining of the dilated ResNet for SGR's rows."""
 
 from .model import dataloader, dataset, dilated_resnet, lr_multiplier, optimizer, pretraining, train
 

@@ -1,4 +1,4 @@
-"""The Swin of ECENet's rows, before any head: a linear layer on each of its maps that is fine enough for it."""
+"""Pretraining of the Swin for ECENet's rows, with a linear classifier on each of its maps."""
 
 from .model import dataloader, dataset, lr_multiplier, optimizer, pretraining, swin, train
 

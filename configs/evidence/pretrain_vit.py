@@ -1,4 +1,4 @@
-"""The ViT of StructToken's and SegViT's rows, before any head."""
+"""Pretraining of the ViT for the rows of StructToken and SegViT."""
 
 from .model import dataloader, dataset, lr_multiplier, optimizer, plain_vit, pretraining, train
 

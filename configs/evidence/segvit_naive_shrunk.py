@@ -1,4 +1,4 @@
-"""Naive Shrunk: fewer tokens, and masks of their coarser grid."""
+"""SegViT with naive shrinking: the upper blocks have half the rows and columns of patches, and masks have this grid."""
 
 from ..segvit.model import shrink_naively
 from .segvit import dataloader, dataset, decoder, lr_multiplier, model, optimizer, train, vit

@@ -1,4 +1,4 @@
-"""Shrunk SegViT: half the rows and columns of patches in the upper half of the blocks."""
+"""Shrunk SegViT, with half the rows and columns of patches in the upper half of the blocks."""
 
 from ..segvit.model import shrink
 from .segvit import dataloader, dataset, decoder, lr_multiplier, model, optimizer, train, vit

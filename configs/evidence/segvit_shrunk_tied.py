@@ -1,4 +1,4 @@
-"""Shrunk SegViT whose queries look at their own places from the start, beside the paper's random ones."""
+"""Shrunk SegViT whose upsampling queries initially attend to their own positions; in the paper they are random."""
 
 from tokenseg.segvit.shrunk import TiedQueryUpsample
 

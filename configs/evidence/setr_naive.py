@@ -1,4 +1,4 @@
-"""SETR's naive decoder, beside SegViT's."""
+"""The baseline of SegViT: SETR's naive decoder."""
 
 from ..segvit.setr_naive_vit_b_ade20k_512_160k import model as _setr
 from .structtoken_pwe import dataloader, dataset, lr_multiplier, model, optimizer, train, vit

@@ -1,4 +1,4 @@
-"""SegViT on a plain ViT-B, for experiments to change: three levels of attention to masks; `shrink` makes it Shrunk."""
+"""SegViT with a plain ViT-B and three levels of attention-to-mask, which experiments modify, and its Shrunk version."""
 
 from detectron2.config import LazyCall as L
 
@@ -12,7 +12,7 @@ from tokenseg.segvit.shrunk import NearestSampling, QueryDownsample, QueryUpsamp
 
 from ..common.pixels import HALF
 
-# Half the backbone's channels, and its heads.
+# The decoder has half the channels of the backbone, and the same number of heads.
 decoder = dict(width=384, num_heads=12)
 
 model = L(SegViT)(
@@ -50,7 +50,10 @@ model = L(SegViT)(
 
 
 def shrink_naively(model, *, block):
-    """QD in a block of the backbone: one level on the last block's map, the mask of every layer supervised."""
+    """Shrink naively (Fig. 3b of the paper): query-based downsampling in a block of the backbone.
+
+    The head has one level on the map of the last block, and the masks of all its layers are supervised.
+    """
     model.backbone.out_blocks = [block - 1, "${vit.last_block}"]
     model.backbone.downsample = L(QueryDownsample)(block=block, sample=L(NearestSampling)())
     bases = model.sem_seg_head.bases
@@ -59,7 +62,11 @@ def shrink_naively(model, *, block):
 
 
 def shrink(model, *, block):
-    """The Shrunk structure: QD in a block of the backbone, QU from the block before it and the last one."""
+    """Make the model a Shrunk one.
+
+    Query-based downsampling is in the given block of the backbone, and query-based upsampling uses the maps of the
+    block before it and of the last block.
+    """
     shrink_naively(model, block=block)
     model.sem_seg_head.bases.bases = L(QueryUpsample)(
         blocks="${model.backbone.out_blocks}",

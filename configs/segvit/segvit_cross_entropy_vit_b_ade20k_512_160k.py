@@ -1,4 +1,4 @@
-"""One level with cross entropy on the combined scores: the second row of the paper's Table 4."""
+"""SegViT with one level and cross entropy on the combined scores: the second row of the paper's Table 4."""
 
 from detectron2.config import LazyCall as L
 

@@ -1,4 +1,4 @@
-"""Tokens updated from each level's mask by the parts of ECENet: a row of that paper's Table 7."""
+"""SegViT with tokens that are updated from the masks of each level by ECENet's modules: a row of ECENet's Table 7."""
 
 from detectron2.config import LazyCall as L
 

@@ -1,4 +1,4 @@
-"""Fig. 3b of the paper: fewer tokens, and masks of their coarser grid."""
+"""SegViT with naive shrinking (Fig. 3b of the paper): the upper blocks have fewer tokens, and masks have their grid."""
 
 from .model import shrink_naively
 from .segvit_vit_b_ade20k_512_160k import dataloader, dataset, decoder, lr_multiplier, model, optimizer, train, vit

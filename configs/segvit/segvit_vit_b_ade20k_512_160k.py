@@ -9,5 +9,6 @@ from .model import decoder, model
 train_for_160k(train)
 train.clip_grad_norm = 35.0
 optimizer.update(lr=2e-5, weight_decay=0.01)
-# The authors' rules of names find `head` before `norm`: norms of the head have its rate, and decay.
+# In the authors' code, the rule for names with `head` takes precedence over that for `norm`. So the norms of the head
+# get the head's learning rate, and weight decay.
 optimizer.params.update(lr_factors={"sem_seg_head": 10.0}, decay_norms=["sem_seg_head"])

@@ -1,4 +1,4 @@
-"""SETR's naive decoder in the place of SegViT's: the first row of the paper's Table 4."""
+"""SETR's naive decoder instead of SegViT's: the first row of SegViT's Table 4."""
 
 from detectron2.config import LazyCall as L
 

@@ -1,4 +1,4 @@
-"""S_I and D_I on COCO val2017 of a model trained on COCO-Stuff-10K, for --eval-only (Tables 2 and 4)."""
+"""Measures S_I and D_I on COCO val2017, for --eval-only of a model trained on COCO-Stuff-10K (Tables 2 and 4)."""
 
 from ..common.sgr import measure_instances
 from .fcn_sgr_resnet_101_coco_stuff_10k_512_60k import (

@@ -1,6 +1,7 @@
-"""UperNet, MaskFormer and Mask2Former, for experiments to change, and their recipes; `common/sgr.py` adds SGR to them.
+"""UperNet, MaskFormer and Mask2Former with their recipes; experiments modify them, and `common/sgr.py` adds SGR.
 
-The recipes are those of the SGR paper, and the authors' where it is silent. What the authors do otherwise:
+The recipes are those of SGR's paper or, where it states nothing, of the models' authors. The settings of the authors
+that differ from SGR's paper are:
 
 | | Mask2Former | MaskFormer on a ResNet | UperNet on Swin |
 |---|---|---|---|
@@ -9,9 +10,9 @@ The recipes are those of the SGR paper, and the authors' where it is silent. Wha
 | COCO-Stuff-10K: batch, crop | - | 32, 640 | - |
 | mixed precision | float16 | - | - |
 
-The authors of the mask classifiers also crop without a limit on the share of one class, and MaskFormer is tested on
-COCO-Stuff-10K at a short side of 640. So these configs are other settings than those behind the results that the paper
-quotes from them. For Mask2Former with Swin-T on COCO-Stuff-10K there is neither a recipe nor weights of the authors.
+In addition, the authors of the mask classifiers do not limit the share of one class in a crop, and test MaskFormer on
+COCO-Stuff-10K with a short side of 640. So the settings of these configs are not those behind the authors' results that
+SGR's paper quotes. For Mask2Former with Swin-T on COCO-Stuff-10K, the authors published neither a recipe nor weights.
 """
 
 from detectron2.config import LazyCall as L
@@ -32,14 +33,14 @@ from .model import auxiliary_fcn
 
 
 def swin():
-    """A Swin whose maps are normed, as these heads take them; order of padding and shift as the authors have it."""
+    """Configure a Swin with a norm on each map, as these heads expect; windows are padded as in the authors' code."""
     return L(TimmPyramid)(
         model_name="${pyramid.model_name}", out_norm=True, drop_path_rate=0.3, in_chans="${count:${model.pixel_mean}}"
     )
 
 
 def resnet(norm):
-    """A ResNet with a kind of batch norm."""
+    """Configure a ResNet with the given kind of batch norm."""
     return L(TimmPyramid)(model_name="${pyramid.model_name}", norm=norm, in_chans="${count:${model.pixel_mean}}")
 
 
@@ -87,7 +88,7 @@ mask2former = L(RegionSegmentor)(
             PointMaskLoss,
             num_queries="${model.sem_seg_head.num_queries}",
             weights={"cross_entropy": 5.0, "dice": 5.0, "class": 2.0},
-            # By name, since OmegaConf takes a dataclass for a mapping.
+            # Given by name, since OmegaConf would treat the dataclass itself as a mapping.
             sampling=L("tokenseg.losses.points.PointSampling")(),
         ),
     ),
@@ -97,13 +98,13 @@ mask2former = L(RegionSegmentor)(
 
 
 def _train_by_adamw(optimizer, *, weight_decay, lr_factors):
-    """What is not pretrained learns ten times as fast; norms and embeddings do not decay."""
+    """Train with AdamW and higher rates for the parts that are not pretrained; norms and embeddings have no decay."""
     optimizer.update(lr=1e-5, weight_decay=weight_decay)
     optimizer.params.lr_factors = lr_factors
 
 
 def train_uper_net(optimizer):
-    """The recipe of UperNet on Swin; 1500 iterations of warm-up and a power of 1 are the schedule's defaults."""
+    """Set the recipe of UperNet with Swin; 1500 iterations of warm-up and a power of 1 are the schedule's defaults."""
     _train_by_adamw(optimizer, weight_decay=0.01, lr_factors={"sem_seg_head": 10.0, "extra_losses": 10.0})
 
 
@@ -114,10 +115,10 @@ def _train_mask_classifier(optimizer, lr_multiplier, train, *, weight_decay):
 
 
 def train_mask_former(optimizer, lr_multiplier, train):
-    """The recipe of MaskFormer on a ResNet."""
+    """Set the recipe of MaskFormer with a ResNet."""
     _train_mask_classifier(optimizer, lr_multiplier, train, weight_decay=1e-4)
 
 
 def train_mask2former(optimizer, lr_multiplier, train):
-    """The recipe of Mask2Former."""
+    """Set the recipe of Mask2Former."""
     _train_mask_classifier(optimizer, lr_multiplier, train, weight_decay=0.05)

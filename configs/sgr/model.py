@@ -1,4 +1,7 @@
-"""SGR's frameworks on a dilated ResNet-101, for experiments to change; `common/sgr.py` puts SGR and GloRe into them."""
+"""FCN and DeepLabV3 with a dilated ResNet-101, as in SGR's paper.
+
+Experiments modify them, and `common/sgr.py` adds SGR or GloRe.
+"""
 
 from detectron2.config import LazyCall as L
 
@@ -25,7 +28,7 @@ def _fcn(in_feature, channels, **changes):
 
 
 def auxiliary_fcn():
-    """What learns beside the head, on res4."""
+    """Configure the auxiliary FCN head on res4."""
     head = _fcn("res4", "${pyramid.channels[2]}", width=256, num_convs=1, concat_input=False)
     return L("builtins.dict")(auxiliary=L(AuxiliaryHead)(head=head, weight=0.4))
 
@@ -58,7 +61,10 @@ deeplab_v3 = _model(
 
 
 def train_by_sgd(optimizer, lr_multiplier, *, lr):
-    """The recipe of both frameworks: everything decays, what is not pretrained learns ten times as fast."""
+    """Set the recipe of both models.
+
+    All parameters have weight decay, and those that are not pretrained have ten times the learning rate.
+    """
     optimizer.update(lr=lr, weight_decay=5e-4)
     optimizer.params.update(lr_factors={"sem_seg_head": 10.0, "extra_losses": 10.0}, decay_norms=True)
     lr_multiplier.update(power=0.9, warmup_iter=0)

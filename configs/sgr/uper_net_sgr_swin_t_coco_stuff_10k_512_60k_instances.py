@@ -1,4 +1,4 @@
-"""S_I and D_I on COCO val2017 of a model trained on COCO-Stuff-10K, for --eval-only (Table 2)."""
+"""Measures S_I and D_I on COCO val2017, for --eval-only of a model trained on COCO-Stuff-10K (Table 2)."""
 
 from ..common.sgr import measure_instances
 from .uper_net_sgr_swin_t_coco_stuff_10k_512_60k import (

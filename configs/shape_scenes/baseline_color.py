@@ -1,4 +1,4 @@
-"""What the colour of a pixel tells alone."""
+"""A baseline that only sees the colour of each pixel."""
 
 from detectron2.config import LazyCall as L
 

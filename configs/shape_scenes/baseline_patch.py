@@ -1,4 +1,4 @@
-"""What a linear classifier sees in the 16x16 pixels around a pixel."""
+"""A linear classifier of the 16x16 pixels around each pixel, as a baseline."""
 
 from detectron2.config import LazyCall as L
 from torch.nn import Conv2d

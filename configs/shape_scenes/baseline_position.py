@@ -1,4 +1,4 @@
-"""What the place of a pixel in the image tells alone."""
+"""A baseline that only sees the position of each pixel in the image."""
 
 from detectron2.config import LazyCall as L
 

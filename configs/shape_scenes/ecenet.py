@@ -1,4 +1,4 @@
-"""ECENet on a small Swin, from scratch, on ShapeScenes: the schedule of StructToken's yardstick."""
+"""ECENet with a small Swin on ShapeScenes, trained from scratch with the schedule of structtoken_pwe.py."""
 
 from ..ecenet.model import model
 from .structtoken_pwe import dataloader, dataset, lr_multiplier, optimizer, train

@@ -1,4 +1,4 @@
-"""ECENet with feature reconstruction and without its diversity loss (Table 4)."""
+"""ECENet with feature reconstruction but without its diversity loss (Table 4)."""
 
 from .ecenet import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
 

@@ -1,4 +1,4 @@
-"""SGR's FCN on the same small ResNet, whose res5 keeps its stride of 32: the backbone that the hosts begin from."""
+"""The FCN of sgr_fcn.py with stride 32 instead of 8, which trains the backbone from which the hosts start."""
 
 from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
 

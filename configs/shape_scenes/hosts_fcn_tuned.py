@@ -1,4 +1,4 @@
-"""The per-pixel counterpart of the hosts: the FCN of hosts_fcn.py, which goes on from its own weights as they do."""
+"""The per-pixel baseline of the hosts: the FCN of hosts_fcn.py, which starts from its own weights like the hosts."""
 
 from .hosts_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
 
@@ -7,12 +7,16 @@ train.update(
     init_checkpoint="./output/shape_scenes_hosts_fcn/model_final.pth",
     output_dir="./output/shape_scenes_hosts_fcn_tuned",
 )
-# untuned: the backbone, which is trained already, learns at a tenth of the rate
+# The backbone, which is already trained, has a tenth of the learning rate. These rates were not tuned.
 optimizer.lr = 1e-3
 optimizer.params.lr_factors = {"backbone.trunk": 0.1}
 
 
 def begin_wrapped(train, optimizer):
-    """The same start for a backbone that lies inside another, which adds SGR; hosts/MINIATURE.md makes the file."""
+    """Make a model with SGR start from the same weights.
+
+    SGR wraps the backbone, so the names of its weights differ; projects/tokenseg/hosts/MINIATURE.md shows how to write
+    the file with these names.
+    """
     train.init_checkpoint = "./output/shape_scenes_hosts_fcn/wrapped.pth"
     optimizer.params.lr_factors = {"backbone.backbone.trunk": 0.1}

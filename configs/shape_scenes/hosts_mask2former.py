@@ -1,4 +1,4 @@
-"""Mask2Former on the backbone of the hosts' FCN, with few queries, layers and points."""
+"""Mask2Former with the backbone of hosts_fcn_tuned.py, and few queries, layers and points."""
 
 from ..sgr.hosts import mask2former as model
 from .hosts_mask_former import dataloader, dataset, lr_multiplier, optimizer, pyramid, train

@@ -1,4 +1,4 @@
-"""The same Mask2Former with SGR."""
+"""The Mask2Former of hosts_mask2former.py with SGR."""
 
 from .hosts_fcn_tuned import begin_wrapped
 from .hosts_mask2former import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train

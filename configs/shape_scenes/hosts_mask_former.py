@@ -1,4 +1,4 @@
-"""MaskFormer on the backbone of the hosts' FCN, with few queries and narrow layers."""
+"""MaskFormer with the backbone of hosts_fcn_tuned.py, and few queries and narrow layers."""
 
 from ..common.sgr import measure_tokens
 from ..sgr.hosts import mask_former as model

@@ -1,4 +1,4 @@
-"""The same MaskFormer with SGR."""
+"""The MaskFormer of hosts_mask_former.py with SGR."""
 
 from .hosts_fcn_tuned import begin_wrapped
 from .hosts_mask_former import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train

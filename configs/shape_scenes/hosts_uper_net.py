@@ -1,4 +1,4 @@
-"""UperNet on the backbone and the schedule of its per-pixel counterpart."""
+"""UperNet with the backbone and the schedule of hosts_fcn_tuned.py."""
 
 from ..sgr.hosts import uper_net as model
 from .hosts_fcn_tuned import dataloader, dataset, lr_multiplier, optimizer, pyramid, train

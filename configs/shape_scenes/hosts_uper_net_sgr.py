@@ -1,4 +1,4 @@
-"""The same UperNet with SGR."""
+"""The UperNet of hosts_uper_net.py with SGR."""
 
 from .hosts_fcn_tuned import begin_wrapped
 from .hosts_uper_net import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train

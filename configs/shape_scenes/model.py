@@ -1,4 +1,4 @@
-"""The trivial classifiers of ShapeScenes: whole images in the colours they have, resized to one size."""
+"""The common parts of the trivial baselines on ShapeScenes, which see whole images, all resized to the same size."""
 
 from detectron2.config import LazyCall as L
 from detectron2.data.transforms import Resize

@@ -1,4 +1,4 @@
-"""The same FCN with GloRe."""
+"""The FCN of sgr_fcn.py with GloRe."""
 
 from ..common.sgr import add_glore
 from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train

@@ -1,11 +1,11 @@
-"""The same FCN with SGR: 64 regions, of which 16 are active."""
+"""The FCN of sgr_fcn.py with SGR, which has 64 regions, 16 of them active."""
 
 from ..common.sgr import add_sgr
 from .sgr_fcn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train
 
 
 def add_small_sgr(model, dataloader, optimizer):
-    """SGR as small as the models here, into any of them."""
+    """Add a small SGR to any of the models on ShapeScenes, and return its settings."""
     sgr = add_sgr(model, dataloader, optimizer)
     sgr.update(num_concepts=64, num_active=16)
     return sgr

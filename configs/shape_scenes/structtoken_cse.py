@@ -1,4 +1,4 @@
-"""StructToken-CSE in the place of PWE."""
+"""StructToken-CSE instead of PWE."""
 
 from tokenseg.structtoken.blocks import cross_slice_blocks
 

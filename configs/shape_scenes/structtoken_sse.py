@@ -1,4 +1,4 @@
-"""StructToken-SSE in the place of PWE."""
+"""StructToken-SSE instead of PWE."""
 
 from tokenseg.structtoken.blocks import self_slice_blocks
 

@@ -1,4 +1,4 @@
-"""The same Mask R-CNN with GloRe."""
+"""The Mask R-CNN of transfer_mask_rcnn.py with GloRe."""
 
 from ..common.sgr import add_glore_to_detector
 from .transfer_mask_rcnn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train

@@ -1,4 +1,4 @@
-"""The same Mask R-CNN with SGR, whose tokens nothing supervises while it learns to detect."""
+"""The Mask R-CNN of transfer_mask_rcnn.py with SGR, whose tokens are not supervised during this training."""
 
 from ..common.sgr import add_sgr_to_detector
 from .transfer_mask_rcnn import dataloader, dataset, lr_multiplier, model, optimizer, pyramid, train

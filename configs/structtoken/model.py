@@ -1,4 +1,4 @@
-"""StructToken on a plain ViT, for experiments to change: PWE here; CSE and SSE put another function in `blocks`."""
+"""StructToken-PWE with a plain ViT, which experiments modify; CSE and SSE only replace the function of `blocks`."""
 
 from detectron2.config import LazyCall as L
 

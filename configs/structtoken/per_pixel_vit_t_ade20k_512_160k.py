@@ -1,4 +1,4 @@
-"""The per-pixel counterpart of the paper's section IV-E: four residual blocks in place of structure tokens."""
+"""The per-pixel baseline of the paper's section IV-E: four residual blocks instead of structure tokens."""
 
 from detectron2.config import LazyCall as L
 

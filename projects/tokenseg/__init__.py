@@ -9,7 +9,7 @@ import importlib.util
 
 if importlib.util.find_spec("detectron2") is None:
     raise ImportError(
-        "tokenseg needs Detectron2, which PyPI does not have under that name: run tools/install_detectron2.py of the "
+        "tokenseg needs Detectron2, which is not on PyPI under that name: run tools/install_detectron2.py of the "
         "TokenSeg checkout, or follow https://detectron2.readthedocs.io/tutorials/install.html"
     )
 

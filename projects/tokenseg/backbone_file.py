@@ -1,10 +1,10 @@
-"""A trained backbone in a file of its own: written from a model, read, and loaded into another model.
+"""A trained backbone in a file of its own: exported from a model, and loaded into another model.
 
-The file is in the safetensors format. It holds the weights of a backbone and of the components around it, such as SGR,
-but no heads. Its metadata holds what the weights do not tell: timm's name of the model, the pixels that it expects, its
-output stride, further arguments, and the run that it came from. Weights in the file are called `backbone.<name>` and
-`components.<map>.<name>`; where these parts lie in a model is found out, so that an FPN or a detector around them does
-not matter. The counts of batches that batch norms keep beside their statistics are left out.
+The file is in the safetensors format. It contains the weights of a backbone and of the components around it, such as
+SGR, but no heads. Its metadata contains facts that the weights do not show: timm's name of the model, the pixels that
+it expects, its output stride, further arguments, and the run that it comes from. Weights in the file are called
+`backbone.<name>` and `components.<map>.<name>`. The position of these parts in a model is searched for, so an FPN or a
+detector around them makes no difference. The batch counters of batch norms are left out.
 """
 
 import hashlib
@@ -30,11 +30,11 @@ _FORMAT, _VERSION = "tokenseg backbone", "1"
 
 @dataclass(frozen=True)
 class BackboneFile:
-    """What an exported file holds.
+    """The content of an exported file.
 
     Attributes:
-        facts: What the weights do not tell, as plain values: `backbone`; `components`, by the names of their maps;
-            `pixels`; and `run`, where the weights come from.
+        facts: The facts that the weights do not show, as plain values: those of the `backbone`; of the `components`, by
+            the names of their maps; of the `pixels`; and of the `run` from which the weights come.
         weights: The weights by their names in the file.
     """
 
@@ -49,13 +49,14 @@ def export_backbone(
     run: Mapping[str, Any] | None = None,
     state: Mapping[str, Tensor] | None = None,
 ) -> BackboneFile:
-    """Take the backbone of a model, and the components around it.
+    """Export the backbone of a model, and the components around it.
 
     Args:
-        model: A segmentor or a detector that normalises its images; its backbone may lie in an FPN or another wrapper.
-        image_format: The order of the channels that the model was trained with, `RGB` or `BGR`.
-        run: Plain values that say where the weights come from, such as a folder and an iteration.
-        state: The weights of a checkpoint by their names in the model; None for the model's own.
+        model: A segmentor or a detector that normalises its images. Its backbone may be inside an FPN or another
+            wrapper.
+        image_format: The order of the channels with which the model was trained, `RGB` or `BGR`.
+        run: Plain values that describe the origin of the weights, such as a folder and an iteration.
+        state: The weights of a checkpoint by their names in the model; None for the model's own weights.
 
     Raises:
         ValueError: The model has no backbone that can be exported, or the checkpoint lacks weights of it.
@@ -65,7 +66,7 @@ def export_backbone(
     parts = find_parts(model)
     facts = facts_of(model, parts, image_format=image_format)
     if facts["pixels"]["mean"] is None:
-        raise ValueError(f"{type(model).__name__} has no pixel_mean and no pixel_std; wanted the model around it")
+        raise ValueError(f"{type(model).__name__} has no pixel_mean and no pixel_std; wanted the whole model")
     own, names = model.state_dict(), parts.names()
     state = own if state is None else state
     _check_state(state, {name: own[name] for name in names.values()})
@@ -74,12 +75,12 @@ def export_backbone(
 
 
 def _check_state(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Refuse a checkpoint that lacks weights of the backbone, by the names that it holds itself."""
+    """Refuse a checkpoint that lacks weights of the backbone."""
     missing = [name for name in wanted if name not in state]
     if len(missing) == len(wanted):
         raise ValueError(
-            f"the checkpoint holds no backbone of this model: none of its {len(wanted)} weights, such as {missing[0]}; "
-            f"it has {', '.join(list(state)[:3]) or 'nothing'}, ..."
+            f"the checkpoint contains no backbone of this model: none of its {len(wanted)} weights, such as "
+            f"{missing[0]}; it has {', '.join(list(state)[:3]) or 'nothing'}, ..."
         )
     if missing:
         raise ValueError(
@@ -99,14 +100,18 @@ def _check_shapes(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> No
 
 
 def write_backbone(content: BackboneFile, path: str) -> None:
-    """Write a file, which replaces one that is there in one move.
+    """Write an exported backbone to a file, which replaces an earlier one in one atomic move.
+
+    Args:
+        content: The exported backbone.
+        path: The path of the file.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     weights = {name: value.cpu().contiguous() for name, value in content.weights.items()}
     metadata = dict(format=_FORMAT, version=_VERSION, facts=json.dumps(content.facts, default=str), sum=_sum(weights))
-    # not save_file, whose files none but their owner may read
+    # `safetensors.torch.save_file` is not used, since only their owner may read the files that it creates.
     with replacing(path) as unfinished, open(unfinished, "wb") as file:
         file.write(save(weights, metadata))
 
@@ -114,13 +119,17 @@ def write_backbone(content: BackboneFile, path: str) -> None:
 def save_backbone(
     model: nn.Module, path: str, *, image_format: str, run: Mapping[str, Any] | None = None
 ) -> BackboneFile:
-    """Write the backbone of a model, and the components around it, to a file, and return what it holds.
+    """Write the backbone of a model, and the components around it, to a file, and return its content.
 
     Args:
-        model: See `export_backbone`, as for the other arguments.
-        path: The path of the file; one that is there is replaced.
-        image_format: The order of the channels that the model was trained with.
-        run: Plain values that say where the weights come from.
+        model: The model; see `export_backbone`.
+        path: The path of the file. An existing file is replaced.
+        image_format: The order of the channels with which the model was trained, `RGB` or `BGR`.
+        run: Plain values that describe the origin of the weights.
+
+    Raises:
+        ValueError: The model has no backbone that can be exported.
+        OSError: The file cannot be written.
     """
     file = export_backbone(model, image_format=image_format, run=run)
     write_backbone(file, path)
@@ -128,7 +137,7 @@ def save_backbone(
 
 
 def _sum(weights: Mapping[str, Tensor]) -> str:
-    """A sum over names and numbers, since the format has none."""
+    """Compute a checksum over names and values, since the safetensors format has none."""
     sums = hashlib.sha256()
     for name in sorted(weights):
         sums.update(name.encode())
@@ -141,11 +150,11 @@ def read_backbone(path: str, *, facts_alone: bool = False) -> BackboneFile:
 
     Args:
         path: The path of the file.
-        facts_alone: Whether the weights are left out, which takes no time.
+        facts_alone: Whether only the facts are read, without the weights, which is fast.
 
     Raises:
-        DamagedFile: The file is cut off or has changed.
-        ValueError: There is no such file, or it is no exported backbone but a checkpoint, for example.
+        DamagedFile: The file is truncated or has changed.
+        ValueError: There is no such file, or it is not an exported backbone but, for example, a checkpoint.
     """
     check_exists(path)
     try:
@@ -157,8 +166,8 @@ def read_backbone(path: str, *, facts_alone: bool = False) -> BackboneFile:
         if path.endswith(".safetensors"):
             raise DamagedFile(f"'{path}' cannot be read: {error}; wanted the file as it was written") from error
         raise ValueError(
-            f"'{path}' is no exported backbone ({error}); wanted a file that tools/export_backbone.py has written (a "
-            "checkpoint of a training is for train.init_checkpoint)"
+            f"'{path}' is not an exported backbone ({error}); wanted a file that tools/export_backbone.py has written "
+            "(set train.init_checkpoint for the checkpoint of a training)"
         ) from error
     if weights and _sum(weights) != metadata["sum"]:
         raise DamagedFile(f"'{path}' is damaged: its weights are not those that were written")
@@ -168,8 +177,8 @@ def read_backbone(path: str, *, facts_alone: bool = False) -> BackboneFile:
 def _facts(path: str, metadata: Mapping[str, str]) -> dict[str, dict]:
     if metadata.get("format") != _FORMAT:
         raise ValueError(
-            f"'{path}' holds weights without the facts of an exported backbone; wanted a file that "
-            "tools/export_backbone.py has written (weights of timm's are for weights_file of the backbone)"
+            f"'{path}' contains weights without the facts of an exported backbone; wanted a file that "
+            "tools/export_backbone.py has written (set weights_file of the backbone for weights of timm)"
         )
     if metadata["version"] != _VERSION:
         raise ValueError(f"'{path}' has version {metadata['version']} of the format; wanted version {_VERSION}")
@@ -177,7 +186,7 @@ def _facts(path: str, metadata: Mapping[str, str]) -> dict[str, dict]:
 
 
 def is_backbone_file(path: str) -> bool:
-    """Whether a file is an exported backbone, whatever its name."""
+    """Return whether a file is an exported backbone, whatever its name."""
     try:
         with safe_open(path, framework="pt") as opened:
             return (opened.metadata() or {}).get("format") == _FORMAT
@@ -193,25 +202,25 @@ def load_backbone(
     drop_component: bool = False,
     image_format: str | None = None,
 ) -> nn.Module:
-    """Load an exported backbone, and its components, into a model that has the same backbone in whatever wraps it.
+    """Load an exported backbone, and its components, into a model that has the same backbone, however it is wrapped.
 
-    Every weight of the file must find its place. A component of the model that the file lacks keeps its initial
-    weights, which is logged. After this, the backbone no longer asks for timm's pretrained weights.
+    Every weight of the file must have a place in the model. A component of the model that the file lacks keeps its
+    initial weights, which is logged. Afterwards the backbone no longer requests timm's pretrained weights.
 
     Args:
-        model: A segmentor, a detector, or a backbone alone, whose pixels are then not compared.
+        model: A segmentor, a detector, or only a backbone, whose normalisation of pixels is then not compared.
         path: The path of the file.
-        accept_stride: The output stride of the file, if the model may have another one: the weights fit then, but were
-            trained for maps of another resolution.
+        accept_stride: The output stride of the file, to allow that the model has a different one. The weights fit such
+            a model too, but they were trained for maps of another resolution.
         drop_component: Whether the components of the file are left out.
-        image_format: The order of the channels of the images that the model will be given, `RGB` or `BGR`, for
-            comparison with the file's; None for the model's own `input_format`, which may be unknown.
+        image_format: The order of the channels of the model's future images, `RGB` or `BGR`, which is compared with
+            that of the file. None takes the model's own `input_format`, or compares nothing if it has none.
 
     Returns:
-        The model itself, so that a config can have this call around its model.
+        The model itself, so that a config can wrap this call around its model.
 
     Raises:
-        ValueError: The file is no exported backbone, or does not fit; names what the file has and the model wants.
+        ValueError: The file is not an exported backbone, or does not fit the model. The message names the differences.
     """
     file, parts = read_backbone(path), find_parts(model)
     own = facts_of(model, parts, image_format=image_format)
@@ -228,14 +237,14 @@ def load_backbone(
     except ValueError as error:
         raise ValueError(f"the backbone in '{path}' does not fit {type(model).__name__}: {error}") from error
     for part, weights in filled.values():
-        part.load_state_dict(weights, strict=False)  # the names are checked, but for the counts of batches
-    parts.backbone.pretrained = False  # it has begun
+        part.load_state_dict(weights, strict=False)  # not strict because of the batch counters; other names are checked
+    parts.backbone.pretrained = False  # so that `load_pretrained` does not overwrite these weights
     _log(path, file, parts, own, filled)
     return model
 
 
 def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of one part, by their names in it."""
+    """Select the weights of one part, and return them by their names in this part."""
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
 
@@ -244,7 +253,7 @@ def _check_components(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping])
     for feature, facts in got.items():
         if feature not in wanted:
             raise ValueError(
-                f"the file has a component on the map {feature}, {facts['kind']}, and the model has "
+                f"the file has a component on the map {feature}, {facts['kind']}, but the model has "
                 f"{'one on ' + ', '.join(wanted) if wanted else 'none'}; wanted a ReasoningBackbone with it, or "
                 "drop_component=true, which leaves it out"
             )
@@ -252,7 +261,7 @@ def _check_components(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping])
 
 
 def _check_places(parts: BackboneParts, filled: Mapping[str, tuple[nn.Module, Mapping[str, Tensor]]]) -> None:
-    """Refuse weights without a place, places without a weight, and other shapes."""
+    """Refuse weights without a place in the model, places without a weight, and different shapes."""
     got = {f"{prefix}.{name}": value for prefix, (_, weights) in filled.items() for name, value in weights.items()}
     states = {prefix: part.state_dict() for prefix, (part, _) in filled.items()}
     places = {f"{prefix}.{name}": value for prefix, state in states.items() for name, value in state.items()}
@@ -269,19 +278,23 @@ def _check_places(parts: BackboneParts, filled: Mapping[str, tuple[nn.Module, Ma
 def _log(path: str, file: BackboneFile, parts: BackboneParts, own: Mapping[str, Mapping], filled: Mapping) -> None:
     count = sum(len(weights) for _, weights in filled.values())
     run = ", ".join(f"{name} {value}" for name, value in file.facts["run"].items())
-    logger.info("The backbone begins from %s: %d weights, run: %s", path, count, run or "not told")
+    logger.info("The backbone starts from %s: %d weights, run: %s", path, count, run or "unknown")
     strides = [facts["backbone"]["output_stride"] for facts in (file.facts, own)]
     if strides[0] != strides[1]:
-        logger.info("It was trained at output stride %d, and has %d in this model, as accepted", *strides)
+        logger.info(
+            "It was trained at output stride %d, but has %d in this model, which accept_stride allows", *strides
+        )
     halving = [facts["backbone"].get("downsample") for facts in (file.facts, own)]
     if halving[0] != halving[1]:
         logger.info("It was trained without the %s of this model", halving[1])
     for feature, facts in file.facts["components"].items():
         taken = f"components.{feature}" in filled
-        logger.info("The component %s on %s is %s", facts["kind"], feature, "the file's" if taken else "left out")
+        what = "is loaded from the file" if taken else "is left out"
+        logger.info("The component %s on %s %s", facts["kind"], feature, what)
     for feature, (_, part) in parts.components.items():
         if f"components.{feature}" not in filled:
-            logger.info("The component %s on %s begins fresh", type(part).__name__, feature)
+            logger.info("The component %s on %s keeps its initial weights", type(part).__name__, feature)
     for name, value in own["pixels"].items():
         if value is None:
-            logger.info("The model does not say its pixels' %s; wanted %s", name, file.facts["pixels"][name])
+            expected = file.facts["pixels"][name]
+            logger.info("The %s of the model's pixels is unknown; the backbone expects %s", name, expected)

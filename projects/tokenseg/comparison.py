@@ -1,4 +1,4 @@
-"""Runs that have ended, in named groups, and how sure their differences are."""
+"""Compares groups of finished runs, with confidence intervals of their differences."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from .evaluation.statistics import CONFIDENCE, Interval, bootstrap_over_images, 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The folder of a training that has ended.
+    """A training that has ended.
 
     Attributes:
         folder: The output folder.
@@ -29,13 +29,13 @@ class FinishedRun:
 
     @classmethod
     def read(cls, folder: Path) -> "FinishedRun":
-        """Read what a run says of itself; nothing in its config.yaml is called.
+        """Read the settings of a run from its config.yaml, without calling anything in it.
 
         Args:
             folder: The output folder.
 
         Raises:
-            ValueError: There is no config.yaml of a training with a seed.
+            ValueError: The folder has no config.yaml of a training, with a seed.
         """
         path = folder / "config.yaml"
         try:
@@ -43,7 +43,7 @@ class FinishedRun:
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{path} cannot be read; wanted the folder of a training: {error}") from error
         if not isinstance(settings, dict) or type(settings.get("seed")) is not int:
-            raise ValueError(f"{path} has no train.seed; wanted the config.yaml that a training leaves")
+            raise ValueError(f"{path} has no train.seed; wanted the config.yaml that a training has written")
         return cls(folder, settings)
 
     @property
@@ -51,7 +51,7 @@ class FinishedRun:
         return self.settings["seed"]
 
     def result(self, metric: str) -> float:
-        """The metric after the last iteration.
+        """Read a metric after the last iteration.
 
         Args:
             metric: A key of metrics.json.
@@ -62,18 +62,18 @@ class FinishedRun:
         path, last = self.folder / "metrics.json", self.settings.get("max_iter")
         rows = [row for row in read_metrics(path) if metric in row]
         if not rows:
-            raise ValueError(f"{path} has no {metric}; wanted --metric to be a key of it")
+            raise ValueError(f"{path} has no {metric}; wanted one of its keys as --metric")
         if isinstance(last, int) and rows[-1]["iteration"] + 1 < last:
             reached = rows[-1]["iteration"] + 1
-            raise ValueError(f"{path} has {metric} of iteration {reached}; wanted it of the last one, {last}")
+            raise ValueError(f"{path} has {metric} of iteration {reached}; wanted that of the last iteration, {last}")
         return rows[-1][metric]
 
 
 def results_by_seed(name: str, runs: Sequence[FinishedRun], metric: str) -> dict[int, float]:
-    """The metric of each run of a group, by its seed.
+    """Read a metric of each run of a group, by the seeds of the runs.
 
     Args:
-        name: The name of the group, for errors.
+        name: The name of the group, for error messages.
         runs: The runs of the group.
         metric: A key of metrics.json.
 
@@ -83,19 +83,21 @@ def results_by_seed(name: str, runs: Sequence[FinishedRun], metric: str) -> dict
     results: dict[int, float] = {}
     for run in runs:
         if run.seed in results:
-            raise ValueError(f"two runs of group {name} have the seed {run.seed}, one of them {run.folder}; wanted one")
+            raise ValueError(
+                f"two runs of group {name} have the seed {run.seed}, one of them {run.folder}; wanted one run per seed"
+            )
         results[run.seed] = run.result(metric)
     return results
 
 
 def table_over_seeds(groups: Mapping[str, Mapping[int, float]]) -> str:
-    """Write a table in Markdown: each group's mean and spread, its seeds, and what it is above the first group.
+    """Format a table in Markdown: mean and spread of each group, its seeds, and its difference from the first group.
 
     Args:
-        groups: Name of the group -> the metric by seed; the first group is what the others are compared with.
+        groups: Name of the group -> the metric by seed. The first group is the baseline of the comparison.
 
     Raises:
-        ValueError: A group lacks a seed of the first one.
+        ValueError: A group does not have the same seeds as the first one.
     """
     (baseline, first), *_ = groups.items()
     lines, seeds = [], sorted(first)
@@ -115,14 +117,15 @@ def table_over_seeds(groups: Mapping[str, Mapping[int, float]]) -> str:
 
 
 def table_over_images(groups: Mapping[str, Sequence[Path]], *, resamples: int) -> str:
-    """Write a table in Markdown: each group's mIoU, and what it is above the first group, by the bootstrap.
+    """Format a table in Markdown: mIoU of each group, and its difference from the first group, by the bootstrap.
 
     Args:
-        groups: Name of the group -> files of per-image counts, or folders that hold them.
+        groups: Name of the group -> the files with the counts of each image, or folders that contain such a file. The
+            first group is the baseline of the comparison.
         resamples: The number of resamples of the images.
 
     Raises:
-        ValueError: Counts are missing, or of other data.
+        ValueError: Counts are missing, or belong to different data.
     """
     counts = [[ImageCounts.read(path) for path in paths] for paths in groups.values()]
     found = bootstrap_over_images(counts, resamples=resamples)
@@ -138,24 +141,24 @@ _PERCENT = f"{CONFIDENCE:.0%} interval"
 
 
 def shown_digits(value: float) -> int:
-    """Digits behind the point: few for per cent, more for nats and variances."""
+    """Return the number of digits after the point: few for percentages, more for nats and variances."""
     return 1 if abs(value) >= 10 else 3
 
 
 def difference_headers(baseline: str) -> list[str]:
-    """The headers of `difference_cells`."""
+    """Return the headers of `difference_cells`."""
     return [f"above {baseline} by", _PERCENT, "verdict"]
 
 
 def difference_cells(difference: Interval | None, digits: int) -> list[str]:
-    """A difference, its interval and the verdict as cells of a table; dashes for what is compared with."""
+    """Format a difference, its interval and the verdict as cells of a table; None, for the baseline, gives dashes."""
     if difference is None:
         return ["-"] * 3
     return [f"{difference.value:+.{digits}f}", shown_bounds(difference, digits, sign="+"), difference.verdict]
 
 
 def shown_bounds(interval: Interval, digits: int, *, sign: str = "") -> str:
-    """The bounds of an interval as text."""
+    """Format the bounds of an interval."""
     if math.isinf(interval.low):
-        return "none, of one seed"
+        return "none, from one seed"
     return f"{interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f}"

@@ -1,11 +1,13 @@
-"""Whatever differs between Detectron2's versions (PyPI's 0.5 and main) and is used stands here, with the reason.
+"""The differences between Detectron2's versions (0.5 on PyPI, and main), each handled here with its reason.
 
-What differs and is therefore not used anywhere: `layers.cross_entropy` (0.5 drops `reduction`), `FixedSizeCrop` (0.5
-pads labels with a class), `AMPTrainer` (CUDA only; other arguments), the metrics of `SemSegEvaluator` (another mIoU,
-boundaries on main), `build_detection_*_loader` (0.5 has no batch size in tests), `hooks.BestCheckpointer` (not in
-0.5), `get_default_optimizer_params` (other groups, so that optimiser states do not fit), `model_zoo` (fails with new
-setuptools on main). `iter(loader)` is taken in the trainer's constructor by 0.5 and at the first step by main:
-`TrainLoader` starts nothing before its first batch is asked for.
+Some parts differ so much that this package does not use them at all: `layers.cross_entropy` (0.5 ignores `reduction`),
+`FixedSizeCrop` (0.5 pads labels with a class), `AMPTrainer` (CUDA only; the arguments differ), the metrics of
+`SemSegEvaluator` (main defines mIoU differently and adds boundaries), `build_detection_*_loader` (0.5 has no batch size
+for tests), `hooks.BestCheckpointer` (missing in 0.5), `get_default_optimizer_params` (the groups differ, so optimiser
+states would not fit), and `model_zoo` (main's fails with new versions of setuptools).
+
+0.5 calls `iter(loader)` in the constructor of the trainer, main at the first step. `TrainLoader` therefore starts
+nothing before its first batch is requested.
 """
 
 import functools
@@ -21,17 +23,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def pad_to_batch(tensors: list[Tensor], backbone: Backbone, value: float = 0.0) -> tuple[Tensor, list[tuple[int, int]]]:
-    """Stack tensors of different size, padded at the bottom and the right to what the backbone takes.
+    """Stack tensors of different sizes, padded at the bottom and the right to a size that the backbone accepts.
 
-    Main's ViT and Swin ask for square inputs by `padding_constraints`, an attribute and an argument that 0.5 lacks.
+    Main's ViT and Swin request square inputs by `padding_constraints`, which 0.5 lacks both as an attribute and as an
+    argument.
 
     Args:
-        tensors: (..., h, w) each.
-        backbone: Says `size_divisibility`.
+        tensors: The tensors, (..., h, w) each.
+        backbone: The backbone; sizes are padded to multiples of its `size_divisibility`.
         value: The value that fills the padding.
 
     Returns:
-        (N, ..., H, W), and (h, w) of each tensor.
+        The batch (N, ..., H, W), and the (h, w) of each tensor in it.
     """
     constraints = getattr(backbone, "padding_constraints", None)
     arguments = {"padding_constraints": constraints} if constraints else {}
@@ -40,15 +43,17 @@ def pad_to_batch(tensors: list[Tensor], backbone: Backbone, value: float = 0.0) 
 
 
 def refuse_yacs(init: Callable[..., None]) -> Callable[..., None]:
-    """Decorate the constructor of a registered class, so that Detectron2's builders, which call it with a yacs config,
-    end in one sentence instead of a TypeError."""
+    """Decorate the constructor of a registered class to raise a clear error for a yacs config.
+
+    Detectron2's builders call registered classes with such a config, which would otherwise end in a TypeError.
+    """
 
     @functools.wraps(init)
     def checked(self: object, *args: object, **kwargs: object) -> None:
         if any(isinstance(value, CfgNode) for value in (*args, *kwargs.values())):
             raise ValueError(
-                f"{type(self).__name__} cannot be built from a yacs config, which does not hold its parts; wanted a "
-                "LazyConfig, such as those in TokenSeg's configs/, with train_net.py or detectron2.config.instantiate"
+                f"{type(self).__name__} cannot be built from a yacs config, which does not describe its parts; wanted "
+                "a LazyConfig, such as those in TokenSeg's configs/, for train_net.py or detectron2.config.instantiate"
             )
         init(self, *args, **kwargs)
 
@@ -56,10 +61,14 @@ def refuse_yacs(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def distribute(model: nn.Module, **ddp_options: object) -> nn.Module:
-    """The model as DistributedDataParallel where there are several processes.
+    """Wrap a model in DistributedDataParallel if there are several processes.
 
-    Both versions pass the local rank as device, which torch refuses for a model on the CPU, and which is wrong where
-    each process sees its own GPU alone.
+    By default both versions pass the local rank as device. Torch refuses this for a model on the CPU, and it is the
+    wrong index if each process sees only its own GPU.
+
+    Args:
+        model: The model, on its device.
+        ddp_options: Extra keyword arguments for DistributedDataParallel.
     """
     device = next(model.parameters()).device
     ddp_options["device_ids"] = None if device.type == "cpu" else [device]
@@ -67,12 +76,12 @@ def distribute(model: nn.Module, **ddp_options: object) -> nn.Module:
 
 
 def make_local_groups(size: int) -> None:
-    """Group the processes of each machine, as Detectron2's `launch` does for those that it has started itself.
+    """Create a process group for each machine, as Detectron2's `launch` does for processes that it starts itself.
 
-    Main has a function for that; in 0.5 only `launch` does it, and sets the variable.
+    Main has a function for this. In 0.5 only `launch` does it, by setting a private variable.
 
     Args:
-        size: The number of processes of each machine.
+        size: The number of processes on each machine.
     """
     if hasattr(comm, "create_local_process_group"):
         comm.create_local_process_group(size)
@@ -85,5 +94,5 @@ def make_local_groups(size: int) -> None:
 
 
 def undistributed(model: nn.Module) -> nn.Module:
-    """The model inside `distribute`'s."""
+    """Return the model that `distribute` has wrapped, or the model itself if it is not wrapped."""
     return model.module if isinstance(model, DistributedDataParallel) else model

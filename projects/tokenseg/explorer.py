@@ -1,4 +1,4 @@
-"""What a model sees in an image, asked for by a class, an instance or a pixel: pictures for a page of any kind."""
+"""Pictures of what a model sees in an image, for a class, an instance or a pixel; a user interface displays them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ Panel = tuple[np.ndarray, str]
 
 @dataclass(frozen=True)
 class Look:
-    """An image and what a model has found in it.
+    """An image and a model's predictions for it.
 
     Attributes:
         image: The image (H, W, 3) uint8 RGB, shrunk if it was large.
-        picture: The image with what was found drawn over it, (f H, f W, 3), where f is a whole factor.
-        ids: The class of each pixel (H, W); None of a detector.
-        found: The instances, highest score first; None of a segmentor.
+        picture: The image with the predictions drawn over it, (f H, f W, 3), where f is an integer factor.
+        ids: The class of each pixel (H, W) from a segmentor; None for a detector.
+        found: The instances from a detector, highest score first; None for a segmentor.
     """
 
     image: np.ndarray
@@ -37,7 +37,7 @@ class Look:
     found: Instances | None
 
     def pixel(self, x: int, y: int) -> tuple[int, int]:
-        """The row and column of the image at a place in the picture, given by its column and row."""
+        """Convert a column x and row y of the picture to a row and column of the image."""
         factor = self.picture.shape[0] // self.image.shape[0]
         height, width = self.image.shape[:2]
         return min(max(y // factor, 0), height - 1), min(max(x // factor, 0), width - 1)
@@ -51,11 +51,11 @@ class Explorer:
     ) -> None:
         """
         Args:
-            predictor: The model.
-            longest_side: The longer side of an image in pixels above which it is shrunk, so that a photo of a phone
-                does not take the memory of its full size for every class.
-            panel_side: The longer side of a panel in pixels, for images that are larger.
-            token_count: How many regions of tokens are shown.
+            predictor: The predictor with the model.
+            longest_side: The maximum of an image's longer side in pixels. Larger images, such as photos of a phone, are
+                shrunk, since the scores of all classes at full size would take too much memory.
+            panel_side: The maximum of a panel's longer side in pixels.
+            token_count: The number of tokens whose regions are shown.
         """
         self.predictor, self.longest_side = predictor, longest_side
         self._panel_side, self._token_count = panel_side, token_count
@@ -64,7 +64,7 @@ class Explorer:
         self._classes: dict[str, Any] = {"names": self._names, "colors": palette(predictor.metadata, kind=kind)}
 
     def look(self, path: str, *, confidence_threshold: float = 0.0) -> Look:
-        """Predict an image file.
+        """Predict the classes or instances of an image file.
 
         Args:
             path: The path of the file.
@@ -75,31 +75,31 @@ class Explorer:
         """
         image = _shrunk(read_image(path), self.longest_side)
         if self.predictor.task == "sem_seg":
-            ids = cast(np.ndarray, self.predictor.class_ids(image))  # of one image
+            ids = cast(np.ndarray, self.predictor.class_ids(image))  # a single image gives a single array
             return Look(image, draw_segments(image, ids, **self._classes), ids, None)
         found = self.predictor.instances(image, confidence_threshold=confidence_threshold)
         return Look(image, draw_found(image, found, **self._classes), None, found)
 
     def choices(self, seen: Look) -> list[tuple[str, int]]:
-        """What can be asked about: label and number of every class, the largest first, or of every instance."""
+        """List the possible choices: label and number of every class, by descending area, or of every instance."""
         if seen.found is not None:
             pairs = zip(seen.found.pred_classes.tolist(), seen.found.scores.tolist(), strict=True)
             return [
                 (f"{place + 1}: {caption_text(self._names[class_id])} {score:.2f}", place)
                 for place, (class_id, score) in enumerate(pairs)
             ]
-        assert seen.ids is not None  # without instances there are classes of pixels
+        assert seen.ids is not None  # a `Look` has either instances or class ids
         counts = np.bincount(seen.ids.ravel(), minlength=len(self._names))
         shares = 100 * counts / seen.ids.size
         order = [int(class_id) for class_id in np.argsort(-counts, kind="stable")]
         return [(f"{caption_text(self._names[k])} ({shares[k]:.1f} %)", k) for k in order if k < len(self._names)]
 
     def choice_at(self, seen: Look, pixel: tuple[int, int]) -> int | None:
-        """The class at a pixel, or the smallest instance over it; None where there is none.
+        """Return the class at a pixel, or the smallest instance that covers it; None if there is none.
 
         Args:
-            seen: The image.
-            pixel: Row and column.
+            seen: The image and its predictions.
+            pixel: The row and column of the pixel.
         """
         if seen.ids is not None:
             return int(seen.ids[pixel])
@@ -108,11 +108,11 @@ class Explorer:
         return min(over, key=lambda place: masks[place].sum(), default=None)
 
     def mask(self, seen: Look, choice: int) -> np.ndarray:
-        """The pixels (H, W) bool of a class or of an instance."""
+        """Return the mask (H, W) bool of a class or of an instance."""
         return seen.ids == choice if seen.ids is not None else self._masks(seen)[choice]
 
     def stages(self, seen: Look, choice: int) -> list[Panel]:
-        """What the head of a segmentor has of a class, stage by stage; nothing of a detector.
+        """Draw the map of a class at each stage of a segmentor's head; for a detector the list is empty.
 
         Raises:
             ValueError: The head has no stages to show.
@@ -123,23 +123,24 @@ class Explorer:
         return [(heat_map(self._small(values[0])), title) for title, values in maps.items()]
 
     def mask_panel(self, seen: Look, choice: int) -> Panel:
-        """The image, dark outside a class or an instance."""
+        """Draw the image with everything outside a class or an instance darkened."""
         mask = self.mask(seen, choice)
         lit = draw_outline(np.where(mask[:, :, None], seen.image, seen.image // 4), mask)
         label = next((label for label, number in self.choices(seen) if number == choice), "")
         return self._small(lit), label
 
     def regions(self, seen: Look, choice: int, pixel: tuple[int, int] | None = None) -> list[Panel]:
-        """Where the tokens look that have most to do with a pixel, or with a class or an instance.
+        """Draw the regions of the tokens that are most related to a pixel, a class or an instance.
 
         Args:
-            seen: The image.
+            seen: The image and its predictions.
             choice: The class or the instance.
-            pixel: Row and column of the pixel; None asks about the class or the instance.
+            pixel: The row and column of the pixel; None selects the tokens by the class or the instance.
 
         Returns:
-            The tokens with the highest shares, and these: how much of the pixel is the token's, or how much of the
-            token's region lies on the class or the instance.
+            The regions of the tokens with the highest shares, with these shares in the captions. The share is that of
+            the token in the weights of all tokens at the pixel, or the part of the token's region that is on the class
+            or the instance.
 
         Raises:
             ValueError: The model has no tokens with regions.
@@ -153,7 +154,7 @@ class Explorer:
         return [(spotlight(image, weights[k]), f"token {k}: {100 * shares[k]:.0f} %") for k in order]
 
     def _masks(self, seen: Look) -> np.ndarray:
-        """The pixels of each instance (instances, H, W) bool: its mask, or of a model without masks its box."""
+        """Return the masks (instances, H, W) bool of all instances, or their boxes if the model has no masks."""
         found: Any = seen.found
         if found.has("pred_masks"):
             return found.pred_masks.numpy()
@@ -167,13 +168,13 @@ class Explorer:
 
 
 def answers(questions: Mapping[str, Callable[[], Sequence[Panel]]]) -> tuple[list[Panel], list[str]]:
-    """Ask several questions.
+    """Collect panels from several functions, some of which a model may not support.
 
     Args:
-        questions: What is asked for, in words -> the function that gives the panels, or raises ValueError.
+        questions: A name for the kind of panels -> the function that draws them, or raises a ValueError.
 
     Returns:
-        The panels of those that a model answers, and why it does not answer the others.
+        The panels that were drawn, and a sentence with the reason for each kind that was not.
     """
     panels: list[Panel] = []
     reasons: list[str] = []
@@ -186,7 +187,7 @@ def answers(questions: Mapping[str, Callable[[], Sequence[Panel]]]) -> tuple[lis
 
 
 def _shrunk(picture: np.ndarray, longest_side: int) -> np.ndarray:
-    """A picture (H, W, ...) whose longer side is at most `longest_side`."""
+    """Shrink a picture (H, W, ...) so that its longer side is at most `longest_side`."""
     height, width = picture.shape[:2]
     scale = longest_side / max(height, width)
     if scale >= 1:
@@ -196,7 +197,7 @@ def _shrunk(picture: np.ndarray, longest_side: int) -> np.ndarray:
 
 
 def _tokens_at(weights: np.ndarray, pixel: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """The share that each token has of the cell of a pixel, (Q,); weights (Q, h, w) of an image of this size."""
+    """Compute the share (Q,) of each token in the weights (Q, h, w) at a pixel of an image of the given size."""
     row, column = (place * cells // side for place, cells, side in zip(pixel, weights.shape[-2:], size, strict=True))
     cell = weights[:, row, column]
     return cell / max(cell.sum(), 1e-12)

@@ -1,4 +1,4 @@
-"""Trained models by a name, a folder or an address: loading them, and the folder in which they are passed on."""
+"""Loads trained models by the name of a config, from a folder, or from a repository on the hub."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from .predictor import Predictor
 from .weight_sources import local_file
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
-# The weights that a folder may hold, the ones to take first.
+# The names of the weights that a folder may contain, in the order of preference.
 _IN_FOLDERS = (WEIGHTS, "model_best.pth", "model_final.pth")
 
 
@@ -28,16 +28,16 @@ def load(
         predictor = tokenseg.load("hf://OWNER/REPOSITORY")
 
     Args:
-        model: The name or the path of a config, the output folder of a run, or the folder or repository that the
-            command `publish` has made.
-        weights: The path or address of the weights (see `local_file`). A folder or repository brings its own: those of
-            a published model, or else the best ones of a run, or else its final ones.
-        overrides: Changes of the config, `key=value` each, for instance `train.device=cpu`.
-        trust_config: Whether a config.yaml may call anything, and thereby run any code.
-        batch_size: How many images of a list the model runs at most at once.
+        model: The name or the path of a config, the output folder of a run, or a folder or repository that the command
+            `publish` has created.
+        weights: The path or address of the weights (see `local_file`). It may be left out for a folder or repository,
+            which contains weights: those of a published model, or the best ones of a run, or else its final ones.
+        overrides: Changes of the config, each of the form `key=value`, for instance `train.device=cpu`.
+        trust_config: Whether a config.yaml may call anything, and thus run any code.
+        batch_size: The maximum number of images of a list that the model runs at once.
 
     Raises:
-        ValueError: There is no such model, or there are no weights of it.
+        ValueError: There is no such model, or it has no weights.
     """
     model, weights = str(model), str(weights)
     if model.startswith("hf://"):
@@ -49,7 +49,7 @@ def load(
     else:
         config = config_file(model)
     if not weights:
-        raise ValueError(f"'{model}' is a config, and weights is empty; wanted the weights of a model trained with it")
+        raise ValueError(f"'{model}' is a config, but weights is empty; wanted the weights of a model trained with it")
     return Predictor(config, weights, overrides=overrides, trust_config=trust_config, batch_size=batch_size)
 
 
@@ -57,7 +57,7 @@ def weights_in(folder: str | PathLike) -> str:
     """Return the path of the weights in the folder of a run or of a published model.
 
     Raises:
-        ValueError: There are none.
+        ValueError: The folder has no weights.
     """
     found = [path for path in (os.path.join(folder, name) for name in _IN_FOLDERS) if os.path.isfile(path)]
     if not found:

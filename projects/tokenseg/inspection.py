@@ -1,4 +1,4 @@
-"""What a model sees: the stages by which a segmentor's class maps come about, and the regions of tokens."""
+"""Shows what a model sees: the class maps of a segmentor stage by stage, and the regions of tokens."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -19,15 +19,15 @@ from .segmentor import Segmentor
 
 @torch.no_grad()
 def stage_maps(model: Segmentor, image: Tensor, classes: Sequence[int]) -> dict[str, Tensor]:
-    """What the head has of some classes, stage by stage, for pictures; the image is not cut into views.
+    """Compute the maps of some classes at each stage of the head. The image runs whole, whatever the policy.
 
     Args:
         model: The segmentor.
-        image: (3, h, w) in grey levels.
-        classes: Ids.
+        image: The image (3, h, w) in grey levels.
+        classes: The ids of the classes.
 
     Returns:
-        Title of the stage -> (classes, h, w), in the order of the stages.
+        Title of the stage -> the maps (classes, h, w), in the order of the stages.
 
     Raises:
         ValueError: The head has no stages to show.
@@ -43,14 +43,14 @@ def stage_maps(model: Segmentor, image: Tensor, classes: Sequence[int]) -> dict[
 
 @torch.no_grad()
 def image_regions(model: Segmentor, image: Tensor) -> Regions:
-    """Where the tokens of a model look; the image is not cut into views.
+    """Compute the regions of a segmentor's tokens in an image, which runs whole, whatever the policy.
 
     Args:
         model: The segmentor.
-        image: (3, h, w) in grey levels.
+        image: The image (3, h, w) in grey levels.
 
     Raises:
-        ValueError: Neither backbone nor head has regions.
+        ValueError: Neither the backbone nor the head has regions.
     """
     find = region_weights_of(model.backbone, model.sem_seg_head)
     prediction = model.predict(model.normalised([{"image": image}]))
@@ -59,7 +59,7 @@ def image_regions(model: Segmentor, image: Tensor) -> Regions:
 
 @torch.no_grad()
 def detector_regions(model: GeneralizedRCNN, image: Tensor) -> Regions:
-    """Where the tokens in a detector's backbone look, at any depth of it, such as below a pyramid.
+    """Compute the regions of the tokens in a detector's backbone. They may be at any depth, such as inside an FPN.
 
     Args:
         model: The detector in evaluation mode.
@@ -76,7 +76,7 @@ def detector_regions(model: GeneralizedRCNN, image: Tensor) -> Regions:
         )
     batch, sizes = pad_to_batch([(image.to(model.device) - model.pixel_mean) / model.pixel_std], model.backbone)
     seen: dict[str, Tensor] = {}
-    # what stands around the source may pass on its maps alone
+    # A hook is needed since the modules around the source may pass on only its maps, without its tokens.
     handle = source.register_forward_hook(lambda _module, _inputs, features: seen.update(features))
     try:
         model.backbone(batch)
@@ -86,32 +86,32 @@ def detector_regions(model: GeneralizedRCNN, image: Tensor) -> Regions:
 
 
 def tokens_on(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """How much of each token's region lies on a mask.
+    """Compute the share of each token's region that is on a mask.
 
     Args:
         weights: The weights of the regions, (Q, h, w), 0 or more.
-        mask: The pixels of the mask, (H, W) bool, of any size.
+        mask: The mask (H, W) bool, of any size.
 
     Returns:
-        Shares from 0 to 1, (Q,).
+        The shares (Q,) from 0 to 1.
     """
     height, width = weights.shape[-2:]
-    # numbers: masks of Pillow's would be sampled and not averaged
+    # The mask is converted to numbers, since Pillow would sample a boolean image instead of averaging it.
     small = np.asarray(Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX))
     return (weights * small).sum(axis=(1, 2)) / np.maximum(weights.sum(axis=(1, 2)), 1e-9)
 
 
 class RegionSegmentor(Segmentor):
-    """A segmentor that returns the regions of its tokens too without being asked, for `TokenMetrics`."""
+    """A segmentor that always returns the regions of its tokens too, for `TokenMetrics`."""
 
     def forward(self, batched_inputs: list[dict], counts: Any = None) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Inputs and outputs as in `Segmentor`; in inference also what `with_regions` gives.
+        """Inputs and outputs as in `Segmentor`; in inference also the regions from `with_regions`.
 
         Raises:
-            ValueError: Neither backbone nor head has regions.
+            ValueError: Neither the backbone nor the head has regions.
         """
         return super().forward(batched_inputs, counts) if self.training else self.with_regions(batched_inputs)
 
     def ids(self, batched_inputs: list[dict], also: Collection[str] = ()) -> list[dict[str, Tensor]]:
-        """As in `Segmentor`, and the regions."""
+        """As in `Segmentor`, with the regions in any case."""
         return super().ids(batched_inputs, {*also, "regions"})

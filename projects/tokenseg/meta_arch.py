@@ -1,4 +1,4 @@
-"""The methods' meta-architectures, registered with Detectron2: the segmentor with the parts that a method demands."""
+"""The meta-architectures of the methods, registered with Detectron2: segmentors that require the method's parts."""
 
 from typing import ClassVar
 
@@ -17,27 +17,30 @@ META_ARCH_REGISTRY.register(RegionSegmentor)
 
 @META_ARCH_REGISTRY.register()
 class StructToken(Segmentor):
-    """Structure tokens, one per class, become the masks."""
+    """The segmentor of StructToken, whose structure tokens, one per class, become the masks."""
 
     wanted_parts: ClassVar = {"sem_seg_head": StructTokenHead}
 
 
 @META_ARCH_REGISTRY.register()
 class ECENet(Segmentor):
-    """Class embeddings are taken from masks and refined stage by stage."""
+    """The segmentor of ECENet, which extracts class embeddings from masks and refines them stage by stage."""
 
     wanted_parts: ClassVar = {"sem_seg_head": ECENetHead}
 
 
 @META_ARCH_REGISTRY.register()
 class SegViT(Segmentor):
-    """The attention of class tokens to the features becomes the masks."""
+    """The segmentor of SegViT, in which the attention of class tokens to the features becomes the masks."""
 
     wanted_parts: ClassVar = {"sem_seg_head": SegViTHead}
 
 
 @META_ARCH_REGISTRY.register()
 class SGR(RegionSegmentor):
-    """Tokens of concept regions reason behind the backbone, and a `RegionLoss` makes them semantic."""
+    """The segmentor of SGR: a component behind the backbone reasons over the tokens of concept regions.
+
+    A `RegionLoss` among the `extra_losses` supervises the regions.
+    """
 
     wanted_parts: ClassVar = {"backbone": ReasoningBackbone}

@@ -1,15 +1,15 @@
-"""Names that others have chosen, in places where some characters mean something."""
+"""Escapes names that others have chosen, for formats in which some characters have a special meaning."""
 
 import contextlib
 import re
 from collections.abc import Iterable
 
-# With one of these at the start a spreadsheet takes a cell for a formula.
+# A spreadsheet interprets a cell that starts with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_text(text: str) -> str:
-    """A name for a cell of a CSV: with an apostrophe before it where a spreadsheet would take it for a formula."""
+    """Escape a name for a cell of a CSV file: an apostrophe keeps a spreadsheet from interpreting it as a formula."""
     with contextlib.suppress(ValueError):
         float(text)
         return text
@@ -17,21 +17,21 @@ def csv_text(text: str) -> str:
 
 
 def plot_text(text: str) -> str:
-    """A name for matplotlib, which would read what stands between two dollar signs as mathematics."""
+    """Escape a name for matplotlib, which would typeset text between two dollar signs as mathematics."""
     return text.replace("$", r"\$")
 
 
 def markdown_text(text: str) -> str:
-    """A name for a page in Markdown, where some characters would make a link, a heading or a piece of HTML."""
+    """Escape a name for a page in Markdown, where some characters would create a link, a heading or HTML."""
     return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~$&])", r"\\\1", text)
 
 
 def caption_text(text: str, *, longest: int = 40) -> str:
-    """A name for one line in a picture: as it would be typed if it holds control characters, and cut if it is long."""
+    """Prepare a name for a line in a picture: control characters are escaped, and a long name is shortened."""
     shown = text if text.isprintable() else ascii(text)
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
 def unprintable(names: Iterable[str]) -> list[str]:
-    """The names that are empty or hold control characters, which a terminal would obey, as they would be typed."""
+    """Find the names that are empty or contain control characters, which could manipulate a terminal; escaped."""
     return [ascii(name) for name in names if not name.strip() or not name.isprintable()]

@@ -33,26 +33,26 @@ from .rasters import raster_ids
 from .regions import Regions
 from .segmentor import Segmentor
 
-# What an image may be given as; see `Predictor`.
+# The types of an image; see `Predictor`.
 AnyImage = str | PathLike | Image.Image | np.ndarray | Tensor
 _Result = TypeVar("_Result")
 
 
 class Predictor:
-    """Runs a trained model on images the way the evaluation of its config does; keeps the contract `Predicts`.
+    """Runs a trained model on images, with the preprocessing of its config's evaluation; implements `Predicts`.
 
         predictor = tokenseg.Predictor("output/quickstart/config.yaml", "output/quickstart/model_best.pth")
-        ids = predictor("photo.jpg")                                    # of a segmentor
-        instances = predictor("photo.jpg", confidence_threshold=0.5)    # of a detector
+        ids = predictor("photo.jpg")                                    # from a segmentor
+        instances = predictor("photo.jpg", confidence_threshold=0.5)    # from a detector
         several = predictor(["a.jpg", PIL.Image.open("b.png"), array])  # a list gives a list
 
-    An image is the path of a file, an image of Pillow's, an (H, W, 3) array or a (3, H, W) tensor; arrays and tensors
-    are uint8 in RGB order. Where a method takes a list of images it gives the list of their results, which are those
-    that the images have one by one: images that have the same size as inputs of the model run together.
+    An image is the path of a file, a Pillow image, an (H, W, 3) array or a (3, H, W) tensor; arrays and tensors are
+    uint8 in RGB order. A list of images gives the list of their results, the same as for each image alone: only images
+    that have the same size as inputs of the model run as one batch.
 
     Attributes:
         model: The model in evaluation mode, on its device.
-        reader: What turns files and arrays into pixels.
+        reader: The reader that turns files and arrays into pixels.
         metadata: Detectron2's metadata of the config's test data; see `class_names`.
     """
 
@@ -67,15 +67,14 @@ class Predictor:
     ) -> None:
         """
         Args:
-            config: A config file, or a loaded config; a run leaves its own as config.yaml.
-            weights: Checkpoint of that model; every key must fit.
-            overrides: `key=value` each, for instance `train.device=cpu`.
-            trust_config: Whether a config.yaml may call anything, such as classes of your own, and thereby
-                run any code.
-            batch_size: The largest number of images of a list that the model runs at once.
+            config: The path of a config, such as the config.yaml that a run has written, or a loaded config.
+            weights: The path or address of a checkpoint of this model. Every key must fit.
+            overrides: Changes of the config, each of the form `key=value`, for instance `train.device=cpu`.
+            trust_config: Whether a config.yaml may call anything, such as your own classes, and thus run any code.
+            batch_size: The maximum number of images of a list that the model runs at once.
 
         Raises:
-            ValueError: A config or weights that do not exist, weights of another model, or a batch of no image.
+            ValueError: The config or the weights do not exist or do not fit, or the batch size is below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; wanted a whole number of 1 or more")
@@ -86,7 +85,7 @@ class Predictor:
         device = resolve_device(config.train.device)
         self._amp_dtype = amp_dtype(config.train.amp, device)
         self.model: Any = build_model(config).eval()  # a Segmentor, or a detector of Detectron2's
-        if not str(weights):  # Detectron2 takes it for "no checkpoint"
+        if not str(weights):  # Detectron2 would load nothing, and the model would stay random
             raise ValueError("weights is empty; wanted the checkpoint of a trained model")
         Checkpointer(self.model).load(str(weights))
         mapper = config.dataloader.test.mapper
@@ -97,12 +96,12 @@ class Predictor:
 
     @property
     def task(self) -> Task:
-        """What the model is for, by the key of its results in Detectron2: `sem_seg` or `instances`."""
+        """The task of the model, named by the key of its results in Detectron2: `sem_seg` or `instances`."""
         return "sem_seg" if isinstance(self.model, Segmentor) else "instances"
 
     @property
     def model_name(self) -> str:
-        """What the model is called in messages: its class."""
+        """The name of the model in messages, which is that of its class."""
         return type(self.model).__name__
 
     @property
@@ -113,43 +112,43 @@ class Predictor:
             ValueError: The data set has no names of this kind.
         """
         key = "stuff_classes" if self.task == "sem_seg" else "thing_classes"
-        if self.metadata.get(key) is None:  # Detectron2 learns them from COCO's file when it reads the records
+        if self.metadata.get(key) is None:  # Detectron2 sets COCO's class names only when it reads the records
             load_records(self.metadata.name)
         names = self.metadata.get(key)
         if names is None:
-            raise ValueError(f"data set '{self.metadata.name}' has no {key} in its metadata; wanted one name a class")
+            raise ValueError(f"data set '{self.metadata.name}' has no {key} in its metadata; wanted one name per class")
         return list(names)
 
     def __call__(
         self, image: AnyImage | Sequence[AnyImage], *, confidence_threshold: float = 0.0
     ) -> np.ndarray | Instances | list[np.ndarray] | list[Instances]:
-        """Give what the model is for: `class_ids` of a segmentor, `instances` of a detector.
+        """Predict an image: `class_ids` with a segmentor, `instances` with a detector.
 
         Args:
-            image: An image, see the class, or a list of images; where the config names `dataset.bands` or a
-                `dataset.value_range`, an array or tensor has that many bands of stored values.
-            confidence_threshold: The lowest score of an instance that is given; for detectors alone.
+            image: An image (see the class), or a list of images. If the config sets `dataset.bands` or
+                `dataset.value_range`, arrays and tensors contain these bands, with the values that files store.
+            confidence_threshold: The lowest score of the instances to return; only for detectors.
 
         Raises:
-            ValueError: A file that cannot be read, an image of another shape or type, or a threshold that is not
-                between 0 and 1 or is given for a segmentor.
+            ValueError: A file cannot be read, an image has a wrong shape or type, or the threshold is not between 0 and
+                1 or is given for a segmentor.
         """
         if self.task == "instances":
             return self.instances(image, confidence_threshold=confidence_threshold)
         if confidence_threshold:
             raise ValueError(
-                f"confidence_threshold is {confidence_threshold}, but {self.model_name} gives each pixel a class and "
+                f"confidence_threshold is {confidence_threshold}, but {self.model_name} predicts a class per pixel and "
                 "no instances; wanted no threshold, or a detector"
             )
         return self.class_ids(image)
 
     def class_ids(self, image: AnyImage | Sequence[AnyImage]) -> np.ndarray | list[np.ndarray]:
-        """The class of each pixel of an image, (H, W) int64, by a segmentor; see `__call__`."""
+        """Predict the class of each pixel, (H, W) int64, with a segmentor; arguments and errors as in `__call__`."""
         model = self._segmentor("class ids")
         return self._run(image, lambda records: [ids.cpu().numpy() for ids in model.class_ids(records)])
 
     def raster_ids(self, path: str | PathLike, *, window: int | None = None) -> np.ndarray:
-        """The class of each pixel of an image that is too large to run as a whole, by a segmentor.
+        """Predict the class of each pixel of an image that is too large to run as a whole, with a segmentor.
 
         Arguments, result and errors are those of `tokenseg.rasters.raster_ids`.
         """
@@ -163,57 +162,57 @@ class Predictor:
             )
 
     def stored(self, ids: np.ndarray) -> np.ndarray:
-        """Turn class ids (H, W) into what the label maps of the test data store: ids, or (H, W, 3) colours.
+        """Convert class ids (H, W) to the values in the label maps of the test data: ids, or colours (H, W, 3).
 
-        See `to_stored` for classes that several stored ids stand for, and for errors.
+        See `to_stored` for classes to which several stored ids belong, and for errors.
         """
         return to_stored(ids, self.metadata)
 
     def scores(self, image: AnyImage | Sequence[AnyImage]) -> Tensor | list[Tensor]:
-        """The scores (K, H, W) of an image's pixels, by a segmentor; see `__call__`."""
+        """Compute the scores (K, H, W) of an image with a segmentor; arguments and errors as in `__call__`."""
         return self._run(image, self._segmentor("scores of each class").scores)
 
     def instances(
         self, image: AnyImage | Sequence[AnyImage], *, confidence_threshold: float = 0.0
     ) -> Instances | list[Instances]:
-        """The instances in an image, by a detector.
+        """Predict the instances in an image with a detector.
 
         Args:
-            image: As in `__call__`.
-            confidence_threshold: The lowest score of an instance that is given. The detector itself leaves out those
-                below `model.roi_heads.box_predictor.test_score_thresh` of its config.
+            image: An image or a list of images, as in `__call__`.
+            confidence_threshold: The lowest score of the instances to return. The detector itself already leaves out
+                those below `model.roi_heads.box_predictor.test_score_thresh` of its config.
 
         Returns:
-            Detectron2's `Instances` on the CPU, at the size of the image: `pred_boxes`, `pred_classes`, `scores` and,
-            of a model with masks, `pred_masks` (instances, H, W), highest score first.
+            Detectron2's `Instances` on the CPU, at the size of the image, highest score first: `pred_boxes`,
+            `pred_classes`, `scores` and, if the model predicts masks, `pred_masks` (instances, H, W).
 
         Raises:
-            ValueError: As in `__call__`, or a model that gives no instances.
+            ValueError: As in `__call__`, or the model does not predict instances.
         """
         if not 0 <= confidence_threshold <= 1:
             raise ValueError(f"confidence_threshold is {confidence_threshold}; wanted a number from 0 to 1")
         if self.task == "sem_seg":
-            raise ValueError(f"{self.model_name} gives class ids and no instances; wanted a detector")
+            raise ValueError(f"{self.model_name} predicts class ids and no instances; wanted a detector")
 
         def detect(records: list[dict]) -> list[Instances]:
             outputs = self.model(records)
             if "instances" not in outputs[0]:
                 given = ", ".join(map(str, outputs[0]))
-                raise ValueError(f"{self.model_name} gives {given}; wanted a Segmentor, or a model with instances")
+                raise ValueError(f"{self.model_name} returns {given}; wanted a Segmentor, or a model with instances")
             found = [output["instances"].to("cpu") for output in outputs]
             return [instances[instances.scores >= confidence_threshold] for instances in found]
 
         return self._run(image, detect)
 
     def outputs(self, image: AnyImage | Sequence[AnyImage]) -> dict | list[dict]:
-        """What Detectron2's own models return for an image, on the model's device.
+        """Return the model's own output for an image, in Detectron2's format and on the model's device.
 
         Args:
-            image: As in `__call__`.
+            image: An image or a list of images, as in `__call__`.
 
         Returns:
-            For each image a dict with `sem_seg`, the scores (K, H, W) of a segmentor, or `instances`, Detectron2's
-            `Instances` of a detector.
+            For each image a dict with `sem_seg`, the scores (K, H, W) from a segmentor, or `instances`, Detectron2's
+            `Instances` from a detector.
 
         Raises:
             ValueError: As in `__call__`.
@@ -221,27 +220,30 @@ class Predictor:
         return self._run(image, self.model)
 
     def token_maps(self, image: AnyImage, classes: Sequence[int]) -> dict[str, np.ndarray]:
-        """What a segmentor has of some classes, stage by stage: title -> (classes, h, w) at the size of its input.
+        """Compute the maps of some classes at each stage of a segmentor's head.
 
         Args:
-            image: One image, see the class.
+            image: A single image; see the class.
             classes: The ids of the classes.
 
+        Returns:
+            Title of the stage -> the maps (classes, h, w), at the size of the model's input.
+
         Raises:
-            ValueError: As in `__call__`, a detector, or a head that has no stages to show.
+            ValueError: As in `__call__`, or the model is a detector, or its head has no stages to show.
         """
         with self._inference():
             stages = stage_maps(self._segmentor("maps of classes"), self._augmented(self._pixels(image)), classes)
         return {title: maps.cpu().numpy() for title, maps in stages.items()}
 
     def regions(self, image: AnyImage) -> np.ndarray:
-        """Where the model's tokens look: (K, h, w) weights of 0 or more, on the map of the tokens.
+        """Compute the regions of the model's tokens: weights (Q, h, w) of 0 or more, on the grid of the tokens' map.
 
         Args:
-            image: One image, see the class.
+            image: A single image; see the class.
 
         Raises:
-            ValueError: As in `__call__`, or a model whose tokens have no regions.
+            ValueError: As in `__call__`, or the tokens of the model have no regions.
         """
         find: Callable[..., Regions] = image_regions if self.task == "sem_seg" else detector_regions
         with self._inference():
@@ -249,24 +251,24 @@ class Predictor:
 
     @contextlib.contextmanager
     def _inference(self) -> Iterator[None]:
-        """Without gradients, in the precision of the config."""
-        # a prediction uses most weights once
+        """Inside the block the model runs without gradients and in the precision of the config."""
+        # Casts are not cached, since a prediction uses most weights only once.
         with torch.no_grad(), autocast(self.model.device, self._amp_dtype, keep_casts=False):
             yield
 
     def _segmentor(self, what: str) -> Segmentor:
-        """The model, if it can give what is asked of it."""
+        """Return the model if it is a segmentor, and so can give `what` is requested; otherwise raise a ValueError."""
         if not isinstance(self.model, Segmentor):
             raise ValueError(
-                f"{self.model_name} gives no {what} for the pixels of an image; wanted a Segmentor (a "
-                "detector gives its instances when the predictor is called)"
+                f"{self.model_name} gives no {what} for the pixels of an image; wanted a Segmentor (with a detector, "
+                "call the predictor itself, which gives instances)"
             )
         return self.model
 
     def _run(
         self, images: AnyImage | Sequence[AnyImage], predict: Callable[[list[dict]], list[_Result]]
     ) -> _Result | list[_Result]:
-        """The result of an image, or the list of those of several, by a function of the model's inputs."""
+        """Predict one image, or a list of images, by a function of the model's inputs."""
         with self._inference():
             if not isinstance(images, (list, tuple)):
                 return predict([self._record(cast(AnyImage, images), "the image")])[0]
@@ -278,20 +280,20 @@ class Predictor:
             return results
 
     def _record(self, image: AnyImage, name: str) -> dict:
-        """An image as the model's input, for results at the size of the image."""
+        """Build the model's input record of an image, so that the result has the size of the image."""
         pixels = self._pixels(image, name)
         original = OriginalImage(pixels=pixels, augmentations=self._augmentations)
         size = {"height": pixels.shape[0], "width": pixels.shape[1]}
         return {"image": self._augmented(pixels), "original": original, **size}
 
     def _augmented(self, pixels: np.ndarray) -> Tensor:
-        """(H, W, 3) pixels as the model's input (3, h, w)."""
+        """Apply the augmentations of the test to pixels (H, W, C), and return the model's input (C, h, w)."""
         inputs = T.AugInput(pixels)
         T.AugmentationList(self._augmentations)(inputs)
         return torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
 
     def _pixels(self, image: AnyImage, name: str = "the image") -> np.ndarray:
-        """The pixels (H, W, C) as the config's reader gives them."""
+        """Read the pixels (H, W, C) of an image of any type with the config's reader."""
         if isinstance(image, (str, PathLike)):
             return self.reader(str(image))
         if isinstance(image, Image.Image):
@@ -304,21 +306,23 @@ class Predictor:
             ):
                 raise ValueError(
                     f"{name} has shape {tuple(image.shape)} and type {image.dtype}; wanted "
-                    f"({self.reader.channels}, H, W) uint8 of a tensor, grey levels from 0 to 255, or its bands"
+                    f"({self.reader.channels}, H, W) of a tensor: uint8 grey levels from 0 to 255, or the values of "
+                    "the config's bands"
                 )
             image = image.cpu().numpy().transpose(1, 2, 0)
         if not isinstance(image, np.ndarray):
             raise ValueError(
-                f"{name} is a {type(image).__name__}; wanted a path, an image of Pillow's, an (H, W, 3) uint8 array or "
-                "a (3, H, W) uint8 tensor, or a list of them"
+                f"{name} is a {type(image).__name__}; wanted a path, a Pillow image, an (H, W, 3) uint8 array or a "
+                "(3, H, W) uint8 tensor, or a list of them"
             )
         return self.reader.from_array(image, name=name)
 
 
 def _by_size(records: Sequence[dict], predict: Callable[[list[dict]], list[_Result]]) -> list[_Result]:
-    """The results of records in their order, of which those of one size run together.
+    """Predict records, of which those with the same size run as one batch, and return the results in their order.
 
-    Images of different sizes would be padded to the largest, and what lies beside an image changes its borders.
+    In one batch, images of different sizes would be padded to the largest, and padding changes the results near the
+    borders of an image.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, record in enumerate(records):
@@ -330,9 +334,10 @@ def _by_size(records: Sequence[dict], predict: Callable[[list[dict]], list[_Resu
 
 
 def class_metadata(config: DictConfig) -> Metadata:
-    """Detectron2's metadata of a config's test data, or of the first of several sets."""
+    """Return Detectron2's metadata of a config's test data, or of the first of several data sets."""
     dataset = config.dataloader.test.dataset
-    if isinstance(dataset, DictConfig) and "names" in dataset:  # Detectron2's loaders take records, read by name
+    # Detectron2's loaders take records, which a call in the config reads from the data sets of these names.
+    if isinstance(dataset, DictConfig) and "names" in dataset:
         dataset = dataset.names
-    names = instantiate(dataset)  # own data is registered by a call
+    names = instantiate(dataset)  # for own data this call also registers the data set
     return MetadataCatalog.get(names if isinstance(names, str) else names[0])

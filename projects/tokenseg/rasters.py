@@ -1,4 +1,4 @@
-"""Large images segmented window by window: neither their pixels nor their scores are in memory as a whole."""
+"""Segments large images window by window, so that neither all pixels nor all scores are in memory at once."""
 
 from collections.abc import Sequence
 
@@ -21,30 +21,31 @@ def raster_ids(
     window: int | None = None,
     columns: int = 4096,
 ) -> np.ndarray:
-    """Segment an image at the size that it is stored in.
+    """Segment an image at its stored size.
 
-    TIFF and NumPy files are read window by window, other files whole. In memory are the class ids, a byte a pixel, and
-    the scores of a strip as high as a window.
+    TIFF and NumPy files are read window by window, other files as a whole. The memory holds the class ids, one or two
+    bytes per pixel, and the scores of a strip of the height of a window.
 
     Args:
         model: The segmentor.
         path: The path of the image.
         reader: The reader of its pixels.
-        augmentations: What the test of the config applies to images; they may not change the size of this one.
-        window: The side of the windows in pixels, at a stride of two thirds; None for those of the model's policy.
+        augmentations: The augmentations of the config's test. They must not change the size of this image.
+        window: The side of the windows in pixels, for a stride of two thirds of it; None uses the windows of the
+            model's policy.
         columns: The width of a strip in pixels.
 
     Returns:
-        (H, W) class ids, uint8 where there are no more than 256 classes, else uint16.
+        The class ids (H, W), uint8 for up to 256 classes, otherwise uint16.
 
     Raises:
-        ValueError: The policy has no windows, the test would resize the image, or the file cannot be read.
+        ValueError: The policy has no windows, the augmentations would resize the image, or the file cannot be read.
     """
     policy = model.inference if window is None else SlidingWindow(window=window, stride=max(1, window * 2 // 3))
     if not isinstance(policy, SlidingWindow):
         raise ValueError(
-            f"the policy of the model is {type(policy).__name__}, which takes images whole; wanted the side of a "
-            "window in pixels, such as the training crop"
+            f"the policy of the model is {type(policy).__name__}, which has no windows; wanted the side of a window in "
+            "pixels, such as the training crop"
         )
     with reader.windows(path) as (size, pixels):
         _check_size(path, size, reader.channels, augmentations)
@@ -63,14 +64,14 @@ def raster_ids(
 
 
 def _check_size(path: str, size: tuple[int, int], channels: int, augmentations: Sequence[T.Augmentation]) -> None:
-    """Refuse an image that the test would run at another size."""
-    shape = np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (*size, channels))  # has a size, and no memory
+    """Refuse an image whose size the augmentations of the test would change."""
+    shape = np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (*size, channels))  # an image of this size without memory
     for one in augmentations:
         transform = one.get_transform(shape)
         found = getattr(transform, "new_h", None), getattr(transform, "new_w", None)
         if not isinstance(transform, T.NoOpTransform) and found != size:
             raise ValueError(
-                f"image file {path} has {size[0]}x{size[1]} pixels, to which the test of the config would apply "
-                f"{type(one).__name__}; windows are taken of the image as it is stored: give "
-                "dataloader.test.mapper.augmentations=[]"
+                f"image file {path} has {size[0]}x{size[1]} pixels, and the config's test would apply "
+                f"{type(one).__name__} to it; wanted dataloader.test.mapper.augmentations=[], since windows are cut "
+                "from the image at its stored size"
             )

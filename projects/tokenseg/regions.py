@@ -1,4 +1,4 @@
-"""The regions of a model's tokens: which part of it has them, and what each image of a batch has of them."""
+"""The regions of a model's tokens: which part of the model has them, and how they are cut to the images of a batch."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .contracts import HasClassMasks, HasRegions
 
-# From the maps of a backbone, and what lies beside them, to weights (N, Q, H, W).
+# A function from the maps and further outputs of a backbone to the weights (N, Q, H, W) of the regions.
 RegionWeights = Callable[[Mapping[str, Tensor]], Tensor]
 
 
@@ -20,14 +20,16 @@ class Regions(NamedTuple):
 
 
 def region_weights_of(backbone: nn.Module, head: nn.Module) -> RegionWeights:
-    """Find what gives the regions of a model's tokens: the backbone, else the head, else the head's masks of classes.
+    """Find the function that gives the regions of a model's tokens.
+
+    The backbone comes first, then the head, and last the head's masks of classes.
 
     Args:
         backbone: The backbone of the model.
         head: The head of the model.
 
     Raises:
-        ValueError: No part has any.
+        ValueError: None of them has regions.
     """
     for part in (backbone, head):
         if isinstance(part, HasRegions):
@@ -43,12 +45,12 @@ def region_weights_of(backbone: nn.Module, head: nn.Module) -> RegionWeights:
 def regions_of_images(
     weights: Tensor, batch_size: tuple[int, int], image_sizes: Sequence[tuple[int, int]]
 ) -> list[Regions]:
-    """Cut the regions of a padded batch to those of its images.
+    """Cut the regions of a padded batch to the images in it.
 
     Args:
-        weights: (N, Q, H, W) of the batch.
-        batch_size: (height, width) of the batch in pixels.
-        image_sizes: (height, width) of each image in it.
+        weights: The weights (N, Q, H, W) of the regions of the batch.
+        batch_size: The (height, width) of the batch in pixels.
+        image_sizes: The (height, width) of each image in it.
     """
     cell = batch_size[0] / weights.shape[-2], batch_size[1] / weights.shape[-1]
     found = []

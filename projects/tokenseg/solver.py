@@ -1,4 +1,4 @@
-"""Parameter groups and learning rate schedules, by rules that stand in the config."""
+"""Parameter groups of the optimiser and learning rate schedules, by rules from the config."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,18 +25,18 @@ _NORMS = (
 
 @runtime_checkable
 class HasLayers(Protocol):
-    """A timm model, which knows to which of its layers a parameter belongs."""
+    """A timm model, which defines the layer to which each parameter belongs."""
 
     def group_matcher(self, coarse: bool = False) -> Mapping[str, Any]:
-        """timm's patterns of parameter names, one set a layer."""
+        """Return timm's patterns of parameter names, which define the layers."""
 
 
 @runtime_checkable
 class ExemptsParameters(Protocol):
-    """A module that names parameters without weight decay, by timm's convention."""
+    """A module that lists its parameters without weight decay, by timm's convention."""
 
     def no_weight_decay(self) -> Iterable[str]:
-        """Names of parameters of the module."""
+        """Return the names of these parameters in the module."""
 
 
 def parameter_groups(
@@ -48,27 +48,28 @@ def parameter_groups(
     decay_norms: bool | Sequence[str] = False,
     layer_decay: float = 1.0,
 ) -> list[dict]:
-    """Optimiser groups of the trainable parameters, one per pair of learning rate and weight decay.
+    """Group the trainable parameters for the optimiser, one group per pair of learning rate and weight decay.
 
-    Parameters that a module names in its `no_weight_decay()` (timm's convention: position codes, class tokens) have no
-    decay.
+    Parameters that a module lists in its `no_weight_decay()` have no weight decay. By timm's convention these are
+    position codes and class tokens.
 
     Args:
         model: The model whose parameters are grouped.
         lr: The base learning rate.
-        weight_decay: The weight decay of all parameters without another rule.
-        lr_factors: The factor on the base learning rate for parameters whose names begin with a key; the longest match
-            counts.
-        decay_norms: Whether weights and biases of norms decay; or beginnings of names, for norms below which they do.
-        layer_decay: The factor on the learning rate from each layer of a timm backbone to the layer before it, by which
-            pretrained ViTs such as BEiT and DINOv3 are fine-tuned; multiplied with `lr_factors`. timm says which layers
-            there are: first patches and position codes, then a layer per block. With four blocks and a decay of d,
-            these are d ** 5 and d ** 4 to d; everything outside the timm model has 1.
+        weight_decay: The weight decay of all parameters to which no other rule applies.
+        lr_factors: Prefix of parameter names -> the factor by which the base learning rate of these parameters is
+            multiplied. The longest matching prefix counts.
+        decay_norms: Whether the weights and biases of norms have weight decay, or the prefixes of the names of those
+            norms that have it.
+        layer_decay: The factor on the learning rate from each layer of a timm backbone to the layer before it, as in
+            the fine-tuning of pretrained ViTs such as BEiT and DINOv3; it is multiplied with `lr_factors`. timm defines
+            the layers: patches and position codes come first, then each block is a layer. With four blocks and a decay
+            of d, the factors are d ** 5, then d ** 4 to d; it is 1 for everything outside the timm model.
 
     Raises:
-        ValueError: No parameter's name begins with a key of `lr_factors` or an item of `decay_norms`, unless that names
-            a part without parameters, such as extra losses that were left out; or `layer_decay` is out of range or
-            given for a model without layers.
+        ValueError: No parameter's name begins with a prefix of `lr_factors` or `decay_norms`, and the prefix is not
+            that of a part without parameters, such as extra losses that were disabled; or `layer_decay` is out of range
+            or is given for a model without layers.
     """
     layers = dict(_layer_factors(model, layer_decay))
     lr_factors = dict(lr_factors or {})
@@ -96,12 +97,12 @@ def _check_prefixes(model: nn.Module, prefixes: Iterable[str], argument: str) ->
         parts = sorted({name.split(".")[0] for name in names})
         raise ValueError(
             f"no parameter's name begins with {', '.join(map(repr, unused))} ({argument}); "
-            f"names begin with {', '.join(parts)}"
+            f"wanted a prefix of names that begin with {', '.join(parts)}"
         )
 
 
 def _is_left_out(model: nn.Module, prefix: str) -> bool:
-    """Whether a prefix is the name of a module that has no parameters, or lies in one."""
+    """Return whether a prefix is the name of a module without parameters, or of something inside one."""
     modules = dict(model.named_modules())
     while prefix and prefix not in modules:
         prefix = prefix.rpartition(".")[0]
@@ -109,26 +110,32 @@ def _is_left_out(model: nn.Module, prefix: str) -> bool:
 
 
 def _layer_factors(model: nn.Module, decay: float) -> Iterator[tuple[str, float]]:
-    """Names of the parameters in layers of timm models, and the factors on their learning rates."""
+    """Yield the names of the parameters in layers of timm models, and the factors on their learning rates."""
     if not 0 < decay <= 1:
-        raise ValueError(f"layer_decay is {decay}; wanted above 0, and at most 1, which is none")
+        raise ValueError(f"layer_decay is {decay}; wanted above 0, and at most 1, which means no decay")
     if decay == 1:
         return
     found: list[str] = []
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
-        layered: Any = module  # a Module still, which mypy forgets where it is asked for a protocol
+        layered: Any = module  # mypy forgets that this is a Module once its protocol is checked
         if isinstance(module, HasLayers) and not any(prefix.startswith(outer) for outer in found):
             found.append(prefix)
             places = group_parameters(layered, module.group_matcher(coarse=False), reverse=True)
             above = max(places.values()) + 1
             yield from ((prefix + name, decay ** (above - place)) for name, place in places.items())
     if not found:
-        raise ValueError(f"layer_decay is {decay}, but {type(model).__name__} has no timm model, which has layers")
+        raise ValueError(
+            f"layer_decay is {decay}, but {type(model).__name__} has no timm model; wanted 1, or a timm backbone"
+        )
 
 
 def _without_decay(model: nn.Module, *, decaying: tuple[str, ...]) -> set[str]:
-    """Names of parameters that their modules exempt, and of those of norms, unless they begin as one of `decaying`."""
+    """Find the names of parameters without weight decay.
+
+    These are the parameters that their modules exempt, and those of norms whose names do not begin with one of
+    `decaying`.
+    """
     names = set()
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
@@ -141,7 +148,7 @@ def _without_decay(model: nn.Module, *, decaying: tuple[str, ...]) -> set[str]:
 
 
 class WarmupPoly(ParamScheduler):
-    """The factor of `warmup_poly` at a share of the training between 0 and 1."""
+    """The schedule of `warmup_poly`, a function of the completed share of the training between 0 and 1."""
 
     def __init__(self, *, max_iter: int, warmup_iter: int, power: float, warmup_factor: float) -> None:
         self.poly = PolynomialDecayParamScheduler(base_value=1.0, power=power)
@@ -153,16 +160,17 @@ class WarmupPoly(ParamScheduler):
 
 
 def warmup_poly(*, max_iter: int, warmup_iter: int, power: float, warmup_factor: float = 1e-6) -> ParamScheduler:
-    """Factor on the learning rate: (1 - iteration / max_iter) ** power, times a line that rises in the warm-up to 1.
+    """Create a polynomial schedule with linear warm-up.
 
-    The product, iteration by iteration, is the curve of mmcv's linear warm-up with a polynomial, which the authors of
-    StructToken, SegViT and ECENet trained with, and of Detectron2's WarmupPolyLR.
+    The factor on the learning rate is (1 - iteration / max_iter) ** power, multiplied during the warm-up by a factor
+    that rises linearly to 1. At every iteration this equals mmcv's polynomial schedule with linear warm-up, with which
+    the authors of StructToken, SegViT and ECENet trained, and Detectron2's WarmupPolyLR.
 
     Args:
         max_iter: The number of iterations of the training.
         warmup_iter: The number of iterations of the warm-up.
         power: The power of the polynomial.
-        warmup_factor: Where the line begins, at iteration 0.
+        warmup_factor: The factor at the beginning of the warm-up, at iteration 0.
 
     Raises:
         ValueError: The warm-up is longer than the training.
@@ -174,17 +182,20 @@ def warmup_poly(*, max_iter: int, warmup_iter: int, power: float, warmup_factor:
 def warmup_step(
     *, max_iter: int, milestones: Sequence[int], warmup_iter: int, gamma: float = 0.1, warmup_factor: float = 1e-3
 ) -> ParamScheduler:
-    """Factor on the learning rate: linear warm-up from `warmup_factor`, then 1, times `gamma` from each milestone on.
+    """Create a step schedule with linear warm-up.
+
+    The factor on the learning rate rises linearly from `warmup_factor` to 1, and is multiplied by `gamma` at each
+    milestone.
 
     Args:
         max_iter: The number of iterations of the training.
-        milestones: The iterations at which the rate falls, ascending.
-        warmup_iter: The number of iterations of the warm-up, which ends before the first milestone.
-        gamma: The factor at a milestone.
+        milestones: The iterations at which the learning rate falls, in ascending order.
+        warmup_iter: The number of iterations of the warm-up, which must end before the first milestone.
+        gamma: The factor by which the learning rate is multiplied at each milestone.
         warmup_factor: The factor at iteration 0.
 
     Raises:
-        ValueError: The milestones are out of order or outside the training, or the warm-up goes beyond the first.
+        ValueError: The milestones are out of order or outside the training, or the warm-up ends after the first one.
     """
     steps = list(milestones)
     if steps != sorted(set(steps)) or (steps and not 0 < steps[0] <= steps[-1] < max_iter):
@@ -206,5 +217,5 @@ def _check_warmup(max_iter: int, warmup_iter: int) -> None:
     if not 0 <= warmup_iter <= max_iter:
         raise ValueError(
             f"lr_multiplier.warmup_iter is {warmup_iter}; wanted 0 to train.max_iter, {max_iter} "
-            "(give lr_multiplier.warmup_iter=0 for a short trial)"
+            "(set lr_multiplier.warmup_iter=0 for a short trial)"
         )

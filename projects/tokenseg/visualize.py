@@ -1,4 +1,4 @@
-"""Pictures of label maps: colours, overlays, and rows of panels side by side."""
+"""Pictures of label maps: colours, overlays, and grids of panels."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,19 @@ import numpy as np
 from detectron2.data.catalog import Metadata
 
 _IGNORED = (0, 0, 0)
-# Of pictures of errors.
+# The colours of error maps.
 _CORRECT, _WRONG, _UNCOUNTED = (226, 232, 226), (200, 40, 40), (255, 255, 255)
 
 
 def palette(metadata: Metadata, *, kind: str = "stuff") -> np.ndarray:
-    """Find the colours of the classes of a data set: its own, or spread ones where it has none.
+    """Return the colours of a data set's classes: those in its metadata, or otherwise those of `spread_colors`.
 
     Args:
         metadata: Detectron2's metadata of the data set.
-        kind: Which classes are meant: `stuff`, the ids of pixels, or `thing`, those of instances.
+        kind: The kind of classes: `stuff` for the classes of pixels, `thing` for those of instances.
 
     Returns:
-        (K, 3) uint8 RGB.
+        The colours (K, 3) uint8 RGB.
     """
     colors = metadata.get(f"{kind}_colors")
     if colors:
@@ -28,21 +28,27 @@ def palette(metadata: Metadata, *, kind: str = "stuff") -> np.ndarray:
 
 
 def spread_colors(count: int) -> np.ndarray:
-    """(count, 3) uint8 RGB colours, all different and none black: PASCAL VOC's, which deal a number's bits out to the
-    channels, lowest first to the highest place."""
+    """Create the colours of PASCAL VOC, (count, 3) uint8 RGB, which are all different and none of which is black.
+
+    The bits of a class number are distributed over the three channels in turn; its lowest bits become the highest bits
+    of the channels, so that consecutive numbers get very different colours.
+    """
     numbers, channels = np.arange(1, count + 1)[:, None], np.arange(3)
     bits = [(numbers >> (3 * bit + channels) & 1) << (7 - bit) for bit in range(8)]
     return np.sum(bits, axis=0).astype(np.uint8)
 
 
 def colorize(ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """(H, W) class ids to (H, W, 3) uint8 RGB; ids without a class, such as the ignore label, are black."""
+    """Convert class ids (H, W) to colours (H, W, 3) uint8 RGB. Ids without a class, such as 255, become black."""
     table = np.vstack([colors, _IGNORED]).astype(np.uint8)
     return table[np.where((ids >= 0) & (ids < len(colors)), ids, len(colors))]
 
 
 def error_map(prediction: np.ndarray, label: np.ndarray, ignore_label: int) -> np.ndarray:
-    """Draw (H, W) class ids beside the label map: (H, W, 3) uint8 RGB, red where they differ, white where ignored."""
+    """Compare class ids (H, W) with a label map, as a picture (H, W, 3) uint8 RGB.
+
+    Errors are red, correct pixels light, and pixels with the ignore label white.
+    """
     picture = np.empty((*label.shape, 3), dtype=np.uint8)
     picture[:] = _CORRECT
     picture[prediction != label] = _WRONG
@@ -51,32 +57,38 @@ def error_map(prediction: np.ndarray, label: np.ndarray, ignore_label: int) -> n
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, colors: np.ndarray, alpha: float = 0.55) -> np.ndarray:
-    """The colours of (H, W) ids over an (H, W, 3) uint8 RGB image, with a share of `alpha`."""
+    """Blend the colours of ids (H, W) over an image (H, W, 3) uint8 RGB, with the opacity `alpha`."""
     return np.round((1 - alpha) * image + alpha * colorize(ids, colors)).astype(np.uint8)
 
 
 def heat_map(values: np.ndarray) -> np.ndarray:
-    """(H, W) numbers as (H, W, 3) uint8 RGB, dark blue the lowest and yellow the highest; outliers do not count."""
+    """Draw values (H, W) as a picture (H, W, 3) uint8 RGB, from dark blue for the lowest to yellow for the highest.
+
+    The scale ranges over the central 99 % of the values, so that outliers do not affect it.
+    """
     low, high = np.percentile(values, [0.5, 99.5])
     grey = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     return cv2.applyColorMap(np.round(255 * grey).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[:, :, ::-1]
 
 
 def spotlight(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """An (H, W, 3) uint8 RGB image as bright as (h, w) weights of 0 or more, whose largest leaves it as it is."""
+    """Darken an image (H, W, 3) uint8 RGB where weights (h, w) of 0 or more are low.
+
+    The image keeps its brightness at the highest weight, and 15 % of it where the weight is 0.
+    """
     height, width = image.shape[:2]
     fitted = cv2.resize(np.asarray(weights, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.round(image * (0.15 + 0.85 * fitted[:, :, None] / max(fitted.max(), 1e-12))).astype(np.uint8)
 
 
 def draw_outline(image: np.ndarray, mask: np.ndarray, color: Sequence[int] = (255, 60, 60)) -> np.ndarray:
-    """An (H, W, 3) uint8 RGB image with the border of an (H, W) mask drawn on it."""
+    """Draw the outline of a mask (H, W) on a copy of an image (H, W, 3) uint8 RGB."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(image.copy(), contours, -1, tuple(color), max(1, max(mask.shape) // 150))
 
 
 def captioned(panel: np.ndarray, text: str, *, side: int = 256) -> np.ndarray:
-    """An (h, w, 3) uint8 RGB image, its longer side made `side` pixels long, under a line of text that fits."""
+    """Resize an image (h, w, 3) uint8 RGB to a longer side of `side` pixels, and put a line of text above it."""
     fitted = _fit(panel, side)
     line = np.full((24, fitted.shape[1], 3), 255, dtype=np.uint8)
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
@@ -86,7 +98,7 @@ def captioned(panel: np.ndarray, text: str, *, side: int = 256) -> np.ndarray:
 
 
 def stack_rows(rows: Sequence[Sequence[np.ndarray]], *, gap: int = 6) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: rows of panels (h, w, 3), left and top aligned on white."""
+    """Arrange rows of panels (h, w, 3) uint8 RGB on white, aligned left and top, `gap` pixels apart."""
     height = sum(max(panel.shape[0] for panel in row) + gap for row in rows)
     width = max(sum(panel.shape[1] + gap for panel in row) for row in rows) - gap
     canvas, top = np.full((height, width, 3), 255, dtype=np.uint8), 0
@@ -100,7 +112,10 @@ def stack_rows(rows: Sequence[Sequence[np.ndarray]], *, gap: int = 6) -> np.ndar
 
 
 def panel_grid(rows: Sequence[Sequence[np.ndarray]], *, titles: Sequence[str], side: int = 256) -> np.ndarray:
-    """Rows of (h, w, 3) uint8 RGB images, the longer sides `side` pixels long, with a title over every column."""
+    """Arrange rows of images (h, w, 3) uint8 RGB in a grid, with a title over every column.
+
+    Every image is resized to a longer side of `side` pixels.
+    """
     gap, head = 6, 30
     width = len(titles) * (side + gap) - gap
     title_row = np.full((head, width, 3), 255, dtype=np.uint8)
@@ -119,14 +134,14 @@ def panel_grid(rows: Sequence[Sequence[np.ndarray]], *, titles: Sequence[str], s
 
 
 def _fit(image: np.ndarray, side: int) -> np.ndarray:
-    """Resized so that the longer side is `side`; nearest, so that label colours stay pure."""
+    """Resize an image to a longer side of `side`, by nearest-neighbour sampling, which does not mix label colours."""
     scale = side / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
 
 
 def legend(names: Sequence[str], colors: np.ndarray, *, width: int) -> np.ndarray:
-    """(h, width, 3) uint8 RGB strip that names the colours."""
+    """Draw a legend (h, width, 3) uint8 RGB with the name of each colour."""
     cell, line = 130, 24
     per_row = max(1, width // cell)
     canvas = np.full((-(-len(names) // per_row) * line + 6, width, 3), 255, dtype=np.uint8)

@@ -14,16 +14,16 @@ _UNKNOWN = (128, 128, 128)
 
 
 def draw_found(image: np.ndarray, found: Instances, *, names: Sequence[str], colors: np.ndarray) -> np.ndarray:
-    """Draw what a detector has found, each instance with its class and score in the colour of its class.
+    """Draw the predictions of a detector, each with its class and score in the colour of its class.
 
     Args:
-        image: The image, (H, W, 3) uint8 RGB.
-        found: The instances, as `Predictor.instances` gives them.
+        image: The image (H, W, 3) uint8 RGB.
+        found: The instances, as `Predictor.instances` returns them.
         names: The names of the K classes.
-        colors: The colours of the classes, (K, 3) uint8 RGB.
+        colors: The colours (K, 3) of the classes, uint8 RGB.
 
     Returns:
-        The picture, see `draw_instances`.
+        The picture; see `draw_instances`.
     """
     classes = found.pred_classes.tolist()
     scores = zip(classes, found.scores.tolist(), strict=True)
@@ -39,9 +39,9 @@ def draw_found(image: np.ndarray, found: Instances, *, names: Sequence[str], col
 def draw_annotated(
     image: np.ndarray, known: AnnotatedInstances, *, names: Sequence[str], colors: np.ndarray
 ) -> np.ndarray:
-    """Draw what is annotated in an image; arguments and result as in `draw_found`.
+    """Draw the annotated instances of an image; arguments and result as in `draw_found`.
 
-    Classes that `names` does not have, such as those of another data set, are grey.
+    Classes that are not among `names`, such as those of another data set, are grey.
     """
     by_name = dict(zip(names, colors, strict=True))
     own = np.array([by_name.get(name, _UNKNOWN) for name in known.names]).reshape(-1, 3)
@@ -57,19 +57,19 @@ def draw_instances(
     colors: np.ndarray,
     min_side: int = 640,
 ) -> np.ndarray:
-    """Draw instances over an image, which a whole factor enlarges until names have room in it.
+    """Draw instances over an image, which is first enlarged by an integer factor so that names have room in it.
 
     Args:
-        image: The image, (H, W, 3) uint8 RGB.
+        image: The image (H, W, 3) uint8 RGB.
         boxes: The left, upper, right and lower border of each box, (instances, 4), in pixels of the image.
-        masks: The pixels of each instance, (instances, H, W) bool; None draws boxes alone.
-        labels: What is written at each box. Names may be of any kind, see `caption_text`; those of the first
-            instances have the first choice of a place.
+        masks: The mask of each instance, (instances, H, W) bool; None draws only boxes.
+        labels: The text at each box. Any characters are allowed (see `caption_text`). The texts of the first instances
+            have priority in the choice of places.
         colors: The colour of each instance, (instances, 3) uint8 RGB.
-        min_side: The least number of pixels on the longer side of the picture.
+        min_side: The minimum of the picture's longer side in pixels.
 
     Returns:
-        (f H, f W, 3) uint8 RGB, where f is the factor.
+        The picture (f H, f W, 3) uint8 RGB, where f is the factor.
     """
     factor = room_for_names(image, min_side)
     canvas = image.repeat(factor, axis=0).repeat(factor, axis=1)
@@ -86,7 +86,7 @@ def draw_instances(
 
 
 def _corners(box: np.ndarray, factor: int, canvas: np.ndarray) -> Rectangle:
-    """The outermost pixels of a box on the enlarged canvas."""
+    """Return the outermost pixels of a box on the enlarged canvas, clipped to it."""
     left, top, right, bottom = (round(float(border) * factor) for border in box)
     height, width = canvas.shape[:2]
     left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
@@ -94,19 +94,19 @@ def _corners(box: np.ndarray, factor: int, canvas: np.ndarray) -> Rectangle:
 
 
 def _largest_first(corners: Sequence[Rectangle]) -> list[int]:
-    """The places of the boxes by their area, so that small ones lie over large ones."""
+    """Return the indices of the boxes by descending area, so that small boxes are drawn over large ones."""
     return sorted(range(len(corners)), key=lambda place: -area(corners[place]))
 
 
 def _draw_box(canvas: np.ndarray, corners: Rectangle, color: tuple[int, int, int], thickness: int) -> None:
-    """Draw a box, whose lines lie inside it."""
+    """Draw the border of a box, inside the box."""
     left, top, right, bottom = corners
     inside = canvas[top : bottom + 1, left : right + 1]
     inside[:thickness] = inside[-thickness:] = inside[:, :thickness] = inside[:, -thickness:] = color
 
 
 def _draw_mask(canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], thickness: int) -> None:
-    """Tint the pixels of a mask and draw its outline and those of its holes, whose lines lie inside it."""
+    """Tint the pixels of a mask, and draw its outline and those of its holes, inside the mask."""
     if not mask.any():
         return
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
@@ -118,7 +118,7 @@ def _draw_mask(canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]
 
 
 def _spots(box: Rectangle, size: tuple[int, int], canvas: tuple[int, int]) -> Iterator[Rectangle]:
-    """The places of a label at a box, inside the canvas, best first."""
+    """Yield the possible places of a label of some size at a box, inside the canvas, best first."""
     (left, top, right, bottom), (width, height) = box, size
     for x, y in (
         (left, top - height),

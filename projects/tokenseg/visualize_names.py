@@ -1,4 +1,4 @@
-"""Names of classes written into pictures: on plates in the colour of the class, in the letters of many languages."""
+"""Writes the names of classes into pictures, on plates in the colour of the class, in the scripts of many languages."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,19 +10,20 @@ from PIL import Image, ImageDraw, ImageFont
 from .plain_text import caption_text
 from .visualize import overlay
 
-# left, top, right, bottom in pixels
+# The left, upper, right and lower border in pixels.
 Rectangle = tuple[int, int, int, int]
-# The longer side of the map on which places for names are searched, and the least share of the pixels of a class.
+# The longer side of the reduced map on which places for names are searched, and the minimum share of the pixels that a
+# class must cover to be named.
 _SEARCHED, _LEAST_SHARE = 192, 0.005
 
 
 def room_for_names(image: np.ndarray, min_side: int = 640) -> int:
-    """The whole factor by which an image (H, W, ...) is enlarged so that names have room in it."""
+    """Return the integer factor by which an image (H, W, ...) is enlarged so that names have room in it."""
     return max(1, -(-min_side // max(image.shape[:2])))
 
 
 def enlarged(image: np.ndarray, factor: int) -> np.ndarray:
-    """An array (H, W, ...) whose pixels are repeated `factor` times on both sides."""
+    """Enlarge an array (H, W, ...) by repeating its pixels `factor` times in both directions."""
     return image if factor == 1 else image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
@@ -30,13 +31,13 @@ def draw_segments(image: np.ndarray, ids: np.ndarray, *, names: Sequence[str], c
     """Draw class ids over an image, with the name of every class that covers more than a few pixels.
 
     Args:
-        image: The image, (H, W, 3) uint8 RGB.
+        image: The image (H, W, 3) uint8 RGB.
         ids: The class of each pixel, (H, W).
-        names: The names of the K classes, which may be of any kind; see `caption_text`.
-        colors: The colours of the classes, (K, 3) uint8 RGB.
+        names: The names of the K classes. Any characters are allowed; see `caption_text`.
+        colors: The colours (K, 3) of the classes, uint8 RGB.
 
     Returns:
-        (f H, f W, 3) uint8 RGB, where f is `room_for_names`.
+        The picture (f H, f W, 3) uint8 RGB, where f is `room_for_names(image)`.
     """
     factor = room_for_names(image)
     canvas = enlarged(overlay(image, ids, colors), factor)
@@ -52,12 +53,12 @@ def draw_segments(image: np.ndarray, ids: np.ndarray, *, names: Sequence[str], c
 
 
 def _centres(ids: np.ndarray, num_classes: int) -> dict[int, tuple[float, float]]:
-    """Class -> the row and column deepest inside it, for classes of enough pixels."""
+    """Find the row and column deepest inside each class with enough pixels: class -> (row, column)."""
     step = max(1, -(-max(ids.shape) // _SEARCHED))
     small = ids[::step, ::step]
     found = {}
     for class_id in np.unique(small):
-        mask = np.pad(small == class_id, 1)
+        mask = np.pad(small == class_id, 1)  # so that the border of the image counts as that of the class
         if 0 <= class_id < num_classes and mask.sum() >= _LEAST_SHARE * small.size:
             depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
             row, column = np.unravel_index(depth.argmax(), depth.shape)
@@ -71,17 +72,17 @@ def write_names(
     colors: np.ndarray,
     spots: Callable[[int, tuple[int, int]], Iterable[Rectangle]],
 ) -> np.ndarray:
-    """Write names on plates, each where no other plate stands if there is such a place.
+    """Write names on plates, which overlap one another as little as possible.
 
     Args:
-        canvas: The picture, (H, W, 3) uint8 RGB.
-        names: What is written; the first ones have the first choice of a place.
+        canvas: The picture (H, W, 3) uint8 RGB.
+        names: The names. The first ones have priority in the choice of places.
         colors: The colour of each plate, (names, 3) uint8 RGB.
-        spots: Gives the places that the plate of a name may have, best first, from the number of the name and the
-            plate's width and height.
+        spots: A function from the index of a name and the (width, height) of its plate to the possible places of the
+            plate, best first.
 
     Returns:
-        Another picture of that size.
+        A new picture of the same size.
     """
     font = _font(max(12, round(max(canvas.shape[:2]) / 55)))
     picture = Image.fromarray(canvas)
@@ -93,13 +94,13 @@ def write_names(
         spot = min(spots(place, size), key=lambda spot: sum([_overlap(spot, other) for other in taken]))
         taken.append(spot)
         draw.rectangle(spot, fill=tuple(int(channel) for channel in color))
-        dark = np.dot(color, (0.299, 0.587, 0.114)) < 140
+        dark = np.dot(color, (0.299, 0.587, 0.114)) < 140  # the luma of the plate, by ITU-R BT.601
         draw.text((spot[0] + 3, spot[1] + 1), name, font=font, fill="white" if dark else "black")
     return np.asarray(picture)
 
 
 def area(corners: Rectangle) -> int:
-    """The number of pixels of a rectangle; 0 if its borders have crossed."""
+    """Return the number of pixels in a rectangle; 0 if opposite borders have crossed."""
     left, top, right, bottom = corners
     return max(right - left, 0) * max(bottom - top, 0)
 
@@ -110,7 +111,7 @@ def _overlap(one: Rectangle, other: Rectangle) -> int:
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and has the letters of many languages."""
+    """Load DejaVu Sans, which comes with matplotlib and covers the scripts of many languages."""
     from matplotlib import get_data_path
 
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)

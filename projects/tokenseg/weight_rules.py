@@ -1,6 +1,8 @@
-"""Checkpoints of other code: rules from its names of weights to ours, which must leave nothing over.
+"""Converts checkpoints of other code by rules that rename its weights. Every weight must be covered by a rule.
 
-A method's rules stand in its `convert.py`, a backbone's beside it; `commands/convert_weights.py` brings them together.
+The rules of a method are in its `convert.py`, those of a backbone in a module beside it; the command
+`commands/convert_weights.py` combines them. "Their" names are those of the other code, "our" names those of this
+package.
 """
 
 import re
@@ -14,19 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-# Keys under which training code stores weights.
+# The keys under which training code commonly stores the weights of a checkpoint.
 WRAPPERS = ("state_dict", "model")
 
 
 @dataclass(frozen=True)
 class WeightRule:
-    """Where weights of certain names go.
+    """A rule for the weights whose names match a pattern.
 
     Attributes:
-        source: Regular expression that matches the whole of their name.
-        target: Our name, with the groups of `source` as in `re.Match.expand`; several names share the rows of the value
-            in equal parts; None drops the weight.
-        transform: From their value to ours; None leaves it as it is.
+        source: A regular expression that matches the whole of their name.
+        target: Our name, in which groups of `source` are inserted as in `re.Match.expand`. With several names, the rows
+            of the value are split into equal parts. None drops the weight.
+        transform: A function from their value to ours; None keeps the value.
     """
 
     source: str
@@ -34,18 +36,18 @@ class WeightRule:
     transform: Callable[[Tensor], Tensor] | None = None
 
     def values(self, value: Tensor) -> tuple[Tensor, ...]:
-        """The values for our names, of theirs."""
+        """Convert their value to the values for our names."""
         value = self.transform(value) if self.transform else value
         return value.tensor_split(len(self.target)) if isinstance(self.target, tuple) else (value,)
 
 
 def layer_rules(source: str, target: str, layers: Mapping[str, str]) -> list[WeightRule]:
-    """Rules for layers that have a weight, a bias or both.
+    """Create rules for layers that have a weight, a bias or both.
 
     Args:
-        source: Regular expression for the name of the module that they lie in.
-        target: Ours for it, with the groups of `source`.
-        layers: Their names in these modules, theirs to ours.
+        source: A regular expression for their name of the module that contains the layers.
+        target: Our name of this module, in which groups of `source` are inserted.
+        layers: Their name of each layer in this module -> our name.
     """
     return [
         WeightRule(rf"{source}\.{re.escape(theirs)}\.(?P<tensor>weight|bias)", rf"{target}.{ours}.\g<tensor>")
@@ -54,12 +56,15 @@ def layer_rules(source: str, target: str, layers: Mapping[str, str]) -> list[Wei
 
 
 def unwrap(checkpoint: object) -> dict[str, Tensor]:
-    """The weights of a checkpoint that was read: out of what wraps them, their names without the prefix `module.`.
+    """Extract the weights from a checkpoint, under names without the prefix `module.` of DistributedDataParallel.
 
-    Arrays, as Detectron2 publishes them, become tensors.
+    NumPy arrays, which Detectron2 publishes, become tensors.
+
+    Args:
+        checkpoint: The content of the file: weights by name, or a dict with such weights under one of `WRAPPERS`.
 
     Raises:
-        ValueError: It holds no weights.
+        ValueError: The checkpoint does not contain weights.
     """
     state: Any = checkpoint
     while isinstance(state, Mapping) and (wrapper := next((key for key in WRAPPERS if key in state), None)):
@@ -69,7 +74,8 @@ def unwrap(checkpoint: object) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         found = ", ".join(map(str, list(state)[:5])) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(
-            f"the checkpoint holds {found or 'nothing'}; wanted weights by name, alone or as {' or '.join(WRAPPERS)}"
+            f"the checkpoint contains {found or 'nothing'}; wanted weights by name, on their own or under the key "
+            f"{' or '.join(WRAPPERS)}"
         )
     weights = dict(state)
     consume_prefix_in_state_dict_if_present(weights, "module.")
@@ -79,18 +85,18 @@ def unwrap(checkpoint: object) -> dict[str, Tensor]:
 def convert(
     state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], rules: Iterable[WeightRule]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Their weights under our names.
+    """Convert their weights to our names.
 
     Args:
-        state: Theirs.
-        wanted: Ours, with the shapes and types that they shall have; on any device, `meta` too.
-        rules: Exactly one for every name of `state`.
+        state: Their weights by name.
+        wanted: Our weights by name, of which only shapes and data types are used; they may be on the device `meta`.
+        rules: The rules. Exactly one must match each name of `state`.
 
     Returns:
         A weight for every name of `wanted`, and the names of `state` that a rule drops.
 
     Raises:
-        ValueError: A weight that no rule knows, that has no place in the model, is missing or of another shape.
+        ValueError: A weight has no rule, has no place in the model, is missing for the model, or has another shape.
     """
     problems: dict[str, list[str]] = defaultdict(list)
     homes, dropped = _homes(state, list(rules), problems)
@@ -102,40 +108,49 @@ def convert(
         value = rule.values(state[name])[part]
         if value.shape != wanted[target].shape:
             problems["of another shape"].append(f"{name} {tuple(value.shape)}, wanted {tuple(wanted[target].shape)}")
-        # a copy, since of a view all would be saved that it views
+        # A copy is needed, since saving a view would also save the whole tensor that it belongs to.
         converted[target] = value.to(wanted[target].dtype, copy=True)
     problems["missing for the model"] += [target for target in wanted if target not in homes]
     report = "; ".join(f"{len(names)} {kind}: {', '.join(names[:3])}" for kind, names in problems.items() if names)
     if report:
-        raise ValueError(f"the checkpoint is not of this model: {report}")
+        raise ValueError(f"the checkpoint does not fit this model: {report}")
     return {target: converted[target] for target in wanted}, dropped
 
 
 def _homes(
     names: Iterable[str], rules: list[WeightRule], problems: dict[str, list[str]]
 ) -> tuple[dict[str, tuple[str, WeightRule, int]], list[str]]:
-    """Our name -> (their name, its rule, which of its values), and their names that are dropped; `problems` takes what
-    does not fit."""
+    """Find the source of each of our weights.
+
+    Args:
+        names: Their names.
+        rules: The rules.
+        problems: Kind of problem -> the names with this problem; new problems are added to it.
+
+    Returns:
+        Our name -> (their name, its rule, the index among the rule's values), and the list of their names that a rule
+        drops.
+    """
     homes: dict[str, tuple[str, WeightRule, int]] = {}
     dropped = []
     for name in names:
         found = list(_matches(name, rules))
         if len(found) != 1:
-            problems["that several rules match" if found else "that no rule knows"].append(name)
+            problems["that several rules match" if found else "that no rule matches"].append(name)
             continue
         targets, rule = found[0]
         if not targets:
             dropped.append(name)
         for part, target in enumerate(targets):
             if target in homes:
-                problems["for a place that is taken"].append(f"{name} ({target}, by {homes[target][0]})")
+                problems["for a place that is already taken"].append(f"{name} ({target}, by {homes[target][0]})")
             else:
                 homes[target] = name, rule, part
     return homes, dropped
 
 
 def _matches(name: str, rules: list[WeightRule]) -> Iterator[tuple[list[str], WeightRule]]:
-    """Our names, none to drop it, by every rule that matches."""
+    """Yield every rule that matches their name, with our names by this rule; none if the rule drops the weight."""
     for rule in rules:
         match = re.fullmatch(rule.source, name)
         if match:

@@ -1,6 +1,6 @@
-"""The commands of TokenSeg as their user meets them: arguments, help, and errors in one line.
+"""The command line of TokenSeg: the arguments and help texts of all commands, and one-line error messages.
 
-Nothing here imports torch, Detectron2 or tokenseg, so that `--help` and a mistyped flag answer at once. Each file of
-`arguments` belongs to one command; the body of the command is the file of the same name in `tokenseg/commands`, which
-`run` imports once the arguments are read.
+Nothing here imports torch, Detectron2 or tokenseg, so `--help` and the error of a mistyped flag appear immediately.
+Each file of `arguments` belongs to one command. The body of the command is the file of the same name in
+`tokenseg/commands`, which `run` imports after it has parsed the arguments.
 """

@@ -1,7 +1,7 @@
-"""TokenSeg on the command line: `tokenseg COMMAND ...`, or `python -m tokenseg_cli COMMAND ...`.
+"""The program `tokenseg COMMAND ...`, which can also be called as `python -m tokenseg_cli COMMAND ...`.
 
-Each command is the script of the same purpose in a checkout: `tokenseg train` does what `train_net.py` does.
-`tokenseg COMMAND --help` explains it.
+Each command does the same as a script of the checkout; for instance, `tokenseg train` is `train_net.py`.
+`tokenseg COMMAND --help` explains a command.
 """
 
 import ast
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .run import run
 
-# The name on the command line -> the command, and the words that always follow it.
+# The name of a command for the user -> the name of its files, and flags that are always set.
 COMMANDS = {
     "train": ("train",),
     "eval": ("train", "--eval-only"),
@@ -38,16 +38,16 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """Describe all commands, a line each."""
+    """Return the usage text, with one line for each command."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {_summary(*words)}" for name, words in COMMANDS.items()]
     return "\n".join(["usage: tokenseg COMMAND ...", "", "Commands, each with its own --help:", *lines])
 
 
 def _summary(command: str, *flags: str) -> str:
-    """The first sentence of a command's description, read from the source without running it."""
+    """Return the first sentence of a command's description, from its source, since importing all would take longer."""
     spec = importlib.util.find_spec(f"tokenseg_cli.arguments.{command}")
-    assert spec is not None and spec.origin is not None  # it lies in this package
+    assert spec is not None and spec.origin is not None  # for the type checker: the file is part of this package
     with open(spec.origin, encoding="utf-8") as file:
         paragraph = (ast.get_docstring(ast.parse(file.read())) or command).partition("\n\n")[0]
     sentence = " ".join(paragraph.split()).partition(". ")[0].removesuffix(".") + "."
@@ -55,13 +55,13 @@ def _summary(command: str, *flags: str) -> str:
 
 
 def main(argv: Sequence[str] = sys.argv) -> int | None:
-    """Run the command that the first word names.
+    """Run the command that the first argument names.
 
     Args:
-        argv: The name of the program and the words behind it.
+        argv: The name of the program, followed by its arguments.
 
     Returns:
-        The exit code, where None is success.
+        The exit code; None means success.
     """
     words = argv[1:]
     if not words or words[0] in ("-h", "--help"):

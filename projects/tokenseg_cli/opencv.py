@@ -1,10 +1,10 @@
-"""Whether OpenCV can be imported, asked before a command imports it deep inside other packages."""
+"""A check that OpenCV can be imported, before other packages import it and fail with an obscure error."""
 
 import importlib
 from importlib import metadata
 
-# PyPI's distributions of OpenCV: all install into the same folder, cv2, so that one overwrites the files of another,
-# and uninstalling one takes the files of both away.
+# PyPI's distributions of OpenCV. All of them install into the same folder, cv2, so one overwrites the files of another,
+# and uninstalling one removes the files of both.
 DISTRIBUTIONS = (
     "opencv-python",
     "opencv-python-headless",
@@ -17,10 +17,11 @@ def check_opencv() -> None:
     """Import OpenCV.
 
     Raises:
-        ValueError: It cannot be imported; the text says which distributions are installed, and the cure.
+        ValueError: OpenCV cannot be imported. The message says which distributions are installed and what to do.
     """
     try:
-        _ = importlib.import_module("cv2").__version__  # a folder without files is a package too, but has no version
+        # Reading the version also detects an empty folder cv2, which Python imports as a package.
+        _ = importlib.import_module("cv2").__version__
     except (ImportError, AttributeError) as error:
         found = _installed()
         if not found:
@@ -29,13 +30,13 @@ def check_opencv() -> None:
         versions = ", ".join(f"{name} {version}" for name, version in found.items())
         shared = ", which write into the same folder" if len(found) > 1 else ""
         raise ValueError(
-            f"OpenCV cannot be imported ({error}). Installed: {versions}{shared}; wanted one whole installation: "
+            f"OpenCV cannot be imported ({error}). Installed: {versions}{shared}; wanted one complete installation: "
             f"pip uninstall -y {names} && pip install opencv-python-headless"
         ) from error
 
 
 def _installed() -> dict[str, str]:
-    """The installed distributions of OpenCV and their versions."""
+    """Return the versions of the installed distributions of OpenCV, by name."""
     found = {}
     for name in DISTRIBUTIONS:
         try:

@@ -1,4 +1,4 @@
-"""Overrides of a config among the words of a command line."""
+"""Config overrides, `key=value`, among the arguments of a command line."""
 
 import argparse
 import os
@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Tell overrides from the other words of a command line, so that overrides may stand anywhere, also behind a flag
-    that takes several words.
+    """Separate overrides from the other words of a command line.
+
+    Overrides may therefore be anywhere, even after a flag that accepts several words.
 
     Args:
         words: The words of the command line.
 
     Returns:
-        All other words, and the overrides: the words that look like `key=value` and are no file.
+        The other words, and the overrides, which are the words that look like `key=value` and are not existing files.
     """
     found = [bool(re.match(r"[\w.]+=", word)) and not os.path.exists(word) for word in words]
     return (
@@ -24,18 +25,18 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def add_trust_config(parser: argparse.ArgumentParser) -> None:
-    """Add the flag by which a config.yaml may call more than the configs of the checkout do."""
+    """Add the flag that allows a config.yaml to call anything, not only what the configs of TokenSeg call."""
     parser.add_argument(
         "--trust-config",
         action="store_true",
-        help="let a config.yaml call anything, such as classes of your own; it can run any code then",
+        help="allow a config.yaml to call anything, such as your own classes; it can then run any code",
     )
 
 
 def parse_with_overrides(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Parse a command line in which overrides may stand anywhere; the result has them as `overrides`."""
+    """Parse a command line in which overrides may be anywhere; they become the list `overrides` of the result."""
     add_trust_config(parser)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="change the config; these may stand anywhere")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="change the config; may be in any position")
     others, overrides = split_overrides(words)
     args = parser.parse_args(others)
     if args.overrides:

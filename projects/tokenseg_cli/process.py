@@ -1,4 +1,4 @@
-"""What every process of a command begins with, before torch is imported: memory, warnings, garbage collection."""
+"""The setup of a command's process before torch is imported: memory allocator, warnings, garbage collection."""
 
 import atexit
 import contextlib
@@ -8,30 +8,37 @@ import os
 import warnings
 from collections.abc import Iterator
 
-# Set to 0, this environment variable leaves the allocator as it is.
+# If this environment variable is 0, the allocator is not changed.
 SWITCH = "TOKENSEG_MALLOC"
-# glibc's parameters for mallopt, from malloc.h; the environment variables of the same meaning, which processes that
-# this one starts read; and the values in bytes.
+# Parameters of glibc's mallopt, from malloc.h; the environment variables with the same meaning, which child processes
+# read; and the values.
 KEPT = (
-    (-1, "MALLOC_TRIM_THRESHOLD_", -1),  # how much freed memory is kept at the top of the heap: all
-    (-2, "MALLOC_TOP_PAD_", 2**26),  # by how much the heap grows beyond what was asked for
-    (-4, "MALLOC_MMAP_MAX_", 0),  # how many large blocks may be mapped one by one, which are not kept: none
+    (-1, "MALLOC_TRIM_THRESHOLD_", -1),  # the freed bytes that are kept at the top of the heap: no limit
+    (-2, "MALLOC_TOP_PAD_", 2**26),  # the bytes by which the heap grows in addition to a request
+    (-4, "MALLOC_MMAP_MAX_", 0),  # the number of large blocks that may be mapped separately, and so not kept: none
 )
-# Packages that we use call it when they are imported, and their users cannot change that.
-_MESSAGE = "`torch.jit.script` is deprecated"
+# The beginnings of torch's warnings about code in other packages, which users of TokenSeg cannot change. The causes are
+# the import of such packages, and Detectron2 when it wraps a model for several processes and when it sends objects
+# between them. The last warning is about the strides of dimensions of size one, which have no effect.
+_FOREIGN = (
+    ("`torch.jit.script` is deprecated", FutureWarning),
+    ("`broadcast_buffers` is deprecated", FutureWarning),
+    ("TypedStorage is deprecated", UserWarning),
+    ("Grad strides do not match bucket view strides", UserWarning),
+)
 
 
 def begin() -> None:
-    """Prepare this process, and through the environment those that it starts, for the libraries of a command."""
+    """Set up this process and, through environment variables, its child processes."""
     keep_freed_memory()
-    hide_jit_warning()
+    hide_foreign_warnings()
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc keep the memory that tensors free, instead of giving it back to the system and having it cleared anew.
+    """Make glibc keep the memory of freed tensors instead of returning it to the system.
 
-    Without this every step of a training on the CPU waits for the system to clear the pages of its large tensors. Other
-    C libraries are left alone, and so is a glibc whose user has set it up by environment variables.
+    Without this, every training step on the CPU waits for the system to clear new pages for its large tensors. Other C
+    libraries are not changed, nor is a glibc that the user has configured by environment variables.
 
     Returns:
         Whether the allocator was changed.
@@ -49,20 +56,23 @@ def keep_freed_memory() -> bool:
     return True
 
 
-def hide_jit_warning() -> None:
-    """Hide torch's warning that `torch.jit.script` is deprecated; filters that the user has set take precedence."""
-    warnings.filterwarnings("ignore", message=_MESSAGE, category=FutureWarning, append=True)
-    setting, theirs = f"ignore:{_MESSAGE}:FutureWarning", os.environ.get("PYTHONWARNINGS", "")
-    if setting not in theirs.split(","):
-        # of several settings that fit, Python takes the last
-        os.environ["PYTHONWARNINGS"] = f"{setting},{theirs}" if theirs else setting
+def hide_foreign_warnings() -> None:
+    """Hide warnings that users of TokenSeg cannot act on; filters that the user has set take precedence."""
+    theirs = os.environ.get("PYTHONWARNINGS", "")
+    settings = [f"ignore:{message}:{category.__name__}" for message, category in _FOREIGN]
+    for message, category in _FOREIGN:
+        warnings.filterwarnings("ignore", message=message, category=category, append=True)
+    # If several settings match, Python uses the last one, so the user's settings come after these.
+    new = [setting for setting in settings if setting not in theirs.split(",")]
+    os.environ["PYTHONWARNINGS"] = ",".join([*new, theirs] if theirs else new)
 
 
 @contextlib.contextmanager
 def imports() -> Iterator[None]:
-    """Inside the block nothing is collected as garbage, and what it makes is never looked through again.
+    """Disable garbage collection inside the block, and exclude the objects that it creates from all later collections.
 
-    Nearly all objects that imports make stay, and looking through them again and again took a fifth of the time.
+    Nearly all objects created by imports live as long as the process. Scanning them repeatedly took a fifth of the
+    import time.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -72,4 +82,4 @@ def imports() -> Iterator[None]:
         if collects:
             gc.freeze()
             gc.enable()
-            atexit.register(gc.unfreeze)  # else some packages report a leak
+            atexit.register(gc.unfreeze)  # otherwise some packages report a leak

@@ -1,4 +1,4 @@
-"""Runs a command: reads its arguments first, and imports its body, and torch with it, only if they are right."""
+"""Runs a command: parses its arguments first, and imports its body, and thereby torch, only if they are valid."""
 
 import argparse
 import importlib
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from . import process
 from .opencv import check_opencv
 
-# What a user can cause and cure. Any other exception is a defect of ours and keeps its traceback.
+# Errors that a user can cause and fix. Any other exception is a bug in TokenSeg and keeps its traceback.
 MISTAKES = (ValueError, OSError, FloatingPointError)
 
 
@@ -19,27 +19,26 @@ def run(command: str, argv: Sequence[str]) -> int | None:
     """Run a command of TokenSeg.
 
     Args:
-        command: The dotted name that its arguments have in `tokenseg_cli.arguments` and its body in
-            `tokenseg.commands`.
-        argv: The name by which the user called it, and the words behind that.
+        command: The name of the command's module within both `tokenseg_cli.arguments` and `tokenseg.commands`.
+        argv: The name with which the user called the command, followed by its arguments.
 
     Returns:
-        The exit code, where None is success.
+        The exit code; None means success.
 
     Raises:
-        SystemExit: The arguments are wrong (exit code 2), the command could not do its work (exit code 1, with the
-            reason on stderr), or it was stopped by Ctrl-C (130) or SIGTERM (143).
+        SystemExit: The arguments are invalid (exit code 2), the command failed (exit code 1, with the reason on
+            stderr), or it was stopped by Ctrl-C (130) or SIGTERM (143).
     """
     return run_modules(f"tokenseg_cli.arguments.{command}", f"tokenseg.commands.{command}", argv)
 
 
 def run_modules(arguments: str, body: str, argv: Sequence[str]) -> int | None:
-    """Run a command that two modules make up; see `run`.
+    """Run a command that consists of two modules; see `run`.
 
     Args:
-        arguments: The name of a module with `parse(parser, words)`.
-        body: The name of a module with `main(args)`.
-        argv: The name by which the user called the command, and the words behind that.
+        arguments: The name of a module with a function `parse(parser, words)`.
+        body: The name of a module with a function `main(args)`.
+        argv: The name with which the user called the command, followed by its arguments.
     """
     signals = _Signals()
     try:
@@ -64,7 +63,10 @@ _SIGNALS: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 class _Signals:
-    """What has been asked to stop a command; any error after that, which libraries may make of it, is no error."""
+    """Records the signal that stops a command.
+
+    Libraries may turn the interrupt into any other exception, so every exception after a signal counts as the stop.
+    """
 
     def __init__(self) -> None:
         self.seen = 0
@@ -83,7 +85,7 @@ class _Signals:
 
 
 def parse(arguments: str, argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command line, as the module named `arguments` reads them."""
+    """Parse a command line with the module named `arguments`, whose docstring becomes the description in `--help`."""
     module = importlib.import_module(arguments)
     parser = argparse.ArgumentParser(
         prog=_program(argv), description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -95,12 +97,12 @@ def _program(argv: Sequence[str]) -> str:
     return os.path.basename(argv[0])
 
 
-# Files may have names that a terminal would obey.
+# Control characters are escaped in messages, since file names may contain sequences that a terminal would execute.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), *range(127, 160))}
 
 
 def _without_traceback(error: Exception) -> str:
-    """What went wrong, without the traceback that errors of other processes carry in their text."""
+    """Return the message of an error, without the traceback that errors from other processes contain in their text."""
     text = str(error) or repr(error)
     if "Traceback" not in text:
         return text

@@ -73,7 +73,7 @@ class Storage(dict):
 
 @pytest.fixture
 def watched(config, caplog):
-    """A function that says what alarms tell of the smallest SegViT in three measurements, and the last of these."""
+    """A function that trains the smallest SegViT for three measurements, and returns the warnings and last values."""
     trainer = loop.build_trainer(config("run"))
 
     def watch(change):
@@ -93,14 +93,14 @@ def watched(config, caplog):
 
 
 def healthy(head):
-    """Tokens that look at different places, and hear what is there."""
+    """Make tokens attend to different positions, and depend on what is there."""
     attention = head.levels[-1][-1].cross_attention
     for layer in (attention.query, attention.key, attention.value, attention.out):
         layer.weight.normal_(std=2)
 
 
 def collapsed(head):
-    """All tokens the same at the start, and deaf to the images."""
+    """Make all tokens equal at the start, and independent of the images."""
     head.tokens.fill_(1)
     for layers in head.levels:
         layers[0].cross_attention.out.weight.zero_()
@@ -111,9 +111,11 @@ def test_a_collapsed_head_raises_each_alarm_once_and_a_healthy_one_none(watched)
     assert said == [] and values["alarms/sem_seg_head/image_x_token"] > 0.01
     said, values = watched(collapsed)
     assert values["alarms/sem_seg_head/cosine"] == pytest.approx(1)
-    assert len(said) == 2  # in three measurements
-    assert said[0].startswith("Alarm: sem_seg_head/image_x_token is 0, under 0.01, in 2 measurements in a row until ")
-    assert "sem_seg_head/cosine is 1, over 0.99" in said[1]
+    assert len(said) == 2  # one per alarm, in spite of three measurements
+    assert said[0].startswith(
+        "Alarm: sem_seg_head/image_x_token is 0, below 0.01, in 2 consecutive measurements up to "
+    )
+    assert "sem_seg_head/cosine is 1, above 0.99" in said[1]
 
 
 def test_an_alarm_ends_and_counts_go_over_a_resume(caplog):
@@ -131,7 +133,7 @@ def test_an_alarm_ends_and_counts_go_over_a_resume(caplog):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"period": 3, "log_period": 2}, "wanted 0, which is off, or a multiple of train.log_period, 2"),
+        ({"period": 3, "log_period": 2}, "wanted 0 to disable alarms, or a multiple of train.log_period, 2"),
         ({"images": 1}, "wanted 2 or more"),
         ({"limits": {"entropi": [0, 1]}}, "limits has entropi; wanted"),
     ],
@@ -151,11 +153,12 @@ def test_a_model_without_tokens_is_told_once(toy_dataset, caplog):
     hook.before_train()
     for hook.trainer.iter in range(6):
         hook.after_step()
-    assert [record.getMessage()[-28:] for record in caplog.records] == ["model has no tokens to watch"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [text[-30:] for text in warnings] == ["model has no tokens to measure"]
 
 
 def test_a_stream_without_a_beginning_is_told():
     hook = alarms()
     hook.trainer = type("Trainer", (), {"data_loader": [[{}]]})
-    with pytest.raises(ValueError, match="train is a list, whose first images cannot be had again"):
+    with pytest.raises(ValueError, match="train is a list, which cannot give its first images again"):
         hook.before_train()

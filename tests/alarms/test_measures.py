@@ -13,12 +13,12 @@ from tokenseg.alarms.measures import (
 
 
 def grid(rows):
-    """(N, Q, 1) of numbers in rows of images."""
+    """Tokens (N, Q, 1) from a row of numbers for each image."""
     return torch.tensor(rows, dtype=torch.float)[..., None]
 
 
 def test_variance_shares_by_hand():
-    # mean 3; images 2 and 4, tokens 1.5 and 4.5; what is left is 0.5 in every cell, of either sign
+    # The mean is 3, those of the images are 2 and 4, those of the tokens 1.5 and 4.5; the rest is +-0.5 everywhere.
     shares = variance_shares(grid([[1, 3], [2, 6]]))
     assert shares == pytest.approx({"image": 1 / 3.5, "token": 2.25 / 3.5, "image_x_token": 0.25 / 3.5})
 
@@ -36,14 +36,14 @@ def test_variance_shares_of_a_constant():
 
 
 def test_mean_cosine_by_hand():
-    # pairs of the first image: 0, 1/sqrt 2, 1/sqrt 2; all pairs of the second: 1
+    # The cosines are 0, 1/sqrt 2 and 1/sqrt 2 in the first image, and 1 for all pairs of the second.
     first = torch.tensor([[1.0, 0], [0, 2], [3, 3]])
     assert mean_cosine(torch.stack([first, torch.ones(3, 2)])) == pytest.approx((2**0.5 / 3 + 1) / 2)
     assert mean_cosine(torch.ones(2, 1, 4)) == 0
 
 
 def test_dead_tokens_by_hand():
-    """The first token is zero, the second the same in both images, the third differs by a twentieth of its length."""
+    """The first token is zero, the second is equal in both images, the third differs by a twentieth of its length."""
     tokens = torch.tensor([[[0.0, 0], [2, 1], [10, 0]], [[0, 0], [2, 1], [11, 0]]])
     assert dead_tokens(tokens) == pytest.approx(2 / 3)
 
@@ -58,7 +58,7 @@ def test_region_masses_by_hand():
 def test_attention_entropy_by_hand():
     weights = torch.tensor([[1.0, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]])[None, None]
     assert attention_entropy(weights) == pytest.approx((0 + 1 + 0.5) / 3)
-    # of two allowed positions, halves are all there is; one allowed position leaves no choice
+    # With two allowed positions, equal halves are the maximum; a token with one allowed position is not counted.
     allowed = torch.tensor([[1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]], dtype=torch.bool)[None]
     assert attention_entropy(weights, allowed) == pytest.approx(1)
     assert attention_entropy(weights[:, :, :1], allowed[:, :1]) == 0

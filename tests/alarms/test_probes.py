@@ -11,12 +11,12 @@ from tokenseg.segvit.shrunk import QueryUpsample
 
 
 class Tokens(nn.Module):
-    """A model whose tokens, regions and attention are what it is given."""
+    """A model whose tokens, regions and attention are given by its input."""
 
     def __init__(self):
         super().__init__()
         self.last, self.attention = nn.Dropout(0.5), Attention(width=4, num_heads=2, dropout=0.5)
-        self.norm = nn.BatchNorm1d(1).eval()  # frozen, as some backbones keep theirs
+        self.norm = nn.BatchNorm1d(1).eval()  # frozen, as in some backbones
 
     def forward(self, inputs):
         tokens = self.last(torch.stack([one["tokens"] for one in inputs]))
@@ -36,7 +36,7 @@ def test_every_part_is_measured_by_its_contract():
     values = measure(Tokens(), [{"tokens": scale * torch.ones(5, 4)} for scale in (1, 3)])
     assert values["model/image"] == pytest.approx(1) and values["model/image_x_token"] == 0
     assert values["model/cosine"] == pytest.approx(1) and values["model/dead_tokens"] == 0
-    # keys of zeros are alike; that the tokens attend to one another does not count
+    # Keys of zeros give uniform attention. The self-attention of the tokens is not measured.
     assert values["attention/entropy"] == pytest.approx(1)
     assert values["model/mass"] == 0.5 and values["model/dead_regions"] == 0
     assert len(values) == 8
@@ -54,7 +54,7 @@ def test_modes_and_random_states_are_left_as_they_were():
 
 
 class Upsampled(nn.Module):
-    """Shrunk's query upsampling on maps that it is given."""
+    """Shrunk's query upsampling, applied to given maps."""
 
     def __init__(self):
         super().__init__()
@@ -70,10 +70,10 @@ class Upsampled(nn.Module):
 def test_a_map_that_is_all_position_and_one_that_is_one_vector():
     model, inputs = Upsampled(), [{"map": torch.randn(8, 4, 4)} for _ in range(2)]
     last = model.bases.layers[-1][-1]
-    assert measure(model, inputs)["bases/token"] > 0.5  # at the start it is mostly position
+    assert measure(model, inputs)["bases/token"] > 0.5  # at the start, the variance is mostly that of the position
     for layer in (model.bases.layers[0][0], last):
         layer.cross_attention.out.weight.zero_()
-    values = measure(model, inputs)  # the images are not heard any more
+    values = measure(model, inputs)  # the tokens no longer depend on the images
     assert values["bases/token"] == pytest.approx(1) and values["bases/dead_tokens"] == 1
     nn.init.ones_(model.bases.queries)
     assert measure(model, inputs)["bases/cosine"] == pytest.approx(1)

@@ -12,7 +12,7 @@ from tokenseg import save_backbone
 
 @pytest.fixture
 def exported(tmp_path):
-    """Function that exports the backbone of a model to a file and returns its path."""
+    """A function that exports the backbone of a model to a file and returns the path."""
 
     def export(model, **args):
         path = str(tmp_path / "backbone.safetensors")
@@ -24,7 +24,7 @@ def exported(tmp_path):
 
 @pytest.fixture(scope="module")
 def file_of(tmp_path_factory):
-    """Function from what builds a backbone to the exported file of a segmentor with it, made once."""
+    """A function from a builder of a backbone to the exported file of a segmentor with it, which is made once."""
 
     @functools.cache
     def path(build):

@@ -1,4 +1,4 @@
-"""A trained backbone leaves its model, travels in a file, and finds its place in another one."""
+"""A trained backbone is exported to a file and loaded into another model."""
 
 import logging
 from pathlib import Path
@@ -113,14 +113,14 @@ def test_a_component_that_the_file_lacks_begins_fresh(file_of, caplog):
     fresh = {name: value.clone() for name, value in model.components.state_dict().items()}
     with caplog.at_level(logging.INFO, "tokenseg"):
         load_backbone(model, file_of(resnet))
-    assert "The component SemanticReasoning on res5 begins fresh" in caplog.text
+    assert "The component SemanticReasoning on res5 keeps its initial weights" in caplog.text
     assert "weights, run: output_dir run, iteration 7" in caplog.text
     assert all(torch.equal(value, fresh[name]) for name, value in model.components.state_dict().items())
 
 
 def test_a_backbone_that_was_loaded_asks_for_no_pretrained_weights(file_of):
     model = with_component(resnet(pretrained=True)).train()
-    with pytest.raises(ValueError, match="is to begin from pretrained weights"):
+    with pytest.raises(ValueError, match="should start from pretrained weights"):
         model(torch.rand(1, 3, 32, 32))
     load_backbone(model, file_of(resnet))
     assert model(torch.rand(2, 3, 32, 32))["res5"].shape == (2, 128, 2, 2)

@@ -1,4 +1,4 @@
-"""Files and models that do not fit one another are refused, in words that say what differs."""
+"""Files and models that do not fit one another are refused, with messages that name the differences."""
 
 import logging
 from pathlib import Path
@@ -28,7 +28,7 @@ from tokenseg.sgr.glore import GloRe
 BGR = PIXELS["pixel_mean"][::-1]
 
 
-# What is exported, what it is loaded into, and what the error says.
+# The exported backbone, the model to load it into, and the error message.
 DIFFERENT = {
     "mean": (
         resnet,
@@ -40,7 +40,7 @@ DIFFERENT = {
         lambda: detector(resnet(), pixel_std=[1.0] * 3),
         r"std is \[58.* in the file, \[1.0, 1.0, 1.0\] in",
     ),
-    "reversed mean": (resnet, lambda: detector(resnet(), pixel_mean=BGR), "the mean is the file's in reverse"),
+    "reversed mean": (resnet, lambda: detector(resnet(), pixel_mean=BGR), "the mean is that of the file in reverse"),
     "order": (resnet, lambda: detector(resnet(), input_format="BGR"), "image_format is RGB in the file, BGR in"),
     "stem": (
         resnet,
@@ -110,7 +110,7 @@ def test_a_stride_is_accepted_by_its_number(exported, caplog):
         load_backbone(model, path, accept_stride=32)
     with caplog.at_level(logging.INFO, "tokenseg"):
         load_backbone(model, path, accept_stride=8)
-    assert "trained at output stride 8, and has 16 in this model" in caplog.text
+    assert "trained at output stride 8, but has 16 in this model" in caplog.text
 
 
 def test_an_undilated_file_has_no_say_in_the_multi_grid(exported):
@@ -122,7 +122,7 @@ def test_an_undilated_file_has_no_say_in_the_multi_grid(exported):
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        (resnet, "has a component on the map res5, SemanticReasoning, and the model has none; wanted .*drop_component"),
+        (resnet, "has a component on the map res5, SemanticReasoning, but the model has none; wanted .*drop_component"),
         (lambda: with_component(resnet(), GloRe(channels=128)), "component on res5: kind is SemanticReasoning in the"),
         (
             lambda: with_component(resnet(), sgr(num_heads=4)),
@@ -145,10 +145,10 @@ def test_another_component_is_refused_unless_it_is_left_out(target, told, file_o
 
 def test_models_without_one_backbone_are_refused(exported):
     for model, told in (
-        (detector(nn.Identity()), "can be exported: none; wanted one"),
+        (detector(nn.Identity()), "can be exported: none; wanted exactly one"),
         (detector(nn.Sequential(resnet(), resnet())), r"backbone.0 \(TimmPyramid\), backbone.1 \(TimmPyramid\)"),
         (resnet(), "TimmPyramid has no pixel_mean"),
-        (segmentor(with_component(with_component(resnet()))), "two components lie on the map res5"),
+        (segmentor(with_component(with_component(resnet()))), "two components on the map res5"),
     ):
         with pytest.raises(ValueError, match=told):
             exported(model)
@@ -158,7 +158,9 @@ def test_models_without_one_backbone_are_refused(exported):
 
 def test_checkpoints_that_lack_weights_are_refused():
     model, plain = segmentor(with_component(resnet())), segmentor(resnet())
-    with pytest.raises(ValueError, match=r"holds no backbone of this model: none of its .* such as backbone.backbone"):
+    with pytest.raises(
+        ValueError, match=r"contains no backbone of this model: none of its .* such as backbone.backbone"
+    ):
         export_backbone(model, image_format="RGB", state=plain.state_dict())
     state = model.state_dict()
     del state["backbone.backbone.trunk.bn1.running_mean"], state["backbone.components.res5.back.bias"]
@@ -178,7 +180,7 @@ def test_other_files_are_refused(file_of, tmp_path):
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
     save_file({"conv1.weight": torch.zeros(1)}, other)
     for file, told in (
-        (tmp_path / "model.pth", "no exported backbone .* for train.init_checkpoint"),
+        (tmp_path / "model.pth", "not an exported backbone .*set train.init_checkpoint"),
         (other, "without the facts of an exported backbone"),
         (tmp_path / "nothing", "do not exist"),
         (tmp_path, "are a folder"),

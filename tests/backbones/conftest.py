@@ -1,4 +1,4 @@
-"""What the tests of several backbones ask."""
+"""Fixtures for the tests of several backbones."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from tokenseg.solver import parameter_groups
 
 @pytest.fixture
 def gradients():
-    """Function: gradients by name after one backward pass through every map."""
+    """A function that returns the gradients, by name, of one backward pass through all maps."""
 
     def run(backbone, images):
         backbone.zero_grad()
@@ -21,7 +21,7 @@ def gradients():
 
 @pytest.fixture
 def without_decay():
-    """Function: names of the parameters that the optimiser gets without weight decay."""
+    """A function that returns the names of the parameters without weight decay in the optimiser."""
 
     def run(backbone):
         groups = parameter_groups(model=backbone, lr=1.0, weight_decay=0.1)

@@ -1,4 +1,4 @@
-"""The facts that configs refer to, against timm."""
+"""Comparison of the facts about backbones, to which configs refer, with timm."""
 
 from pathlib import Path
 

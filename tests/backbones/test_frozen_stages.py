@@ -1,4 +1,4 @@
-"""Stem and first stages that a fine-tuning leaves as they are."""
+"""Freezing of the stem and the first stages."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ RESNET = dict(model_name="resnet50", timm_args=dict(layers=(1, 1, 1, 2), channel
 SWIN = dict(embed_dim=8, depths=(1, 1, 1, 2), num_heads=(1, 1, 1, 1), window_size=2)
 CONVNEXT = dict(depths=(1, 1, 1, 2), dims=(8, 16, 24, 32))
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
-# Models, and how the names of the parameters in their parts begin.
+# Models, and the beginnings of the names of the parameters in each of their parts.
 PARTS = [
     (
         dict(model_name="swin_tiny_patch4_window7_224", timm_args=SWIN),
@@ -37,7 +37,7 @@ def test_frozen_norms_keep_their_statistics():
     sum(x.mean() for x in backbone.train()(torch.randn(2, 3, 64, 64)).values()).backward()
     after = backbone.trunk.state_dict()
     assert {name.split(".")[0] for name in after if not after[name].equal(before[name])} == {*LAYERS[1:]}
-    backbone.load_state_dict(TimmPyramid(**RESNET).state_dict())  # names are those of a model that learns
+    backbone.load_state_dict(TimmPyramid(**RESNET).state_dict())  # freezing does not change the names
 
 
 @pytest.mark.parametrize(

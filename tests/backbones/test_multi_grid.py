@@ -1,4 +1,4 @@
-"""Dilations of their own in res5, as in Detectron2's DeepLab."""
+"""Separate dilations for the blocks of res5, as in Detectron2's DeepLab."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def tiny(**args):
 
 
 def detectron2_deeplab(*, output_stride, multi_grid):
-    """Detectron2's R-52, an eighth as wide, by its yacs config."""
+    """Build Detectron2's R-52 with an eighth of the channels, from its yacs config."""
     cfg = get_cfg()
     add_deeplab_config(cfg)
     resnets = cfg.MODEL.RESNETS
@@ -78,7 +78,9 @@ def test_r101c_has_the_official_number_of_parameters(released_shapes):
 def test_maps_keep_their_shapes_and_weights_their_names():
     plain, grid = tiny(), tiny(multi_grid=[1, 2, 4])
     for parameter in plain.parameters():
-        torch.nn.init.normal_(parameter)  # timm's last norms begin at 0, so that blocks would change nothing
+        torch.nn.init.normal_(
+            parameter
+        )  # timm initialises the last norm of each block with 0, which would hide the block
     grid.load_state_dict(plain.state_dict())
     images = torch.randn(1, 3, 64, 96)
     wanted, found = plain.eval()(images), grid.eval()(images)
@@ -101,10 +103,13 @@ def test_it_draws_no_random_numbers_and_every_weight_learns(gradients):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (dict(multi_grid=(1, 2)), r"res5 the dilations \[1, 2\]; wanted one of at least 1 for each of its 3 blocks"),
-        (dict(multi_grid=(1, 0, 2)), r"dilations \[1, 0, 2\]; wanted one of at least 1"),
+        (
+            dict(multi_grid=(1, 2)),
+            r"res5 the dilations \[1, 2\]; wanted a dilation of at least 1 for each of its 3 blocks",
+        ),
+        (dict(multi_grid=(1, 0, 2)), r"dilations \[1, 0, 2\]; wanted a dilation of at least 1"),
         (dict(model_name="resnet18", timm_args={}, multi_grid=(1, 2)), "wanted a ResNet of bottleneck blocks"),
-        (dict(model_name="convnext_tiny", timm_args={}, multi_grid=(1, 2, 4)), "given for a ConvNeXt; wanted a ResNet"),
+        (dict(model_name="convnext_tiny", timm_args={}, multi_grid=(1, 2, 4)), "set for a ConvNeXt; wanted a ResNet"),
         (dict(multi_grid=(1, 2, 4), out_features=["res4"]), r"for res5, but out_features are \['res4'\]"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The backbone weights of MaskFormer's and Mask2Former's checkpoints fit, name by name and shape by shape."""
+"""The rules for backbones in MaskFormer's and Mask2Former's checkpoints yield all names with the right shapes."""
 
 import pytest
 import torch
@@ -79,7 +79,7 @@ def test_counts_of_batches_are_dropped_where_ours_are_frozen(released_shapes):
 
 def test_another_backbone_is_told(released_shapes):
     shapes = released_shapes("backbones/detectron2_resnet.txt", "r101c", **DEEP)
-    with pytest.raises(ValueError, match=r"that no rule knows: backbone\.stem\.conv2\.weight.*of another shape"):
+    with pytest.raises(ValueError, match=r"that no rule matches: backbone\.stem\.conv2\.weight.*of another shape"):
         convert_for(pyramid("resnet101", norm="FrozenBN"), shapes)
-    with pytest.raises(ValueError, match="no official weights are known for a ConvNeXt as backbone; wanted a Swin"):
+    with pytest.raises(ValueError, match="no official weights are known for the backbone ConvNeXt; wanted a Swin"):
         official_pyramid_rules(pyramid("convnext_tiny"))

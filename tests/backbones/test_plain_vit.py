@@ -1,4 +1,4 @@
-"""Every family of plain ViTs that timm has, made small."""
+"""Small versions of every family of plain ViTs in timm."""
 
 import pytest
 import timm
@@ -19,7 +19,7 @@ FAMILIES = {
     "dinov2_registers": "vit_small_patch14_reg4_dinov2",
     "dinov3": "vit_small_patch16_dinov3",
     "eva02": "eva02_tiny_patch14_224",
-    "eva02_large": "eva02_base_patch14_448",  # from this size on q, k and v are apart
+    "eva02_large": "eva02_base_patch14_448",  # from this size on, query, key and value have separate weights
     "beit": "beit_base_patch16_224",
 }
 ANY_SIZE = [family for family in FAMILIES if family != "beit"]
@@ -30,7 +30,7 @@ def patch_of(family):
 
 
 def toy_vit(family, *, side=4, out_blocks=(0, 1), timm_args=None, pretrained=False, **args):
-    """Two blocks of 48 channels, made for `side` x `side` patches."""
+    """Build a ViT of two blocks with 48 channels, for `side` x `side` patches."""
     return PlainViT(
         model_name=FAMILIES[family],
         img_size=side * patch_of(family),
@@ -119,7 +119,7 @@ def test_position_codes_matter():
 
 def test_beit_takes_its_own_size_alone():
     backbone = toy_vit("beit")
-    with pytest.raises(ValueError, match=r"80x64 pixels; this model takes 64x64 alone.*SlidingWindow\(window=64\)"):
+    with pytest.raises(ValueError, match=r"80x64 pixels; this model only takes 64x64.*SlidingWindow\(window=64\)"):
         backbone(torch.randn(1, 3, 80, 64))
 
 
@@ -152,12 +152,14 @@ def test_maps_at_the_strides_of_a_hierarchical_model():
     assert fine.shape[-2:] == (8, 12) and coarse.shape[-2:] == (2, 3)
     backbone._out_feature_strides = dict.fromkeys(backbone._out_features, 16)
     _, block1 = backbone(images).values()
-    torch.testing.assert_close(coarse, torch.nn.functional.avg_pool2d(block1, 2))  # bilinear at half the size
+    torch.testing.assert_close(
+        coarse, torch.nn.functional.avg_pool2d(block1, 2)
+    )  # what bilinear resizing to half the size computes
 
 
 @pytest.mark.parametrize("out_strides", [[16], [16, 12], [0, 16]])
 def test_strides_that_do_not_fit(out_strides):
-    with pytest.raises(ValueError, match="wanted 2, as many as out_blocks, that divide the patch of 16"):
+    with pytest.raises(ValueError, match="wanted 2, one for each of out_blocks, that divide the patch of 16"):
         toy_vit("vit", out_strides=out_strides)
     with pytest.raises(ValueError, match="divide img_size"):
         toy_vit("beit", side=3, out_strides=[16, 32])
@@ -172,11 +174,11 @@ def test_without_class_token():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (dict(model_name="vit_tiny_patch16_225"), "no model 'vit_tiny_patch16_225'; near names: vit_tiny_patch16_224"),
+        (dict(model_name="vit_tiny_patch16_225"), "no model 'vit_tiny_patch16_225'; similar names: vit_tiny_patch16"),
         (dict(model_name="vit_tiny_patch16_224.mine"), r"no weights.*it has vit_tiny_patch16_224\.augreg_in21k"),
-        (dict(out_blocks=[1, 12]), "out_blocks are .*has the blocks 0 to 11"),
+        (dict(out_blocks=[1, 12]), "out_blocks are .*wanted blocks from 0 to 11"),
         (dict(out_blocks=[]), "out_blocks are"),
-        (dict(model_name="resnet18"), "strides .*wanted a plain one .or use TimmPyramid"),
+        (dict(model_name="resnet18"), "strides .*wanted a plain model .or use TimmPyramid"),
         (dict(timm_args=dict(windows=7)), "cannot build.*windows"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Hierarchical timm models and Detectron2's ResNet, made small."""
+"""Small versions of hierarchical timm models and of Detectron2's ResNet."""
 
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def test_swin_equals_a_model_made_for_that_size(size):
     backbone = toy_pyramid("swin")
     name, args, _ = FAMILIES["swin"]
     native = timm.create_model(name, img_size=size, num_classes=0, drop_path_rate=0.0, **args)
-    # made for 64, where the last stage is no larger than a window, then given larger images
+    # Created for 64 pixels, at which the last stage fits into one window, and then run on larger images.
     naive = timm.create_model(name, img_size=64, strict_img_size=False, num_classes=0, drop_path_rate=0.0, **args)
     for model in (native, naive):
         missing = model.load_state_dict(backbone.trunk.state_dict(), strict=False).missing_keys
@@ -154,7 +154,7 @@ def test_drop_path_is_what_is_asked():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (dict(model_name="swin_tiny_patch4_window7_225"), "no model.*near names: swin_tiny_patch4_window7_224"),
+        (dict(model_name="swin_tiny_patch4_window7_225"), "no model.*similar names: swin_tiny_patch4_window7_224"),
         (dict(model_name="vit_tiny_patch16_224"), "wanted a hierarchical model.*PlainViT"),
         (dict(output_stride=8), "cannot build swin_tiny.*output_stride"),
         (dict(model_name="resnet18", output_stride=4), "cannot build resnet18"),

@@ -1,4 +1,4 @@
-"""res5 of a timm ResNet on regions."""
+"""The stage res5 of a timm ResNet that runs on regions."""
 
 import pytest
 import timm
@@ -22,14 +22,16 @@ def test_backbone_and_stage_are_the_whole_model(tmp_path):
     stage.load_pretrained()
     images = torch.randn(2, 3, 64, 64)
     wanted = whole.forward_intermediates(images, indices=[4], intermediates_only=True)[0]
-    torch.testing.assert_close(stage(trunk(images)["res4"]), wanted)  # in training mode: norms are frozen
+    torch.testing.assert_close(
+        stage(trunk(images)["res4"]), wanted
+    )  # equal in training mode too, since the norms are frozen
 
 
 def test_a_step_from_random_weights_is_refused():
     stage = RegionStage(**NARROW)
-    with pytest.raises(ValueError, match="the backbone resnet50 is to begin from pretrained weights"):
+    with pytest.raises(ValueError, match="the backbone resnet50 should start from pretrained weights"):
         stage(torch.randn(1, 32, 4, 4))
-    stage.load_state_dict(stage.state_dict())  # a checkpoint counts
+    stage.load_state_dict(stage.state_dict())  # loading a checkpoint also counts as a start from weights
     assert stage(torch.randn(3, 32, 14, 14)).shape == (3, 32, 7, 7)
 
 

@@ -1,4 +1,4 @@
-"""Levels of a pyramid from one map."""
+"""The levels of a feature pyramid that is computed from one map."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_only_what_is_asked_for_is_built(names, gradients):
 
 
 def test_levels_by_hand():
-    """As the paper describes them: halved channels at twice the size, the mean of a cell's channels 0."""
+    """As in the paper: transposed convolutions halve the channels, and norms make the mean of a cell's channels 0."""
     backbone = pyramid().eval()
     x = backbone.net(images := torch.randn(1, 3, 64, 64))["block1"]
 

@@ -1,4 +1,4 @@
-"""Pretrained weights: files as timm and the models' authors publish them, and the hub with and without network."""
+"""Pretrained weights from files of timm and of the models' authors, and from the hub, with and without network."""
 
 import copy
 import logging
@@ -18,7 +18,7 @@ from tokenseg.backbones.pyramid import TimmPyramid
 
 VIT = dict(embed_dim=48, depth=2, num_heads=3)
 SWIN = dict(embed_dim=8, depths=(1, 1, 1, 2), num_heads=(1, 1, 1, 1))
-# what is published, at which size, and the backbone that takes it, at another
+# The published model and its size, and the backbone of another size that loads it.
 CASES = {
     "vit": ("vit_tiny_patch16_224", VIT | dict(img_size=64), PlainViT, 80),
     "dinov2": ("vit_small_patch14_reg4_dinov2", VIT | dict(img_size=56), PlainViT, 84),
@@ -32,7 +32,7 @@ CASES = {
 
 
 def published(family):
-    """The whole model that somebody trained, with a head of 1000 classes and numbers unlike fresh ones."""
+    """Build the whole model that somebody published, with a head of 1000 classes, and weights unlike initial ones."""
     name, args, _, _ = CASES[family]
     model = timm.create_model(name, **args)
     for parameter in model.parameters():
@@ -71,7 +71,7 @@ def test_files_load_as_timm_loads_them(family, tmp_path, caplog):
     got = timm_model(backbone).state_dict()
     torch.testing.assert_close(got, {key: wanted[key] for key in got})
     assert f"{len(got)} of the backbone's {len(got)} weights loaded" in caplog.text
-    assert "Not needed of the file:" in caplog.text
+    assert "Weights in the file that the backbone does not need:" in caplog.text
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
@@ -131,7 +131,7 @@ def test_npz_files_of_google(tmp_path):
     kernel = torch.from_numpy(state["Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel"]).float()
     assert torch.equal(backbone.vit.blocks[0].mlp.fc1.weight, kernel.T)
     assert backbone.vit.pos_embed.shape == (1, 26, 48)
-    with pytest.raises(ValueError, match=r"\.npz files for ViTs alone"):
+    with pytest.raises(ValueError, match=r"\.npz files only for ViTs"):
         backbone_for("beit", file).load_pretrained()
 
 
@@ -195,8 +195,8 @@ def hub(tmp_path, monkeypatch):
 
 
 HOW = (
-    "no weights for vit_tiny_patch16_224: .* Download model.safetensors of http://127.0.0.1:[0-9]+/"
-    "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k elsewhere and give model.backbone.weights_file=FILE"
+    "no weights for vit_tiny_patch16_224: .* Download model.safetensors from http://127.0.0.1:[0-9]+/"
+    "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k elsewhere and set model.backbone.weights_file=FILE"
 )
 
 
@@ -274,9 +274,9 @@ def trained_step(backbone):
 
 @pytest.mark.parametrize("family", ["vit", "resnet"])
 def test_training_from_random_weights_by_accident_is_told(family, tmp_path):
-    """But not in evaluation, without gradients, or where it is meant."""
+    """There is no error in evaluation, without gradients, or if random weights are intended."""
     backbone = backbone_for(family)
-    with pytest.raises(ValueError, match=r"is to begin from pretrained weights.*model\.backbone\.pretrained=false"):
+    with pytest.raises(ValueError, match=r"should start from pretrained weights.*model\.backbone\.pretrained=false"):
         trained_step(backbone)
     with torch.no_grad():
         trained_step(backbone)

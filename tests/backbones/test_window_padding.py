@@ -1,4 +1,4 @@
-"""Swin pads before it shifts, as its official code does, or after, as timm does."""
+"""Swin with padding before the shift, as in its official code, or after it, as in timm."""
 
 import pytest
 import timm
@@ -18,14 +18,14 @@ TINY = dict(embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4), window_siz
 
 @pytest.fixture
 def block_pair():
-    """Function: timm's shifted block and ours with the same weights."""
+    """A function that returns timm's shifted block and ours, with the same weights."""
 
     def make(family, window=4, shift=2, **args):
         sizes = dict(dim=8, input_resolution=8, num_heads=2, window_size=window, shift_size=shift)
         theirs = BLOCKS[family](**sizes, always_partition=True, dynamic_mask=True, **args).eval()
         for parameter in theirs.parameters():
             torch.nn.init.normal_(parameter)
-        torch.nn.init.zeros_(theirs.norm1.bias)  # so that it keeps the zeros of the padding zeros
+        torch.nn.init.zeros_(theirs.norm1.bias)  # so that padded zeros remain zeros after the norm
         return theirs, PadBeforeShift(theirs).eval()
 
     return make
@@ -37,7 +37,7 @@ def tiny(family="swin", **args):
 
 
 def shake(model):
-    """Weights large enough for attention to matter in every map."""
+    """Make the weights large enough for attention to have an effect in every map."""
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3 if parameter.ndim > 1 else 1.0)
     return model.eval()
@@ -56,7 +56,7 @@ def test_a_block_equals_timms_on_a_map_that_was_padded_by_hand(family, window, b
 
 @pytest.mark.parametrize("family", BLOCKS)
 def test_opposite_edges_do_not_see_each_other(family, block_pair):
-    """timm's mask expects the rows that came round where its zeros are."""
+    """In timm's order, padding is where the mask expects the rows that were moved by the shift."""
     theirs, ours = block_pair(family)
     x = torch.randn(1, 9, 8, 8)
     changed = x.clone()
@@ -133,7 +133,7 @@ def test_another_timm_is_told(part, block_pair):
 
 
 def rules_to_transformers():
-    """Rules from our names of Swin's weights to those of transformers."""
+    """Return the rules from our names of Swin's weights to those of transformers."""
     tensor = "(?P<tensor>weight|bias)"
     block, theirs = r"trunk\.layers\.(\d)\.blocks\.(\d)", r"swin.encoder.layers.\1.blocks.\2"
     layers = {"norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.o_proj"}
@@ -156,7 +156,7 @@ def rules_to_transformers():
 @pytest.mark.slow("Swin's maps beside those of transformers")
 @pytest.mark.parametrize("size", [(224, 224), (512, 512), (160, 256)])
 def test_maps_equal_those_of_transformers(size):
-    from transformers import SwinBackbone, SwinConfig  # seconds, which only this test pays
+    from transformers import SwinBackbone, SwinConfig  # imported here, since it takes seconds
 
     sizes = dict(embed_dim=24, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7)
     stages = ["stage1", "stage2", "stage3", "stage4"]

@@ -8,7 +8,7 @@ from tokenseg.backbones.plain_vit import PlainViT
 from tokenseg.backbones.windowed_block import WindowedBlock
 from tokenseg.segvit.shrunk import NearestSampling, QueryDownsample
 
-# With a class token; with four registers beside it; without either.
+# With a class token, with a class token and four registers, and with neither.
 MODELS = [
     ("vit_tiny_patch16_224", {}),
     ("vit_small_patch14_reg4_dinov2", {"patch_size": 16}),
@@ -22,7 +22,7 @@ def toy_vit(model_name="vit_tiny_patch16_224", *, timm_args=None, **args):
 
 
 def plainly(block, tokens, grid, size):
-    """Each window by itself, without padding; the tokens before the patches are the mean over the windows."""
+    """Run the block on each window separately, without padding, and average the tokens before the patches."""
     seen = block.norm1(tokens)
     count = tokens.shape[1] - grid[0] * grid[1]
     prefix, patches = seen[:, :count], seen[:, count:].unflatten(1, grid)
@@ -49,11 +49,11 @@ def test_windows_are_apart_and_padding_is_not_seen(grid, num_prefix, fused):
 
 
 def outputs(model_name, timm_args, **args):
-    """The last map of an image of 5 x 7 patches, with windows and without, from the same weights."""
+    """Compute the last map of an image of 5 x 7 patches with and without windows, from the same weights."""
     backbone = toy_vit(model_name, timm_args=timm_args).eval()
     for name, weight in backbone.named_parameters():
         if name.endswith("gamma"):
-            torch.nn.init.ones_(weight)  # near 0 at first, where all attention is the same
+            torch.nn.init.ones_(weight)  # initially near 0, which would make attention uniform
     windowed = toy_vit(model_name, timm_args=timm_args, **args).eval()
     windowed.load_state_dict(backbone.state_dict())
     images = torch.randn(1, 3, 80, 112)
@@ -95,10 +95,10 @@ def test_weights_keep_their_names():
     [
         (
             dict(model_name="eva02_tiny_patch14_224"),
-            "window_size takes timm.*Block, as in ViT.* has timm.*EvaBlock",
+            "window_size needs timm.*Block, as in ViT.* has timm.*EvaBlock",
         ),
-        (dict(model_name="vit_small_patch16_dinov3"), "window_size takes"),
-        (dict(model_name="beit_base_patch16_224"), "window_size takes"),
+        (dict(model_name="vit_small_patch16_dinov3"), "window_size needs"),
+        (dict(model_name="beit_base_patch16_224"), "window_size needs"),
         (dict(window_size=0), "window_size is 0; wanted 1 patch or more"),
         (dict(global_blocks=[2]), r"global_blocks are \[2\]; wanted blocks from 0 to the last used, 1"),
         (dict(downsample=QueryDownsample(block=1, sample=NearestSampling())), "downsample changes the grid"),

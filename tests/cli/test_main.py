@@ -1,4 +1,4 @@
-"""The command `tokenseg`, which has all others behind it."""
+"""The program `tokenseg`, which runs all commands."""
 
 import os
 import subprocess

@@ -7,7 +7,7 @@ from tokenseg_cli.opencv import check_opencv
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A folder that modules and distributions are taken from, and no other folder."""
+    """The only folder from which modules and distributions are imported."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
     yield tmp_path
@@ -28,7 +28,7 @@ def test_one_that_works_is_left_in_peace(site):
 def test_two_that_spoilt_one_another_are_named_with_the_cure(site):
     install(site, "opencv-python", "4.9")
     install(site, "opencv-python-headless", "5.0")
-    (site / "cv2").mkdir()  # what is left when one of them was uninstalled
+    (site / "cv2").mkdir()  # the rest that remains after one of them was uninstalled
     with pytest.raises(ValueError, match=r"opencv-python 4\.9, opencv-python-headless 5\.0, which write") as told:
         check_opencv()
     cure = "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
@@ -38,7 +38,7 @@ def test_two_that_spoilt_one_another_are_named_with_the_cure(site):
 def test_a_library_of_the_system_that_lacks_is_told(site):
     install(site, "opencv-python", "4.9")
     (site / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
-    with pytest.raises(ValueError, match=r"\(libGL.so.1: cannot.*Installed: opencv-python 4.9; wanted one whole"):
+    with pytest.raises(ValueError, match=r"\(libGL.so.1: cannot.*Installed: opencv-python 4.9; wanted one complete"):
         check_opencv()
 
 

@@ -10,6 +10,7 @@ from tokenseg_cli.run import parse
         ("demo", "file/in", "--output is .*in, but .*file is a file; wanted a folder"),
         ("compare", "file", "wanted a folder"),
         ("visualize_tokens", "", "--output is .*, which is a folder; wanted a file"),
+        ("visualize_tokens", "a.txt", r"wanted a name that ends in \.png, \.jpg"),
         ("visualize_tokens", "file/a.png", "the folder of --output is .*file, but"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a process begins with: each test runs in an environment of its own."""
+"""The setup of a command's process. Each test has its own copy of the environment variables."""
 
 import ctypes
 import gc
@@ -13,8 +13,8 @@ import pytest
 from tokenseg_cli import process
 
 CLI = str(Path(process.__file__).parents[1])
-# Prints whether the allocator was set up, and how many pages the system gave while 40 MiB were taken and freed again
-# and again, the first time not counted.
+# Prints whether the allocator was set up, and the number of pages that the system provided while 40 MiB were allocated
+# and freed repeatedly; the first time is not counted.
 FAULTS = """
 import ctypes, resource, sys
 from tokenseg_cli import process
@@ -35,14 +35,14 @@ print(faults(SIZE, 3))
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """An environment that a test may change."""
+    """Environment variables that a test may change."""
     monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"]})
     return os.environ
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What mallopt is asked for: a list of (parameter, value)."""
+    """The calls of mallopt, as a list of (parameter, value)."""
     calls = []
     library = type("Library", (), {"mallopt": staticmethod(lambda *words: calls.append(words))})
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
@@ -91,17 +91,19 @@ OTHERS = JIT.replace("script", "trace") + f"\n{JIT.replace('FutureWarning', 'Use
 
 
 def test_the_warning_of_jit_script_is_hidden_and_no_other():
-    begin = "from tokenseg_cli import process; process.hide_jit_warning()\n"
+    begin = "from tokenseg_cli import process; process.hide_foreign_warnings()\n"
     assert _run(begin + JIT).stderr == ""
     assert _run(begin + OTHERS).stderr.count("is deprecated") == 2
-    assert "FutureWarning" in _run(begin + JIT, PYTHONWARNINGS="always").stderr  # whoever asks for all gets all
+    assert (
+        "FutureWarning" in _run(begin + JIT, PYTHONWARNINGS="always").stderr
+    )  # a user who asks for all warnings gets all
 
 
 def test_processes_that_follow_hide_it_too(environment, monkeypatch):
     environment["PYTHONWARNINGS"] = "ignore::ImportWarning"
     with warnings.catch_warnings():
-        process.hide_jit_warning()
-        process.hide_jit_warning()
+        process.hide_foreign_warnings()
+        process.hide_foreign_warnings()
     assert environment["PYTHONWARNINGS"].count("jit.script") == 1 and "ImportWarning" in environment["PYTHONWARNINGS"]
     assert _run(JIT).stderr == ""
 

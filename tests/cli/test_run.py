@@ -16,7 +16,7 @@ tokenseg.some.Error: label file 'a.png' holds: 7
 
 @pytest.fixture
 def toy(monkeypatch):
-    """Function that runs a command whose body is the function given."""
+    """A function that runs a command with the given function as its body."""
 
     def start(main, *words):
         arguments, body = ModuleType("toy_arguments", "What the toy does."), ModuleType("toy_body")

@@ -1,4 +1,4 @@
-"""Every script as a user starts it, in a process of its own."""
+"""Every script, started by a user in a new process."""
 
 import os
 import subprocess
@@ -12,9 +12,9 @@ SCRIPTS = {
     path.relative_to(ROOT).as_posix(): path
     for path in [ROOT / "train_net.py", *ROOT.glob("tools/*.py"), *ROOT.glob("tools/prepare_datasets/*.py")]
 }
-# What takes seconds to import, and must wait until the arguments are right.
+# Packages that take seconds to import, and must only be imported after the arguments have been checked.
 HEAVY = {"detectron2", "numpy", "omegaconf", "tokenseg", "torch"}
-# Runs a script as `python SCRIPT WORDS` would, and lists what it has imported.
+# Runs a script like `python SCRIPT WORDS`, and prints the modules that it has imported.
 START = """
 import runpy, sys
 sys.argv = sys.argv[1:]
@@ -27,7 +27,7 @@ finally:
 
 
 def start(path, *words):
-    """Exit code, output, errors and imported modules of a script."""
+    """Run a script and return its exit code, its output, its errors and the modules that it has imported."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "projects")}
     command = [sys.executable, "-c", START, str(path), *words]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
@@ -44,7 +44,7 @@ def test_help_needs_no_torch(script):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_mistyped_flag_is_refused_without_torch(script):
-    # a benchmark has flags of its own, so that it comes first
+    # The name of a benchmark comes first, since each has its own flags.
     words = ["structtoken"] if script == "tools/benchmark.py" else []
     code, said, told, modules = start(SCRIPTS[script], *words, "--no-such-flag")
     assert (code, said) == (2, "") and told.splitlines()[-1].startswith(f"{SCRIPTS[script].name}: error: ")
@@ -56,7 +56,7 @@ def test_every_command_has_arguments_a_body_and_a_script():
         {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
         for folder in (ROOT / "projects/tokenseg_cli/arguments", ROOT / "projects/tokenseg/commands")
     )
-    # what a command has beside its body is in files without a `main`
+    # Files without `main` are parts of a command and not its body.
     commands_folder = ROOT / "projects/tokenseg/commands"
     assert arguments == {
         name for name in bodies if "__init__" in name or "def main(" in (commands_folder / name).read_text()

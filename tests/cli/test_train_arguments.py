@@ -12,7 +12,7 @@ def train(*words):
 
 
 def facts(parser):
-    """What a caller can tell of a parser's arguments, without help texts and the names in them."""
+    """Return the facts about a parser's arguments that matter to a caller, that is, without help texts and metavars."""
     parts = ("option_strings", "nargs", "const", "default", "type", "choices", "required")
     return {action.dest: [type(action), *(getattr(action, part) for part in parts)] for action in parser._actions}
 

@@ -7,7 +7,7 @@ from tokenseg_cli.run import parse
 
 @pytest.fixture
 def command():
-    """Function that runs a command as its script does, in this process, and lets its errors through."""
+    """A function that runs a command like its script, but in this process and without catching its errors."""
 
     def call(name, *words):
         args = parse(f"tokenseg_cli.arguments.{name}", [name, *map(str, words)])

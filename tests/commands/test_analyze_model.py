@@ -16,8 +16,8 @@ CONFIG = str(Path(__file__).resolve().parents[2] / "configs/structtoken/structto
 
 
 def test_counts_follow_by_hand(command, capsys):
-    # At 16x16 pixels, two blocks of 12 channels, one class: every map is one position, so that multiply-adds of
-    # convolutions are their weights, and norms take 5 a number.
+    # The input has 16x16 pixels, so every map has one cell: a convolution has as many multiply-adds as weights, and a
+    # norm 5 operations per number. There are two blocks of 12 channels, and one class.
     overrides = [
         "vit={channels: 12, last_block: 0}",
         "model.backbone.timm_args={embed_dim: 12, depth: 1, num_heads: 2, class_token: false}",
@@ -33,7 +33,9 @@ def test_counts_follow_by_hand(command, capsys):
     refine = 2 * 9 * 2 * 2 + 2 * 5 * 2
     head = 12 * 12 + 2 * mapping + width**2 + ffn + refine
     vit = patch + 2 * 5 * 12 + 2 * 4 * 12**2
-    attention = 4 * 12**2 + 2 * 12  # qkv and output projections, and two products of one token with itself
+    attention = (
+        4 * 12**2 + 2 * 12
+    )  # the projections to query, key, value and output, and two products of one token with itself
     resize = 4 * 2 * 16 * 16
     assert got["parts"]["sem_seg_head"][1] * 1e9 == pytest.approx(head)
     assert got["gflops"] * 1e9 == pytest.approx(head + vit)
@@ -60,7 +62,7 @@ def test_tolerances_are_shares_or_units():
 
 
 def test_a_detector_counts_at_the_regions_of_inference_by_hand():
-    # 30 x 60 pixels are padded to 32 x 64: maps of 8x16, 4x8, 2x4, 1x2 cells, and p6 with 1x1; 16 channels
+    # Images of 30 x 60 pixels are padded to 32 x 64. The maps have 8x16, 4x8, 2x4, 1x2 and, for p6, 1x1 cells.
     got = analyze_model.analyze(narrow_config("fpn_resnet_101"), (30, 60))
     cells, proposals, detections = 128 + 32 + 8 + 2 + 1, 10, 100
     assert (got["size"], got["proposals"], got["detections"]) == ([32, 64], proposals, detections)
@@ -98,7 +100,7 @@ def test_parameters_of_detectron2s_dilated_mask_rcnn(command, capsys):
 
 
 def test_mask_classifiers_count_the_masks_of_all_stages():
-    # two of the three stages of MaskFormer with 4 queries of 32 channels, on a map of 8 x 16
+    # The masks of two of MaskFormer's three stages: 4 queries with 32 channels, on a map of 8 x 16.
     config = str(Path(CONFIG).parents[1] / "sgr/mask_former_resnet_101_cityscapes_768_80k.py")
     overrides = [
         "pyramid={model_name: resnet18, channels: [8, 16, 32, 64]}",

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/quickstart.py")
-HALF = np.repeat([[0, 1]], 8, axis=1).repeat(12, axis=0).astype(np.uint8)  # (12, 16), a class each side
+HALF = np.repeat([[0, 1]], 8, axis=1).repeat(12, axis=0).astype(np.uint8)  # (12, 16), with one class on each side
 
 
 @pytest.fixture
 def check(command, tmp_path, capsys):
-    """Writes five pairs, image by image from its label map, runs the tool, and gives exit code and output."""
+    """A function that writes five images with label maps, runs the tool, and returns its exit code and output."""
 
     def run(labels, *words, change=None):
         for kind in ("images", "labels"):
@@ -41,7 +41,7 @@ def test_good_data(check):
 def test_masks_of_0_and_255(check):
     code, out = check(HALF * 255)
     assert code == 1 and "(ignored)" in out
-    assert "ERROR train: the label maps hold 0 and 255 alone" in out and "'dataset.id_map={0: 0, 255: 1}'" in out
+    assert "ERROR train: the label maps contain only 0 and 255" in out and "'dataset.id_map={0: 0, 255: 1}'" in out
 
 
 def test_the_cure_cures(check):
@@ -64,13 +64,13 @@ def test_the_cure_cures(check):
 )
 def test_ids_that_are_no_class(check, label, classes, cure):
     code, out = check(label, f"dataset.classes={classes}")
-    assert code == 1 and "): the label map holds ids that are no class" in out
+    assert code == 1 and "): the label map contains ids that are not classes" in out
     assert cure in out and "NO CLASS" in out
 
 
 def test_ids_that_the_map_lacks(check):
     code, out = check(HALF * 7, "dataset.id_map={0: 0, 255: 1}")
-    assert code == 1 and "Cure: name them in dataset.id_map, with a class id or the word ignore: 7" in out
+    assert code == 1 and "Cure: map them in dataset.id_map to a class id or the word ignore: 7" in out
 
 
 def test_files_that_stop_a_training(check):
@@ -84,11 +84,11 @@ def test_files_that_stop_a_training(check):
     code, out = check(HALF, change=spoil)
     assert code == 1
     for what in (
-        "(first 0.png): a file has no bytes. Cure",
+        "(first 0.png): a file is empty. Cure",
         "(first 1.png): the image cannot be read: image file",
         "(first 2.png): the label map cannot be read: label file",
-        "(first 3.png): the label map holds colours, not ids. Cure: list the colours",
-        "(first 4.png): the label map has another size than the image. Cure: export it",
+        "(first 3.png): the label map contains colours, not ids. Cure: list the colours",
+        "(first 4.png): the size of the label map differs from that of the image. Cure: export it",
     ):
         assert what in out
 
@@ -96,8 +96,8 @@ def test_files_that_stop_a_training(check):
 @pytest.mark.parametrize(
     ("tag", "code", "told"),
     [
-        (6, 1, "orientation turns the image, but not the label map"),
-        (3, 0, "turns the image when it is read, and not its labels"),
+        (6, 1, "orientation rotates the image, but not the label map"),
+        (3, 0, "rotates the image when it is read, but not its labels"),
     ],
 )
 def test_orientation(check, tag, code, told):
@@ -122,18 +122,18 @@ def test_notes_on_images_and_copies(check):
     assert code == 0
     for what in ("is grey", "has transparency", "is in CMYK"):
         assert f"the image {what}" in out
-    assert "times an image is" in out
+    assert "times an image occurs more than once" in out
 
 
 @pytest.mark.parametrize(
     ("label", "words", "code", "told"),
     [
         (HALF, ["dataset.classes=[a,b,c]"], 0, "NOTE train: classes that never occur: c."),
-        (HALF * 0, [], 1, "ERROR train: the label maps hold nothing but class 0."),
-        (HALF * 0 + 255, [], 1, "ERROR train: the label maps hold no class at all."),
+        (HALF * 0, [], 1, "ERROR train: the label maps contain only class 0."),
+        (HALF * 0 + 255, [], 1, "ERROR train: the label maps contain no class."),
         (HALF * 0, ["dataset.classes=[a]"], 1, "name the background as a class too"),
         (np.tile([0, 1, 255, 255, 255], (4, 2)).astype(np.uint8), [], 0, "NOTE train: 60 % of the pixels are ignored"),
-        (lambda place: HALF if place % 2 else HALF * 0 + 255, [], 0, "the label map is ignored whole"),
+        (lambda place: HALF if place % 2 else HALF * 0 + 255, [], 0, "the label map is ignored completely"),
     ],
 )
 def test_labels_that_teach_little(check, label, words, code, told):
@@ -144,7 +144,7 @@ def test_labels_that_teach_little(check, label, words, code, told):
 def test_a_part_is_looked_at(check):
     code, out = check(HALF, "--limit", "2", "--split", "train", "dataset.classes=[a,b,c]")
     assert code == 0 and "train: 2 images" in out and "test:" not in out
-    assert "classes that never occur in the files looked at" in out
+    assert "classes that never occur in the files that were checked" in out
 
 
 def test_registered_data_is_checked_too(command, toy_dataset, capsys):

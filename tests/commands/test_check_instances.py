@@ -1,4 +1,4 @@
-"""check_dataset on annotation files for detection."""
+"""The command check_dataset on annotation files for detection."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 @pytest.fixture
 def check(command, tmp_path, capsys, forget_registered):
-    """Function that writes images and an annotation file, runs the tool, and gives exit code and output."""
+    """A function that writes images and an annotation file, runs the tool, and returns its exit code and output."""
 
     def run(change=lambda changed: None, *words, spoil=lambda folder: None):
         folder = tmp_path / "data"
@@ -50,12 +50,12 @@ def test_good_data(check):
             "an annotation id that another annotation has, first",
         ),
         (lambda c: c["annotations"][2].pop("segmentation"), "an object without a mask, first annotation 2 of 2.png."),
-        (lambda c: c.update(annotations=[]), "train: no image has an object that is no crowd"),
+        (lambda c: c.update(annotations=[]), "train: no image has an object other than crowds"),
     ],
 )
 def test_what_stops_a_training(check, change, told):
     code, out = check(change)
-    assert code == 1 and told in out and "Errors to cure first: 1" in out
+    assert code == 1 and told in out and "Errors to fix first: 1" in out
 
 
 def test_masks_in_another_form_than_the_mapper_takes(check):
@@ -63,8 +63,8 @@ def test_masks_in_another_form_than_the_mapper_takes(check):
         changed["annotations"][2]["segmentation"] = RLE
 
     code, out = check(change, "dataset.mask_format=polygon")
-    assert code == 1 and "ERROR objects.json: 1 times a run-length encoded mask where polygons are wanted" in out
-    assert "Cure: dataset.mask_format=bitmask" in out
+    assert code == 1 and "ERROR objects.json: 1 times a run-length encoded mask where polygons are expected" in out
+    assert "Cure: set dataset.mask_format=bitmask" in out
 
 
 def test_odd_annotations_are_noted(check):
@@ -72,8 +72,8 @@ def test_odd_annotations_are_noted(check):
         changed["annotations"][2]["bbox"] = [-30, 1, 40, 4]
 
     code, out = check(change)
-    assert code == 0 and "NOTE objects.json: 1 times a box that leaves its image, where it is cut off, first" in out
-    assert "NOTE train: classes that never occur: a. Cure: more images" in out
+    assert code == 0 and "NOTE objects.json: 1 times a box that extends beyond its image and is clipped, first" in out
+    assert "NOTE train: classes that never occur: a. Cure: add images" in out
     assert "NOTE test: classes that never occur: a. Cure: none needed" in out
 
 
@@ -89,13 +89,13 @@ def test_images_that_stop_a_training(check):
         Image.open(folder / "6.png").save(folder / "5.png")
 
     code, out = check(spoil=spoil)
-    assert code == 1 and "Errors to cure first: 5" in out
+    assert code == 1 and "Errors to fix first: 5" in out
     for what in (
-        "(first 0.png): a file has no bytes. Cure: copy it again, or take the image out",
+        "(first 0.png): a file is empty. Cure: copy it again, or remove the image from",
         "(first 1.png): the image cannot be read: image file",
-        "(first 2.png): the image has another size than the annotation file says. Cure: take",
-        "(first 3.png): it would be misread: image file",
-        "(first 4.png): its EXIF orientation turns the image, but not the size",
+        "(first 2.png): the size of the image differs from that in the annotation file. Cure: use",
+        "(first 3.png): the file would be misread: image file",
+        "(first 4.png): its EXIF orientation rotates the image, but not the size",
     ):
         assert what in out
     assert "NOTE: 1 times an image is" in out
@@ -111,7 +111,7 @@ def test_classes_of_another_order_in_the_test(check, tmp_path):
 
 def test_registered_data_is_checked_too(command, capsys):
     words = ["--config-file", CONFIGS / "detection/mask_rcnn_dc5_resnet_101_coco_800_270k.py", "--split", "train"]
-    with pytest.raises(ValueError, match=r"instances_train2017\.json' .*under \$DETECTRON2_DATASETS, now"):
+    with pytest.raises(ValueError, match=r"instances_train2017\.json' .*in \$DETECTRON2_DATASETS, now"):
         command("check_dataset", *words)
 
 

@@ -15,8 +15,11 @@ A, B = str(CONFIGS / "structtoken_pwe.py"), str(CONFIGS / "per_pixel.py")
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Names of the runs that have been trained. They end at once: the metric after 5 and 10 iterations is 10 and 20,
-    plus the seed, twice that for the second config."""
+    """The names of the runs that have been trained, in order.
+
+    Trainings end immediately. The metric is 10 plus the seed after 5 iterations, and 20 plus the seed after 10; it is
+    twice as large for the second config.
+    """
     names = []
 
     def train(run, threads):
@@ -42,9 +45,9 @@ def test_table_and_picture(command, trained, tmp_path, capsys):
     table = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     compared = ["above structtoken_pwe by", "95% interval", "verdict"]
     assert table[0] == ["config", "mean", "spread", "seed 0", "seed 4", *compared]
-    # standard deviation of two numbers: their distance over the root of two
+    # The standard deviation of two numbers is their distance divided by the root of two.
     assert table[2] == ["structtoken_pwe", "22.0", "2.8", "20.0", "24.0", "-", "-", "-"]
-    # pairs differ by 20 and 24: by 22 +- 2, which is 12.706 times their standard error
+    # The pairs differ by 20 and 24. The mean is 22, its standard error is 2, and Student's t is 12.706.
     assert table[3] == ["per_pixel", "44.0", "5.7", "40.0", "48.0", "+22.0", "-3.4 to +47.4", "cannot be told"]
     assert (tmp_path / "results.csv").read_text().splitlines()[1] == "structtoken_pwe,,0,20"
     assert Image.open(tmp_path / "curves.png").size[0] > 500
@@ -73,7 +76,7 @@ def test_other_metrics_of_the_same_runs(command, trained, tmp_path, capsys):
         "1.000",
     ]
     assert sorted(path.name for path in tmp_path.glob("*.csv")) == ["results.csv", "results_a_S.csv", "results_b_S.csv"]
-    with pytest.raises(ValueError, match="has no a/D; wanted --metric"):
+    with pytest.raises(ValueError, match="has no a/D; wanted one of its keys"):
         command("compare", *words, "--metric", "a/D")
 
 
@@ -118,7 +121,7 @@ def test_a_failing_run_names_its_output(command, tmp_path, monkeypatch):
 
 @pytest.fixture
 def ended(tmp_path):
-    """Function that makes the folder of a run that has ended after ten iterations, and returns its path."""
+    """A function that writes the folder of a run that has ended after ten iterations, and returns its path."""
 
     def make(name, seed, miou, iteration=9):
         folder = tmp_path / name
@@ -137,7 +140,8 @@ def test_groups_of_runs_are_paired_by_seed(command, ended, capsys):
     command("compare", "--group", "FCN", *fcn, "--group", "SGR", *sgr)
     table = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert table[0][:6] == ["", "mean", "spread", "seed 0", "seed 1", "seed 2"]
-    # differences 1.9, 2.1, 2.0: a spread of 0.1, an interval of 4.3027 * 0.1 / sqrt(3) on either side
+    # The differences are 1.9, 2.1 and 2.0, with a standard deviation of 0.1, so the interval is 2.0 +- 4.3027 * 0.1 /
+    # sqrt(3).
     assert table[3] == ["SGR", "52.0", "10.1", "41.9", "62.1", "52.0", "+2.0", "+1.8 to +2.2", "above"]
     command("compare", "--group", "SGR", *sgr, "--group", "FCN", *fcn, "--metric", "tokens_class/S_C")
     assert cells(capsys.readouterr().out.splitlines()[-1])[-3:] == ["-0.020", "-0.022 to -0.018", "below"]
@@ -149,7 +153,7 @@ def test_runs_without_a_partner_or_an_end_are_told(command, ended):
         command("compare", "--group", "A", one, "--group", "B", other)
     with pytest.raises(ValueError, match="two runs of group A have the seed 0"):
         command("compare", "--group", "A", one, one)
-    with pytest.raises(ValueError, match=r"of iteration 5; wanted it of the last one, 10"):
+    with pytest.raises(ValueError, match=r"of iteration 5; wanted that of the last iteration, 10"):
         command("compare", "--group", "A", ended("cut", 0, 40, iteration=4))
     with pytest.raises(ValueError, match=r"config.yaml cannot be read; wanted the folder of a training"):
         command("compare", "--group", "A", one + "/nowhere")
@@ -170,10 +174,10 @@ def test_groups_over_images(command, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--group", "A"], "wanted different ones, each with its folders"),
-        (["--group", "A", "x", "--group", "A", "y"], "wanted different ones"),
+        (["--group", "A"], "wanted different names, each with its folders"),
+        (["--group", "A", "x", "--group", "A", "y"], "wanted different names"),
         (["--group", "A", "x", "train.seed=1"], "overrides are for trainings"),
-        (["--group", "A", "x", "--over", "images", "--metric", "a/S"], "images, which knows no other"),
+        (["--group", "A", "x", "--over", "images", "--metric", "a/S"], "the only metric that --over images supports"),
         (["--config-file", A, "--output", "x", "--over", "images"], "wanted --group"),
     ],
 )

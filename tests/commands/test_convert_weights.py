@@ -23,7 +23,7 @@ TINY = [
 
 @pytest.fixture
 def theirs(tmp_path, released_shapes):
-    """Path of a checkpoint as the authors' training writes it."""
+    """The path of a checkpoint in the format of the authors' training."""
     sizes = dict(C=12, K=5, G=2, L=4, D=2, P=16)
     shapes = released_shapes("backbones/mmseg_vit.txt", **sizes)
     shapes |= released_shapes("structtoken/released_heads.txt", "pwe", **sizes)
@@ -34,7 +34,7 @@ def theirs(tmp_path, released_shapes):
 
 @pytest.fixture
 def convert(command, theirs):
-    """The command with other flags than the good ones, and its overrides."""
+    """A function that runs the command with valid flags, except for those given, and with overrides."""
 
     def run(*overrides, **flags):
         given = {"config-file": CONFIG, "input": theirs, "output": theirs.parent / "ours.pth"} | flags
@@ -60,9 +60,9 @@ def test_the_result_is_a_checkpoint_of_the_config(convert, theirs, capsys):
     ("flags", "message"),
     [
         ({"input": "none.pth"}, r"weights 'none\.pth' do not exist"),
-        ({"output": "nowhere/ours.pth"}, "nowhere is no folder with leave to write in it"),
+        ({"output": "nowhere/ours.pth"}, "nowhere is not a folder with write permission"),
         ({"output": "ours.npz"}, r"--output is ours\.npz; wanted a file name that ends in \.pth"),
-        ({"config-file": CONFIG.replace("pwe", "cse")}, "not of this model: .* without a place in the model"),
+        ({"config-file": CONFIG.replace("pwe", "cse")}, "does not fit this model: .* without a place in the model"),
         ({"config-file": CONFIGS / "per_pixel_vit_t_ade20k_512_160k.py"}, "no published weights .* for PerPixelHead"),
     ],
 )
@@ -90,7 +90,7 @@ def test_pickles_of_arrays_are_read_where_allowed(convert, theirs):
     state = {name: value.numpy() for name, value in torch.load(theirs)["state_dict"].items()}
     arrays = theirs.with_suffix(".pkl")
     arrays.write_bytes(pickle.dumps({"model": state, "__author__": "someone"}))
-    with pytest.raises(ValueError, match="if you trust where it comes from, say --allow-pickle"):
+    with pytest.raises(ValueError, match="if you trust its source, allow this with --allow-pickle"):
         convert(input=arrays)
     convert("--allow-pickle", input=arrays)
     from_arrays = torch.load(theirs.parent / "ours.pth")["model"]
@@ -105,7 +105,7 @@ def test_pickles_of_arrays_are_read_where_allowed(convert, theirs):
 
 def test_code_is_read_only_where_allowed(convert, theirs):
     torch.save(torch.load(theirs) | {"note": Path("a")}, theirs)
-    with pytest.raises(ValueError, match="if you trust where it comes from, say --allow-pickle"):
+    with pytest.raises(ValueError, match="if you trust its source, allow this with --allow-pickle"):
         convert()
     convert("--allow-pickle")
     assert (theirs.parent / "ours.pth").exists()

@@ -76,7 +76,7 @@ def test_stored_ids_and_submissions(command, tmp_path, toy_predictor):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--windows"], "--windows reads no image whole"),
+        (["--windows"], "--windows never reads an image as a whole"),
         (["--save", "mask"], "--save has mask"),
         (["--confidence-threshold", "5"], "--confidence-threshold is 5.0; wanted a number from 0 to 1"),
     ],
@@ -89,9 +89,9 @@ def test_wrong_arguments_are_refused(command, words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--weights", "a.onnx", "--config-file", "c"], r"a\.onnx holds a whole model; wanted no --config-file"),
+        (["--weights", "a.onnx", "--config-file", "c"], r"a\.onnx is a complete model; wanted no --config-file"),
         (["--weights", "a.onnx", "train.device=cpu"], "wanted no --config-file, overrides"),
-        (["--weights", "a.pth"], r"there is no --config-file, and --weights a\.pth does not end in \.onnx"),
+        (["--weights", "a.pth"], r"--config-file is missing, and --weights a\.pth does not end in \.onnx"),
     ],
 )
 def test_exported_files_want_no_config_and_others_do(command, words, message):
@@ -128,17 +128,21 @@ def test_boxes_and_masks_stand_beside_those_annotated(command, tmp_path, toy_det
     command("demo", *words, "--annotations", tmp_path / "instances.json", "--confidence-threshold", "0.2")
     assert re.search(r"1 images with [1-9]\d* instances of score 0\.2 or more; overlay", capsys.readouterr().out)
     picture = np.asarray(Image.open(tmp_path / "out/1_overlay.png"))
-    assert picture.shape == (24 + 14 * 40 + 6, 2 * 14 * 48 + 6, 3)  # the first whole factor that gives 640 pixels
+    assert picture.shape == (
+        24 + 14 * 40 + 6,
+        2 * 14 * 48 + 6,
+        3,
+    )  # the smallest integer factor that gives at least 640 pixels
     truth = picture[24:-6, : 14 * 48]
-    rows, columns = np.nonzero((truth == spread_colors(2)[1]).all(axis=-1)[3 * 14 :])  # below the plate of the name
+    rows, columns = np.nonzero((truth == spread_colors(2)[1]).all(axis=-1)[3 * 14 :])  # below the label with the name
     assert (columns.min(), columns.max() + 1) == (8 * 14, 20 * 14) and rows.max() + 1 == 30 * 14
 
 
 @pytest.mark.parametrize(
     ("further", "message"),
     [
-        (["--save", "overlay,ids"], "--save is overlay,ids, but GeneralizedRCNN gives no class ids"),
-        (["--annotations"], "data set toy_instances has no ground truth of the 1 images"),
+        (["--save", "overlay,ids"], "--save is overlay,ids, but GeneralizedRCNN predicts no class ids"),
+        (["--annotations"], "data set toy_instances has ground truth of none of the 1 images"),
     ],
 )
 def test_what_does_not_fit_a_detector(command, tmp_path, toy_detector, further, message):
@@ -156,7 +160,7 @@ def test_what_does_not_fit_a_segmentor(command, tmp_path, toy_predictor, further
 
 
 def video_of_toys(folder, tmp_path, count=4):
-    """A video of three stripes, and the words that demo reads it with."""
+    """A video of three stripes, and the arguments with which the demo reads it."""
     with_stripes = np.asarray(Image.open(tmp_path / "toy/images/1.png"))
     file = VideoFile(folder / "in.avi", rate=10.0, size=with_stripes.shape[:2])
     for _ in range(count):
@@ -174,8 +178,8 @@ def test_videos_keep_their_length_and_speed(command, tmp_path, toy_predictor, ca
     source = video_of_toys(tmp_path, tmp_path)
     command("demo", *video_words(toy_predictor, source, tmp_path / "deep/out.mp4"))
     said = capsys.readouterr().out
-    assert re.search(r"4 frames in \d+\.\d s: \d+\.\d\d frames a second", said)
-    assert re.search(r"deep/out\.mp4 written \(codec \w{4}, 10 frames a second\)", said)
+    assert re.search(r"4 frames in \d+\.\d s: \d+\.\d\d frames per second", said)
+    assert re.search(r"deep/out\.mp4 written \(codec \w{4}, 10 frames per second\)", said)
     written = VideoSource(str(tmp_path / "deep/out.mp4"))
     assert written.rate == 10.0 and {frame.shape for frame in written} == {(14 * 40, 14 * 48, 3)}
 
@@ -228,5 +232,5 @@ def test_sources_and_outputs_that_do_not_fit(command, words, message):
 
 def test_the_page_wants_gradio(command, toy_predictor, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ValueError, match=r"wants the package gradio, which is not .*'tokenseg\[web\]'"):
+    with pytest.raises(ValueError, match=r"needs the package gradio, which is not .*'tokenseg\[web\]'"):
         command("demo", "--config-file", "c", "--weights", "w", "--web")

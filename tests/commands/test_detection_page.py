@@ -1,4 +1,4 @@
-"""projects/DETECTION.md does what it says: its commands and its table; engine/test_detectron2_loop.py runs the rest."""
+"""The commands and the table in projects/DETECTION.md work; engine/test_detectron2_loop.py runs the rest."""
 
 import functools
 import re
@@ -19,7 +19,7 @@ from tokenseg.datasets import shape_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "projects/DETECTION.md").read_text()
-# A step of the smallest models on the CPU.
+# Overrides for one step of the smallest models on the CPU.
 STEP = ["train={device: cpu, max_iter: 1, eval_period: 0, log_period: 1}", "lr_multiplier.warmup_iter=0"]
 STEP += ["dataloader.train={total_batch_size: 2, num_workers: 0}", "dataloader.test.num_workers=0"]
 SEGMENTATION = [*resnet("model.backbone.backbone"), *sgr("model.backbone"), "model.backbone.backbone.pretrained=false"]
@@ -30,7 +30,7 @@ SIZES = f"dataset={{short_sides: [64], test_short_side: 64, long_side: 64, num_c
 
 
 def commands(text):
-    """The commands of a block, as words, with its variables filled in."""
+    """Return the commands of a code block as lists of words, with its variables replaced by their values."""
     variables = dict(re.findall(r"^(\w)=(.*)$", text, re.MULTILINE))
     for line in text.replace("\\\n", " ").splitlines():
         if line.startswith("python "):
@@ -59,15 +59,16 @@ def test_the_commands_lead_from_segmentation_to_a_detector(command, toy_dataset,
     weights = load_file("output/fcn_sgr.safetensors")
     assert f"begins from output/fcn_sgr.safetensors: {len(weights)} weights, run: output_dir output/fcn_sgr" in begun
     detector = torch.load("output/dc5_sgr/model_best.pth")["model"]
-    stem = "backbone.trunk.conv1.weight"  # is frozen
+    stem = "backbone.trunk.conv1.weight"  # frozen, so training does not change it
     assert torch.equal(detector[f"backbone.{stem}"], weights[stem])
     Path("output/fcn_sgr.safetensors").unlink()
     command("train", *fine_tuning, "--resume")
-    assert "The training had ended, after iteration 0" in (tmp_path / "output/dc5_sgr/log.txt").read_text()
+    log = (tmp_path / "output/dc5_sgr/log.txt").read_text()
+    assert "The training is already complete: it ended after iteration 0" in log
 
 
 def pairs():
-    """The rows of the table: config of the segmentation model, config of the detector, and what is to be said."""
+    """Return the rows of the table: config of the segmentation model, config of the detector, and further overrides."""
     rows = re.findall(r"^\| `(\w+/\w+)` \| `(\w+_270k)` \| (?:`(.*)`)? ?\|$", PAGE, re.MULTILINE)
     return [pytest.param(*row, id=f"{row[0]} to {row[1]}") for row in rows]
 

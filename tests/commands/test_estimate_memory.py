@@ -36,7 +36,7 @@ NARROW = [
 
 
 class Linears(nn.Module):
-    """Two linear layers without biases, with a ReLU between them; the loss is the sum of what they give."""
+    """Two linear layers without biases, with a ReLU between them; the loss is the sum of their outputs."""
 
     def __init__(self):
         super().__init__()
@@ -51,12 +51,12 @@ def test_a_step_of_linear_layers_by_hand():
     step = measure_step(model, torch.optim.Adam(model.parameters(), foreach=True), [images])
     weights = 8 * 32 + 32 * 4
     assert (step.parameters, step.gradients) == (4 * weights, 4 * weights)
-    assert step.optimizer == 4 * (2 * weights + 2)  # two averages of each weight, two counters of steps
-    # For the weights of the second layer and the ReLU the same 32 numbers an image are kept; the input, which is not
-    # made here, counts nothing; the loss is one number.
+    assert step.optimizer == 4 * (2 * weights + 2)  # two averages of each weight, and two step counters
+    # The gradients of the second layer's weights and of the ReLU need the same 32 numbers per image. The input does not
+    # count, since it is not created here. The loss is one number.
     assert step.kept == 4 * (100 * 32 + 1)
-    # Most lives in the backward pass of the ReLU: its result, the gradients of its result and of its input, the
-    # gradient of the second layer's weights, the loss and the gradient of it.
+    # The peak is in the backward pass of the ReLU. The live tensors are its output, the gradients of its output and
+    # input, the gradient of the second layer's weights, the loss, and the gradient of the loss.
     assert step.peak == step.parameters + step.optimizer + 3 * 4 * 3200 + 4 * 128 + 2 * 4
     assert step.update >= step.parameters + step.gradients + step.optimizer
 
@@ -126,8 +126,8 @@ def test_what_is_no_detector_and_has_no_crop_is_told():
 @pytest.mark.slow("the calculation beside what the process really takes, for a segmentor and a detector")
 @pytest.mark.parametrize("name", ["quickstart", "detector"])
 def test_measured_memory_is_the_calculated(name):
-    # In a process of its own: this one reuses memory that earlier tests have freed. Its allocator is not told to keep
-    # freed memory, as commands that earlier tests have run in this process tell those that follow.
+    # This runs in a new process, since this one reuses memory that earlier tests have freed. Earlier tests may also
+    # have run commands here, which set variables for the allocator of child processes; these are removed.
     path = os.pathsep.join([str(TESTS.parent / "projects"), str(TESTS)])
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
     done = subprocess.run(
@@ -137,11 +137,11 @@ def test_measured_memory_is_the_calculated(name):
         check=True,
     )
     wanted, taken = map(int, done.stdout.split()[-2:])
-    assert wanted < taken < 1.2 * wanted  # kernels take some memory for themselves
+    assert wanted < taken < 1.2 * wanted  # kernels need some memory of their own
 
 
 def measure(name):
-    """The memory in bytes that a step is calculated to take beyond weights and optimiser, and what it takes here."""
+    """Return the calculated and the measured bytes of a step, both without weights and optimiser."""
     config, images = load_config("quickstart", ["train.amp.enabled=false"]), 16
     if name == "detector":
         config, images = load_config("own_detection", NARROW), 2
@@ -153,19 +153,26 @@ def measure(name):
     batch = photos(config, images) if name == "detector" else crops(config, images)
     counts = [] if name == "detector" else [model.count(batch)]
     with EventStorage(0):
-        sum(model(batch[:1], *counts).values()).backward()  # loads what the first step loads
+        sum(model(batch[:1], *counts).values()).backward()  # the first step loads further libraries
         model.zero_grad(set_to_none=True)
         before = resident("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         sum(model(batch, *counts).values()).backward()
     return calculated.peak - calculated.parameters - calculated.optimizer, resident("VmHWM") - before
 
 
 def resident(name):
-    """A figure of this process's memory in bytes."""
+    """Return a memory figure of this process in bytes."""
     found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return 1024 * int(found[1])
 
 
 if __name__ == "__main__":
     print(*measure(sys.argv[1]))
+
+
+@pytest.mark.parametrize("images", ["two", "0", "1,", "1,-2"])
+def test_numbers_of_images_that_cannot_be(command, capsys, images):
+    with pytest.raises(SystemExit):
+        command("estimate_memory", "--recipes", "--images", images)
+    assert f"'{images}' given; wanted whole numbers of 1 or more" in capsys.readouterr().err

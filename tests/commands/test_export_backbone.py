@@ -37,7 +37,7 @@ def detector():
 
 @pytest.fixture
 def run(tmp_path):
-    """Function that leaves what a run of a model leaves, and returns the model and the words of the command."""
+    """A function that writes the files of a run, and returns its model and the arguments of the command."""
 
     def leave(model, order="BGR"):
         mapper = dict(image_format=order)
@@ -68,7 +68,7 @@ def test_the_backbone_of_a_run_goes_into_another_model(kind, run, command, tmp_p
 
 
 def listed(text):
-    """The names in paragraphs `  module: layer.weight, layer.weight`."""
+    """Return the names of weights in paragraphs of the form `  module: layer.weight, layer.weight`."""
     paragraphs = [line.strip().split(": ") for line in text.replace("\n      ", " ").splitlines() if line[:2] == "  "]
     return [f"{module}.{name}" for module, *names in paragraphs if names for name in names[0].split(", ")]
 
@@ -89,7 +89,7 @@ def test_every_weight_is_listed(run, command, capsys):
 def test_a_checkpoint_of_another_model_is_refused(run, command, tmp_path):
     _, words = run(segmentor())
     torch.save({"model": instantiate(detector()).state_dict()}, tmp_path / "model_best.pth")
-    with pytest.raises(ValueError, match=r"holds no backbone of this model: .* backbone\.backbone\.trunk"):
+    with pytest.raises(ValueError, match=r"contains no backbone of this model: .* backbone\.backbone\.trunk"):
         command("export_backbone", *words)
     assert not (tmp_path / "deep").exists()
 
@@ -97,7 +97,7 @@ def test_a_checkpoint_of_another_model_is_refused(run, command, tmp_path):
 def test_outputs_are_checked(run, command, tmp_path):
     _, words = run(segmentor())
     command("export_backbone", *words)
-    with pytest.raises(ValueError, match="is there already; wanted another name, or --overwrite"):
+    with pytest.raises(ValueError, match="exists already; wanted another name, or --overwrite"):
         command("export_backbone", *words)
     command("export_backbone", *words, "--overwrite")
     with pytest.raises(ValueError, match=r"wanted a file name that ends in \.safetensors"):
@@ -106,5 +106,5 @@ def test_outputs_are_checked(run, command, tmp_path):
 
 def test_the_order_of_the_channels_has_to_be_known(run, command):
     _, words = run(segmentor(), order=None)
-    with pytest.raises(ValueError, match="the config does not say whether its model takes RGB or BGR"):
+    with pytest.raises(ValueError, match="the config does not state whether its images are RGB or BGR"):
         command("export_backbone", *words)

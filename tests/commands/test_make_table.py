@@ -28,8 +28,8 @@ tables:
       plain: {{config: {config}, title: from scratch, priority: -1}}
       second: {{config: {config}, overrides: ["train.init_checkpoint={{first}}/backbone", optimizer.lr=0.5]}}
 """
-# What stands in for a training: ten iterations, of which SLOW seconds each; goes on where it was cut, notes each
-# call, fails where FAIL is a word of its command line.
+# A stand-in for the training. It records each call, performs ten iterations of SLOW seconds each, resumes where it was
+# interrupted, and fails if its output folder contains the text FAIL.
 TRAIN = """
 import json, os, sys, time
 values = dict(word.split("=", 1) for word in sys.argv if "=" in word)
@@ -47,7 +47,7 @@ for iteration in range(done, 10):
     with open(path, "a") as file:
         print(json.dumps(row), file=file)
 """
-# What stands in for the other commands, of which there is one.
+# A stand-in for all other commands, of which it knows one.
 EXPORT = """
 import os, sys
 name, flag, *words = sys.argv[1:]
@@ -60,7 +60,7 @@ if flag != "--help":
 
 
 class InThisProcess:
-    """A script that has ended when it begins, and takes milliseconds; in the place of subprocess.Popen."""
+    """Replaces subprocess.Popen: it runs a script in this process, which takes only milliseconds."""
 
     def __init__(self, words, **_options):
         with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +77,7 @@ class InThisProcess:
 
 @pytest.fixture
 def processes(tmp_path, monkeypatch):
-    """Path of a table file whose runs are made by stand-ins for the training and another command."""
+    """The path of a table file whose runs execute stand-ins for the training and for another command."""
     (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "other.py").write_text(EXPORT)
     monkeypatch.setattr(make_table, "train_command", lambda *words: [sys.executable, f"{tmp_path}/train.py", *words])
@@ -91,14 +91,14 @@ def processes(tmp_path, monkeypatch):
 
 @pytest.fixture
 def table(processes, monkeypatch):
-    """The same without any process."""
+    """The same table file, whose runs are executed without starting processes."""
     monkeypatch.setattr("tokenseg.tables.queue.subprocess", SimpleNamespace(Popen=InThisProcess, STDOUT=None))
     monkeypatch.setattr("tokenseg.tables.queue._LOOK_EVERY", 0.0)
     return processes
 
 
 def calls(table):
-    """What was called, as `train plain/seed_0`."""
+    """The calls of the stand-ins, such as `train plain/seed_0`."""
     lines = (table.parent / "calls").read_text().splitlines()
     return [line.replace(f"{table.parent}/out/", "") for line in lines]
 
@@ -131,7 +131,7 @@ def test_runs_are_made_once_and_stand_in_a_table(command, table, capsys):
     assert cells(capsys.readouterr().out)[-1] == ["second", "1", "10.0"]
     assert command(*words) is None
     assert calls(table) == [*made, *(line.replace("seed_0", "seed_2") for line in made)]
-    # the standard deviation of two numbers is their distance over the root of two
+    # The standard deviation of two numbers is their distance divided by the root of two.
     assert cells((table.parent / "out/tables.md").read_text())[-2] == ["from scratch", "2", "11.0 +- 1.4"]
     assert (table.parent / "out/results.csv").read_text().splitlines()[-1] == "Fine-tuning,second,2,box AP,12.0"
 
@@ -139,7 +139,7 @@ def test_runs_are_made_once_and_stand_in_a_table(command, table, capsys):
 def test_a_run_that_another_command_has_finished_meanwhile_is_kept(command, table, monkeypatch):
     words = ["make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1"]
     command(*words)
-    answers = iter([False])  # to the first question, when the command begins
+    answers = iter([False])  # the answer to the first question, at the start of the command
     monkeypatch.setattr("tokenseg.tables.queue.is_finished", lambda run: next(answers, True))
     assert command(*words) is None and calls(table) == ["train plain/seed_0"]
 
@@ -208,7 +208,7 @@ def test_trainings_end_with_the_command(processes, tmp_path):
         (
             "title: from",
             "without: [mask AP], title: from",
-            "row plain .* without mask AP; wanted columns .* are box AP",
+            "row plain .* lists mask AP under `without`; wanted columns .* are box AP",
         ),
         ("{here}/backbone", "{second}", "row first needs itself: first needs second needs first"),
         ("optimizer.lr=0.5", "optimizer.rl=1", "no key 'optimizer.rl'"),
@@ -240,15 +240,16 @@ def test_rows_are_compared_with_a_baseline(command, table):
     command("make_table", table, "--jobs", "1")
     *_, plain, second = cells((table.parent / "out/tables.md").read_text())
     assert plain == ["from scratch", "2", "11.0 +- 1.4", "-"]
-    # both seeds differ by as much, so that the interval is a point
+    # Both seeds have the same difference, so the interval is a single point.
     assert second == ["second", "2", "11.0 +- 1.4", "+0.0 (+0.0 to +0.0)"]
 
 
 def test_a_row_may_be_without_a_column(command, table):
+    """A baseline without a number has no column of differences from it."""
     text = table.read_text().replace("{box AP: bbox/AP}", "{box AP: bbox/AP, mask AP: segm/AP}\n    baseline: plain")
     table.write_text(text.replace("title: from", "without: [mask AP], title: from"))
     assert command("make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1") is None
-    assert cells((table.parent / "out/tables.md").read_text())[-1] == ["from scratch", "1", "10.0", "-", "-", "-"]
+    assert cells((table.parent / "out/tables.md").read_text())[-1] == ["from scratch", "1", "10.0", "-", "-"]
 
 
 def test_a_config_that_changed_since_is_told(command, table, capsys):
@@ -259,14 +260,14 @@ def test_a_config_that_changed_since_is_told(command, table, capsys):
     LazyConfig.save(config, str(folder / "config.yaml"))
     capsys.readouterr()
     command(*words)
-    assert "another config" not in capsys.readouterr().out
+    assert "config that has changed" not in capsys.readouterr().out
     config.model.sem_seg_head.layers.channels[1] = 32
     LazyConfig.save(config, str(folder / "config.yaml"))
     command(*words)
-    assert f"{folder} is finished, with another config than its file gives now" in capsys.readouterr().out
+    assert f"{folder} was finished with a config that has changed since" in capsys.readouterr().out
 
 
 def test_a_metric_that_was_not_measured_is_named(command, table, capsys):
     table.write_text(table.read_text().replace("bbox/AP", "segm/AP"))
     assert command("make_table", table, "--rows", "plain", "--seeds", "0", "--jobs", "1") == 1
-    assert "has no segm/AP; wanted metrics that it has: bbox/AP, sem_seg/mIoU" in capsys.readouterr().err
+    assert "has no segm/AP; wanted some of its metrics: bbox/AP, sem_seg/mIoU" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""prepare_datasets on small archives in exactly the layouts of the official ones."""
+"""The commands of prepare_datasets with small archives whose layouts are exactly those of the official ones."""
 
 import importlib
 import io
@@ -31,7 +31,7 @@ def image(end="JPEG"):
 
 
 def png(*ids):
-    """A label map of 2x3 pixels."""
+    """Return a label map of 2x3 pixels as the bytes of a PNG."""
     file = io.BytesIO()
     Image.fromarray(np.array(ids, dtype=np.uint8).reshape(HEIGHT, WIDTH)).save(file, "PNG")
     return file.getvalue()
@@ -133,7 +133,7 @@ MODULES = {name: importlib.import_module(f"tokenseg.commands.prepare_datasets.{n
 
 @pytest.fixture
 def build(tmp_path):
-    """build(name) makes the small archives of a data set and prepares it under tmp_path/root."""
+    """A function that creates the small archives of a data set, given its name, and prepares it in tmp_path/root."""
 
     def run(name, *, places=None, counts=None, **archives):
         (tmp_path / name).mkdir(exist_ok=True)
@@ -148,7 +148,7 @@ def build(tmp_path):
 
 @pytest.fixture
 def catalogs(monkeypatch):
-    """Empty catalogues, in which names can be registered for another root."""
+    """Empty catalogues, so that data sets can be registered again with another root."""
     fresh = type(DatasetCatalog)()
     for module in (datasets, builtin):
         monkeypatch.setattr(module, "DatasetCatalog", fresh)
@@ -254,7 +254,7 @@ def test_label_maps_without_image_are_refused(build, tmp_path):
     )
     write_zip(archive, names)
     shutil.rmtree(tmp_path / "root")
-    with pytest.raises(ValueError, match="lack a partner, such as ADE_train_00000001 of annotations/training"):
+    with pytest.raises(ValueError, match="have no counterpart, such as ADE_train_00000001 in annotations/training"):
         build("ade20k", places=[archive], counts={"training": None, "validation": None})
 
 
@@ -289,7 +289,9 @@ def test_damaged_archive(name, build, tmp_path):
 
 def test_another_archive_of_that_name(build, tmp_path):
     write_zip(tmp_path / "ADEChallengeData2016.zip", {"full/index.txt": b""})
-    with pytest.raises(ValueError, match=r"has no ADEChallengeData2016/images/training .* but full/index\.txt; wanted"):
+    with pytest.raises(
+        ValueError, match=r"has full/index\.txt, but no ADEChallengeData2016/images/training .*; wanted"
+    ):
         build("ade20k", places=[tmp_path])
 
 
@@ -313,7 +315,7 @@ def test_killed_midway_leaves_nothing_that_looks_complete(build, tmp_path, monke
         write(*arguments)
 
     monkeypatch.setattr(rules, "_write", killed)
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if there had been no time to clean up
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if the process were killed before it can clean up
     with pytest.raises(KeyboardInterrupt):
         build("ade20k")
     assert [path.name for path in (tmp_path / "root").iterdir()] == [".ADEChallengeData2016.unfinished"]

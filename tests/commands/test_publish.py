@@ -18,7 +18,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 @pytest.fixture
 def run(toy_predictor, tmp_path):
-    """The folder of a run as a training leaves it."""
+    """The folder of a run with the files that a training writes."""
     folder = tmp_path / "run"
     folder.mkdir()
     config = load_config(toy_predictor[0])

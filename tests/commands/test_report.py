@@ -1,4 +1,4 @@
-"""The page of a report, from the folder of a run to what a parser of HTML finds in it."""
+"""The page of a report, which is generated from the folder of a run and read by an HTML parser."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ VOID = {"meta", "img", "input"}
 
 
 class Page(HTMLParser):
-    """The tags, addresses and text of a page; a tag that is closed out of order is an error."""
+    """Collects the tags, addresses and text of a page; a tag that is closed out of order is an error."""
 
     def __init__(self, text):
         super().__init__()
@@ -49,7 +49,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def run(toy_predictor, toy_dataset, tmp_path):
-    """The folder of a run with an evaluation, whose first class has a hostile name."""
+    """The folder of a run with an evaluation; the name of the first class contains HTML."""
     MetadataCatalog.get(toy_dataset).stuff_classes[0] = HOSTILE
     folder = tmp_path / "toy_model"
     results = evaluate(folder, toy_dataset)
@@ -61,10 +61,10 @@ def test_the_page_has_everything_inside(command, run, tmp_path):
     command("report", folder, "--output", tmp_path / "page.html", "--images", "2", "--device", "cpu")
     page = Page((tmp_path / "page.html").read_text())
     assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
-    assert page.tags.count("script") == 1 and HOSTILE in page.words  # as text, and as no tag
+    assert page.tags.count("script") == 1 and HOSTILE in page.words  # as text, not as a tag
     assert f"{metrics['mIoU']:.2f}" in page.words and f"{metrics['IoU-green']:.1f}" in page.words
     pictures = [address for address in page.addresses if address.startswith("data:")]
-    # two best and two worst: image, label, prediction, errors
+    # For the two best and the two worst images: image, label, prediction and errors.
     assert len(pictures) == 4 * 4
     assert Image.open(io.BytesIO(base64.b64decode(pictures[0].partition(",")[2]))).mode == "RGB"
 
@@ -108,7 +108,7 @@ def test_detectors_are_shown_with_what_they_find(command, toy_detector, tmp_path
     page = Page((tmp_path / "page.html").read_text())
     assert "share of pixels" not in page.words
     assert "missing" not in capsys.readouterr().out and {"bbox/AP", "12.50", "bbox AP", "25.0"} <= set(page.words)
-    # a curve, and no row of the summary
+    # It is shown as a curve only, not in the summary.
     assert page.words.count("fast_rcnn/cls_accuracy") == 1 and "parameters in millions" in page.words
     assert [f"annotated: {len(boxes)}" in page.words for boxes in TOY_BOXES] == [True] * len(TOY_BOXES)
     assert sum(words.endswith("with a score of 0.5 or more") for words in page.words) == len(TOY_BOXES)
@@ -122,6 +122,8 @@ def test_what_is_missing_is_said(command, run, tmp_path, capsys):
     assert any("has no weights; wanted" in words for words in Page((tmp_path / "page.html").read_text()).words)
     with pytest.raises(ValueError, match=r"has no config.yaml; wanted the output folder"):
         command("report", tmp_path)
+    with pytest.raises(ValueError, match=r"RUN is .*config.yaml, a file; wanted the output folder"):
+        command("report", folder / "config.yaml")
     with pytest.raises(ValueError, match="a run is given twice"):
         command("report", folder, folder)
 

@@ -18,13 +18,13 @@ def test_the_rows_differ_in_their_start_alone():
 
 @pytest.mark.slow("the whole transfer, as small as can be")
 def test_it_ends_with_two_lines_and_a_picture(command, tmp_path, monkeypatch, capsys):
-    # fewer images than the 100 of the validation; the paths of the configs are relative to the table
+    # Validation uses fewer images than the usual 100. The paths of the configs are relative to the table.
     text = transfer.TABLE.read_text().replace("../", f"{transfer.TABLE.parent}/../")
     shorter = text.replace("train_50]", "train_50, dataset.test=shapes_instance_train_10]", 1)
     assert text != shorter
     (tmp_path / "table.yaml").write_text(shorter)
     monkeypatch.setattr(transfer, "TABLE", tmp_path / "table.yaml")
-    # stages of different widths: with equal ones a stage that keeps its stride has no shortcut to load
+    # The stages have different widths. With equal widths, a stage with stride 1 would have no shortcut weights to load.
     narrow = ["pyramid.channels=[4,8,12,16]", "dataloader.train.total_batch_size=2"]
     command("transfer", "--output", tmp_path, "train.max_iter=2", "lr_multiplier.warmup_iter=0", *narrow)
     said = capsys.readouterr().out

@@ -9,8 +9,10 @@ from PIL import Image
 
 from tokenseg.commands.visualize_tokens import choose_classes, draw_regions, iou
 from tokenseg.config.load import load_config
+from tokenseg.predictor import Predictor
 from tokenseg.sgr.glore import GloRe
 from tokenseg.sgr.plug import ReasoningBackbone
+from tokenseg.visualize import palette
 
 SHAPE_SCENES = Path(__file__).resolve().parents[2] / "configs/shape_scenes"
 
@@ -33,8 +35,19 @@ def test_a_row_for_every_class(command, toy_predictor, tmp_path):
     label = ["--label", f"{tmp_path}/toy/labels/1.png"]
     command(*arguments(toy_predictor, tmp_path, "--classes", "red,2", *label, "--output", f"{tmp_path}/a/b.png"))
     width, height = Image.open(tmp_path / "a/b.png").size
-    # image, logits, mask: 160 wide each; two classes of 24 + 160 * 40 / 48 high
+    # Three panels (image, logits, mask) are 160 pixels wide each; the rows of two classes are 24 + 160 * 40 / 48 high.
     assert (width, height) == (3 * 160 + 2 * 6, 2 * (24 + 133 + 6))
+
+
+def test_the_prediction_stands_beside_the_image(command, toy_predictor, tmp_path):
+    command(*arguments(toy_predictor, tmp_path, "--classes", "red", "--prediction", "--output", f"{tmp_path}/p.png"))
+    picture = np.asarray(Image.open(tmp_path / "p.png"))
+    assert picture.shape[1] == 4 * 160 + 3 * 6
+    predictor = Predictor(*toy_predictor)
+    ids = predictor(f"{tmp_path}/toy/images/1.png")
+    # 48 pixels become 160, of which each corner shows one
+    corners = picture[24:157, 166:326][[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert np.array_equal(corners, palette(predictor.metadata)[ids[[0, 0, -1, -1], [0, -1, 0, -1]]])
 
 
 def test_classes_by_name_number_or_size():

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def resume(tmp_path, caplog):
-    """Function that compares a config with the same before some overrides, and gives what was logged."""
+    """A function that compares a config under overrides with the saved one of a run, and returns the log."""
     (tmp_path / "images").mkdir()
     first = [f"dataset.images={tmp_path}/images", f"dataset.labels={tmp_path}/labels"]
 
@@ -59,12 +59,12 @@ def test_what_takes_none_is_said(resume):
     ],
 )
 def test_what_the_stream_or_the_optimiser_depends_on_is_refused(resume, override, told):
-    with pytest.raises(ValueError, match=rf"^--resume goes on.*{told}.*wanted these as they were, or another"):
+    with pytest.raises(ValueError, match=rf"^--resume continues.*{told}.*wanted the old values, or a new run"):
         resume(override)
 
 
 def test_folders_may_have_moved(resume):
-    assert "dataset.labels is /new and was" in resume("dataset.labels=/new")  # the old one is not there
+    assert "dataset.labels is /new and was" in resume("dataset.labels=/new")  # the old folder does not exist
 
 
 def test_modules_may_have_moved(resume, tmp_path):
@@ -78,4 +78,4 @@ def test_modules_may_have_moved(resume, tmp_path):
 def test_a_config_that_cannot_be_read_is_told(tmp_path, caplog):
     (tmp_path / "config.yaml").write_text("model: !!python/name:os.mkdir")
     check_changes(load_config(str(ROOT / "configs/own_data.py"), []), str(tmp_path / "config.yaml"))
-    assert "What changed since the run that is resumed is unknown" in caplog.text
+    assert "The config cannot be compared with that of the run that is resumed" in caplog.text

@@ -49,7 +49,7 @@ def test_it_builds_what_detectron2_builds():
         (L(positive)(sise=1), r"^model: TypeError: .*unexpected keyword argument 'sise'"),
         (L(operator.truediv)(), r"^model: TypeError: "),
         ({"_target_": "no.such.thing"}, r"^model calls no\.such\.thing, which "),
-        ({"_target_": "math.pi"}, r"^model calls .*, which is nothing that can be called"),
+        ({"_target_": "math.pi"}, r"^model calls .*, which is not callable"),
     ],
 )
 def test_errors_name_the_key(node, told):

@@ -21,7 +21,7 @@ DETECTION_CONFIGS = [
 
 
 def targets(node):
-    """Whatever stands behind `_target_` in the plain values of a config."""
+    """Collect all values of `_target_` in the plain values of a config."""
     if isinstance(node, dict):
         yield from [node["_target_"]] if "_target_" in node else []
         node = [*node.values()]
@@ -31,20 +31,20 @@ def targets(node):
 
 
 def as_saved(config, path):
-    """What a run saves of a config, with calls by name, as plain values."""
+    """Convert a config to the plain values that a run saves, with calls given by name."""
     LazyConfig.save(config, str(path))
     return yaml.unsafe_load(path.read_text())
 
 
 @pytest.mark.slow("every config, as a run saves it")
 def test_a_yaml_may_call_what_the_configs_call(tmp_path):
-    """The list, and nothing that no config has any more; and every config is read from its yaml as it was."""
+    """The list has exactly the names that the configs call, and every config survives being saved and loaded."""
     paths = [path for path in (ROOT / "configs").rglob("*.py") if "common" not in path.parts]
     saved = {}
     for path in paths:
-        with contextlib.suppress(ValueError):  # a part of configs
+        with contextlib.suppress(ValueError):  # the file is only a part of configs
             saved[path] = as_saved(load_config(str(path), without_files(path)), tmp_path / f"{len(saved)}.yaml")
-    by_override = {"tokenseg.evaluation.official_cityscapes.OfficialCityscapesEvaluator"}  # whose package not all have
+    by_override = {"tokenseg.evaluation.official_cityscapes.OfficialCityscapesEvaluator"}  # its package is optional
     found = {name for plain in saved.values() for name in targets(plain)}
     assert len(saved) > 70 and sorted(found | by_override) == OURS and not found & by_override
     for place, plain in enumerate(saved.values()):
@@ -64,7 +64,7 @@ def test_a_yaml_may_call_what_detectron2s_configs_call(tmp_path):
 
 @pytest.fixture
 def saved(tmp_path):
-    """Function that saves the quickstart's config with a change to its text, and returns the path."""
+    """A function that saves the quickstart's config with a change of its text, and returns the path."""
 
     def save(old="", new="", **changes):
         config = load_config(str(ROOT / "configs/quickstart.py"))
@@ -129,7 +129,7 @@ def test_a_yaml_runs_no_code(saved, tmp_path, line):
 
 def test_the_key_and_the_way_out_are_named(saved):
     path = saved("tokenseg.inference.policy.SlidingWindow", "my.own.Policy")
-    with pytest.raises(ValueError, match=r"model\.inference would call my\.own\.Policy.*say --trust-config"):
+    with pytest.raises(ValueError, match=r"model\.inference would call my\.own\.Policy.*use --trust-config"):
         load_config(path)
 
 
@@ -142,6 +142,6 @@ def test_a_trusted_yaml_may_call_anything(saved, tmp_path):
 def test_a_yaml_cannot_allow_pickles(saved, caplog):
     path = saved("allow_pickle: false", "allow_pickle: true")
     assert not load_config(path).train.allow_pickle
-    assert "train.allow_pickle of" in caplog.text
+    assert "train.allow_pickle in" in caplog.text
     assert load_config(path, ["train.allow_pickle=true"]).train.allow_pickle
     assert load_config(path, trust_config=True).train.allow_pickle

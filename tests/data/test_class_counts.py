@@ -1,4 +1,4 @@
-"""How many pieces of each class a label map shows."""
+"""The number of pieces of each class in a label map."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tokenseg.data.class_counts import ClassCounts
 
 @pytest.fixture
 def label():
-    """Two pieces of class 1 that an ignored line parts, one of class 2 that touches itself at a corner, some of 0."""
+    """Two pieces of class 1 separated by an ignored line, and one of class 2 whose halves touch only at a corner."""
     label = np.zeros((12, 12), dtype=np.int64)
     label[:4, :5], label[:4, 2] = 1, 255
     label[6:8, 6:8] = label[8:10, 8:10] = 2

@@ -1,4 +1,4 @@
-"""Connected components of hand-made label maps."""
+"""The connected components of label maps written by hand."""
 
 import cv2
 import numpy as np

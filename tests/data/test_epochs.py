@@ -6,7 +6,7 @@ import pytest
 
 from tokenseg.data.epochs import GroupedEpochs, ShuffledEpochs
 
-FACTORS = [1, 1.5, 2.3, 1.2, 3]  # 9 in all
+FACTORS = [1, 1.5, 2.3, 1.2, 3]  # their sum is 9
 
 
 def taken(order, start, count):
@@ -14,13 +14,13 @@ def taken(order, start, count):
 
 
 def grouped(sizes, batch_size):
-    """Groups of records 0, 1, ...; 100, 101, ...; and so on."""
+    """The order of groups of the given sizes, whose records are 0, 1, ...; 100, 101, ...; and so on."""
     groups = [ShuffledEpochs(np.arange(n) + 100 * g, entropy=[5, 3, g]) for g, n in enumerate(sizes)]
     return GroupedEpochs(groups, batch_size=batch_size, entropy=[5, 4])
 
 
 def plain_batches(sizes, batch_size, epochs):
-    """The same with queues: every epoch lengthens them, and takes what fills batches."""
+    """The batches of `grouped`, from queues: every epoch appends to them and takes as many full batches as possible."""
     queues, batches = [[] for _ in sizes], []
     for epoch in range(epochs):
         for g, n in enumerate(sizes):

@@ -9,7 +9,7 @@ from tokenseg.data.glance import warn_of_one_class
 
 @pytest.fixture
 def glance(tmp_path, caplog):
-    """Function that gives what is said about label maps of some ids."""
+    """A function that returns the warning about label maps that hold the given ids."""
 
     def look(*label_maps, **extra):
         records = []
@@ -26,13 +26,13 @@ def glance(tmp_path, caplog):
 
 def test_masks_of_0_and_255(glance):
     told = glance([0, 255], [0])
-    assert "Data set coins: the 2 label maps looked at hold nothing but class 0 and ignored pixels" in told
+    assert "Data set coins: the 2 label maps that were sampled contain only class 0 and ignored pixels" in told
     assert "'dataset.id_map={0: 0, 255: 1}'" in told
 
 
 def test_all_ignored(glance):
     told = glance([255], [255])
-    assert "are ignored whole, so that" in told and "id_map" not in told
+    assert "are ignored completely, so a model" in told and "id_map" not in told
 
 
 def test_an_id_map_makes_classes(glance):
@@ -42,7 +42,7 @@ def test_an_id_map_makes_classes(glance):
 
 def test_two_classes_are_enough(glance):
     assert glance([0], [3]) == ""
-    assert glance(*[[0]] * 31, [0, 3]) != ""  # the last one is not looked at
+    assert glance(*[[0]] * 31, [0, 3]) != ""  # the last one is not in the sample
 
 
 def test_a_damaged_label_map_is_left_to_its_reader(glance, tmp_path, caplog):

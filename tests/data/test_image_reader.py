@@ -65,7 +65,7 @@ def test_exif_orientations_are_those_of_colours(tmp_path, orientation):
     [
         (dict(value_range=None), r"a\.npy has values of the type uint16; wanted 8 bits, or 'dataset\.value_range"),
         (dict(bands=FOUR[:3]), r"a\.npy has 4 bands; wanted 3 \(red, green, blue\)"),
-        (dict(bands=None), r"4 bands; wanted 3 or 1 \(RGB\); 'dataset\.bands"),
+        (dict(bands=None), r"4 bands; wanted 3 or 1 \(RGB\); .*'dataset\.bands="),
     ],
 )
 def test_what_the_config_does_not_tell_is_refused(path, settings, told):
@@ -75,7 +75,7 @@ def test_what_the_config_does_not_tell_is_refused(path, settings, told):
 
 def test_missing_values_are_counted(tmp_path):
     np.save(tmp_path / "a.npy", np.where(DEEP > 50000, np.nan, DEEP))
-    with pytest.raises(UnsupportedImage, match=f"has {(DEEP > 50000).sum()} values that are no finite numbers"):
+    with pytest.raises(UnsupportedImage, match=f"has {(DEEP > 50000).sum()} values that are NaN or infinite"):
         four()(str(tmp_path / "a.npy"))
 
 
@@ -95,7 +95,7 @@ def test_files_that_are_no_images(tmp_path):
             four()(str(tmp_path / f"{name}.npy"))
 
 
-def test_settings_are_named_where_pillow_is_at_a_loss(path):
+def test_settings_are_named_if_pillow_cannot_read_a_file(path):
     for read in (ImageReader(), ImageReader().header):
         with pytest.raises(UnreadableImage, match=r"no such format; .*dataset.bands=.*dataset.value_range="):
             read(path)
@@ -123,7 +123,7 @@ def test_tiffs_of_five_bands(tmp_path, dtype, layout, blocks):
     stored = values if layout == "contig" else np.ascontiguousarray(np.moveaxis(values, 2, 0))
     planes = {} if layout == "pages" else {"planarconfig": layout}
     if dtype == "float32":
-        blocks = {key: value for key, value in blocks.items() if key != "predictor"}  # wants imagecodecs
+        blocks = {key: value for key, value in blocks.items() if key != "predictor"}  # needs imagecodecs
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", **planes, **blocks)
     reader = ImageReader(bands=list("abcde"), value_range=[0, 255])
     assert np.array_equal(reader(str(tmp_path / "a.tif")), values.astype(np.float32))

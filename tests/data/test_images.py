@@ -30,16 +30,16 @@ def pages(path):
 @pytest.mark.parametrize(
     ("name", "write", "told"),
     [
-        ("grey16.png", by_pillow(numbers(np.uint16, 8, 8)), r"whole numbers of more than 8 bits \(mode I;16"),
-        ("grey16.pgm", by_opencv(numbers(np.uint16, 8, 8)), r"whole numbers of more than 8 bits \(mode I"),
+        ("grey16.png", by_pillow(numbers(np.uint16, 8, 8)), r"integers of more than 8 bits \(mode I;16"),
+        ("grey16.pgm", by_opencv(numbers(np.uint16, 8, 8)), r"integers of more than 8 bits \(mode I"),
         ("float.tif", by_pillow(numbers(np.float32, 8, 8)), r"floating-point values \(mode F"),
-        ("rgb16.png", by_opencv(numbers(np.uint16, 8, 8, 3)), r"16 bits a channel \(mode RGB"),
-        ("rgb16.tif", by_opencv(numbers(np.uint16, 8, 8, 3)), r"16 bits a channel \(mode RGB"),
-        ("rgb16.ppm", by_opencv(numbers(np.uint16, 8, 8, 3)), r"16 bits a channel \(mode RGB"),
-        ("rgb16.jp2", by_opencv(numbers(np.uint16, 64, 64, 3)), r"16 bits a channel \(mode RGB"),
+        ("rgb16.png", by_opencv(numbers(np.uint16, 8, 8, 3)), r"16 bits per channel \(mode RGB"),
+        ("rgb16.tif", by_opencv(numbers(np.uint16, 8, 8, 3)), r"16 bits per channel \(mode RGB"),
+        ("rgb16.ppm", by_opencv(numbers(np.uint16, 8, 8, 3)), r"16 bits per channel \(mode RGB"),
+        ("rgb16.jp2", by_opencv(numbers(np.uint16, 64, 64, 3)), r"16 bits per channel \(mode RGB"),
         ("four.tif", by_opencv(numbers(np.uint8, 8, 8, 4)), r"4 bands \(mode RGBA\).*wanted three bands"),
         ("alpha.tif", by_pillow(numbers(np.uint8, 8, 8, 4)), r"4 bands \(mode RGBA\).*wanted three bands"),
-        ("pages.tif", pages, r"2 pages or frames \(mode RGB\).*wanted a file for each"),
+        ("pages.tif", pages, r"2 pages or frames \(mode RGB\).*wanted one file per page"),
         ("moving.gif", pages, r"2 pages or frames"),
         ("moving.png", pages, r"2 pages or frames"),
     ],
@@ -90,7 +90,7 @@ def test_images_over_pillows_limit_are_named(tmp_path, monkeypatch, read, kind):
 
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_files_are_told(tmp_path):
-    """Whatever Pillow raises for them; what is whole enough is read."""
+    """Whatever exception Pillow raises, ours names the file. Files that are damaged in a harmless place are read."""
     PAGE.save(tmp_path / "whole.tif")
     whole, told = (tmp_path / "whole.tif").read_bytes(), []
     for place in range(0, 200, 3):

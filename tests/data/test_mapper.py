@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def record(tmp_path):
-    """Writes an image and its label map, and gives their record."""
+    """A function that writes an image and its label map, and returns their record."""
 
     def write(size=(20, 30), label_size=None, ids=(0, 1, 2, 255)):
         image = np.random.randint(0, 256, (*size, 3), dtype=np.uint8)
@@ -78,7 +78,7 @@ def test_many_classes_survive_a_resize(record):
 
 
 def test_sizes_must_agree(record):
-    with pytest.raises(SizesDiffer, match=r"image\.png has height x width 20x30, its .*label\.png 30x20") as told:
+    with pytest.raises(SizesDiffer, match=r"image\.png has height x width 20x30, its .*label\.png has 30x20") as told:
         mapper()(record(label_size=(30, 20)))
     assert told.value.label_size == (30, 20)
 

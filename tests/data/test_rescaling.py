@@ -1,4 +1,4 @@
-"""Views of several scales are made of the file's pixels, by one resize."""
+"""Views at several scales are created from the pixels of the file, with a single resize."""
 
 import pickle
 
@@ -15,7 +15,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
 def by_pillow(size):
-    """(3, h, w) of the pixels, resized to (h, w)."""
+    """Resize the pixels directly to (h, w); returns (3, h, w)."""
     resized = np.asarray(Image.fromarray(PIXELS).resize(size[::-1], Image.BILINEAR))
     return torch.from_numpy(resized.transpose(2, 0, 1).copy())
 

@@ -13,7 +13,7 @@ EVERYTHING = dict(filter_empty=True, group_by_aspect_ratio=True, repeat_threshol
 
 
 def record(place, categories, *, wide=True, crowds=()):
-    """A record as Detectron2's, of an image that no one reads."""
+    """A record in Detectron2's format, of an image that is never read."""
     annotations = [{"category_id": c, "iscrowd": 0} for c in categories]
     annotations += [{"category_id": c, "iscrowd": 1} for c in crowds]
     height, width = (30, 40) if wide else (40, 40)
@@ -81,22 +81,22 @@ def test_rare_classes_are_drawn_more_often():
     assert Counter(order[place] for place in range(11)) == {**dict.fromkeys(range(7), 1), 9: 2, 10: 2}
 
 
-def test_the_filter_says_how_many_it_leaves_out(caplog):
+def test_the_log_counts_what_is_filtered_grouped_and_repeated(caplog):
     with caplog.at_level(logging.INFO):
         batches(1)
     assert "Removed 2 images with no usable annotations. 9 images left." in caplog.text
-    assert "5 images are wider than high, 4 are not" in caplog.text
-    assert "2 of 9 images are drawn more than once an epoch on average, at most 1.50 times" in caplog.text
+    assert "grouped by aspect ratio: 5 are wider than high, 4 are not" in caplog.text
+    assert "2 of 9 images are drawn more than once per epoch on average, at most 1.50 times" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("records", "order", "message"),
     [
-        (RECORDS[7:9], {"filter_empty": True}, "filter_empty leaves none of the 2 images"),
+        (RECORDS[7:9], {"filter_empty": True}, "filter_empty removes all 2 images"),
         ([{"file_name": "a"}], {"filter_empty": True}, "record of a has no annotations.*wanted a data set for detec"),
         ([{"width": 3}], {"group_by_aspect_ratio": True}, "record of 0 has no height"),
-        (RECORDS, {"repeat_threshold": 1.5}, "repeat_threshold is 1.5; wanted a share above 0"),
-        (RECORDS, {"repeat_threshold": 0.0}, "repeat_threshold is 0.0; wanted a share above 0"),
+        (RECORDS, {"repeat_threshold": 1.5}, "repeat_threshold is 1.5; wanted a number above 0"),
+        (RECORDS, {"repeat_threshold": 0.0}, "repeat_threshold is 0.0; wanted a number above 0"),
     ],
 )
 def test_what_does_not_fit_is_told(records, order, message):

@@ -17,7 +17,7 @@ from tokenseg.datasets.records import load_records
 
 
 def draw(record):
-    """A mapper that draws from all three generators."""
+    """A mapper that draws random numbers from the generators of Python, NumPy and torch."""
     return {"drawn": (record["file_name"], random.random(), np.random.rand(), torch.rand(()).item())}
 
 
@@ -145,11 +145,11 @@ def test_missing_folders_are_told(toy_dataset, tmp_path):
 
 
 def _no_annotations():
-    raise AssertionError("No annotations found")  # as Detectron2 does
+    raise AssertionError("No annotations found")  # as Detectron2 does for an empty folder
 
 
 def _unknown_category():
-    raise KeyError("category_id=9")  # so does it, too
+    raise KeyError("category_id=9")  # as Detectron2 does for an unknown category
 
 
 @pytest.mark.parametrize("records", [list, _no_annotations, _unknown_category])

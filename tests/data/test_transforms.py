@@ -14,11 +14,11 @@ def resized(augmentation, height, width):
 @pytest.mark.parametrize(
     ("size", "wanted"),
     [
-        ((50, 50), (100, 100)),  # short side bounds, upwards
-        ((400, 300), (133, 100)),  # short side bounds, downwards
-        ((50, 200), (50, 200)),  # long side bounds: unchanged
+        ((50, 50), (100, 100)),  # enlarged until the short side reaches its maximum
+        ((400, 300), (133, 100)),  # reduced until the short side reaches its maximum
+        ((50, 200), (50, 200)),  # unchanged, since the long side has its maximum
         ((500, 100), (200, 40)),
-        ((1, 1000), (1, 200)),  # never below a pixel
+        ((1, 1000), (1, 200)),  # each side has at least one pixel
         ((1, 1), (100, 100)),
         ((1, 2), (100, 200)),
     ],
@@ -35,9 +35,9 @@ def test_ratio_scales_both_bounds():
 @pytest.mark.parametrize(
     ("size", "scale", "wanted"),
     [
-        ((300, 1300), 1.0, (512, 2219)),  # as on COCO-Stuff-10K: no bound on the long side
+        ((300, 1300), 1.0, (512, 2219)),  # no maximum of the long side, as on COCO-Stuff-10K
         ((300, 1300), 1.75, (896, 3883)),
-        ((1300, 300), 0.5, (2219, 512)),  # the short side is not under the least, 512
+        ((1300, 300), 0.5, (2219, 512)),  # the short side has at least 512 pixels
         ((100, 100), 0.75, (512, 512)),
     ],
 )
@@ -70,7 +70,7 @@ def test_labels_are_resized_without_mixing():
     [{"short": 0}, {"short": 300}, {"ratio_range": (2.0, 0.5)}, {"ratio_range": (0.0, 1.0)}, {"least_short": -1}],
 )
 def test_bounds_are_checked(wrong):
-    with pytest.raises(ValueError, match="wanted 0 < short <= long, or no long, 0 < low <= high, least_short >= 0"):
+    with pytest.raises(ValueError, match=r"wanted 0 < short <= long \(or long=None\), 0 < low <= high"):
         ResizeToBase(**{"short": 100, "long": 200, **wrong})
 
 
@@ -104,7 +104,7 @@ def applied(augmentation, image):
 
 
 def test_bands_are_resized_as_colours_are():
-    """Four bands of 8 bits are no colours with transparency, and numbers are filtered as bytes are."""
+    """Four 8-bit bands are not treated as colours with transparency, and floats are filtered like 8-bit values."""
     colours, resize = np.random.randint(0, 256, (40, 60, 3), dtype=np.uint8), ResizeToBase(short=13, long=99)
     wanted = applied(resize, colours)
     four = applied(resize, np.dstack([colours, np.zeros((40, 60), np.uint8)]))

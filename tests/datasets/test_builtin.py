@@ -1,4 +1,4 @@
-"""The registered data sets: names and numbers of classes, and where they look for files."""
+"""The registered data sets: their names, their numbers of classes, and the folders of their files."""
 
 from pathlib import Path
 

@@ -42,7 +42,7 @@ def test_weights_from_a_file(toy_dataset, tmp_path):
 
 
 class _Head:
-    """What `Head` asks for, and nothing that works."""
+    """An object that has the attributes and methods of `Head`, none of which work."""
 
     ignore_value, gives_probabilities = 255, False
 

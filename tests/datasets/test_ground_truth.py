@@ -9,7 +9,7 @@ from tokenseg.datasets.ground_truth import GroundTruth
 
 @pytest.fixture
 def coco(toy_instances):
-    """The path of the toy instances' file, a function that changes its content, and the folder of the images."""
+    """The path of the toy annotation file, a function that changes the file, and the folder of the images."""
     metadata = MetadataCatalog.get(toy_instances)
 
     def change(edit):

@@ -1,4 +1,4 @@
-"""Own data for detection: an annotation file, what is refused in it, and configs that carry the class names."""
+"""The user's own detection data: annotation files, the mistakes that are found, and class names in saved configs."""
 
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("forget_registered")
 
 @pytest.fixture
 def paths(tmp_path):
-    """Function that writes images and an annotation file, changed by a function, and gives the settings for both."""
+    """A function that writes images and an annotation file, optionally changed, and returns the settings for both."""
     return partial(write_annotated, tmp_path)
 
 
@@ -83,7 +83,7 @@ def test_files_without_classes_are_refused_with_the_config(tmp_path, text, messa
 @pytest.mark.parametrize(
     ("categories", "message"),
     [
-        ([(1, "a"), (1, "b")], "the same id or name"),
+        ([(1, "a"), (1, "b")], "the same id or name; wanted different"),
         ([(1, "a"), (2, "a")], "the same id or name"),
         ([(1, "a\tb")], r"has the categories 'a\\tb'; wanted names without control"),
     ],
@@ -101,7 +101,7 @@ def test_categories_are_told_apart(paths, categories, message):
     [
         ({"test_images": "x"}, "without dataset.test_annotations"),
         ({"held_out": 1.0}, "held_out is 1.0; wanted a share"),
-        ({"classes": ["b", "a"]}, "has the classes a, b, in the order of their ids; wanted .* in that order: b, a"),
+        ({"classes": ["b", "a"]}, "has the classes a, b, in the order of their ids; wanted .* in this order: b, a"),
         ({"images": "nowhere"}, "the folder of images, .*nowhere', does not exist"),
         ({"held_out": 0.01}, "the 10 images of .* are too few"),
     ],
@@ -130,7 +130,7 @@ TWO_POINTS = [1, 1, 5, 4]
         ({"ignore": 1}, "marked as 'ignore'", True),
         ({"segmentation": RLE | {"size": [8, 6]}, "iscrowd": 1}, "neither a list of polygons nor", True),
         ({"segmentation": [1, 1, 5, 1, 5, 4]}, "neither a list of polygons nor", True),
-        ({"segmentation": RLE}, "where polygons are wanted", True),
+        ({"segmentation": RLE}, "where polygons are expected", True),
         ({"segmentation": []}, "an object without a mask", True),
         ({"segmentation": [], "iscrowd": 1}, None, False),
         ({"segmentation": RLE, "iscrowd": 1}, None, False),
@@ -140,7 +140,7 @@ TWO_POINTS = [1, 1, 5, 4]
         ({"segmentation": [TWO_POINTS, [1, 1, 5, 1, 5, 4]]}, "fewer than three points", False),
         ({"image_id": 99}, "an image that is not listed", False),
         ({"bbox": [1, 1, 0, 3]}, "a box without area", False),
-        ({"bbox": [1, 1, 9, 3]}, "a box that leaves its image", False),
+        ({"bbox": [1, 1, 9, 3]}, "a box that extends beyond its image", False),
         ({"bbox": [-0.5, 0, 9, 6.5]}, None, False),
     ],
 )

@@ -1,4 +1,4 @@
-"""Own data: folder pairs, id maps, and configs that carry the class names."""
+"""The user's own data: pairs of folders, id maps, and class names in saved configs."""
 
 import pickle
 from pathlib import Path
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("forget_registered")
 
 @pytest.fixture
 def pair(tmp_path):
-    """Writes images and label maps by name, and gives the two folders."""
+    """A function that writes an image and a label map for each name, and returns the two folders."""
 
     def write(names, labels=None, label=MASK):
         for kind, of_kind in (("images", names), ("labels", names if labels is None else labels)):
@@ -54,7 +54,7 @@ def test_pairs_go_by_path_without_suffix(pair, tmp_path):
         (["a", "b", "c", "d", "e"], ["e"], r"4 images of .*images have no label map \(a, b, c, \.\.\.\); wanted"),
         (["a"], ["a", "b"], r"^1 label maps of .*labels have no image \(b\)"),
         (["a", "b"], ["a", "c"], r"1 images .* \(b\) and 1 label maps .* \(c\)"),
-        (["a"], ["a_mask"], r"first are a and a_mask; wanted equal names"),
+        (["a"], ["a_mask"], r"first ones are a and a_mask; wanted equal names"),
         (["a"], [], r"folder of labels, '.*labels', does not exist"),
     ],
 )
@@ -66,7 +66,7 @@ def test_files_without_a_partner(pair, images, labels, message):
 def test_empty_folders_and_equal_names(pair, tmp_path):
     folders = pair(["a"])
     (tmp_path / "labels/a.png").rename(tmp_path / "labels/a.jpg")
-    with pytest.raises(ValueError, match=r"no labels in '.*labels', and 1 other files; wanted files in \.png"):
+    with pytest.raises(ValueError, match=r"no labels in '.*labels', but 1 other files; wanted files in \.png"):
         pair_files(**folders)
     (tmp_path / "images/a.jpg").touch()
     with pytest.raises(ValueError, match="have the same name"):
@@ -100,7 +100,7 @@ def test_ignored_and_unknown_ids(pair):
     record = DatasetCatalog.get(register_folders(**settings, id_map={0: "ignore", 255: 0}))[0]
     assert np.array_equal(read_class_ids(record), np.where(MASK == 255, 0, 255))
     record = DatasetCatalog.get(register_folders(**settings, id_map={0: 0}))[0]
-    with pytest.raises(ValueError, match=r"a\.png holds the ids 255, which the id map does not name; wanted 0"):
+    with pytest.raises(ValueError, match=r"a\.png holds the ids 255, which the id map does not list; wanted 0"):
         read_class_ids(record)
     with pytest.raises(ValueError, match="holds the ids -3, 2, 9,"):
         map_ids(np.array([[-3, 0, 2], [1, 9, 1]]), {0: 1, 1: 0}, path="a.png")
@@ -123,7 +123,7 @@ def test_palette_label_maps(pair, tmp_path):
         ({"classes": ["a", "\x1b[2J", "b\nc", " "]}, r"has '\\x1b\[2J', 'b\\nc', ' '; wanted names without control"),
         ({"id_map": {0: 2}}, r"has 0: 2; .* 0 to 1, or the word ignore"),
         ({"id_map": {"0": 1}}, "wanted 'stored id: class id'"),
-        ({"id_map": {}}, "names no id"),
+        ({"id_map": {}}, "id_map is empty"),
     ],
 )
 def test_wrong_settings(changes, message):
@@ -154,7 +154,7 @@ def test_folders_of_their_own_for_the_test(pair):
 
 @pytest.fixture
 def saved(pair, tmp_path):
-    """A config of own data, with overrides, as a run saves it."""
+    """The path of a config of the user's own data, with overrides, as a run saves it."""
     folders = pair([f"{i}" for i in range(5)])
     (tmp_path / "classes.txt").write_text("background\n\n null \nred, or pink\n")
     overrides = [

@@ -68,8 +68,8 @@ def test_colours_with_an_id_map(painted, tmp_path):
     [
         (dict(colors=COLORS), "3 colours for 2 classes"),
         (dict(colors=[[1, 1, 1], [1, 1, 1]]), "twice"),
-        (dict(colors=[[1, 1, 1], [1, 1, 256]]), "which is no colour"),
-        (dict(colors=COLORS, id_map={0: 0, 1: 1}), r"every place of a colour, 0 to 2"),
+        (dict(colors=[[1, 1, 1], [1, 1, 256]]), "which is not a colour"),
+        (dict(colors=COLORS, id_map={0: 0, 1: 1}), r"a key for the index of every colour, 0 to 2"),
     ],
 )
 def test_wrong_colours_are_refused(settings, told):

@@ -23,6 +23,6 @@ class Strided(Backbone):
 
 @pytest.fixture
 def segmentor():
-    """A backbone of stride 4, one 1x1 convolution to three classes, and a mean that is not grey."""
+    """A segmentor with a backbone of stride 4, a 1x1 convolution to three classes, and a coloured pixel mean."""
     head = PerPixelHead(in_feature="map", layers=nn.Conv2d(8, 3, 1))
     return Segmentor(backbone=Strided(), sem_seg_head=head, pixel_mean=[10, 20, 30], pixel_std=[50.0] * 3).eval()

@@ -10,7 +10,10 @@ from tokenseg.deployment.exported_predictor import ExportedPredictor
 
 @pytest.fixture
 def opened(exported_facts, monkeypatch):
-    """Function from facts to a predictor whose file gives the highest channel, and to what the file was given."""
+    """A function that returns a predictor with given facts, and a list of the inputs that its file gets.
+
+    The file outputs the highest channel of each pixel.
+    """
 
     def make(**changes):
         told, seen = dataclasses.replace(exported_facts, **changes), []
@@ -27,7 +30,7 @@ def opened(exported_facts, monkeypatch):
 
 @pytest.fixture
 def stripes():
-    """(24, 48, 3), of which the left half is red and the right half blue."""
+    """An image (24, 48, 3) whose left half is red and whose right half is blue."""
     image = np.zeros((24, 48, 3), dtype=np.uint8)
     image[:, :24, 0] = image[:, 24:, 2] = 200
     return image
@@ -55,12 +58,14 @@ def test_an_open_size_is_resized_as_in_tests(opened, stripes):
     predictor, seen = opened(short_side=12, image_format="BGR", output_kind="scores")
     scores = predictor.scores(stripes)
     assert seen[0].shape == (1, 3, 12, 24) and scores.shape == (3, 24, 48)
-    assert torch.equal(scores[:, 0, 0], torch.tensor([0.0, 0.0, 200.0]))  # blue first
+    assert torch.equal(scores[:, 0, 0], torch.tensor([0.0, 0.0, 200.0]))  # BGR: blue comes first
 
 
 def test_what_it_cannot_do_is_told(opened, stripes):
     predictor, _ = opened()
-    with pytest.raises(ValueError, match="the file gives class ids; wanted one exported with --output-kind scores"):
+    with pytest.raises(
+        ValueError, match="the file outputs class ids; wanted a file exported with --output-kind scores"
+    ):
         predictor.scores(stripes)
     with pytest.raises(ValueError, match=r"the image has shape \(24, 48\)"):
         predictor(stripes[..., 0])

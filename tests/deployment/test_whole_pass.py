@@ -15,7 +15,7 @@ def test_it_is_the_segmentor_on_whole_images(segmentor, size):
 
 
 def test_other_models_are_refused(segmentor):
-    with pytest.raises(ValueError, match=r"Linear is no Segmentor.*for detectors Detectron2 has exporters"):
+    with pytest.raises(ValueError, match=r"Linear is not a Segmentor.*Detectron2 has its own exporters for detectors"):
         WholePass(nn.Linear(1, 1))
     with pytest.raises(ValueError, match="output_kind is 'masks'; wanted one of ids, scores"):
         WholePass(segmentor, output_kind="masks")

@@ -22,7 +22,7 @@ def config(toy_dataset, tmp_path):
             "train.checkpointer={period: 2, max_to_keep: 2}",
             "dataloader.train={total_batch_size: 2, num_workers: 0}",
             "dataloader.test.num_workers=0",
-            "optimizer.lr=1",  # so that not the last evaluation is the best
+            "optimizer.lr=1",  # so that the best evaluation is not the last one
             f"train.output_dir={tmp_path / folder}",
         ]
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -33,7 +33,7 @@ def config(toy_dataset, tmp_path):
 
 @pytest.fixture
 def one_process(tmp_path):
-    """A group of processes that consists of this one."""
+    """A process group with this process as its only member."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", world_size=1, rank=0)
     yield
     torch.distributed.destroy_process_group()

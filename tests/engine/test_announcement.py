@@ -1,4 +1,4 @@
-"""What a run says before its first step, and which of it a terminal shows."""
+"""What a run logs before its first step, and which of these lines a terminal shows."""
 
 import logging
 import sys
@@ -52,7 +52,7 @@ def test_a_run_begins_with_what_its_user_needs(config, caplog, tmp_path):
 
 @pytest.fixture
 def terminal():
-    """A handler of the terminal, and a function that says whether it shows a line."""
+    """The log handler of a terminal, and a function that returns whether it shows a line."""
     handler = logging.StreamHandler(sys.stdout)
     quieten(handler)
 

@@ -8,7 +8,7 @@ from tokenseg.engine.checkpoint import Checkpointer
 
 @pytest.fixture
 def best(tmp_path):
-    """A function to a `BestCheckpoint` on a folder, as a run and its resumes have it."""
+    """A function that creates a `BestCheckpoint` on the same folder, as a run and its resumes do."""
 
     def build(weight=0.0, metric="sem_seg/mIoU"):
         model = nn.Linear(1, 1, bias=False)
@@ -40,11 +40,11 @@ def test_no_number_is_no_best(best, tmp_path, caplog):
 
 
 def test_a_missing_metric_is_told(best):
-    with pytest.raises(ValueError, match=r"'sem_seg/mIou'; evaluated were \['sem_seg/mIoU'\]"):
+    with pytest.raises(ValueError, match=r"'sem_seg/mIou'; the evaluation gave \['sem_seg/mIoU'\]"):
         best(metric="sem_seg/mIou")({"sem_seg": {"mIoU": 1.0, "IoU-sky": 2.0}}, 0)
 
 
 def test_a_damaged_best_is_told(best, tmp_path):
     (tmp_path / "model_best.pth").write_bytes(b"PK")
-    with pytest.raises(ValueError, match=r"model_best\.pth' cannot be read|are no weights"):
+    with pytest.raises(ValueError, match=r"model_best\.pth' cannot be read|is not a weights file"):
         best().resume()

@@ -29,7 +29,7 @@ class Pretrained(Backbone):
 
 
 class Wrapper(nn.Module):
-    """Hands on what it wraps, as a wrapper that does not know of the walk may."""
+    """A wrapper that loads the pretrained weights of the part inside it."""
 
     def __init__(self, inner):
         super().__init__()
@@ -60,7 +60,7 @@ def test_pretrained_weights_load_once_at_any_depth(wrap, caplog):
 def test_a_model_without_pretrained_parts_says_so(caplog):
     with caplog.at_level(logging.INFO, "tokenseg"):
         load_pretrained(nn.ModuleDict({"a": Pretrained(pretrained=False)}))
-    assert "No part of the model asks for pretrained weights" in caplog.text
+    assert "No part of the model requests pretrained weights" in caplog.text
 
 
 def test_scales_and_flips_need_a_policy():

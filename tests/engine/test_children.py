@@ -2,9 +2,11 @@
 
 import atexit
 import os
+import threading
 import time
 
 import pytest
+from tqdm import tqdm
 
 from tokenseg.engine.launchers import Place
 from tokenseg.engine.processes import start_and_wait
@@ -19,8 +21,15 @@ def _second_aborts(_stop, place):
 
 
 def _aborts_on_its_way_out(_stop, _place):
-    print("last words", end="")  # they stay in the buffer, which must be written all the same
+    print("last words", end="")  # they stay in the buffer, which must be written nevertheless
     atexit.register(os.abort)
+
+
+def _draws_a_bar(_stop, _place):
+    for _ in tqdm([0], disable=True):
+        pass
+    if not isinstance(tqdm.get_lock(), type(threading.RLock())):
+        raise ValueError(f"bars are guarded by {tqdm.get_lock()}, which leaves a semaphore behind")
 
 
 @pytest.mark.slow("how processes of a run end")
@@ -33,3 +42,8 @@ def test_the_process_that_failed_is_named_and_not_those_that_were_ended_with_it(
 def test_what_breaks_after_the_work_does_not_make_a_run_fail(capfd):
     start_and_wait(_aborts_on_its_way_out, PLACES)
     assert capfd.readouterr().out == "last words" * 2
+
+
+@pytest.mark.slow("how processes of a run end")
+def test_processes_leave_no_semaphore_behind():
+    start_and_wait(_draws_a_bar, PLACES[:1])

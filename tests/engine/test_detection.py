@@ -1,4 +1,4 @@
-"""The loop takes Detectron2's own models, in the configs of detection made small, on generated instances."""
+"""The loop trains Detectron2's own models: the configs for detection, made small, on generated instances."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ from tokenseg.engine.trainer import Trainer
 
 @pytest.fixture
 def config(instances, tmp_path):
-    """Function: a config that trains in a folder, with the backbone at a place in the model."""
+    """A function that returns a config which trains in a folder, with a backbone at a given place in the model."""
 
     def build(folder, name="dc5_sgr_resnet_101", backbone="model.backbone.backbone", **changes):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -49,7 +49,7 @@ def test_the_backbone_inside_an_fpn_begins_from_its_weights(config, tmp_path, ca
     run.lr_multiplier.update(milestones=[], warmup_iter=0)
     with caplog.at_level(logging.INFO, "tokenseg"):
         loop.train(run, resume=False)
-    assert "backbone.bottom_up (TimmPyramid) begins from its pretrained weights" in caplog.text
+    assert "backbone.bottom_up (TimmPyramid) starts from its pretrained weights" in caplog.text
     trained = torch.load(tmp_path / "run/model_final.pth")["model"]
     for name, weight in bottom_up.named_parameters():
         assert torch.equal(trained[f"backbone.bottom_up.{name}"], weight), name
@@ -59,7 +59,7 @@ def test_the_backbone_inside_an_fpn_begins_from_its_weights(config, tmp_path, ca
 def test_a_run_killed_equals_the_unbroken(config, tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.INFO, "tokenseg"):
         loop.train(config("unbroken"), resume=False)
-    assert "GeneralizedRCNN divides its losses by counts of the images that it is given" in caplog.text
+    assert "GeneralizedRCNN normalises its losses over the images of each call" in caplog.text
     rows = read_metrics(tmp_path / "unbroken/metrics.json")
     assert [row["iteration"] for row in rows if "segm/AP" in row] == [1, 2]
     assert all(math.isfinite(row["loss_mask"]) for row in rows) and len(rows) == 3
@@ -73,7 +73,7 @@ def test_a_run_killed_equals_the_unbroken(config, tmp_path, monkeypatch, caplog)
     "change", [{"accumulate": 2}, {"compile": True}, {"amp": {"enabled": True, "dtype": "bfloat16"}}]
 )
 def test_settings_of_the_loop_hold_for_it(config, tmp_path, monkeypatch, change):
-    # compiled code itself takes minutes to make, and is tested with a smaller model
+    # Compiling takes minutes, so compiled code is tested with a smaller model.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
     loop.train(config("run", **change), resume=False)
     rows = read_metrics(tmp_path / "run/metrics.json")

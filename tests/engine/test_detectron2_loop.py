@@ -1,4 +1,4 @@
-"""Our configs in a loop like Detectron2's own tools/lazyconfig_train_net.py, typed here as a user would."""
+"""Our configs in a training loop that a user wrote after Detectron2's own tools/lazyconfig_train_net.py."""
 
 import copy
 import re
@@ -78,7 +78,7 @@ def test_our_configs_run(config, tmp_path):
 
 
 def test_a_backbone_without_its_pretrained_weights_says_so_at_the_first_step(config):
-    with pytest.raises(ValueError, match="is to begin from pretrained weights, but trains from random ones"):
+    with pytest.raises(ValueError, match="should start from pretrained weights, but trains from random ones"):
         do_train(config("model.backbone.pretrained=true"))
 
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_or_the_weights_themselves_cure_that(config, tmp_path):
 
 
 def narrow(cfg, instances, folder):
-    """The page's config, made small."""
+    """The config of the page on detection, made small."""
     model, maps = cfg.model.model, cfg.model.model.backbone
     maps.bottom_up.backbone.update(model_name="resnet18", timm_args={"channels": [8, 16, 32, 64]})
     maps.bottom_up.components.res5.update(channels=64, num_concepts=4, width=8)

@@ -14,7 +14,7 @@ from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 
 
 class Oracle(nn.Module):
-    """Knows the labels, and takes what is ignored for class 0; remembers what it was asked for."""
+    """A model that predicts the labels, with class 0 at ignored pixels, and records which outputs were requested."""
 
     def __init__(self):
         super().__init__()

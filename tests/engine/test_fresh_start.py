@@ -1,4 +1,4 @@
-"""A fresh training begins from an exported backbone."""
+"""A fresh training that starts from an exported backbone."""
 
 import logging
 
@@ -40,9 +40,9 @@ def test_the_backbone_comes_from_the_file_and_asks_for_nothing_else(file, caplog
     fresh = model()
     before = fresh.backbone.trunk.conv1[0].weight.clone()
     with caplog.at_level(logging.INFO, "tokenseg"):
-        load_fresh_start(config(file), fresh)  # without network: timm's weights would be an error
+        load_fresh_start(config(file), fresh)  # timm's weights would raise an error, since there is no network
     count = len([name for name in fresh.backbone.state_dict() if "num_batches" not in name])
-    assert f"The backbone begins from {file}: {count} weights" in caplog.text
+    assert f"The backbone starts from {file}: {count} weights" in caplog.text
     assert not torch.equal(fresh.backbone.trunk.conv1[0].weight, before)
     fresh.train().backbone(torch.rand(2, 3, 32, 32))
 
@@ -63,17 +63,17 @@ def test_what_cannot_work_is_told_before_anything_is_built(file, tmp_path):
     torch.save({"model": model().state_dict()}, tmp_path / "model.pth")
     for settings, told in (
         (config("nothing.safetensors"), r"^train\.init_backbone\.file: .* do not exist"),
-        (config(file, init_checkpoint="a.pth"), "and train.init_checkpoint a.pth; wanted one of both"),
-        (config(str(tmp_path / "model.pth")), r"is no exported backbone .* for train\.init_checkpoint"),
+        (config(file, init_checkpoint="a.pth"), "and train.init_checkpoint is a.pth; wanted only one of them"),
+        (config(str(tmp_path / "model.pth")), r"is not an exported backbone .*set train\.init_checkpoint"),
     ):
         with pytest.raises(ValueError, match=told):
             check_fresh_start(settings)
 
 
 def test_an_exported_backbone_is_no_checkpoint(file):
-    with pytest.raises(ValueError, match=r"is an exported backbone.* by train\.init_backbone\.file="):
+    with pytest.raises(ValueError, match=r"is an exported backbone.* set train\.init_backbone\.file="):
         Checkpointer(model()).load(file)
-    with pytest.raises(ValueError, match=r"is an exported backbone.* by train\.init_backbone\.file="):
+    with pytest.raises(ValueError, match=r"is an exported backbone.* set train\.init_backbone\.file="):
         load_fresh_start(config("", init_checkpoint=file), model())
 
 

@@ -46,9 +46,12 @@ def test_other_launchers_are_refused(name):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"RANK": "0", "WORLD_SIZE": "2"}, "RANK, WORLD_SIZE in the environment, but not LOCAL_RANK, LOCAL_WORLD_SIZE"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2"},
+            "the environment has RANK, WORLD_SIZE, but not LOCAL_RANK, LOCAL_WORLD_SIZE",
+        ),
         (TORCHRUN | {"RANK": ""}, "RANK is '' in the environment; wanted a number"),
-        (SRUN | {"SLURM_STEP_TASKS_PER_NODE": "4,3"}, r"is 4,3; wanted as many tasks on each \(srun --ntasks-per-node"),
+        (SRUN | {"SLURM_STEP_TASKS_PER_NODE": "4,3"}, r"is 4,3; wanted the same number of tasks on each machine"),
         (SRUN | {"SLURM_LOCALID": "2"}, "process 5 of 8 is number 2 of 4 on machine 1; wanted .* machine by machine"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Runs that are cut anywhere and resumed equal the unbroken one: weights, best checkpoint, rows of metrics, files."""
+"""Runs that are killed anywhere and resumed equal uninterrupted ones: weights, best checkpoint, metrics and files."""
 
 import copy
 from pathlib import Path
@@ -42,11 +42,11 @@ MOMENTS = {
 
 @pytest.fixture(scope="module")
 def unbroken():
-    """What unbroken runs leave, by their overrides, each trained once."""
+    """The files that uninterrupted runs leave, by the overrides of the run; each of them is trained only once."""
     return {}
 
 
-# Of each kind of moment one; the others are slow tests.
+# One moment of each kind is tested here; the others are slow tests.
 TELLING = {"first step", "in the second checkpoint", "before the final tag", "in the second evaluation"}
 TELLING |= {"in the first best", "after the second best", "before the second row", "after the final row"}
 OTHERS = pytest.mark.slow("runs that are killed at further moments")
@@ -70,7 +70,7 @@ def test_a_checkpoint_is_saved_before_the_evaluation(config, tmp_path, number, c
 
 
 def test_a_checkpoint_between_rows_adds_none(config, tmp_path):
-    """What the timer has measured last, some steps before it begins anew, would be a row of its own."""
+    """The timer's last measurement is from an earlier iteration, and would otherwise become a row of its own."""
     periods = ["train.max_iter=8", "train.log_period=8", "train.checkpointer.period=5", "train.eval_period=8"]
     loop.train(config("unbroken", *periods), resume=False)
     assert killed(config("broken", *periods), at_call(Trainer, "run_step", 6)) == 9
@@ -79,7 +79,7 @@ def test_a_checkpoint_between_rows_adds_none(config, tmp_path):
 
 
 def miou(folder):
-    """Iteration -> mIoU of the rows that have one."""
+    """Iteration -> mIoU, for the rows that have one."""
     rows = read_metrics(folder / "metrics.json")
     return {row["iteration"]: row["sem_seg/mIoU"] for row in rows if "sem_seg/mIoU" in row}
 
@@ -103,7 +103,7 @@ def test_an_extended_run_keeps_the_better_of_both(config, tmp_path, first):
 
 
 def test_the_last_evaluation_need_not_be_the_best(config, tmp_path):
-    """Else the tests above would tell nothing."""
+    """Otherwise the tests above would not show that the best checkpoint is kept."""
     loop.train(config("run"), resume=False)
     values = miou(tmp_path / "run")
     assert max(values.values()) > values[5] and len(set(values.values())) == 3
@@ -156,7 +156,7 @@ def test_what_an_evaluation_would_fail_by_is_told_before_the_first_step(config, 
 
 @pytest.fixture
 def gap(toy_dataset):
-    """A data set like the other one, of which one label file is missing."""
+    """A data set like the toy one, but with one label file missing."""
     records = copy.deepcopy(DatasetCatalog.get(toy_dataset))
     records[3]["sem_seg_file_name"] = str(Path(records[3]["sem_seg_file_name"]).parent / "none.png")
     DatasetCatalog.register("toy_gap", lambda: records)
@@ -188,7 +188,7 @@ def test_weights_that_are_not_finite_are_never_saved(config, tmp_path, monkeypat
 
 def test_the_metric_of_the_best_stays(config):
     loop.train(config("run", "train.max_iter=2"), resume=False)
-    with pytest.raises(ValueError, match=r"best by sem_seg/mIoU, while train\.best_metric is sem_seg/mACC"):
+    with pytest.raises(ValueError, match=r"by sem_seg/mIoU, but train\.best_metric is sem_seg/mACC"):
         loop.train(config("run", "train.best_metric=sem_seg/mACC"), resume=True)
 
 

@@ -1,4 +1,4 @@
-"""What a run may be told beside its schedule: averaged weights, patience, a loss on the test set, frozen parts."""
+"""Settings of a run beside its schedule: averaged weights, patience, a loss on the test set, frozen parts."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from tokenseg.engine.saving import PeriodicSaver
 from tokenseg.engine.trainer import Trainer
 
 AVERAGED = ["train.ema.decay=0.75"]
-# Nothing is learnt, so that no evaluation is better than the first.
+# The learning rate is so low that no evaluation is better than the first.
 PATIENT = ["optimizer.lr=1e-30", "train.patience=2", "train.max_iter=20"]
 OTHERS = pytest.mark.slow("runs that are killed at further moments")
 
@@ -68,10 +68,10 @@ def test_a_run_killed_with_them_equals_the_unbroken(config, tmp_path, settings, 
 def test_a_run_ends_when_its_patience_does(config, tmp_path, caplog):
     with caplog.at_level("INFO", "tokenseg"):
         loop.train(config("run", *PATIENT), resume=False)
-    # evaluated after iterations 1, 3 and 5, of which the first is the best
+    # The evaluations after iterations 3 and 5 are no better than that after iteration 1.
     assert list(values(tmp_path / "run", "sem_seg/mIoU")) == [1, 3, 5]
     assert torch.load(tmp_path / "run/model_final.pth")["iteration"] == 5
-    assert "for 4 iterations (train.patience): the training ends" in caplog.text
+    assert "not exceeded it for 4 iterations (train.patience)" in caplog.text
     left = left_behind(tmp_path / "run")
     loop.train(config("run", *PATIENT), resume=True)
     assert left_behind(tmp_path / "run") == left
@@ -134,7 +134,7 @@ def test_a_run_trains_what_is_not_frozen(config, tmp_path, caplog):
         loop.train(config("run", "train.freeze=[sem_seg_head.layers.0.weight]"), resume=False)
     assert "0.00 M parameters, and the statistics of 0 batch norms" in caplog.text
     with pytest.raises(
-        ValueError, match=r"train.freeze has 'backbne', which is no part of the model; .* backbone, sem"
+        ValueError, match=r"train.freeze has 'backbne', which matches no part of the model; .* backbone, sem"
     ):
         loop.train(config("other", "train.freeze=[backbne]"), resume=False)
     with pytest.raises(ValueError, match="which leaves nothing to train"):

@@ -31,7 +31,7 @@ def test_pictures_change_nothing_else(config, tmp_path):
 
 @pytest.fixture
 def wandb(monkeypatch):
-    """What the package wandb is asked to do: a list of (what, ...)."""
+    """The calls of the package wandb, as a list of (name of the call, ...)."""
     asked, module = [], ModuleType("wandb")
 
     class Run:
@@ -69,10 +69,11 @@ def test_a_run_in_weights_and_biases(config, tmp_path, wandb):
     assert [entry[1]["id"] for entry in wandb if entry[0] == "init"] == [None, "abc"]
 
 
-@pytest.mark.parametrize("module", [None, ModuleType("wandb")])  # the latter is what a folder of that name gives
+# A folder named wandb, too, can be imported: the result is an empty module.
+@pytest.mark.parametrize("module", [None, ModuleType("wandb")])
 def test_without_the_package_it_says_what_to_install(config, monkeypatch, module):
     monkeypatch.setitem(sys.modules, "wandb", module)
-    with pytest.raises(ValueError, match=r"wants the package wandb, .* pip install 'tokenseg\[wandb\]'"):
+    with pytest.raises(ValueError, match=r"needs the package wandb, .* pip install 'tokenseg\[wandb\]'"):
         loop.train(config("run", "train.wandb.project=shapes"), resume=False)
 
 

@@ -41,7 +41,7 @@ def test_what_a_run_takes_over(tmp_path, fresh, wanted):
 
 
 def in_another_process(folder):
-    """What another process is told that locks a folder; nothing if it may."""
+    """The error that another process gets when it locks a folder; empty if it succeeds."""
     told, tell = os.pipe()
     child = os.fork()
     if not child:
@@ -64,11 +64,12 @@ def test_one_run_at_a_time_uses_a_folder(tmp_path):
         told = in_another_process(tmp_path)
         assert f"'{tmp_path}' is in use by process {os.getpid()} on " in told and "since 20" in told
         assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
-    assert in_another_process(tmp_path) == "" and in_another_process(tmp_path) == ""  # the first died in it
+    # The first of these processes dies while it holds the lock, which must not keep the second from getting it.
+    assert in_another_process(tmp_path) == "" and in_another_process(tmp_path) == ""
 
 
 def test_what_a_run_has_forked_does_not_hold_its_folder(tmp_path):
-    """Loader processes outlive a run that was killed by some seconds."""
+    """Loader processes, which inherit open files, outlive a killed run by some seconds."""
     wait, end = os.pipe()
     with locked(str(tmp_path)):
         child = os.fork()
@@ -87,4 +88,4 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(fcntl, "lockf", refuse)
     with locked(str(tmp_path)):
-        assert "cannot be locked ([Errno 37] No locks available): see to it that one run" in caplog.text
+        assert "cannot be locked ([Errno 37] No locks available): make sure that only one run" in caplog.text

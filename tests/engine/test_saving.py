@@ -20,7 +20,7 @@ def numbers(tmp_path):
 
 def test_the_newest_stay_over_resumes(saver, tmp_path):
     for iteration in range(9):
-        saver()(iteration)  # each by a run of its own
+        saver()(iteration)  # each time by a new saver, like that of a resumed run
     assert numbers(tmp_path) == [5, 7] and not (tmp_path / "model_final.pth").exists()
     saver()(9)
     assert numbers(tmp_path) == [7, 9] and (tmp_path / "last_checkpoint").read_text() == "model_final.pth"

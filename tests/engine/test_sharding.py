@@ -1,5 +1,7 @@
-"""A sharded training of two processes equals that of two whole ones, to rounding; a resumed one the unbroken, bit for
-bit; and either goes on from the other's checkpoints."""
+"""A sharded training in two processes equals one without sharding up to rounding, and resumes bit for bit.
+
+Each kind of training can continue from a checkpoint of the other kind.
+"""
 
 import functools
 import shutil
@@ -28,7 +30,7 @@ from tokenseg.segvit.shrunk import NearestSampling, QueryDownsample
 from toy_trainer import Toy, data
 
 ROOT = Path(__file__).resolve().parents[2]
-# All that a training may have beside the plain step; a large eps keeps Adam from blowing rounding errors up to steps.
+# All features of a training beside the plain step. A large eps keeps Adam from amplifying rounding errors.
 RECIPE = [
     "dataset.crop=32",
     "model.inference={window: 32, stride: 32}",
@@ -62,7 +64,7 @@ def config(toy_dataset, tmp_path):
 
 
 def flat(node, name=""):
-    """The tensors in a checkpoint, by the names of all that they lie in."""
+    """The tensors in a checkpoint, by their names joined with the names of the dicts that contain them."""
     if isinstance(node, torch.Tensor):
         return {name: node}
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -70,7 +72,7 @@ def flat(node, name=""):
 
 
 def assert_close(folder, other):
-    """The last checkpoints of two runs, in every number of weights, averages and the optimiser's state."""
+    """Compare weights, averages and optimiser states in the last checkpoints of two runs."""
     found, wanted = (flat(torch.load(each / "model_final.pth")) for each in (folder, other))
     assert found.keys() == wanted.keys() and all(type(value) is torch.Tensor for value in found.values())
     for name, value in wanted.items():
@@ -114,7 +116,7 @@ def test_a_sharded_run_that_is_resumed_equals_the_unbroken(config, tmp_path):
 
 
 def in_shards(names, prepare=lambda model: None):
-    """Gradients of the small models, of a half of the images in each of two processes, in two parts."""
+    """Compute gradients of the small models in two processes, each of which runs half of the images in two parts."""
     rank, found = comm.get_rank(), {}
     for name in names:
         model = still(name)
@@ -132,7 +134,7 @@ def in_shards(names, prepare=lambda model: None):
 
 @pytest.mark.slow("gradients of sharded models of every kind")
 def test_gradients_of_shards_are_those_of_one_process(tmp_path):
-    """The first process's weights count, and a block that another part calls by its layers is left in the rest."""
+    """All processes start from the first one's weights. A block whose layers another part calls is not a shard."""
     assert in_two(lambda: torch.save(in_shards(METHODS), tmp_path / f"{comm.get_rank()}")) == [0, 0]
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}")
@@ -142,14 +144,14 @@ def test_gradients_of_shards_are_those_of_one_process(tmp_path):
 
 @pytest.mark.slow("gradients of sharded models that are compiled")
 def test_compiled_shards_have_the_same_gradients(tmp_path):
-    """Blocks are gathered and freed between graphs."""
+    """The blocks are gathered and freed between graphs."""
     name, compiled = "segvit_shrunk", functools.partial(compile_parts, backend="eager")
     assert in_two(lambda: torch.save(in_shards([name], compiled), tmp_path / f"{comm.get_rank()}")) == [0, 0]
     assert differences(torch.load(tmp_path / "0")[name], gradients(still(name), samples(), 1)) == {}
 
 
 def scaled(model, folder, scale):
-    """Train in float16 from a scale of the losses; what the main process finds then."""
+    """Train in float16 from a given loss scale, and return the results of the main process."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
     batches = data()[:3] if comm.is_main_process() else data()[3:]
     trainer = Trainer(
@@ -182,7 +184,7 @@ def test_float16_scales_and_skips_in_all_shards(tmp_path):
 @pytest.mark.parametrize(
     ("processes", "ddp", "message"),
     [
-        (1, {}, r"train\.shard is true for one process; wanted several \(--num-gpus\)"),
+        (1, {}, r"train\.shard is true for a single process; wanted several \(--num-gpus\)"),
         (
             2,
             {"fp16_compression": True, "broadcast_buffers": False},
@@ -234,7 +236,7 @@ def test_states_without_shards_stay_as_they_are(one_process):
 
 
 def test_states_go_round(one_process):
-    """Of one process, in which nothing is spread far."""
+    """With a single process, whose shards are whole tensors."""
     model, state = nn.Linear(3, 2), {"weight": torch.randn(2, 3), "bias": torch.randn(2), "step": torch.tensor(3.0)}
     shard(model, "cpu")
     assert is_sharded(model)

@@ -28,7 +28,7 @@ def test_a_deferred_signal_is_only_noted(monkeypatch):
     with StopRequest() as stop, stop.deferred():
         assert not stop()
         send()
-        send(signal.SIGINT)  # the same request, from the terminal and from the parent
+        send(signal.SIGINT)  # the same request again: one signal is from the terminal, the other from the parent
         assert stop() and stop.stopped().exit_code == 143
         monkeypatch.setattr(stopping, "_SAME_REQUEST", 0)
         with pytest.raises(Stopped):
@@ -73,7 +73,7 @@ def test_an_evaluation_ends_between_batches():
 @pytest.mark.parametrize("asked", [None, 0, 1])
 @pytest.mark.parametrize("sizes", [(3, 3), (0, 4)])
 def test_processes_agree_on_the_end_of_an_evaluation(monkeypatch, asked, sizes):
-    """Two of them, here as threads; one is asked to stop, has fewer images, or has none."""
+    """Two processes, simulated by threads, of which one is asked to stop, has fewer images, or has none."""
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     store, ends = dist.HashStore(), {}
 
@@ -92,7 +92,7 @@ def test_processes_agree_on_the_end_of_an_evaluation(monkeypatch, asked, sizes):
     for thread in threads:
         thread.join(timeout=20)
     done, stopped = {0: sizes[0], 1: sizes[1]}, {0: "stopped", 1: "stopped"}
-    late = asked is not None and not sizes[asked]  # both may be done before the signal is looked at
+    late = asked is not None and not sizes[asked]  # both may have finished before they check for the signal
     assert ends == (done if asked is None else stopped) or (late and ends == done)
 
 
@@ -120,5 +120,5 @@ def test_a_process_dies_with_its_parent_where_ctrl_c_is_ignored():
     child = int(parent.stdout.readline())
     os.kill(child, 0)
     parent.kill()
-    assert parent.stdout.read() == b""  # ends once the child's end of the pipe is closed too
+    assert parent.stdout.read() == b""  # the read returns once the child has closed its end of the pipe too
     parent.wait()

@@ -73,7 +73,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(value, options):
 
 
 class Root(Toy):
-    """A finite loss whose gradient is infinite where an output is 0: that of a square root."""
+    """A model with a finite loss whose gradient, that of a square root, is infinite where an output is 0."""
 
     def forward(self, batch):
         return {"loss_root": (self.layer(torch.stack([x["x"] for x in batch])) * 0).abs().sqrt().sum()}
@@ -100,7 +100,7 @@ def test_float16_skips_overflowing_steps_and_gives_up_after_many(monkeypatch):
     trainer.grad_scaler.load_state_dict(trainer.grad_scaler.state_dict() | {"scale": 4.0})
     trainer.train(2, 3)
     assert trainer.skipped == 0 and not torch.equal(model.layer.weight, start["layer.weight"])
-    with pytest.raises(FloatingPointError, match=r"a gradient .* \(3 steps before were skipped for that\)"):
+    with pytest.raises(FloatingPointError, match=r"a gradient .* \(the 3 steps before were skipped for this reason\)"):
         trained(model=Root(), iterations=5, amp_dtype=torch.float16)
 
 
@@ -116,7 +116,7 @@ def test_float16_clips_the_gradients_and_not_their_scaled_values():
 
 
 class Counting(Toy):
-    """Sums divided by the count of images that the step has, of which one in the batch has weight 0."""
+    """A model that divides the sum of its losses by the step's count of images, one of which has weight 0."""
 
     def count(self, batch):
         return {"toy": {"images": torch.tensor(float(sum(x["y"] > 0 for x in batch)))}}
@@ -131,7 +131,7 @@ class Counting(Toy):
 def test_models_that_count_steps_get_the_counts_of_all_parts():
     whole, split = (trained(model=make_counting(), accumulate=parts) for parts in (1, 2))
     torch.testing.assert_close(weights(split), weights(whole))
-    # of four images one is left out, so that averages over the parts would weigh the others unevenly
+    # One of four images does not count, so averages over the parts would weight the others unequally.
     averaged = trained(model=Toy(), accumulate=2)
     assert not isinstance(averaged.model, CountsSteps) and isinstance(split.model, CountsSteps)
 

@@ -36,5 +36,5 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK nonsense")
     np.savez(tmp_path / "b.npz", images=np.array(["a.png"]))
     for name in "ab":
-        with pytest.raises(ValueError, match="cannot be read as counts of images"):
+        with pytest.raises(ValueError, match="cannot be read as pixel counts of images"):
             ImageCounts.read(tmp_path / f"{name}.npz")

@@ -1,4 +1,4 @@
-"""AP of hand-made predictions through our loader and evaluation, beside pycocotools' own."""
+"""The AP of hand-made predictions by our loader and evaluator, compared with that of pycocotools."""
 
 import json
 
@@ -40,7 +40,7 @@ def box(x, y):
 
 
 def bitmap(x, y, *, tall):
-    """A mask in the box of an object, whole or half."""
+    """A mask that fills the box of an object completely or by half."""
     mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     mask[y : y + (SIZE if tall else SIZE // 2), x : x + SIZE] = 1
     return mask
@@ -53,7 +53,7 @@ def encoded(mask):
 
 @pytest.fixture
 def data(tmp_path, forget_registered):
-    """Folder and annotation file of ten images."""
+    """The folder and the annotation file of ten images."""
     annotations = []
     for i, objects in OBJECTS.items():
         Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / f"{i}.png")
@@ -69,7 +69,7 @@ def data(tmp_path, forget_registered):
 
 
 class Detector(nn.Module):
-    """Gives the predictions above."""
+    """A model that returns the predictions above."""
 
     def __init__(self):
         super().__init__()
@@ -99,7 +99,7 @@ def ours(name):
 
 
 def theirs(path, task, ids):
-    """pycocotools' six numbers of a task in percent, over some images."""
+    """The six metrics that pycocotools computes for a task over some images, in per cent."""
     results = [
         {
             "image_id": i,

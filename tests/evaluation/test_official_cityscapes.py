@@ -7,6 +7,8 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from tokenseg.config.instantiate import instantiate
+from tokenseg.config.load import load_config
 from tokenseg.evaluation.official_cityscapes import OfficialCityscapesEvaluator
 
 SCRIPT = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
@@ -15,7 +17,7 @@ NAME = "cityscapes_fine_sem_seg_toy"
 
 @pytest.fixture
 def record(tmp_path):
-    """A record of Cityscapes whose left half is road and whose right half is bicycle; label ids lie beside it."""
+    """A Cityscapes record of road on the left and bicycle on the right, with label ids next to its label map."""
     base = tmp_path / "bonn_000000_000001"
     half = np.repeat([[0, 18]], 4, axis=1).repeat(4, axis=0).astype(np.uint8)
     Image.fromarray(half).save(f"{base}_gtFine_labelTrainIds.png")
@@ -31,7 +33,7 @@ def record(tmp_path):
 
 @pytest.fixture
 def script(monkeypatch):
-    """A stub of Cityscapes' script, which notes what it is given."""
+    """A stub of the official Cityscapes script, which records its arguments."""
     module = ModuleType(SCRIPT)
     module.args, module.seen = SimpleNamespace(), []
     scores = dict(zip(("averageScoreClasses", "averageScoreInstClasses"), (0.5, 0.25), strict=True))
@@ -60,6 +62,21 @@ def test_label_ids_reach_the_script(tmp_path, record, script):
     assert np.unique(np.asarray(Image.open(predictions[0]))).tolist() == [33]
     assert results["cityscapes"] == dict(IoU=50, iIoU=25, IoU_sup=100, iIoU_sup=75)
     assert results["sem_seg"]["IoU-bicycle"] == 50 and "cityscapes/IoU" in evaluator.metric_names()
+
+
+def test_the_override_of_the_page_puts_it_into_a_config(record, script):
+    kind = f"{OfficialCityscapesEvaluator.__module__}.{OfficialCityscapesEvaluator.__name__}"
+    words = [f"dataset.test={NAME}", f"dataloader.evaluator._target_={kind}", "dataloader.evaluator.metrics=[size]"]
+    evaluator = instantiate(load_config("quickstart", words).dataloader.evaluator)
+    assert type(evaluator) is OfficialCityscapesEvaluator
+    assert {"cityscapes/IoU", "sem_seg/mIoU"} < set(evaluator.metric_names())
+    assert any(name.startswith("size/") for name in evaluator.metric_names())
+
+
+def test_the_script_finds_what_numpy_has_dropped(tmp_path, record, script):
+    run(tmp_path, record, np.zeros((4, 8), int))
+    assert script.np.in1d(np.eye(2), [1], invert=True).ravel().tolist() == [False, True, True, False]
+    assert script.np.zeros is np.zeros
 
 
 def test_missing_label_ids_are_told(tmp_path, record, script):

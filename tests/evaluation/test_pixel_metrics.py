@@ -1,4 +1,4 @@
-"""Each further metric against numbers by hand or a plain implementation."""
+"""Each further metric compared with numbers computed by hand or with a simple implementation."""
 
 import csv
 import math
@@ -23,7 +23,7 @@ NAMES = ["a", "b", "c"]
 
 
 def counted(kind, *images):
-    """The metric of images, of which each is prediction, label and perhaps confidence."""
+    """The metric after some images, each given as its prediction, label and, optionally, confidence."""
     metric = kind(class_names=NAMES)
     for image in images:
         metric.update(*map(np.array, image))
@@ -37,7 +37,7 @@ def blobs(seed, size=(60, 80), classes=3):
 
 
 def boundary_iou_by_erosion(images, class_id, ignored):
-    """As the paper's reference does it for one mask: less its erosion by a 3x3 square, repeated."""
+    """The boundary of one mask as in the paper's reference: what repeated erosion by a 3x3 square removes."""
     both = either = 0
     for prediction, label in images:
         steps = max(1, round(0.02 * math.hypot(*label.shape)))
@@ -82,7 +82,8 @@ def test_a_wrong_rim_costs_more_than_in_miou():
 def test_segments_by_hand():
     labelled = np.array([[1, 1, 0, 1, 1, 0, 0, 0, 1]])
     predicted = np.array([[0, 1, 1, 1, 0, 0, 1, 0, 0]])
-    # one predicted segment touches two objects: a pixel of each, and the one between them counts against both
+    # One predicted segment touches two objects. It covers a pixel of each, and the pixel between them, which lowers
+    # the IoU of both.
     areas, correct, excess = segment_overlaps(predicted > 0, labelled > 0)
     assert (areas.tolist(), correct.tolist(), excess.tolist()) == ([2, 2, 1], [1, 1, 0], [1, 1, 0])
 
@@ -185,11 +186,13 @@ def test_what_is_wanted_of_the_model(toy_dataset):
     evaluators = [ConfusionEvaluator(dataset_name=toy_dataset, metrics=names) for names in (ALL[:3], ALL, ["tokens"])]
     assert [one.wants for one in evaluators] == [set(), {"confidence"}, {"regions"}]
     assert combined_evaluators(a=evaluators[1], b=evaluators[2]).wants == {"confidence", "regions"}
-    with pytest.raises(ValueError, match=r"two evaluators give sem_seg/ACC-blue"):
+    with pytest.raises(ValueError, match=r"two evaluators compute sem_seg/ACC-blue"):
         combined_evaluators(a=evaluators[1], b=evaluators[2]).metric_names()
     records, outputs = images_of(toy_dataset)
     evaluators[1].reset()
-    with pytest.raises(ValueError, match=r"the model gives class_ids; the metrics boundary, .* want confidence too"):
+    with pytest.raises(
+        ValueError, match=r"outputs are class_ids, but the metrics boundary, .* also need confidence; wanted"
+    ):
         evaluators[1].process(records[:1], [{"class_ids": outputs[0]["class_ids"]}])
 
 
@@ -203,7 +206,7 @@ def test_tokens_beside_miou(toy_dataset):
     records = DatasetCatalog.get(toy_dataset)[:1]
     evaluator = ConfusionEvaluator(dataset_name=toy_dataset, metrics=["tokens"])
     evaluator.reset()
-    # a region of the first class, one of the others: columns 0 to 10 of 32, and the rest
+    # Columns 0 to 10 of 32 are a region of the first class, and the rest is a region of the other classes.
     regions = torch.zeros(2, 1, 32)
     regions[0, 0, :11], regions[1, 0, 11:] = 1, 1
     output = {"class_ids": torch.zeros(32, 32, dtype=torch.int64), "regions": regions, "region_cell": (32.0, 1.0)}

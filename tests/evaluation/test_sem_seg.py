@@ -24,7 +24,7 @@ def metrics_of(prediction, label, num_classes):
 
 
 def inputs_and_scores(name, num_classes=3):
-    """The records of a data set, and random scores for them."""
+    """The records of the toy data set, and random scores for them."""
     records = DatasetCatalog.get(name)
     sizes = [Image.open(record["sem_seg_file_name"]).size[::-1] for record in records]
     return records, [{"sem_seg": torch.rand(num_classes, *size)} for size in sizes]
@@ -85,7 +85,7 @@ def test_equals_detectron2_where_all_classes_are_present(toy_dataset):
 def test_sizes_must_agree(toy_dataset):
     records, outputs = inputs_and_scores(toy_dataset)
     outputs[0]["sem_seg"] = outputs[0]["sem_seg"][:, 1:]
-    with pytest.raises(ValueError, match=r"0\.png has size \(32, 32\), the prediction \(31, 32\)"):
+    with pytest.raises(ValueError, match=r"0\.png has size \(32, 32\), its prediction \(31, 32\)"):
         evaluate(ConfusionEvaluator(dataset_name=toy_dataset), records, outputs)
 
 
@@ -98,12 +98,12 @@ def test_labels_must_be_classes(toy_dataset):
 
 def test_scores_must_be_of_the_data_sets_classes(toy_dataset):
     records, outputs = inputs_and_scores(toy_dataset, num_classes=4)
-    with pytest.raises(ValueError, match="scores of 4 classes; wanted those of 'toy_sem_seg', 0 to 2"):
+    with pytest.raises(ValueError, match="scores of 4 classes; wanted the classes of 'toy_sem_seg', 0 to 2"):
         evaluate(ConfusionEvaluator(dataset_name=toy_dataset), records, outputs)
 
 
 def test_the_records_are_not_built_again(toy_dataset, monkeypatch):
-    """Own data and COCO take minutes to list; the inputs say where their label maps lie."""
+    """Listing the user's own data or COCO may take minutes, and the inputs already have the paths of the label maps."""
     mapper = SemSegMapper(is_train=False, augmentations=[], num_classes=3)
     records, outputs = inputs_and_scores(toy_dataset)
     evaluator, asked = ConfusionEvaluator(dataset_name=toy_dataset), []
@@ -117,15 +117,15 @@ def test_ids_are_as_good_as_scores(toy_dataset):
     evaluator, ids = ConfusionEvaluator(dataset_name=toy_dataset), [one["sem_seg"].argmax(dim=0) for one in outputs]
     wanted = evaluate(evaluator, records, outputs)
     assert evaluate(evaluator, records, [{"class_ids": one} for one in ids]) == wanted
-    with pytest.raises(ValueError, match="the class id 7; wanted those of 'toy_sem_seg', 0 to 2"):
+    with pytest.raises(ValueError, match="the class id 7; wanted the classes of 'toy_sem_seg', 0 to 2"):
         evaluate(evaluator, records[:1], [{"class_ids": torch.full_like(ids[0], 7)}])
 
 
 @pytest.mark.parametrize(
     ("ids", "told"),
     [
-        ([0, 255], "mIoU: 100.0, of one class alone, red: the label maps hold no other, so that this says nothing"),
-        ([255], "mIoU: none, since every pixel of the label maps is ignored"),
+        ([0, 255], "mIoU: 100.0, which is meaningless, since the label maps contain only the class red"),
+        ([255], "mIoU: undefined, since every pixel of the label maps is ignored"),
         ([0, 1], "mIoU: 100.0 (mean over 2 classes)"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_mean_over_one_class_is_told(toy_dataset, tmp_path, caplog, ids, told)
 
 def test_metadata_must_name_the_classes(toy_dataset, monkeypatch):
     monkeypatch.delattr(MetadataCatalog.get(toy_dataset), "stuff_classes")
-    with pytest.raises(ValueError, match=r"'toy_sem_seg' has no stuff_classes; wanted both"):
+    with pytest.raises(ValueError, match=r"'toy_sem_seg' has no stuff_classes; wanted stuff_classes and ignore_label"):
         ConfusionEvaluator(dataset_name=toy_dataset)
 
 

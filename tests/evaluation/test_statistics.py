@@ -10,7 +10,7 @@ from tokenseg.evaluation.statistics import Interval, bootstrap_over_images, mean
 
 
 def random_counts(seed, images=30, classes=4):
-    """Counts of a model whose errors are random, on label maps that are the same for every seed."""
+    """The counts of a model with random errors. The label maps are the same for all seeds."""
     labelled = np.random.default_rng(0).integers(1, 100, (images, classes))
     correct = (labelled * np.random.default_rng(seed).random((images, classes))).astype(int)
     return counted(correct, labelled[:, ::-1] + correct, labelled)
@@ -35,7 +35,7 @@ def test_a_paired_difference_is_that_of_scipy():
 
 
 def test_pairs_tell_what_the_groups_cannot():
-    """Seeds differ by tens, and every pair by about one."""
+    """Results vary by tens between seeds, but every pair differs by about one."""
     found = paired_difference({0: 10, 1: 40, 2: 70}, {0: 11, 1: 41.1, 2: 70.9})
     assert found.verdict == "above"
     assert paired_difference({0: 11, 1: 41.1, 2: 70.9}, {0: 10, 1: 40, 2: 70}).verdict == "below"
@@ -75,7 +75,7 @@ def test_the_bootstrap_agrees_with_scipys():
 
 
 def test_two_images_by_hand():
-    """IoU 0.5 and 1 for the one, 0 for the other model: means of two draws are 50, 75 and 100 with 1, 2, 1 of 4."""
+    """One model has IoU 0.5 and 1, the other has 0. Of the 4 draws of two images, the means are 50, 75, 75 and 100."""
     labelled = [[4], [4]]
     one, two = counted([[0], [0]], [[0], [0]], labelled), counted([[2], [4]], [[2], [4]], labelled)
     _, (interval, difference) = bootstrap_over_images([[one], [two]], resamples=2000, confidence=0.6)

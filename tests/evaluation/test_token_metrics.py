@@ -1,4 +1,4 @@
-"""The metrics of tokens: known answers, cells that do not fit the pixels, and the evaluator."""
+"""The token metrics: known results, cells whose borders are not those of pixels, and the evaluator."""
 
 import math
 
@@ -20,7 +20,7 @@ from tokenseg.evaluation.token_metrics import (
 
 
 def stripes(count, size=(8, 12)):
-    """(count, H, W) masks of vertical stripes of the same width."""
+    """The masks (count, H, W) of vertical stripes of the same width."""
     columns = torch.arange(size[1]) * count // size[1]
     return (columns == torch.arange(count)[:, None, None]).expand(count, *size)
 
@@ -133,7 +133,7 @@ def test_regions_that_see_next_to_nothing_can_be_left_out():
         return np.array([[[True, False]], [[False, True]]])
 
     masks.level = "class"
-    # the second region is that of a class which the image lacks: of little weight, everywhere alike
+    # The second region belongs to a class that does not occur in the image: its weight is small and uniform.
     output = {"regions": torch.tensor([[[3.0, 0.0]], [[0.1, 0.1]]]), "region_cell": (1.0, 1.0)}
     entropies = []
     for least in (1e-6, 1.0):

@@ -3,5 +3,5 @@ import pytest
 
 @pytest.fixture(scope="module")
 def transformers():
-    """Imported by the tests alone that compare with it, since that takes many seconds."""
+    """The package transformers, which takes many seconds to import, and is only imported for tests that need it."""
     return pytest.importorskip("transformers")

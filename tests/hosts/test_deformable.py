@@ -1,4 +1,4 @@
-"""Deformable attention: both ways of sampling, its first weights, and what lies outside the maps."""
+"""Deformable attention: both implementations of sampling, the initial weights, and points outside the maps."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_both_ways_are_equal_with_their_gradients(scale):
 
 @pytest.mark.parametrize("sample", [sample_by_embedding_bag, sample_by_grid])
 def test_whole_offsets_read_single_cells(sample):
-    """On one level, one step to the right is the next value, and zero in the last column."""
+    """With one level and offsets of one cell to the right, each cell reads the next one, and the last column zero."""
     values = torch.arange(1.0, 7).view(1, 6, 1, 1)
     offsets = torch.tensor([1.0, 0]).view(1, 1, 2, 1, 1).expand(1, 6, 2, 1, 1)
     got = sample(values, offsets, torch.ones(1, 6, 1, 1), layout_of([(2, 3)], 1))
@@ -64,7 +64,9 @@ def test_points_of_a_head_begin_on_a_ray():
     attention = DeformableAttention(width=16, num_heads=8, num_levels=3, num_points=4)
     offsets = attention.offsets.bias.view(8, 3, 4, 2)
     torch.testing.assert_close(offsets[0, 0], torch.tensor([[1.0, 0], [2, 0], [3, 0], [4, 0]]))
-    torch.testing.assert_close(offsets[1, 2, 2], torch.tensor([3.0, 3.0]))  # 45 degrees, the larger side 1 a step
+    torch.testing.assert_close(
+        offsets[1, 2, 2], torch.tensor([3.0, 3.0])
+    )  # 45 degrees, with steps of 1 along the longer side
     assert not attention.offsets.weight.any() and not attention.weights.weight.any()
     bound = math.sqrt(6 / 32)
     assert 0.9 * bound < attention.value.weight.abs().max() <= bound and not attention.value.bias.any()

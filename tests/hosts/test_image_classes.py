@@ -1,4 +1,4 @@
-"""The loss of which classes an image shows, and how many pieces of each."""
+"""The loss that predicts which classes an image contains, and how many pieces of each."""
 
 import math
 
@@ -21,7 +21,10 @@ def loss():
 
 
 def test_values_by_hand(loss):
-    """All logits are 0: every class costs log 2; a number of n costs |log(1 + n)| - 1/2 or half of its square."""
+    """With logits of 0, presence costs log 2, and n pieces cost the smooth L1 norm of x = log(1 + n).
+
+    This is x - 1/2 if x is above 1, and x^2 / 2 otherwise.
+    """
     assert isinstance(loss, ExtraLoss)
     found = loss({"x": torch.randn(2, 4, 3, 3)}, Targets.alone(loss, LABELS, INPUTS))
     pieces = (math.log(3) - 0.5 + 0.5 * math.log(2) ** 2) / 3

@@ -1,4 +1,4 @@
-"""The mask classifiers' losses against those of `transformers`, on labels without ignored pixels."""
+"""Comparison of the mask classifiers' losses with those of `transformers`, on labels without ignored pixels."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow("losses of mask classifiers beside those of transf
 
 
 def make_leaves(num_queries):
-    """Embeddings of three stages, the map of the masks, class logits; and the predictions that they make."""
+    """Draw embeddings of three stages, mask features and class logits; return them and the predictions made of them."""
     embeddings = torch.randn(3, 2, num_queries, 8, requires_grad=True)
     features = torch.randn(2, 8, 14, 15, requires_grad=True)
     class_logits = torch.randn(3, 2, num_queries, 7, requires_grad=True)
@@ -23,7 +23,7 @@ def make_leaves(num_queries):
 
 
 def make_labels():
-    """Label maps of 54 x 56, and for each image its classes and their masks."""
+    """Draw label maps of 54 x 56 pixels; return them, and the classes of each image with their masks."""
     labels = torch.randint(0, 4, (2, 6, 7)).repeat_interleave(9, 1).repeat_interleave(8, 2)
     labels[1] = labels[1].clamp(max=1)
     classes = [each.unique() for each in labels]
@@ -40,7 +40,7 @@ def assert_equal_with_gradients(got, wanted, leaves):
 
 @pytest.mark.parametrize("num_queries", [9, 3])
 def test_mask2former(transformers, monkeypatch, num_queries):
-    points = torch.rand(2000, 2)  # all draws give these, so that both compare the same
+    points = torch.rand(2000, 2)  # every draw returns these points, so that both sides use the same
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: points[: shape[-2]].expand(shape).clone())
     config = transformers.Mask2FormerConfig(train_num_points=300)
     config.num_labels = 6
@@ -52,7 +52,7 @@ def test_mask2former(transformers, monkeypatch, num_queries):
     (leaves, predictions), (labels, classes, masks) = make_leaves(num_queries), make_labels()
     got = ours(predictions, Targets.alone(ours, labels))
     found = [theirs(each.masks, each.class_logits, masks, classes) for each in predictions]
-    # theirs divides by all masks of the labels, ours by those that a query is there for
+    # Theirs divides by the number of all masks in the labels, and ours by that of the masks with a query.
     learnt = sum(min(len(own), num_queries) for own in classes) / sum(map(len, classes))
     names = {"cross_entropy": "loss_mask", "dice": "loss_dice", "class": "loss_cross_entropy"}
     for name, weight in weights.items():

@@ -1,4 +1,4 @@
-"""MaskFormer's and Mask2Former's heads: contracts, bad input, precision, first weights."""
+"""MaskFormer's and Mask2Former's heads: contracts, bad input, precision, initial weights."""
 
 import math
 from collections import Counter
@@ -111,7 +111,7 @@ def test_one_class_and_a_thousand(make_head, num_classes):
 
 @BOTH
 def test_more_masks_than_queries_is_said_once(make_head, caplog, monkeypatch):
-    monkeypatch.setattr("detectron2.utils.logger._LOG_COUNTER", Counter())  # as if no other test had said it
+    monkeypatch.setattr("detectron2.utils.logger._LOG_COUNTER", Counter())  # as if no other test had logged it before
     head = make_head(num_classes=9, num_queries=2)
     labels = torch.arange(9).repeat_interleave(6)[:48].expand(2, 32, 48).contiguous()
     for _ in range(2):
@@ -166,7 +166,7 @@ def test_a_query_of_an_empty_mask_sees_everything(make_head):
 
 @BOTH
 def test_bad_maps(make_head):
-    with pytest.raises(ValueError, match="2 or more, as many in each"):
+    with pytest.raises(ValueError, match="2 or more, equally many each"):
         make_head(channels=[4, 6, 8])
     maps = features()
     del maps["res3"]
@@ -200,7 +200,7 @@ def test_first_weights():
 
 
 def test_parameters_as_published():
-    """Millions of the head of Swin-T on ADE20K, and of ResNet-101."""
+    """The millions of parameters of the heads for Swin-T and for ResNet-101 on ADE20K."""
     count = sum(x.numel() for x in Mask2FormerHead(
         channels=[96, 192, 384, 768], num_classes=150, criterion=mask2former().criterion
     ).parameters())  # fmt: skip

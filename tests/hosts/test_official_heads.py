@@ -1,4 +1,4 @@
-"""MaskFormer's and Mask2Former's checkpoints fit, and give the scores that their code gives with the same weights.
+"""MaskFormer's and Mask2Former's checkpoints can be loaded, and the scores equal those of the authors' code.
 
 The scores come from the authors' code, run once on weights and an image that are given here in closed form.
 """
@@ -20,7 +20,7 @@ HEAD = dict(W=256, K=150, Q=100, E=6, F=1024)
 SWIN_T = dict(C=96, H=3, W=7, A=2, B=2, D=6, E=2)
 R101 = dict(C=64, A=3, B=4, D=23, E=3)
 RESNET_MAPS = dict(R2=256, R3=512, R4=1024, R5=2048)
-# Config, variant and sizes of the backbone, kind and sizes of the head.
+# The config, the variant and sizes of the backbone, and the class and sizes of the head.
 RELEASED = {
     "mask2former_swin_t": (
         "mask2former_swin_t_coco_stuff_10k_512_60k",
@@ -47,7 +47,7 @@ RELEASED = {
 
 @pytest.fixture
 def released(released_shapes):
-    """Function: the model of a released checkpoint on `meta`, with 150 classes, and the checkpoint's weights."""
+    """A function that returns the model of a released checkpoint and the weights of the checkpoint, both on `meta`."""
 
     def read(name):
         config, (file, variant, sizes), (kind, maps) = RELEASED[name]
@@ -101,11 +101,11 @@ def test_queries_keys_and_values_come_apart(released):
 def test_another_checkpoint_is_told(released):
     _, state = released("mask_former_r101")
     model, _ = released("mask2former_r101")
-    with pytest.raises(ValueError, match=r"127 that no rule knows: .*adapter_2"):
+    with pytest.raises(ValueError, match=r"127 that no rule matches: .*adapter_2"):
         convert(state, model.state_dict(), rules_for(model))
 
 
-# Heads of 32 channels with 5 queries and 4 classes. No window of the Swin divides a map of 64 x 96 pixels.
+# Heads with 32 channels, 5 queries and 4 classes. For images of 64 x 96 pixels, the windows of Swin divide no map.
 TINY_HEAD = dict(W=32, K=4, Q=5, E=1, F=1024)
 TINY_OVERRIDES = [
     "dataset.num_classes=4",

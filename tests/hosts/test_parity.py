@@ -1,4 +1,4 @@
-"""Every output of the heads against those of `transformers`, with random weights and no network."""
+"""Comparison of all outputs of the heads with those of `transformers`, with random weights and no network."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ AT_TWO_SIZES = pytest.mark.parametrize("size", [(64, 96), (83, 61)])
 
 
 def make_maps(size):
-    """Maps of strides 4 to 32 of an image, as a list and by name."""
+    """Draw the maps of an image at strides 4 to 32; return them as a list and as a dict by name."""
     maps = [torch.randn(2, count, *(-(-side // (4 << place)) for side in size)) for place, count in enumerate(CHANNELS)]
     return maps, dict(zip(NAMES, maps, strict=True))
 

@@ -1,4 +1,4 @@
-"""Class ids without all scores, against the highest of the scores of all classes."""
+"""Compares the class ids of the walk with the argmax over the scores of all classes."""
 
 import functools
 import types
@@ -69,7 +69,7 @@ def test_ids_are_those_of_the_highest_scores(policy, trained, masks):
 
 
 def both(model, policy):
-    """The ids of two images by the walk, and by the scores of all classes."""
+    """The class ids of two images, by the walk and from the scores of all classes."""
     images, sizes = [torch.rand(3, 67, 85), torch.rand(3, 48, 40)], [(101, 90), (35, 70)]
     wanted = [scores.max(dim=0).indices for scores in policy(model, images, sizes)]
     return ids_by_classes(model, policy, images, sizes), wanted
@@ -77,7 +77,7 @@ def both(model, policy):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """Notes how many classes have planes at a time, and how many pixels are computed in full."""
+    """Records how many classes are computed at a time, and for how many pixels all classes are computed."""
     noted = {"classes": [], "pixels": 0}
 
     def planes(view, classes, *, old):
@@ -97,7 +97,7 @@ def steps(monkeypatch):
 @pytest.mark.parametrize("masks", [True, False])
 def test_few_classes_are_computed_where_few_are_there(masks, steps):
     both(Model(masks=masks, trained=True), WholeImage())
-    # 16, and the last 150 - 9 * 16 of all classes, for each of the two images
+    # for each of the two images 16 classes, and the last 150 - 9 * 16 ones, which are part of every chunk
     assert steps["classes"] == [22, 22]
 
 

@@ -7,14 +7,14 @@ from tokenseg.inference.policy import MultiScale, SlidingWindow, WholeImage, win
 
 
 class Pixels:
-    """Scores of a pixel: its two first channels. Counts the batches and notes their sizes."""
+    """A model whose scores are the first two channels of each pixel. It records the sizes of its batches."""
 
     def __init__(self, shift=0.0):
         self.batches, self.shift = [], shift
 
     def segment(self, images):
         self.batches.append([tuple(image.shape[-2:]) for image in images])
-        # depends on the place in the window, so that overlaps differ
+        # The scores depend on the position in the window, so that they differ where windows overlap.
         return [image[:2] + self.shift * torch.arange(image.shape[-1]) for image in images]
 
     def to_probabilities(self, scores):

@@ -7,7 +7,7 @@ from tokenseg.inference.row_blocks import scores_by_blocks
 
 
 class Edges:
-    """A model whose scores depend on where in the window a pixel lies, so that overlaps matter."""
+    """A model whose scores depend on the position in the window, so that they differ where windows overlap."""
 
     def segment(self, images):
         kernel = torch.arange(54.0).view(2, 3, 3, 3).sin()

@@ -30,13 +30,13 @@ def test_without_values_there_is_no_chart():
 
 
 def test_confusions_are_shares_of_the_labelled_pixels():
-    # [predicted, labelled]: of 10 pixels of a, 3 are taken for b; nothing is labelled c
+    # [predicted, labelled]: of 10 pixels of a, 3 are predicted as b; no pixel is labelled c
     confusion = np.array([[7, 0, 0], [3, 4, 0], [0, 0, 0]])
     names = [HOSTILE, "b", "c"]
     assert worst_confusions(confusion, names) == [(HOSTILE, "b", 30.0)]
     cells = {title.text for title in ElementTree.fromstring(confusion_chart(confusion, names)).iter("title")}
     assert cells == {
-        f"{HOSTILE} taken for {HOSTILE}: 70.0 %",
-        f"{HOSTILE} taken for b: 30.0 %",
-        "b taken for b: 100.0 %",
+        f"{HOSTILE} predicted as {HOSTILE}: 70.0 %",
+        f"{HOSTILE} predicted as b: 30.0 %",
+        "b predicted as b: 100.0 %",
     }

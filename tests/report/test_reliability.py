@@ -14,12 +14,12 @@ def test_the_error_is_weighted_by_pixels():
 
 def test_bars_of_a_reliability_diagram():
     chart = ElementTree.fromstring(reliability_chart(BINS))
-    # a square of 200 pixels from (40, 10) on; bars leave a pixel free
+    # The diagram is a square of 200 pixels from (40, 10); one pixel between bars remains free.
     places = [[float(bar.get(name)) for name in ("x", "y", "width", "height")] for bar in chart.iter("rect")]
     assert places == [[140, 110, 49, 100], [190, 10, 49, 200]]
     assert [title.text for title in chart.iter("title")] == [
-        "50.0 to 75.0 % sure: right in 50.0 %, 25.0 % of the pixels",
-        "75.0 to 100.0 % sure: right in 100.0 %, 75.0 % of the pixels",
+        "confidence 50.0 to 75.0 %: accuracy 50.0 %, 25.0 % of the pixels",
+        "confidence 75.0 to 100.0 %: accuracy 100.0 %, 75.0 % of the pixels",
     ]
     (diagonal,) = [line for line in chart.iter("line") if line.get("class") == "diagonal"]
     assert [float(diagonal.get(name)) for name in ("x1", "y1", "x2", "y2")] == [40, 210, 240, 10]

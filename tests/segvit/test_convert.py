@@ -80,7 +80,7 @@ def test_every_weight_has_its_place(variant, released):
 def test_another_experiment_is_told(released):
     with shapes_only():
         model = build("plain")
-    with pytest.raises(ValueError, match=r"that no rule knows: .*; 1 of another shape: decode_head\.q\.weight"):
+    with pytest.raises(ValueError, match=r"that no rule matches: .*; 1 of another shape: decode_head\.q\.weight"):
         convert_for(model, on_meta(released("shrunk", **VIT_L)))
     with shapes_only():
         model = build("shrunk", "dataset.crop=512", "model.inference.stride=341")

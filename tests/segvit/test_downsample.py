@@ -90,5 +90,5 @@ def test_what_cannot_be_shrunk():
     ],
 )
 def test_blocks_that_run_otherwise_are_told(model_name, has, timm_args):
-    with pytest.raises(ValueError, match=rf"downsample takes timm.*; {model_name} has timm\..*\.{has}$"):
+    with pytest.raises(ValueError, match=rf"downsample needs timm.*; {model_name} has timm\..*\.{has}$"):
         make(QueryDownsample(block=1, sample=NearestSampling()), model_name, (1,), **timm_args)

@@ -123,3 +123,8 @@ def test_plain_attention_is_the_same_attention_of_the_same_weights():
     assert fused == [[False, False], [True, True]]
     with pytest.raises(ValueError, match="Linear has no attention"):
         with_plain_attention(nn.Linear(1, 1))
+
+
+def test_an_experiment_sets_the_factor_of_the_attention():
+    blocks = cross_slice_blocks(num_classes=3, channels=8, scale=0.25)
+    assert [block.extraction.scale for block in blocks] == [0.25] * 4

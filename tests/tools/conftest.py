@@ -6,5 +6,5 @@ from tokenseg_cli.run import parse
 
 @pytest.fixture
 def benchmark():
-    """Function that runs tools/benchmark.py in this process and lets its errors through."""
+    """A function that runs tools/benchmark.py in this process without catching its errors."""
     return lambda *words: _command.main(parse(_arguments.__name__, ["benchmark.py", *words]))

@@ -46,7 +46,7 @@ def test_times_are_those_of_the_runs():
         return torch.ones(2)
 
     (row,) = Duel(ours=lambda: run("ours"), rival=lambda: run("rival")).measure(Clock(CPU), 3)
-    assert counts == {"ours": 4, "rival": 4}  # one for the outputs
+    assert counts == {"ours": 4, "rival": 4}  # the first run is for comparing the outputs
     assert row["least"] <= row["times faster"] <= row["most"] and row["difference"] == 0
 
 
@@ -63,7 +63,7 @@ def test_differences_are_relative_and_those_of_a_list_are_of_one_vector():
         (torch.tensor([1.0, float("nan")]), "by inf"),
         (torch.ones(3), r"shapes .*\(\(2,\), \(3,\)\)"),
         (None, "shapes"),
-        ({"a": 1}, "Tensor of ours, dict of the rival"),
+        ({"a": 1}, "Tensor of ours, and a dict of the rival"),
     ],
 )
 def test_sides_that_differ_fail(other, message):
@@ -185,7 +185,7 @@ def test_a_compiled_step_beside_the_same_one(benchmark, capsys):
     [
         (["nosuch"], "no benchmark 'nosuch'; wanted one of .*structtoken"),
         ([], "no benchmark ''"),
-        (["structtoken", "--only", "cse", "x"], "fits no case"),
+        (["structtoken", "--only", "cse", "x"], "matches no case"),
         (["structtoken", "--pairs", "0"], "--pairs is 0"),
     ],
 )
@@ -196,7 +196,7 @@ def test_mistakes_are_named(benchmark, words, message):
 
 @pytest.mark.slow("memory of the benchmarks")
 def test_memory_is_that_of_each_side_alone(benchmark, capsys):
-    hog = torch.ones(2**27)  # half a GiB of the parent, which no side may inherit
+    hog = torch.ones(2**27)  # half a GiB in the parent process, which must not count for either side
     benchmark("structtoken", "--only", "pwe head inference", "--pairs", "1", "--json", "--memory", *TINY)
     row = json.loads(capsys.readouterr().out)
     assert row["ours MiB"] > 100 and row["memory"] == pytest.approx(1, abs=0.2) and row["of a run"] > 0

@@ -21,7 +21,7 @@ def test_both_sides_do_the_task(benchmark, capsys, mode):
 
 @pytest.mark.slow("our models beside whole ones of transformers")
 def test_a_step_with_too_few_images_is_refused(benchmark):
-    with pytest.raises(ValueError, match="--batch is 1; a step of this rival wants 2"):
+    with pytest.raises(ValueError, match="--batch is 1; a step of this rival needs 2"):
         benchmark(*SMALL, "ECENet", "step")
 
 

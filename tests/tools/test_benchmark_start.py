@@ -1,4 +1,4 @@
-"""The start of a training, measured; tests/tools/test_benchmark.py has what all benchmarks share."""
+"""The benchmark of a training's start; tests/tools/test_benchmark.py tests the common parts of all benchmarks."""
 
 import json
 

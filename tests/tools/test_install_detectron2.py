@@ -1,4 +1,4 @@
-"""The installer's own steps, on small files; nothing is fetched and nothing is installed."""
+"""The steps of the installer on small files; nothing is downloaded or installed."""
 
 import hashlib
 import importlib.util
@@ -16,10 +16,10 @@ SCRIPT = Path(__file__).parents[2] / "tools" / "install_detectron2.py"
 
 @pytest.fixture(scope="module")
 def installer():
-    """The script as a module, loaded from its path: other packages install a top-level ``tools``."""
+    """The script as a module. It is loaded from its path, since other packages install a top-level ``tools``."""
     spec = importlib.util.spec_from_file_location("install_detectron2_under_test", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module there
     spec.loader.exec_module(module)
     yield module
     del sys.modules[spec.name]
@@ -94,7 +94,7 @@ def test_detectron2_that_is_there_is_left_alone(installer, monkeypatch, capsys):
     monkeypatch.setattr(installer, "run_pip", lambda *arguments, **_: pytest.fail(f"pip {arguments}"))
     assert installer.main(["--skip-if-present"]) == 0
     assert installer.main([]) == 1
-    assert "there already (0.6 at somewhere)" in capsys.readouterr().err
+    assert "already installed (0.6 at somewhere)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("version", "there"), [("0.6", True), ("0.5", True), ("0.5+py1", True), ("0.5+py0", False)])
@@ -120,7 +120,7 @@ def test_rest_of_an_interrupted_installation_does_not_count(installer, monkeypat
 
 @pytest.fixture
 def release(tmp_path):
-    """The folder of a tiny release as upstream packs it, its archives, and the lines of its sums."""
+    """A tiny release: its folder with the layout of upstream, its archives, and the lines of its sums."""
     root = tmp_path / "detectron2-0.5"
     for name in ("detectron2/__init__.py", "detectron2/model_zoo/model_zoo.py", "LICENSE", "tests/np.py", "setup.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def test_archive_of_upstream_becomes_the_layout_of_the_wheel(release, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(None, "is not there; wanted"), (b"no archive", r"cannot be unpacked \(.*wanted a .tar.gz")]
+    ("content", "told"), [(None, "does not exist; wanted"), (b"no archive", r"cannot be unpacked \(.*wanted a .tar.gz")]
 )
 def test_what_is_no_archive_is_refused(tmp_path, content, told):
     path = tmp_path / "v0.5.tar.gz"
@@ -159,7 +159,7 @@ def test_what_is_no_archive_is_refused(tmp_path, content, told):
 
 def test_archive_of_something_else_is_refused(sources, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "other"), "zip", sources, "pkg")
-    with pytest.raises(detectron2_sources.InstallError, match="holds no folder with a package detectron2"):
+    with pytest.raises(detectron2_sources.InstallError, match="has no folder with a package detectron2"):
         detectron2_sources.unpack(Path(archive), tmp_path / "source")
 
 
@@ -193,7 +193,7 @@ def test_files_that_are_adapted_are_those_with_sums(release, monkeypatch):
 
 
 def test_recorded_sums_fit_the_table():
-    """A rule for one file has a sum of that file."""
+    """For every rule that concerns a single file, there is a sum of that file."""
     lines = detectron2_sources.SUMS.read_text().splitlines()
     names = {line.split()[1] for line in lines}
     assert len(names) == len(lines) and all(len(line.split()[0]) == 64 for line in lines)

@@ -20,7 +20,7 @@ from train_net_runs import error_line, invoke
     ("extra", "message"),
     [
         (["train.max_itr=3"], "no key 'train.max_itr'; nearest: train.max_iter"),
-        (["--eval-only"], "wants weights"),
+        (["--eval-only"], "needs weights"),
         (["--eval-only", "train.init_checkpoint=nowhere.pth"], "'nowhere.pth' do not exist"),
         (["train.init_checkpoint=nowhere.pth"], "'nowhere.pth' do not exist"),
         (["dataset.train=nonesuch"], "data set 'nonesuch' is not registered"),
@@ -70,7 +70,7 @@ def truncated_label(images, labels):
         (remove_images, r"data set 'toy_sem_seg' cannot be read from .*/images"),
         (empty_folders, r"data set 'toy_sem_seg' cannot be read from .*/images"),
         (label_out_of_range, r"labels/0\.png holds the ids 7; wanted 0 to 2"),
-        (label_of_another_size, r"images/0\.png has height x width 32x32, its label map .*/0\.png 31x32"),
+        (label_of_another_size, r"images/0\.png has height x width 32x32, its label map .*/0\.png has 31x32"),
         (truncated_image, r"image file .*images/0\.png cannot be read"),
         (image_of_no_bytes, r"image file .*images/0\.png cannot be read"),
         (truncated_label, r"label file .*labels/0\.png cannot be read"),
@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed_is_told(arguments, monkeypatch):
 
     monkeypatch.setattr(SemSegMapper, "__call__", killed)
     line = error_line([*arguments, "dataloader.train.num_workers=1"])
-    assert "most likely for want of memory" in line and "dataloader.train.num_workers" in line
+    assert "most likely because memory ran out" in line and "dataloader.train.num_workers" in line
 
 
 def test_a_loss_that_is_not_finite_is_told(arguments, tmp_path):
@@ -105,7 +105,7 @@ def test_weights_of_another_model_are_refused(arguments, toy_predictor, tmp_path
     foreign = toy_predictor[1]
     for extra in (["--eval-only"], []):
         line = error_line([*arguments, f"train.init_checkpoint={foreign}", *extra])
-        assert "holds none of the model's" in line
+        assert "contains none of the model's" in line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -141,4 +141,4 @@ def test_two_launchers_at_once_are_refused(arguments, monkeypatch):
     for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "0")
     line = error_line([*arguments, "--num-gpus", "2"])
-    assert "--num-gpus is 2 and --num-machines 1, while a launcher has started 2 process(es)" in line
+    assert "--num-gpus is 2 and --num-machines is 1, but a launcher has started 2 process(es)" in line

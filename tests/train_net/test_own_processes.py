@@ -41,7 +41,7 @@ def test_signals_end_a_run_in_one_line(tmp_path, signum, code, name, processes):
     run.send_signal(signum)
     line = run.communicate(timeout=60)[1].splitlines()[-1]
     last = tmp_path / (tmp_path / "last_checkpoint").read_text()
-    assert (run.returncode, line) == (code, f"train_net.py: stopped by {name}; --resume goes on from {last}")
+    assert (run.returncode, line) == (code, f"train_net.py: stopped by {name}; --resume continues from {last}")
     assert time.monotonic() - begin < 20 and torch.load(last)["iteration"] > 4
 
 

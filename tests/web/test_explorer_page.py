@@ -87,7 +87,7 @@ def test_what_cannot_be_read_is_told_and_the_page_goes_on(segmentor, watched, tm
         page.goto(address)
         for path, message in [
             (hostile, "cannot be read"),
-            (tmp_path / "deep.png", "wanted 8 bits a channel"),
+            (tmp_path / "deep.png", "wanted 8 bits per channel"),
             (large, "exceed the maximum allowed size of 20"),
         ]:
             upload(page, path)

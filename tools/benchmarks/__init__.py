@@ -1,7 +1,8 @@
-"""What `tools/benchmark.py` measures. Every file beside this one whose name has no leading underscore is a benchmark.
+"""The benchmarks of `tools/benchmark.py`: every file in this folder without a leading underscore in its name.
 
-A benchmark has `cases(args)`: title -> a function without arguments that builds a `Duel`, a `Profile`, or whatever else
-has their `measure`. What a case needs is built when its turn comes, after `torch.manual_seed(0)`, and freed after it.
-`args` has `device` (torch.device), `threads`, `overrides` (key=value of the command line), and the options that the
-benchmark has in `_arguments.py`; these stand apart so that no torch is needed to read them.
+A benchmark has a function `cases(args)`, which returns a dict from the title of a case to a function without arguments.
+This function builds a `Duel`, a `Profile`, or another object with their method `measure`. It is called just before the
+case is measured, after `torch.manual_seed(0)`, and its objects are freed afterwards. `args` has `device`, a
+`torch.device`, `threads`, `overrides` (key=value), and the benchmark's own options. These are defined in
+`_arguments.py`, so that they can be parsed without importing torch.
 """

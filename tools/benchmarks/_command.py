@@ -1,4 +1,4 @@
-"""Measures the cases of a benchmark: the body of the command `benchmark`."""
+"""The body of the command `benchmark`, which measures the cases of a benchmark."""
 
 import argparse
 import importlib
@@ -21,26 +21,33 @@ SCRIPT = Path(__file__).resolve().parents[1] / "benchmark.py"
 
 
 def choose(titles: list[str], only: list[str]) -> list[str]:
-    """The titles with all words of `only` in them, or the one that these are."""
+    """Return the titles that contain all words of `only`, or only one title if the words are exactly this title."""
     wanted = " ".join(only)
     chosen = [title for title in titles if set(wanted.split()) <= set(title.split())]
     if wanted in titles:
         return [wanted]
     if not chosen:
-        raise ValueError(f"--only {wanted} fits no case; wanted words of: {'; '.join(titles)}")
+        raise ValueError(f"--only {wanted} matches no case; wanted words of: {'; '.join(titles)}")
     return chosen
 
 
 def peaks(words: Sequence[str], title: str) -> dict:
-    """Peak memory of both sides of a case, in MiB, and ours over the rival's: in all, and without what was there before
-    the run, the model among it."""
+    """Measure the peak memory of both sides of a case, each in a new process.
+
+    Returns:
+        The peak of both sides in MiB, their ratio, `memory`, and the ratio without what was allocated before the run,
+        such as the model, `of a run`.
+
+    Raises:
+        ChildProcessError: A process failed.
+    """
     found: dict[str, Memory] = {}
     for side in ("ours", "rival"):
         command = [sys.executable, str(SCRIPT), *words, "--only", *title.split(), "--peak-of", side]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.stderr.write(done.stderr)
-            raise ChildProcessError(f"the measurement of {side}'s memory in {title} failed, as told above")
+            raise ChildProcessError(f"measuring the memory of '{side}' in {title} failed; see the error above")
         found[side] = Memory(*map(float, done.stdout.split()[-2:]))
     ours, rival = found["ours"], found["rival"]
     return {
@@ -52,7 +59,7 @@ def peaks(words: Sequence[str], title: str) -> dict:
 
 
 def run(args: argparse.Namespace, benchmark: ModuleType) -> list[dict]:
-    """Measure the chosen cases; a list of rows."""
+    """Measure the chosen cases and return the rows of the table."""
     torch.set_num_threads(args.threads)
     all_cases = benchmark.cases(args)
     chosen = choose(list(all_cases), args.only)
@@ -80,7 +87,7 @@ def run(args: argparse.Namespace, benchmark: ModuleType) -> list[dict]:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Measure the benchmark that the arguments name and print a table."""
+    """Run the benchmark that the arguments name, and print a table."""
     args.device = torch.device(resolve_device(args.device))
     benchmark = importlib.import_module(f"benchmarks.{args.name}")
     rows = run(args, benchmark)

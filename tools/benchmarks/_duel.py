@@ -1,4 +1,4 @@
-"""Ours against a rival, with equal outputs."""
+"""Comparison of our implementation with another one, the rival, whose outputs must be equal."""
 
 import itertools
 import math
@@ -15,11 +15,13 @@ from ._runs import GRADIENTS, Clock, Run
 
 @dataclass(frozen=True)
 class Duel:
-    """Two ways to the same outputs; how many times faster ours is, as the median over interleaved pairs.
+    """Two implementations with equal outputs, whose speeds are compared in alternating runs.
 
-    ours, rival: run once and return tensors, alone or in dicts and lists; numbers count too.
-    tolerance: how far each output may differ: the norm of the difference over that of the rival's.
-    gradient_tolerance: likewise, of `training_step`'s gradients, to which rounding of every layer adds.
+    Attributes:
+        ours: The function that runs our side once and returns tensors or numbers, which may be in dicts and lists.
+        rival: The same function of the rival.
+        tolerance: The largest accepted difference of an output: the norm of the difference, relative to the rival's.
+        gradient_tolerance: The same for the gradients of `training_step`, in which the rounding of all layers adds up.
     """
 
     ours: Run
@@ -28,12 +30,16 @@ class Duel:
     gradient_tolerance: float = 1e-4
 
     def measure(self, clock: Clock, rounds: int) -> list[dict]:
-        """A row; raises ValueError where outputs differ."""
+        """Measure both sides and return one row.
+
+        Raises:
+            ValueError: The outputs differ.
+        """
         worst = self._check()
         return [in_turns(clock, rounds, ours=self.ours, rival=self.rival) | {"difference": worst}]
 
     def _check(self) -> float:
-        """The largest difference of an output."""
+        """Compare the outputs and return the largest difference."""
         worst, ours = 0.0, _copied(self.ours())
         for difference, where in differences(ours, self.rival()):
             allowed = self.gradient_tolerance if where == GRADIENTS else self.tolerance
@@ -46,17 +52,20 @@ class Duel:
 
 
 def in_turns(clock: Clock, rounds: int, *, ours: Run, rival: Run) -> dict[str, float]:
-    """The seconds of two sides that run in turns, and how many times faster ours is: the median over the pairs.
+    """Run two sides alternately, and compute the ratio of their times for every pair of runs.
 
     Args:
         clock: The clock.
         rounds: The number of pairs.
-        ours: One run of our side.
-        rival: One run of the rival.
+        ours: The function that runs our side once.
+        rival: The function that runs the rival once.
+
+    Returns:
+        The median seconds of both sides, and the median of the ratio, `times faster`, with its least and largest value.
     """
     sides, times = {"ours": ours, "rival": rival}, {"ours": [], "rival": []}
     for place in tqdm(range(rounds), unit="pair", leave=False, disable=None):
-        # who runs first changes, so that neither always finds the other's caches
+        # The order alternates, so that no side always runs with the caches that the other has filled.
         for side in ("rival", "ours") if place % 2 else ("ours", "rival"):
             times[side].append(clock.seconds(sides[side]))
     ratios = [theirs / own for own, theirs in zip(*times.values(), strict=True)]
@@ -70,10 +79,14 @@ def in_turns(clock: Clock, rounds: int, *, ours: Run, rival: Run) -> dict[str, f
 
 
 def differences(ours: object, rival: object, where: str = "") -> Iterator[tuple[float, str]]:
-    """(relative difference, where) of every tensor, those of a list as one vector; infinite where one is not finite.
+    """Compare the outputs of two sides.
+
+    Yields:
+        The relative difference of every output, and its name in the dicts. The tensors of a list count as one vector.
+        A difference that is not finite becomes infinity.
 
     Raises:
-        ValueError: outputs of different structure or shape.
+        ValueError: The structures or shapes of the outputs differ.
     """
     if isinstance(ours, Mapping) and isinstance(rival, Mapping):
         if ours.keys() != rival.keys():
@@ -83,7 +96,7 @@ def differences(ours: object, rival: object, where: str = "") -> Iterator[tuple[
         return
     if isinstance(ours, Mapping) or isinstance(rival, Mapping):
         raise ValueError(
-            f"outputs differ: {where} is {type(ours).__name__} of ours, {type(rival).__name__} of the rival"
+            f"outputs differ: {where} is a {type(ours).__name__} of ours, and a {type(rival).__name__} of the rival"
         )
     ours, rival = (each if isinstance(each, (list, tuple)) else [each] for each in (ours, rival))
     shapes = [[None if x is None else tuple(torch.as_tensor(x).shape) for x in each] for each in (ours, rival)]
@@ -99,7 +112,7 @@ def differences(ours: object, rival: object, where: str = "") -> Iterator[tuple[
 
 
 def _copied(outputs: object) -> object:
-    """Outputs that the next run cannot change."""
+    """Copy outputs, so that the next run cannot change them."""
     if isinstance(outputs, Mapping):
         return {key: _copied(value) for key, value in outputs.items()}
     if isinstance(outputs, (list, tuple)):

@@ -1,4 +1,4 @@
-"""A training step of each method: its config, and a batch of random images with labels."""
+"""The training step of each method for benchmarks, with its config and a batch of random images with labels."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
 from tokenseg.segmentor import Segmentor
 
-# The config of each method, by the name that it has in the titles.
+# The config of each method, by its name in the titles of cases.
 CONFIGS = {
     "structtoken-cse": "structtoken_cse_vit_b_ade20k_512_160k",
     "structtoken-sse": "structtoken_sse_vit_b_ade20k_512_160k",
@@ -28,20 +28,21 @@ CONFIGS = {
     "mask-former-sgr": "mask_former_sgr_resnet_101c_coco_stuff_10k_512_60k",
     "mask2former-sgr": "mask2former_sgr_swin_t_coco_stuff_10k_512_60k",
 }
-_PATCHES = 4  # a side of the label map shows so many patches, each of one class
+_PATCHES = 4  # the number of patches along each side of a label map, each with one class
 
 
 def built(args: argparse.Namespace, name: str) -> tuple[Segmentor, Callable[[Segmentor], Tensor]]:
-    """The model of a method in training, and a function from it to the loss of one batch, which is the same each time.
-
-    Dropout and stochastic depth are off.
+    """Build the model of a method in training mode, without dropout and stochastic depth.
 
     Args:
-        args: The arguments; `size` is the crop and `batch` the number of images.
+        args: The arguments of the command; `size` is the crop, and `batch` the number of images.
         name: A key of `CONFIGS`.
+
+    Returns:
+        The model, and a function that computes the loss of a model for one batch, which is the same in every call.
     """
     cfg = load_config(CONFIGS[name], [f"dataset.crop={args.size}", *args.overrides])
-    cfg.model.inference = None  # its windows may be larger than the crop
+    cfg.model.inference = None  # the windows of its policy may be larger than the crop
     model = begin_random(instantiate(cfg.model)).to(args.device).train()
     for module in model.modules():
         _keep_all(module)
@@ -55,7 +56,10 @@ def built(args: argparse.Namespace, name: str) -> tuple[Segmentor, Callable[[Seg
 
 
 def samples(cfg: DictConfig, count: int, size: tuple[int, int]) -> list[dict]:
-    """So many images of random pixels whose labels are square patches of one class each, with the mapper's targets."""
+    """Create `count` images of random pixels, with label maps of square patches and the targets of the config's mapper.
+
+    Each patch has one class.
+    """
     targets = instantiate(cfg.dataloader.train.mapper.get("label_targets")) or {}
     return [_sample(cfg.dataset.num_classes, *size, targets) for _ in range(count)]
 

@@ -1,4 +1,4 @@
-"""Where the time of a run goes, by part."""
+"""Measurement of the time that each part of a run takes."""
 
 import contextlib
 import functools
@@ -18,18 +18,20 @@ REST = "rest"
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds of each part of a run, forward and backward.
+    """The seconds of each part of a run, forward and backward.
 
-    run: once.
-    parts: name -> what the part consists of: modules, and functions as (owner, name of the attribute). A part inside
-        another counts for itself alone; `rest` is what is in none.
+    Attributes:
+        run: The function that runs once.
+        parts: The members of each part, by the name of the part. Members are modules, or functions, given as their
+            owner and the name of the attribute. The time of a part inside another is not counted for the outer one.
+            Time outside of all parts counts as `rest`.
     """
 
     run: Run
     parts: Mapping[str, Sequence[nn.Module | tuple[object, str]]]
 
     def measure(self, clock: Clock, rounds: int) -> list[dict]:
-        """A row for each part and one for all: medians over the rounds, and the share of the whole."""
+        """Return a row for each part and one for all: medians over the rounds, and the share of the total time."""
         self.run()
         watch, laps = Stopwatch(clock), []
         with watch.watching(self.parts):
@@ -47,8 +49,11 @@ class Profile:
 
 
 class Stopwatch:
-    """Adds time to whichever part is at work. A part's backward pass lasts from the gradient of its first output to
-    those of all its inputs, or until another part's begins."""
+    """Adds the passing time to the part that is running.
+
+    The backward pass of a part begins with the gradient of one of its outputs. It ends when the gradients of all its
+    inputs have been computed, or when the backward pass of another part begins.
+    """
 
     def __init__(self, clock: Clock) -> None:
         """
@@ -59,13 +64,13 @@ class Stopwatch:
         self.start()
 
     def start(self) -> None:
-        """From zero, with no part at work."""
+        """Reset all times; no part is running."""
         self.seconds: Counter = Counter()
         self.current, self.since = (REST, "forward"), self.clock.now()
-        self.call: set | None = None  # whose backward pass runs
+        self.call: set | None = None  # identifies the call whose backward pass is running
 
     def stop(self) -> Counter:
-        """(part, `forward` or `backward`) -> seconds since the start."""
+        """Return the seconds since the start, by (part, `forward` or `backward`)."""
         self._switch(self.current)
         return self.seconds
 
@@ -76,7 +81,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def watching(self, parts: Mapping[str, Sequence[nn.Module | tuple[object, str]]]) -> Iterator[None]:
-        """All functions of the parts report here inside this context."""
+        """Measure all members of the parts inside this context."""
         with contextlib.ExitStack() as stack:
             for name, members in parts.items():
                 for member in members:
@@ -127,7 +132,7 @@ class Stopwatch:
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
-    """The tensors with gradients in nested containers."""
+    """Yield the tensors that require gradients, from nested containers."""
     if isinstance(value, Tensor):
         if value.requires_grad:
             yield value

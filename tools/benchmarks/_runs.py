@@ -1,4 +1,4 @@
-"""What a benchmark runs, and the clock it runs by."""
+"""The runs of benchmarks, and the measurement of their time and memory."""
 
 import ctypes
 import time
@@ -11,21 +11,24 @@ from torch import Tensor
 
 from tokenseg.engine.devices import process_memory
 
-# One call is one run; what it returns is compared.
+# A function that runs once; its results are compared.
 Run = Callable[[], object]
 
-# Under which name a training step returns its gradients.
+# The name under which a training step returns its gradients.
 GRADIENTS = "gradients"
 
 
 class Clock:
-    """Seconds of work: CPU time of the process, which others on the machine hardly touch; wall time between
-    synchronisations on a GPU, and where several threads share the work."""
+    """Measures the seconds of a run.
+
+    With one CPU thread, it measures CPU time, which other processes on the machine hardly influence. With several
+    threads or a GPU, it measures wall time, on a GPU between synchronisations.
+    """
 
     def __init__(self, device: torch.device) -> None:
         """
         Args:
-            device: The device that works.
+            device: The device on which runs are measured.
         """
         self.device = device
         self.is_cpu_time = device.type == "cpu" and torch.get_num_threads() == 1
@@ -36,14 +39,14 @@ class Clock:
         return time.process_time() if self.is_cpu_time else time.perf_counter()
 
     def seconds(self, run: Run) -> float:
-        """How long one run takes."""
+        """Measure the seconds of one run."""
         start = self.now()
         run()
         return self.now() - start
 
 
 def inference(forward: Callable[[], object]) -> Run:
-    """A run of `forward` without gradients; its result is compared."""
+    """Return a function that runs `forward` without gradients and returns its result."""
 
     def run() -> object:
         with torch.no_grad():
@@ -53,11 +56,11 @@ def inference(forward: Callable[[], object]) -> Run:
 
 
 def training_step(loss: Callable[[], Tensor], parameters: Iterable[Tensor]) -> Run:
-    """A run of forward and backward pass, without the optimiser's step; the loss is compared, and all gradients as one.
+    """Return a function that runs forward and backward pass, without an optimiser, and returns loss and gradients.
 
     Args:
-        loss: A function that computes a scalar loss.
-        parameters: the same on both sides, or in the same order.
+        loss: The function that computes a scalar loss.
+        parameters: The tensors whose gradients are returned; in the same order for both sides of a comparison.
     """
     parameters = list(parameters)
 
@@ -72,21 +75,21 @@ def training_step(loss: Callable[[], Tensor], parameters: Iterable[Tensor]) -> R
 
 
 class Memory(NamedTuple):
-    """MiB of a GPU's tensors, or of the whole process."""
+    """The MiB of all tensors on a GPU or, on the CPU, of the whole process."""
 
-    peak: float  # at the worst moment of a run
-    before: float  # before it: the model and, of a process, its libraries
+    peak: float  # the maximum during a run
+    before: float  # before the run: the model and, on the CPU, the libraries of the process
 
 
 def peak_memory(run: Run, device: torch.device) -> Memory:
-    """The memory of two runs."""
+    """Measure the memory of two runs in a row."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device) / 2**20
         for _ in range(2):
             run()
         return Memory(torch.cuda.max_memory_allocated(device) / 2**20, before)
-    # What building the model has left goes back to the system, if the C library can do so, and its peak is forgotten.
+    # Return the memory freed after building the model to the system, if the C library can do this, and reset the peak.
     getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = process_memory("VmRSS") / 2**20

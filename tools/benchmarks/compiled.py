@@ -1,8 +1,8 @@
-"""A training step of each method with `train.compile`, against the same step without it.
+"""Compare a training step of each method with `train.compile` and without it.
 
-Forward and backward pass of a batch at `--size`, in single precision or, with `--amp`, in mixed precision. Losses and
-gradients of both sides are compared, so dropout and stochastic depth are off. What torch takes to compile is not
-measured; it takes minutes on a CPU. Overrides change the configs of the chosen cases, as in
+A step is the forward and backward pass of a batch at `--size`, in single precision or, with `--amp`, in mixed
+precision. Losses and gradients of both sides are compared, so dropout and stochastic depth are off. The time of the
+compilation is not included; it takes minutes on a CPU. Overrides change the configs of the chosen cases, as in
 `--only structtoken-pwe model.backbone.timm_args.depth=2 vit.last_block=1`.
 """
 
@@ -27,7 +27,7 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Duel]]:
 def _duel(args: argparse.Namespace, name: str) -> Duel:
     eager, loss = built(args, name)
     compiled = copy.deepcopy(eager)
-    torch.compiler.reset()  # graphs of other cases count towards the limit of recompilations
+    torch.compiler.reset()  # otherwise the graphs of other cases would count towards the limit of recompilations
     compile_parts(compiled, backend=args.backend)
     return Duel(
         ours=training_step(lambda: loss(compiled), compiled.parameters()),

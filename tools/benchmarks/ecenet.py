@@ -1,8 +1,10 @@
-"""ECENet's head on Swin-B at 640 against the plain rendering of its equations, and where a training step goes.
+"""Compare ECENet's head on Swin-B with a plain implementation of its equations, and measure each part of a training
+step.
 
-One image; its labels are twelve patches of a class each, as many as an image of ADE20K shows. `head` runs in float32 on
-random maps of the stages' sizes; `profile` is a training step of the whole model by part, in float32 or bfloat16.
-Dropout is off, so that outputs can be compared. Overrides change the config, as in `dataset.crop=320`.
+The input is one image of 640 x 640 pixels; its label map has twelve patches with one class each, about as many classes
+as an image of ADE20K. `head` runs the head in float32 on random maps of the sizes of the backbone's stages. `profile`
+is a training step of the whole model by part, in float32 or bfloat16. Dropout is off, so that outputs can be compared.
+Overrides change the config, as in `dataset.crop=320`.
 """
 
 import argparse
@@ -46,7 +48,7 @@ def _config(args: argparse.Namespace) -> DictConfig:
 
 
 def _labels(args: argparse.Namespace, cfg: DictConfig) -> Tensor:
-    """(N, crop, crop) of four by three patches."""
+    """Create label maps (N, crop, crop) of four by three patches."""
     side, count = cfg.dataset.crop, cfg.dataset.num_classes
     rows, columns = (torch.arange(side, device=args.device) * patches // side for patches in (4, 3))
     patches = rows[:, None] * 3 + columns

@@ -1,10 +1,10 @@
-"""Mask2Former's head against that of `transformers`, and the two ways of its deformable attention.
+"""Compare Mask2Former's head with that of `transformers`, and our two implementations of deformable attention.
 
-The head runs on feature maps of Swin-T's channels, two images of 512 x 512 in float32, with 150 classes; `--batch` and
-`--size` are others. A label map shows ten classes in squares; `--classes` is another number. `step` is the forward and
-backward pass with the loss of all ten stages. All masks are compared at the same points on both sides, so that the
-losses are equal; drawing them is left out of both. `attention` is one deformable attention of our own: reading values
-by sums of rows, the default, against reading them by `grid_sample`.
+The head runs in float32 on random maps with the channels of Swin-T, for 150 classes and by default two images of
+512 x 512 pixels, whose label maps have ten classes in squares. `step` is the forward and backward pass with the loss of
+all ten stages. Both sides compute the losses at the same points, which are drawn beforehand, so that the losses are
+equal. `attention` is one layer of our deformable attention: the embedding bag, which is the default, compared with
+`grid_sample`.
 """
 
 import argparse
@@ -29,7 +29,7 @@ CHANNELS = {"res2": 96, "res3": 192, "res4": 384, "res5": 768}
 NUM_CLASSES, NUM_QUERIES = 150, 100
 WEIGHTS = {"cross_entropy": 5.0, "dice": 5.0, "class": 2.0}
 THEIR_TERMS = {"cross_entropy": "loss_mask", "dice": "loss_dice", "class": "loss_cross_entropy"}
-# A cell at the border of a mask falls to one side or the other by rounding, and with it what a query attends to.
+# Rounding decides whether a cell at the border of a mask belongs to it, and thereby the cells that a query attends to.
 TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
 
 
@@ -47,7 +47,7 @@ def _head(args: argparse.Namespace, mode: str) -> Duel:
     theirs = reference.mask2former(width=CHANNELS["res2"], num_classes=NUM_CLASSES).to(args.device).eval()
     for name, parameter in theirs.named_parameters():
         if "sampling_offsets.bias" in name:
-            # The first points lie on centres of cells, where rounding decides between two gradients.
+            # Initially, points lie exactly on the centres of cells, where rounding decides between two gradients.
             nn.init.normal_(parameter)
     criterion = PointMaskLoss(num_classes=NUM_CLASSES, num_queries=NUM_QUERIES, weights=WEIGHTS)
     head = Mask2FormerHead(channels=list(CHANNELS.values()), num_classes=NUM_CLASSES, criterion=criterion)
@@ -94,12 +94,15 @@ def _their_loss(model: nn.Module, maps: list[Tensor], labels: Tensor) -> Tensor:
 
 
 def _sorted(head: nn.Module) -> list[nn.Parameter]:
-    """Parameters of a kind that both sides have one for one: all but the projections, which lie in one matrix there."""
+    """Return the parameters that have one counterpart each in `transformers`, in the order of their names.
+
+    The projections of the cross attention are left out, since they are one matrix in `transformers`.
+    """
     return [x for name, x in sorted(head.named_parameters()) if "cross_attention.attention" not in name]
 
 
 def _paired(theirs: nn.Module) -> list[nn.Parameter]:
-    """Their parameters in the order of `_sorted`."""
+    """Return their parameters in the order of `_sorted`."""
     parameters = {name.removeprefix("model."): x for name, x in theirs.named_parameters()}
     names = reference.new_names(reference.head_weights(theirs), reference.MASK2FORMER)
     pairs = sorted((new, old) for old, new in names.items() if "cross_attention.attention" not in new)
@@ -107,7 +110,7 @@ def _paired(theirs: nn.Module) -> list[nn.Parameter]:
 
 
 def _with(points: Tensor, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """The loss at the same points for all masks."""
+    """Return a function that computes the loss with the same points for all masks."""
 
     def draw(*shape: int, **_: object) -> Tensor:
         return points[: shape[-2]].expand(shape).clone()
@@ -120,7 +123,7 @@ def _with(points: Tensor, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
 
 
 def _labels(args: argparse.Namespace) -> Tensor:
-    """(N, size, size): squares of an eighth of the side, of classes drawn for each image."""
+    """Create label maps (N, size, size) of 8 x 8 squares, with classes that are drawn for each image."""
     classes = [torch.randperm(NUM_CLASSES)[: args.classes] for _ in range(args.batch)]
     squares = torch.stack([each[torch.arange(64).view(8, 8) % len(each)] for each in classes])
     side = args.size // 8

@@ -1,10 +1,10 @@
-"""Class ids of a `Predictor`, against the path through the scores of all classes.
+"""Compare the direct computation of a `Predictor`'s class ids with that through the scores of all classes.
 
-An image of 1024 x 768 pixels, 150 classes, mixed precision in bfloat16; `--size` is another size and `--single` turns
-mixed precision off. The scores of SegViT-B are sums over tokens of a probability times a mask, those of StructToken
-(PWE, ViT-B) are logits. `trained` has weights that are made to look trained: ten classes are there, `--classes` is
-another number, and masks have borders. `random` has weights as a training begins with them, where few classes can be
-left out. The ids of both sides are equal at every pixel, or the case fails. Overrides change the configs.
+The input is one image of 1024 x 768 pixels; there are 150 classes, and the precision is mixed (bfloat16). The scores of
+SegViT-B are sums over tokens of a probability times a mask; those of StructToken (PWE, ViT-B) are logits. The weights
+of `trained` imitate trained ones: ten classes occur in the image, and masks have clear borders. The weights of `random`
+are initial ones, with which only few classes can be excluded early. A case fails unless the ids of both sides are equal
+at every pixel. Overrides change the configs.
 """
 
 import argparse
@@ -56,14 +56,14 @@ def _duel(args: argparse.Namespace, method: str, *, trained: bool) -> Duel:
 
 
 def _picture(height: int, width: int) -> np.ndarray:
-    """Large spots of colours under a little noise, (height, width, 3) uint8."""
+    """Draw an image (height, width, 3) uint8 of large coloured spots with a little noise."""
     spots = torch.randint(0, 256, (1, 3, -(-height // 64), -(-width // 64))).float()
     pixels = F.interpolate(spots, size=(height, width), mode="bilinear")[0] + 8 * torch.randn(3, height, width)
     return pixels.clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
 
 
 def _inputs_of(module: nn.Module, run: Callable[[], object]) -> list[Tensor]:
-    """What a module gets in a run."""
+    """Run a function and return the inputs of a module during this run."""
     seen = []
     handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().float()))
     run()
@@ -73,7 +73,8 @@ def _inputs_of(module: nn.Module, run: Callable[[], object]) -> list[Tensor]:
 
 @torch.no_grad()
 def _trained_segvit(predictor: Predictor, image: np.ndarray, present: Tensor) -> None:
-    """Masks far from one half on both sides; tokens sure of their class, where it is there, or else of 'no object'."""
+    """Set the weights so that masks are far from one half, and every token predicts its class if the class is present
+    in the image, and 'no object' otherwise, with a high probability."""
     head = _segmentor(predictor).sem_seg_head
     for level in head.levels:
         level[-1].cross_attention.query.weight.mul_(30)
@@ -88,7 +89,7 @@ def _trained_segvit(predictor: Predictor, image: np.ndarray, present: Tensor) ->
 
 @torch.no_grad()
 def _trained_structtoken(predictor: Predictor, image: np.ndarray, present: Tensor) -> None:
-    """Logits of the classes that are there above those of all others by several times what they spread."""
+    """Set the weights so that the logits of the present classes exceed all others by several standard deviations."""
     head = _segmentor(predictor).sem_seg_head
     before = _inputs_of(head.refine, lambda: predictor.class_ids(image))[0]
     last = head.refine.layers[-1]

@@ -1,8 +1,9 @@
-"""Images a second of the training loader alone, on one core: reading, augmenting and what else a sample needs.
+"""Measure the images per second of the training loader alone, on one core, including reading and augmentation.
 
-A worker of the loader is such a core. As many keep a GPU busy as `throughput`, with the same config on that GPU, gives
-images a second, divided by those that this gives. The data is the config's own, read before by the first rounds, or,
-with --pictures, generated JPEG files of that size with label maps, of detail and file size like a photograph's.
+A worker of the loader needs one core. To keep a GPU busy, the loader needs as many workers as the images per second of
+the benchmark `throughput`, with the same config on that GPU, divided by the images per second of this benchmark. The
+data is that of the config, which the first round reads into the system's cache or, with --pictures, generated JPEG
+files with label maps, whose detail and file size are similar to those of a photo.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from tokenseg.data.stream import SampleStream
 
 from ._runs import Clock
 
-# The generated files, and the samples that a round takes.
+# The number of generated files, and of samples per round.
 _PICTURES, _ROUND = 8, 16
 
 
@@ -32,18 +33,18 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Loading"]]:
 
 
 class Loading:
-    """How fast one core makes the samples of a stream, and how long it only reads their files."""
+    """Measures how fast one core produces the samples of a stream, and how long it takes only to read their files."""
 
     def __init__(self, stream: SampleStream, files: tempfile.TemporaryDirectory | None = None) -> None:
         """
         Args:
             stream: The samples of the training.
-            files: The folder of generated files, which is there as long as this is.
+            files: The temporary folder of generated files, which exists as long as this object.
         """
         self._stream, self._files = stream, files
 
     def measure(self, clock: Clock, rounds: int) -> list[dict]:
-        """A row: medians over the rounds."""
+        """Return one row with the medians over the rounds."""
         self._take(0)
         samples, reads = [], []
         for number in tqdm(range(rounds), unit="round", leave=False, disable=None):
@@ -81,7 +82,7 @@ def _loading(args: argparse.Namespace) -> Loading:
 
 
 def _generate(folder: Path, height: int, width: int, num_classes: int) -> str:
-    """Write pictures with label maps; the name of the data set that they are registered as."""
+    """Write pictures with label maps, register them as a data set, and return its name."""
     draw, records = np.random.default_rng(0), []
     for place in range(_PICTURES):
         file, label = (str(folder / f"{place}.{suffix}") for suffix in ("jpg", "png"))

@@ -1,9 +1,10 @@
-"""Where a training step of each method goes, by kind of operation, as torch's profiler sees it.
+"""Measure the share of each kind of operation in a training step of each method, with torch's profiler.
 
-Forward and backward pass of a batch at `--size`, in single precision or, with `--amp`, in mixed precision. `losses` is
-all that the losses do, whatever its kind, without what they ask of the head. Copies are whatever moves numbers without
-computing: copies into another memory order, concatenations, padding, rolls. Each row has the kind's per cent of the
-step and its largest operation. Overrides change the configs.
+A step is the forward and backward pass of a batch at `--size`, in single precision or, with `--amp`, in mixed
+precision. `losses` contains all operations of the losses, of any kind, but not those of the head that the losses call.
+`copies` are operations that move numbers without computing: copies into another memory order, concatenations, padding
+and rolls. A row has the percentage of each kind, and the largest operation among the copies. Overrides change the
+configs.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from tokenseg.segmentor import Segmentor
 from ._methods import CONFIGS, built
 from ._runs import Clock, Run, training_step
 
-# Parts of the names of operations, by kind; the first kind that fits counts, and what fits none is arithmetic.
+# Parts of the names of operations, by kind. The first matching kind counts, and an operation without a match is
+# arithmetic.
 KINDS = {
     "attention": ("scaled_dot_product", "flash_attention", "efficient_attention"),
     "products": ("mm", "conv", "linear", "matmul", "embedding_bag", "grid_sampler"),
@@ -45,15 +47,15 @@ class Kinds:
     """The shares of kinds of operations in a run.
 
     Attributes:
-        run: One training step.
-        model: The model, whose losses are told apart.
+        run: The function that runs one training step.
+        model: The model, whose losses are counted separately.
     """
 
     run: Run
     model: Segmentor
 
     def measure(self, clock: Clock, rounds: int) -> list[dict]:
-        """A row: the seconds of a step, and the per cent of each kind."""
+        """Return one row with the seconds of a step and the percentage of each kind."""
         self.run()
         step, seconds = clock.seconds(self.run), Counter()
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if clock.device.type == "cuda" else [])]
@@ -76,11 +78,11 @@ def _kinds(args: argparse.Namespace, name: str) -> Kinds:
 
 
 def attributed(events: list[FunctionEvent], *, on_gpu: bool) -> Iterator[tuple[str, str, float]]:
-    """The kind, the name and the own time of each event; an event of the losses' backward pass is one of the losses.
+    """Yield the kind, the name and the own time of each event; the backward pass of the losses belongs to the losses.
 
     Args:
         events: The events of a profile.
-        on_gpu: Whether the time of the GPU's kernels counts, or that of the CPU.
+        on_gpu: Whether to return the time of GPU kernels instead of CPU time.
     """
     forward = {event.sequence_nr for event in events if event.sequence_nr >= 0 and _is_within(event, _marks_losses)}
     for event in events:
@@ -113,7 +115,7 @@ def _goes_back(forward: set[int], event: FunctionEvent) -> bool:
 
 @contextlib.contextmanager
 def _losses_marked(model: Segmentor) -> Iterator[None]:
-    """All losses of a model are ranges of the profile inside this context."""
+    """Make all losses of a model ranges of the profile inside this context."""
     owners = [(module, "pixel_cross_entropy") for name, module in sys.modules.items() if name.startswith("tokenseg.")]
     owners = [pair for pair in owners if pair[1] in vars(pair[0])]
     extra = [loss for loss in model.extra_losses.values() if not isinstance(loss, AuxiliaryHead)]

@@ -1,10 +1,10 @@
-"""Our models beside whole models of `transformers` of about their size or accuracy, at one size of image, in one run.
+"""Compare our models with whole models from `transformers` of similar size or accuracy, at the same image size.
 
-Inference goes from normalised pixels to the class of every pixel, each side in its own way: the rivals by the
-post-processing that `transformers` gives them. A step is forward and backward pass of a batch with random labels. The
-outputs are those of different models and are not compared; weights are random. Parameters are in millions;
-multiply-adds of matrix products, convolutions and attention in inference are in billions ("G"). With `--memory` the
-peak of a process that holds one of both models. The table is what projects/SPEED.md shows; `--json` has every number.
+Inference starts with normalised pixels and ends with the class of every pixel; the rivals use the post-processing of
+`transformers`. A step is the forward and backward pass of a batch with random labels. The weights are random, and the
+outputs are not compared, since the models are different ones. Parameters are in millions ("M"), and the multiply-adds
+of matrix products, convolutions and attention in inference are in billions ("G"). With `--memory`, each model's peak is
+measured in a process without the other model. The printed table is for projects/SPEED.md; `--json` prints all numbers.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tokenseg.engine.precision import autocast
 from ._duel import in_turns
 from ._runs import Clock, Run, inference, training_step
 
-# Title of a pair: our config, and the rival of `reference.rivals`.
+# Our config and the function of `reference.rivals` that builds the rival, by the title of the pair.
 PAIRS: Mapping[str, tuple[str, Callable[[int, int], reference.RivalModel]]] = {
     "SegViT-B beside Mask2Former Swin-S": ("segvit_vit_b_ade20k_512_160k", reference.mask2former_swin_s),
     "SegViT-L beside EoMT-L": ("segvit_vit_l_ade20k_640_160k", reference.eomt_l),
@@ -34,7 +34,7 @@ PAIRS: Mapping[str, tuple[str, Callable[[int, int], reference.RivalModel]]] = {
     "ECENet beside UperNet Swin-B": ("ecenet_swin_b_ade20k_640_160k", reference.uper_net_swin_b),
     "PWE-B beside UperNet Swin-B": ("structtoken_pwe_vit_b_ade20k_512_160k", reference.uper_net_swin_b),
 }
-PATCHES = 4  # a side of the label map shows so many patches, each of one class
+PATCHES = 4  # the number of patches along each side of a label map, each with one class
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Rivalry"]]:
@@ -47,12 +47,12 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Rivalry"]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Rivalry:
-    """Two models that do the same task, and what they cost.
+    """Two models for the same task, whose costs are compared.
 
     Attributes:
-        ours: One batch of our model.
-        rival: One batch of the rival.
-        facts: Further columns of the row: what does not depend on the clock.
+        ours: The function that runs one batch of our model.
+        rival: The function that runs one batch of the rival.
+        facts: Further columns of the row, which do not depend on time.
     """
 
     ours: Run
@@ -60,19 +60,19 @@ class Rivalry:
     facts: Mapping[str, float]
 
     def measure(self, clock: Clock, rounds: int) -> list[dict]:
-        """A row: the seconds of both sides, how many times faster ours is, and the facts."""
+        """Return one row with the seconds of both sides, their ratio, and the facts."""
         for side in (self.ours, self.rival):
-            side()  # what is made once is not measured
+            side()  # a warm-up, since some things are only computed in the first run
         return [in_turns(clock, rounds, ours=self.ours, rival=self.rival) | dict(self.facts)]
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One of both models.
+    """One of the two models.
 
     Attributes:
-        run: One batch, in inference or as a training step.
-        infer: One batch in inference.
+        run: The function that runs one batch, in inference or as a training step.
+        infer: The function that runs one batch in inference.
         parameters: The number of parameters.
     """
 
@@ -87,7 +87,7 @@ def _rivalry(
     num_classes = _config(args, config).dataset.num_classes
     grey = torch.randint(0, 256, (args.batch, 3, args.size, args.size), device=args.device)
     labels = _labels(args, num_classes)
-    if args.peak_of:  # the other model is not there, so that only one is in the memory
+    if args.peak_of:  # the other model must not be in memory
         make = (
             functools.partial(_ours, args, config) if args.peak_of == "ours" else functools.partial(_rival, args, build)
         )
@@ -122,13 +122,13 @@ def _rival(
 ) -> _Side:
     rival = build(num_classes, args.size)
     if training and args.batch < rival.least_batch:
-        raise ValueError(f"--batch is {args.batch}; a step of this rival wants {rival.least_batch} images or more")
+        raise ValueError(f"--batch is {args.batch}; a step of this rival needs {rival.least_batch} images or more")
     model, images = _in_mode(args, rival.model, training=training), (grey - 127.5) / 58.0
     return _side(args, model, lambda: rival.infer(images), lambda: rival.loss(images, labels), training=training)
 
 
 def _in_mode(args: argparse.Namespace, model: nn.Module, *, training: bool) -> nn.Module:
-    # without gradients in inference: the counter of operations asks for a graph of whatever could have them
+    # Parameters require no gradients in inference, since the counter of operations would build a graph for them.
     return model.to(args.device).train(training).requires_grad_(training)
 
 
@@ -153,7 +153,7 @@ def _config(args: argparse.Namespace, name: str) -> DictConfig:
 
 
 def _labels(args: argparse.Namespace, num_classes: int) -> Tensor:
-    """Label maps (N, size, size) of square patches."""
+    """Draw label maps (N, size, size) of square patches."""
     patches = torch.randint(0, num_classes, (args.batch, PATCHES, PATCHES), device=args.device)
     place = torch.arange(args.size, device=args.device) * PATCHES // args.size
     return patches[:, place[:, None], place]
@@ -169,14 +169,14 @@ def _inside(context: Callable, run: Callable[[], object]) -> Callable[[], object
 
 @torch.no_grad()
 def _multiply_adds(side: _Side, images: int) -> float:
-    """Billions of multiply-adds an image, of which torch counts two operations each."""
+    """Count the billions of multiply-adds per image; torch counts two operations for each of them."""
     with FlopCounterMode(display=False) as counter:
         side.infer()
     return counter.get_total_flops() / 2e9 / images
 
 
 def table(rows: list[dict]) -> list[dict]:
-    """The rows as a page shows them: in each cell ours / the rival's, and ratios."""
+    """Convert the rows to those of a page, with our number and the rival's in each cell, and ratios."""
     return [
         {
             "ours beside the rival": row["case"],
@@ -192,6 +192,6 @@ def table(rows: list[dict]) -> list[dict]:
 
 
 def _both(row: dict, unit: str) -> str:
-    """Ours and the rival's number of three digits; a dash where it was not measured."""
+    """Return our number and the rival's with three digits, or a dash if they were not measured."""
     sides = [row.get(f"{side} {unit}") for side in ("ours", "rival")]
     return "-" if None in sides else " / ".join(f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in sides)

@@ -1,9 +1,9 @@
-"""SegViT, plain and Shrunk, against the plain rendering of its equations.
+"""Compare SegViT, plain and Shrunk, with a plain implementation of its equations.
 
-The heads run on feature maps of ViT-B's size of a 512 crop, two images in float32. A label map shows ten classes in
-squares, as many as a crop of ADE20K shows; `--classes` is another number. Dropout and stochastic depth are off, so that
-outputs can be compared. `model` is backbone and head, the rival's attention written out in both. Overrides change the
-configs, as in `dataset.crop=256`.
+`head` runs the head in float32 on random maps with the sizes of a ViT-B for a crop of 512 pixels, by default for two
+images, whose label maps have ten classes in squares, about as many as a crop of ADE20K. `model` runs backbone and head;
+the rival's backbone computes attention as matrix products. Dropout and stochastic depth are off, so that outputs can be
+compared. Overrides change the configs, as in `dataset.crop=256`.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def _config(args: argparse.Namespace, variant: str) -> DictConfig:
 
 
 def _labels(args: argparse.Namespace, cfg: DictConfig) -> Tensor:
-    """(N, crop, crop): squares of an eighth of the side, of classes drawn for each image."""
+    """Create label maps (N, crop, crop) of 8 x 8 squares, with classes that are drawn for each image."""
     classes = [torch.randperm(cfg.dataset.num_classes)[: args.classes] for _ in range(args.batch)]
     squares = torch.stack([each[torch.arange(64).view(8, 8) % len(each)] for each in classes])
     side = -(-cfg.dataset.crop // 8)
@@ -62,7 +62,7 @@ def _features(args: argparse.Namespace, cfg: DictConfig, backbone: nn.Module) ->
 
 
 def _levels(features: dict[str, Tensor], head: nn.Module, cfg: DictConfig) -> list[tuple[Tensor, Tensor]]:
-    """The plain rendering of a head."""
+    """Run the plain implementation with the weights of a head."""
     weights, num_heads, shrunk = Weights.of(head), cfg.decoder.num_heads, not head.sum_masks
     names = sorted(features, key=lambda name: int(name.removeprefix("block")))
     grid = features[names[0]].shape[-2:]

@@ -1,8 +1,9 @@
-"""What SGR adds to the dilated FCN, part by part: a training step and inference of the whole model.
+"""Measure each part of a dilated FCN with SGR, in a training step and in inference.
 
-A ResNet-101 with output stride 8 on random pixels, and label maps of smooth regions, about as many classes in each as
-ADE20K has. `targets` is what the loader's workers do beside the step. The component alone runs against a plain
-rendering of its equations. Overrides change the config, as in `dataset.crop=256` or `sgr.num_concepts=64`.
+The backbone is a ResNet-101 with output stride 8. Pixels are random, and label maps have smooth regions, with about as
+many classes as images of ADE20K. The part `targets` runs in the workers of the loader in a real training, at the same
+time as the step. The cases `component` compare SGR alone with a plain implementation of its equations. Overrides change
+the config, as in `dataset.crop=256` or `sgr.num_concepts=64`.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Profile | Duel]]:
 
 
 def _labels(args: argparse.Namespace, side: int) -> torch.Tensor:
-    """(N, H, W) maps of smooth regions: the largest of some blurred noises at each pixel."""
+    """Draw label maps (N, H, W) of smooth regions: each pixel has the class whose blurred noise is largest there."""
     noise = torch.randn(args.batch, args.classes, side // 32, side // 32)
     return F.interpolate(noise, size=(side, side), mode="bicubic").argmax(dim=1)
 
@@ -83,7 +84,7 @@ def _component(args: argparse.Namespace, *, training: bool) -> Duel:
     cfg = load_config(str(CONFIG), args.overrides)
     channels, side = cfg.pyramid.channels[3], cfg.dataset.crop // 8
     component = instantiate(cfg.model.backbone.components.res5).to(args.device)
-    torch.nn.init.normal_(component.back.weight, std=0.01)  # as trained: at zero no gradient would come through
+    torch.nn.init.normal_(component.back.weight, std=0.01)  # it is initially zero, which would make gradients zero
     x = torch.randn(args.batch, channels, side, side, device=args.device)
     if not training:
         return Duel(

@@ -1,8 +1,9 @@
-"""Seconds from the command to the end of the first iteration of a training, and where they go.
+"""Measure the seconds from the start of a training to the end of its first iteration, stage by stage.
 
-Each round starts the command `train` in a process of its own, notes when each stage ends, and stops it after its first
-iteration. `s` is wall time and `CPU s` the work of the process, which a busy machine changes little. With --checkout,
-another checkout of TokenSeg starts in turns with this one, and the table has both. Nothing is left behind.
+Each round starts the command `train` in a new process, measures when each stage ends, and stops the process after its
+first iteration. `s` is wall time, and `CPU s` is the CPU time of the process, on which the load of the machine has
+little influence. With --checkout, another checkout of TokenSeg is started alternately with this one, and the table
+shows both. No files are left behind.
 """
 
 import argparse
@@ -24,8 +25,8 @@ from tokenseg_cli.process import KEPT
 from ._runs import Clock
 
 ROOT = Path(__file__).resolve().parents[2]
-# What runs in the process: it imports what the command would import itself, in the same order of dependence, and
-# wraps the functions whose end is that of a stage.
+# The program of the process. It imports the same packages as the command, each after those on which it depends, and
+# wraps the functions at whose end a stage ends.
 CHILD = """
 import importlib, json, os, sys, time
 rows, last = [], [float(sys.argv.pop(1)), 0.0]
@@ -79,9 +80,10 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Start"]]:
 class Start:
     """The start of a training.
 
-    checkouts: The checkouts by their names.
-    config: The config of the training.
-    overrides: The overrides of the config.
+    Attributes:
+        checkouts: The checkouts to compare, by name.
+        config: The config of the training.
+        overrides: The overrides of the config.
     """
 
     checkouts: dict[str, Path]
@@ -89,7 +91,7 @@ class Start:
     overrides: list[str]
 
     def measure(self, clock: Clock, rounds: int) -> list[dict]:
-        """A row for each stage: medians over the rounds, which begin with one that is not counted."""
+        """Return a row for each stage with the medians over the rounds; a first round is not counted."""
         times = {name: [] for name in self.checkouts}
         for number in tqdm(range(rounds + 1), unit="round", leave=False, disable=None):
             for name, checkout in self.checkouts.items():
@@ -99,12 +101,13 @@ class Start:
         return [row for name, runs in times.items() for row in _rows(name, runs)]
 
     def _start(self, checkout: Path, device: str) -> list[list]:
-        """The stages of one start: [name, wall seconds, CPU seconds] each."""
-        ours = {name for _, name, _ in KEPT}  # what this process has told the allocator of those that it starts
+        """Start one training and return its stages: [name, wall seconds, CPU seconds] each."""
+        # This process has set these variables for its child processes; the training must set them itself.
+        ours = {name for _, name, _ in KEPT}
         environment = {name: value for name, value in os.environ.items() if name not in ours}
         with tempfile.TemporaryDirectory() as folder:
             words = ["--config-file", self.config, *self.overrides, f"train.output_dir={folder}/run"]
-            # the clock starts here: Python's own start counts
+            # The time starts here, so it includes the start of Python itself.
             done = subprocess.run(
                 [sys.executable, "-c", CHILD, str(time.time()), *words, f"train.device={device}"],
                 env=environment | {"PYTHONPATH": str(checkout / "projects")},
@@ -113,12 +116,12 @@ class Start:
             )
         if done.returncode:
             sys.stderr.write(done.stderr)
-            raise ChildProcessError(f"the training of {checkout} did not start, as told above")
+            raise ChildProcessError(f"the training of {checkout} did not start; see the error above")
         return json.loads(done.stderr.strip().splitlines()[-1])
 
 
 def _rows(name: str, runs: list[list[list]]) -> list[dict]:
-    """The medians of every stage of a checkout, and of their sums."""
+    """Return the medians of every stage of a checkout, and of their sum."""
     by_stage = {stage: [run[place][1:] for run in runs] for place, (stage, *_) in enumerate(runs[0])}
     by_stage["all"] = [[sum(stage[1] for stage in run), sum(stage[2] for stage in run)] for run in runs]
     return [

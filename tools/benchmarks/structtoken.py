@@ -1,9 +1,9 @@
-"""StructToken's head against the plain rendering of its equations, and the whole model.
+"""Compare StructToken's head and whole model with a plain implementation of its equations.
 
-The head runs on a feature map of ViT-B's size of a 512 crop, two images in float32. The whole model runs in bfloat16
-with fused attention (steps in mixed precision, inference with weights in bfloat16), the rival in float32 with attention
-written out. Stochastic depth is off, so that outputs can be compared. Overrides change the configs, as in
-`dataset.crop=256`.
+`head` runs the head in float32 on a random map with the size of a ViT-B for a crop of 512 pixels, by default for two
+images. `model bf16` runs our whole model in bfloat16 with fused attention (mixed precision in steps, bfloat16 weights
+in inference); the rival runs in float32 and computes attention as matrix products. Stochastic depth is off, so that
+outputs can be compared. Overrides change the configs, as in `dataset.crop=256`.
 """
 
 import argparse
@@ -99,5 +99,6 @@ def _model(args: argparse.Namespace, variant: str, mode: str) -> Duel:
         ours=training_step(loss, parameters),
         rival=training_step(lambda: plain.loss(rival(), labels), parameters),
         tolerance=0.1,
-        gradient_tolerance=1.0,  # of SSE with random weights; the plain rendering's own, in bfloat16, are as far
+        # With random weights, the bfloat16 gradients of SSE are this far from float32 in the plain implementation too.
+        gradient_tolerance=1.0,
     )

@@ -1,11 +1,12 @@
-"""Images a second of a whole model: a training step with its optimiser, or inference, on the device at hand.
+"""Measure the images per second of a whole model, in a training step with its optimiser and in inference.
 
-Pixels are random. Inference runs backbone and head and resizes the scores; it leaves out reading and cutting of images.
-`of matmul %` sets the operations of matrix products, convolutions and attention (two a multiply-add; thrice the forward
-pass in training) over the rate of a large matrix product of the same type, measured in the same run: the share of the
-machine that does useful work. `page faults` counts the pages of memory that the system gave the process in a step,
-and `peak MiB` is the most memory that the process has had, without that of a GPU: with TOKENSEG_MALLOC=0 in the
-environment both, and the time, are those without our setting of the allocator.
+Pixels are random. Inference runs backbone and head and resizes the scores; it does not include reading and cropping of
+images. `of matmul %` is the share of the machine's speed that does useful work: the rate of operations in matrix
+products, convolutions and attention (two per multiply-add, and three times the forward pass in training), divided by
+the rate of a large matrix product of the same data type, which is measured in the same run. `page faults` is the number
+of memory pages that the system gave to the process in a step, and `peak MiB` is the peak memory of the process, without
+GPU memory. To measure without TokenSeg's settings of the memory allocator, set the environment variable
+TOKENSEG_MALLOC=0.
 """
 
 import argparse
@@ -38,12 +39,13 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], "Throughput"]]:
 
 @dataclass(frozen=True)
 class Throughput:
-    """How fast a model takes images, and how much of the machine that uses.
+    """Measures the speed of a model, and its share of the machine's speed.
 
-    run: A function that runs one batch.
-    images: The number of images of a batch.
-    operations: The number of floating-point operations of one batch.
-    dtype: The type of its matrix products.
+    Attributes:
+        run: The function that runs one batch.
+        images: The number of images in a batch.
+        operations: The number of floating-point operations of one batch.
+        dtype: The data type of the matrix products.
     """
 
     run: Callable[[], object]
@@ -52,7 +54,7 @@ class Throughput:
     dtype: torch.dtype
 
     def measure(self, clock: Clock, rounds: int) -> list[dict]:
-        """A row: medians over the rounds."""
+        """Return one row with the medians over the rounds."""
         for _ in range(2):
             self.run()
         steps, products, faults = [], [], []
@@ -113,8 +115,11 @@ def _segment(model: nn.Module, inputs: list[dict]) -> None:
 
 
 def _operations(model: nn.Module, inputs: list[dict]) -> int:
-    """Of a forward pass. Of a backward pass torch counts too many: grouped convolutions as if they were dense."""
-    # the counter asks for a graph of whatever could have gradients
+    """Count the operations of a forward pass.
+
+    The backward pass is not counted, since torch counts its grouped convolutions as dense ones.
+    """
+    # Parameters require no gradients here, since the counter would build a graph for them.
     counted = copy.deepcopy(model).eval().requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
         _segment(counted, inputs)

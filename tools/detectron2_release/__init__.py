@@ -1,1 +1,1 @@
-"""What install_detectron2.py knows of the release that it adapts."""
+"""The facts about the release that install_detectron2.py adapts, and the changes it makes."""

@@ -1,4 +1,4 @@
-"""Detectron2's source archives: unpacked, checked, and changed into what the wheel of install_detectron2.py holds."""
+"""Unpacks and checks Detectron2's source archives, and changes them into the sources of the wheel."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 
 SOURCE_VERSION = "0.5"
 MARK = "# Changed by TokenSeg's tools/install_detectron2.py.\n"
-# Where upstream's setup.py puts the projects that belong to the package.
+# The projects that belong to the package, and the folders into which upstream's setup.py copies them.
 PROJECTS = {
     "projects/PointRend/point_rend": "detectron2/projects/point_rend",
     "projects/DeepLab/deeplab": "detectron2/projects/deeplab",
     "projects/Panoptic-DeepLab/panoptic_deeplab": "detectron2/projects/panoptic_deeplab",
 }
-# Lines of sha256sum: the files of the release that SUBSTITUTIONS changes.
+# The sums of those files of the release that SUBSTITUTIONS changes, as sha256sum writes them.
 SUMS = Path(__file__).with_name("v0.5.sha256")
-# What the wheel is built from; all else in an archive, such as tests and C++ sources, is removed.
+# The wheel is built from these; everything else in an archive, such as tests and C++ sources, is removed.
 KEPT = {"detectron2", "LICENSE", "README.md"}
 EXPECTED_CONFIGS = {".py": 34, ".yaml": 92}
 
 
 class InstallError(Exception):
-    """Something is not as this script needs it; the message says what, and what was wanted."""
+    """A requirement of this script is not met. The message says what was found and what was wanted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Substitution:
     """One change to Detectron2's sources.
 
     Args:
-        files: glob, relative to the root of the sources, of the files to search.
-        count: how many matches there must be in all files together.
-        pattern: regular expression, matched with ``re.MULTILINE``.
-        replacement: what a match becomes, with ``re.sub``'s back references.
+        files: The glob pattern of the files to search, relative to the root of the sources.
+        count: The number of matches that there must be in all files together.
+        pattern: The regular expression, which is matched with ``re.MULTILINE``.
+        replacement: The replacement of a match, with the back references of ``re.sub``.
     """
 
     files: str
@@ -47,7 +47,7 @@ class Substitution:
     replacement: str
 
 
-# Whoever changes this table raises WHEEL_VERSION, so that environments made before are brought up to date.
+# If you change this table, increase WHEEL_VERSION, so that existing environments are updated.
 SUBSTITUTIONS = (
     # NumPy 1.24 removed its aliases of the builtin types.
     Substitution("**/*.py", 18, r"\bnp\.(bool|int|float|str)\b", r"\1"),
@@ -61,21 +61,22 @@ SUBSTITUTIONS = (
         r'pkg_resources\.resource_filename\(\s*"detectron2\.model_zoo", ',
         "os.path.join(\n        os.path.dirname(os.path.abspath(__file__)), ",
     ),
-    # random.sample takes no set since Python 3.11: MapDataset could not replace a sample that its function refused.
+    # Since Python 3.11, random.sample does not accept a set, with which MapDataset replaces samples that its function
+    # rejects.
     Substitution(
         "detectron2/data/common.py", 1, r"\.sample\((self\._fallback_candidates), k=1\)", r".sample(sorted(\1), k=1)"
     ),
-    # Since torch 2.0 the builtin schedulers derive from LRScheduler, no longer from _LRScheduler: hooks.LRScheduler
-    # neither saved nor restored their state.
+    # Since torch 2.0, the built-in schedulers derive from LRScheduler instead of _LRScheduler, so hooks.LRScheduler
+    # would neither save nor restore their state.
     Substitution("**/*.py", 9, r"\blr_scheduler\._LRScheduler\b", "lr_scheduler.LRScheduler"),
-    # There is no compiled part...
+    # The wheel has no compiled extension,
     Substitution(
         "**/*.py",
         4,
         r"^from detectron2 import _C$",
         "try:\n    from detectron2 import _C\nexcept ImportError:\n    _C = None",
     ),
-    # ...which the fast COCO evaluation needs.
+    # which the fast COCO evaluation needs.
     Substitution(
         "detectron2/evaluation/coco_evaluation.py",
         1,
@@ -88,15 +89,15 @@ SUBSTITUTIONS = (
         r"\bCOCOeval_opt if use_fast_impl else\b",
         "COCOeval_opt if use_fast_impl and _C is not None else",
     ),
-    # torch no longer has Caffe2, and onnx may be absent.
+    # torch no longer includes Caffe2, and onnx may not be installed.
     Substitution(
         "detectron2/export/__init__.py",
         1,
         r"^from \.api import \*$",
         "try:\n    from .api import *\nexcept ImportError:\n    pass",
     ),
-    # launch() without CUDA, by gloo. With CUDA, each process takes its GPU before the first barrier instead of after
-    # it: the barrier of current torch runs on the current device.
+    # launch() also works without CUDA, with gloo. With CUDA, each process selects its GPU before the first barrier
+    # instead of after it, since the barrier of current torch versions runs on the current device.
     Substitution(
         "detectron2/engine/launch.py",
         1,
@@ -117,13 +118,14 @@ SUBSTITUTIONS = (
 
 
 def apply_substitutions(root: Path, substitutions: Iterable[Substitution]) -> set[Path]:
-    """Apply each substitution in turn to the files under ``root``.
+    """Apply the substitutions, one after the other, to the files under ``root``.
 
     Returns:
         The files that were changed.
 
     Raises:
-        InstallError: a substitution matched another number of times than it states; nothing of it is written.
+        InstallError: The number of matches of a substitution differs from its ``count``. This substitution is then not
+            written.
     """
     changed = set()
     for substitution in substitutions:
@@ -147,7 +149,7 @@ def apply_substitutions(root: Path, substitutions: Iterable[Substitution]) -> se
 
 
 def check_sha256(path: Path, wanted: str) -> None:
-    """Raise ``InstallError`` unless the file's SHA-256 is the wanted one (in hexadecimal)."""
+    """Raise ``InstallError`` unless the file's SHA-256, in hexadecimal, is the wanted one."""
     got = hashlib.sha256(path.read_bytes()).hexdigest()
     if got != wanted:
         raise InstallError(f"{path.name}: its SHA-256 is {got}, wanted {wanted}")
@@ -160,10 +162,10 @@ def unpack(archive: Path, folder: Path) -> Path:
         The root of the unpacked sources.
 
     Raises:
-        InstallError: the file is no such archive, or does not hold one folder with a package ``detectron2``.
+        InstallError: The file is not such an archive, or does not contain one folder with a package ``detectron2``.
     """
     if not archive.is_file():
-        raise InstallError(f"{archive} is not there; wanted Detectron2's source archive, a .tar.gz or a .zip")
+        raise InstallError(f"{archive} does not exist; wanted Detectron2's source archive, a .tar.gz or a .zip")
     folder.mkdir()
     try:
         if zipfile.is_zipfile(archive):
@@ -171,16 +173,14 @@ def unpack(archive: Path, folder: Path) -> Path:
                 file.extractall(folder)
         else:
             with tarfile.open(archive) as file:
-                file.extraction_filter = getattr(tarfile, "data_filter", None)  # not in Python 3.11.0 to 3.11.3
+                file.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.0 to 3.11.3 lack it
                 file.extractall(folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise InstallError(f"{archive} cannot be unpacked ({reason}); wanted a .tar.gz or a .zip") from error
     roots = [path for path in folder.iterdir() if (path / "detectron2" / "__init__.py").is_file()]
     if len(roots) != 1:
-        raise InstallError(
-            f"{archive.name} holds no folder with a package detectron2 in it; wanted the sources of v0.5"
-        )
+        raise InstallError(f"{archive.name} has no folder with a package detectron2; wanted the sources of v0.5")
     return roots[0]
 
 
@@ -188,14 +188,14 @@ def check_files(root: Path, sums: str) -> set[Path]:
     """Compare files with their SHA-256 sums.
 
     Args:
-        root: the folder that the names are relative to.
-        sums: lines as sha256sum writes them.
+        root: The folder to which the file names are relative.
+        sums: The sums and file names, as sha256sum writes them.
 
     Returns:
-        The files.
+        The files that were compared.
 
     Raises:
-        InstallError: files are missing or differ; all of them are named.
+        InstallError: Files are missing or differ. The message names all of them.
     """
     wanted = {root / name: digest for digest, name in (line.split() for line in sums.splitlines())}
     missing = [path for path in wanted if not path.is_file()]
@@ -212,10 +212,10 @@ def check_files(root: Path, sums: str) -> set[Path]:
 
 
 def arrange(root: Path) -> None:
-    """Bring unpacked sources, PyPI's or Detectron2's own, into the layout of the wheel, and remove what is not in it.
+    """Arrange unpacked sources, PyPI's or Detectron2's own, in the layout of the wheel, and remove all other files.
 
     Raises:
-        InstallError: the sources are not the ones expected.
+        InstallError: The sources are not the expected ones.
     """
     configs = root / "detectron2" / "model_zoo" / "configs"
     if not configs.exists() and (root / "configs").is_dir():  # upstream's setup.py puts them there
@@ -223,7 +223,7 @@ def arrange(root: Path) -> None:
     for suffix, wanted in EXPECTED_CONFIGS.items():
         got = len(list(configs.rglob(f"*{suffix}")))
         if got != wanted:
-            raise InstallError(f"detectron2/model_zoo/configs holds {got} {suffix} files, wanted {wanted}")
+            raise InstallError(f"detectron2/model_zoo/configs has {got} {suffix} files, wanted {wanted}")
     for source, target in PROJECTS.items():
         shutil.move(root / source, root / target)
     for path in root.iterdir():
@@ -235,10 +235,10 @@ def adapt_source(root: Path) -> int:
     """Change the unpacked sources in place into those of the wheel.
 
     Returns:
-        How many files were changed.
+        The number of changed files.
 
     Raises:
-        InstallError: the sources are not the ones expected.
+        InstallError: The sources are not the expected ones.
     """
     arrange(root)
     wanted = check_files(root, SUMS.read_text(encoding="utf-8"))

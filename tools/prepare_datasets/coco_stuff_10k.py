@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the folder of COCO-Stuff-10K from its official archives; --help says how."""
+"""Create the folder of COCO-Stuff-10K from its official archives; see --help."""
 
 import sys
 

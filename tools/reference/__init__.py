@@ -1,4 +1,5 @@
-"""Plain renderings of the papers' equations: what the package must equal, and what its speed is measured against.
+"""Plain implementations of the papers' equations, with which tests compare the package's results and benchmarks its
+speed.
 
-Each takes the weights of ours, and nothing else of it.
+They use the weights of the package's modules, and no code of the package.
 """

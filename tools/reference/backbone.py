@@ -1,4 +1,4 @@
-"""The backbone as it was before fused kernels."""
+"""Backbones without fused attention kernels."""
 
 import copy
 
@@ -6,13 +6,13 @@ from torch import nn
 
 
 def with_plain_attention(backbone: nn.Module) -> nn.Module:
-    """A second backbone on the same parameters whose attention runs as matmul, softmax, matmul.
+    """Copy a backbone, sharing its parameters, and compute the copy's attention as matmul, softmax, matmul.
 
     Args:
-        backbone: A backbone that wraps a vision transformer of timm.
+        backbone: A backbone that wraps a timm vision transformer.
 
     Raises:
-        ValueError: no such attention in it.
+        ValueError: The backbone has no attention of timm.
     """
     plain = copy.deepcopy(backbone, {id(parameter): parameter for parameter in backbone.parameters()})
     layers = [layer for layer in plain.modules() if hasattr(layer, "fused_attn")]

@@ -1,7 +1,8 @@
-"""A plain rendering of ECENet's equations: NCHW throughout, each layer by itself, attention head by head.
+"""A plain implementation of ECENet's equations: NCHW throughout, no merged layers, attention head by head.
 
 Paper: Boosting Semantic Segmentation from the Perspective of Explicit Class Embeddings (ICCV 2023), section 3.
-N images, K classes, D channels of all maps and embeddings. Stages go from the finest to the coarsest. No dropout.
+Letters: N images, K classes, D channels of all maps and embeddings. Stages are in order from the finest to the
+coarsest. There is no dropout.
 """
 
 from typing import NamedTuple
@@ -16,7 +17,7 @@ GRIDS = (1, 2, 3, 6)
 
 
 class Decoded(NamedTuple):
-    """Scores (N, K, H, W), the stages' masks, and their diverse features, none without reconstruction."""
+    """Scores (N, K, H, W), the masks of the stages, and their diverse features, which only reconstruction has."""
 
     scores: Tensor
     masks: list[Tensor]
@@ -24,7 +25,7 @@ class Decoded(NamedTuple):
 
 
 def layer_norm(x: Tensor, w: Weights, eps: float) -> Tensor:
-    """Over the channels of every pixel: flatten, transpose, contiguous, and back."""
+    """Normalise the channels of every pixel: flatten, transpose, make contiguous, normalise, and reverse this."""
     n, c, height, width = x.shape
     x = x.flatten(2).transpose(1, 2).contiguous()
     x = F.layer_norm(x, (c,), w["weight"], w["bias"], eps)
@@ -32,7 +33,7 @@ def layer_norm(x: Tensor, w: Weights, eps: float) -> Tensor:
 
 
 def batch_norm(x: Tensor, w: Weights, training: bool) -> Tensor:
-    """By the statistics of the batch in training; the running ones stay as they are."""
+    """Normalise by the batch statistics in training, without updating the running ones."""
     mean, variance = (None, None) if training else (w["running_mean"], w["running_var"])
     return F.batch_norm(x, mean, variance, w["weight"], w["bias"], training=training)
 
@@ -44,7 +45,7 @@ def bias(w: Weights) -> Tensor | None:
 
 
 def conv(x: Tensor, w: Weights) -> Tensor:
-    """A convolution that keeps the size; its groups follow from the shape of its weight."""
+    """Convolve without changing the size; the number of groups follows from the shape of the weight."""
     weight = w["weight"]
     return F.conv2d(x, weight, bias(w), padding=weight.shape[-1] // 2, groups=x.shape[1] // weight.shape[1])
 
@@ -62,7 +63,7 @@ def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def reconstruct(x: Tensor, w: Weights, training: bool, released: bool) -> tuple[Tensor, Tensor]:
-    """Eqs. 1 and 2: the reconstructed map and Y''; as released, its factors are no sigmoids."""
+    """Eqs. 1 and 2: compute the reconstructed map and Y''. The released model has no sigmoid on the factors."""
     intrinsic = batch_norm(conv(x, w / "intrinsic" / 0), w / "intrinsic" / 1, training)
     cheap = batch_norm(conv(intrinsic, w / "cheap" / 0), w / "cheap" / 1, training)
     squeezed = F.relu(linear(cheap.mean(dim=(2, 3)), w / "recalibrate" / "squeeze"))
@@ -72,21 +73,21 @@ def reconstruct(x: Tensor, w: Weights, training: bool, released: bool) -> tuple[
 
 
 def diversity_loss(diverse: Tensor) -> Tensor:
-    """Eq. 3, in exponentials."""
+    """Eq. 3, with the softmax written out."""
     shares = diverse.flatten(2).exp()
     shares = shares / shares.sum(dim=2, keepdim=True)
     return (1 - shares.max(dim=1).values.sum(dim=1) / diverse.shape[1]).mean()
 
 
 def extract(masks: Tensor, w: Weights) -> Tensor:
-    """Eq. 5; the side of the finest grid follows from the shape of the weight."""
+    """Eq. 5. The side of the finest grid follows from the shape of the weight."""
     count = w["project.weight"].shape[1] - sum(side**2 for side in GRIDS)
     pooled = [F.adaptive_avg_pool2d(masks, side).flatten(2) for side in (*GRIDS, round(count**0.5))]
     return linear(torch.cat(pooled, dim=2), w / "project")
 
 
 def gated_update(new: Tensor, old: Tensor, w: Weights) -> Tensor:
-    """Eqs. 9 and 10, and the layer after them where it has weights."""
+    """Eqs. 9 and 10, and the layer after them if it has weights."""
     factor, value = linear(new, w / "project_new").split(new.shape[2], dim=2)
     fused = factor * linear(old, w / "project_old")
     gate = torch.sigmoid(vector_norm(linear(fused, w / "gate"), w / "gate_norm"))
@@ -97,7 +98,10 @@ def gated_update(new: Tensor, old: Tensor, w: Weights) -> Tensor:
 def semantics_attention(
     x: Tensor, embeddings: Tensor, w: Weights, num_heads: int, released: bool
 ) -> tuple[Tensor, Tensor]:
-    """Eqs. 6 and 7 and the MLP: the strengthened map and the mask; as released, with ReLUs and the other sign."""
+    """Eqs. 6 and 7 and the MLP: compute the enhanced map and the mask.
+
+    The released model has further ReLUs, and the opposite sign in the softmax.
+    """
     n, d, height, width = x.shape
     query = conv(layer_norm(x, w / "feature_norm", 1e-5), w / "query" / 0)
     query = conv(F.relu(query) if released else query, w / "query" / 1)
@@ -117,7 +121,7 @@ def semantics_attention(
 
 
 def ghost_upscale(x: Tensor, w: Weights, training: bool) -> Tensor:
-    """Section 3.5: twice the height and width."""
+    """Section 3.5: double height and width."""
     primary = F.relu(batch_norm(conv(x, w / "primary" / 0), w / "primary" / 1, training))
     cheap = F.relu(batch_norm(conv(primary, w / "cheap" / 0), w / "cheap" / 1, training))
     return F.pixel_shuffle(torch.cat([primary, cheap], dim=1), 2)
@@ -126,14 +130,14 @@ def ghost_upscale(x: Tensor, w: Weights, training: bool) -> Tensor:
 def decode(
     maps: list[Tensor], w: Weights, *, num_heads: int = 4, training: bool = False, released: bool = False
 ) -> Decoded:
-    """Fig. 3, from the backbone's maps to the scores.
+    """Fig. 3: compute the scores from the backbone's maps.
 
     Args:
-        maps: (N, C_i, H_i, W_i) of the stages.
+        maps: The map (N, C_i, H_i, W_i) of every stage.
         w: The weights of our head.
         num_heads: The number of heads of the attention.
         training: Whether batch norms use the statistics of the batch.
-        released: Whether layers without weights are those of the released model.
+        released: Whether operations without weights, such as ReLUs, are those of the released model.
     """
     diverse = []
     if "reconstructions" in w:
@@ -164,8 +168,11 @@ def decode(
 
 
 def loss(decoded: Decoded, labels: Tensor) -> Tensor:
-    """Eqs. 11 and 12 where every pixel has a label: cross entropy, 5 focal and 2 dice on the sum of all masks but the
-    finest, 0.2 diversity."""
+    """Eqs. 11 and 12, for labels without ignored pixels.
+
+    The terms are cross entropy, focal loss with weight 5 and dice loss with weight 2 on the sum of all masks but the
+    finest, and the diversity loss with weight 0.2.
+    """
     total = F.cross_entropy(resized(decoded.scores, labels.shape[1:]), labels)
     total = total + 0.2 * sum(diversity_loss(diverse) for diverse in decoded.diverse) / max(len(decoded.diverse), 1)
     size = decoded.scores.shape[2:]

@@ -1,7 +1,7 @@
-"""UperNet, MaskFormer and Mask2Former as `transformers` has them, with random weights, and our names for these weights.
+"""UperNet, MaskFormer and Mask2Former from `transformers`, with random weights, and rules that rename these weights.
 
-`transformers` is imported by whoever builds a model, since that takes many seconds. Its models are built from configs,
-without a network, and run on the maps of a backbone, from the finest to the coarsest, as our heads do.
+`transformers` is only imported when a model is built, since this takes many seconds. Its models are built from configs,
+without network access, and run on the maps of a backbone, from the finest to the coarsest, like our heads.
 """
 
 import re
@@ -15,16 +15,16 @@ Stage = tuple[Tensor, Tensor]  # class logits (N, Q, K+1) and masks (N, Q, h, w)
 
 
 def load_renamed(head: nn.Module, theirs: dict[str, Tensor], rules: Rules) -> nn.Module:
-    """Our head with their weights.
+    """Load their weights into our head, and return it.
 
     Args:
         head: Our head.
         theirs: Their weights by name.
-        rules: Patterns of their names, and what these become of ours; the first that fits counts. `{qkv}` stands for
-            query, key and value, which lie in one matrix there.
+        rules: Patterns of their names and the replacements by our names; the first matching pattern applies. `{qkv}`
+            stands for query, key and value, which are one matrix in `transformers`.
 
     Raises:
-        ValueError: No rule fits a name.
+        ValueError: No rule matches a name.
     """
     renamed = {}
     for name, new in new_names(theirs, rules).items():
@@ -38,32 +38,35 @@ def load_renamed(head: nn.Module, theirs: dict[str, Tensor], rules: Rules) -> nn
 
 
 def new_names(names: Iterable[str], rules: Rules) -> dict[str, str]:
-    """Our name of each of theirs; arguments and errors as in `load_renamed`."""
+    """Map each of their names to ours; see `load_renamed` for arguments and errors."""
     found = {}
     for name in names:
         fitting = [rule for rule in rules if re.fullmatch(rule[0], name)]
         if not fitting:
-            raise ValueError(f"no rule fits {name}; wanted one")
+            raise ValueError(f"no rule matches {name}; wanted one")
         found[name] = re.sub(*fitting[0], name)
     return found
 
 
 def disturb(model: nn.Module) -> nn.Module:
-    """The model with random biases and norms, which a wrong order or place would show, in evaluation mode."""
+    """Add noise to all parameters, and return the model in evaluation mode.
+
+    Otherwise all biases and all norms would be equal, and a comparison would not notice if they were exchanged.
+    """
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return model.eval()
 
 
 def _swin(width: int) -> object:
-    """The smallest backbone with maps of `width` channels, twice as many, and so on; it is never run."""
+    """Return the smallest backbone whose maps have `width` channels, 2 `width` channels, and so on; it is never run."""
     from transformers import SwinConfig
 
     return SwinConfig(embed_dim=width, depths=[1] * 4, num_heads=[1, 2, 4, 8], out_indices=[1, 2, 3, 4])
 
 
 def uper_net(*, width: int, num_classes: int, hidden: int, auxiliary: int) -> nn.Module:
-    """UperNet on maps of `width` channels and more; `decode_head` and `auxiliary_head` take the list of maps."""
+    """Build UperNet for maps of `width` channels and more; `decode_head` and `auxiliary_head` take the list of maps."""
     from transformers import UperNetConfig, UperNetForSemanticSegmentation
 
     config = UperNetConfig(
@@ -79,7 +82,7 @@ def uper_net(*, width: int, num_classes: int, hidden: int, auxiliary: int) -> nn
 def mask_former(
     *, width: int, num_classes: int, num_queries: int, channels: int, num_layers: int, num_heads: int, hidden: int
 ) -> nn.Module:
-    """MaskFormer on maps of `width` channels and more."""
+    """Build MaskFormer for maps of `width` channels and more."""
     from transformers import DetrConfig, MaskFormerConfig, MaskFormerForInstanceSegmentation
 
     decoder = DetrConfig(
@@ -101,7 +104,10 @@ def mask_former(
 
 
 def mask_former_stages(model: nn.Module, maps: Sequence[Tensor]) -> list[Stage]:
-    """What MaskFormer predicts after every layer. Its own switches predict from wrong states, hooks from the right."""
+    """Compute the predictions of MaskFormer after every layer.
+
+    The model's own option for auxiliary predictions uses wrong states, so hooks collect the right ones.
+    """
     states, decoder = [], model.model.transformer_module.decoder
     hooks = [layer.register_forward_hook(lambda *args: states.append(args[2])) for layer in decoder.layers]
     features = model.model.pixel_level_module.decoder(list(maps)).last_hidden_state
@@ -116,7 +122,7 @@ def mask_former_stages(model: nn.Module, maps: Sequence[Tensor]) -> list[Stage]:
 
 
 def mask2former(*, width: int, num_classes: int, **sizes: object) -> nn.Module:
-    """Mask2Former on maps of `width` channels and more; `sizes` are further arguments of its config."""
+    """Build Mask2Former for maps of `width` channels and more; `sizes` are extra arguments of its config."""
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
     config = Mask2FormerConfig(backbone_config=_swin(width), num_labels=num_classes, dropout=0.0, **sizes)
@@ -124,7 +130,7 @@ def mask2former(*, width: int, num_classes: int, **sizes: object) -> nn.Module:
 
 
 def mask2former_stages(model: nn.Module, maps: Sequence[Tensor]) -> list[Stage]:
-    """What Mask2Former predicts before the first layer and after each."""
+    """Compute the predictions of Mask2Former before the first layer and after every layer."""
     pixels = model.model.pixel_level_module.decoder(list(maps))
     found = model.model.transformer_module(
         multi_scale_features=pixels.multi_scale_features, mask_features=pixels.mask_features
@@ -151,7 +157,7 @@ _LAYER, _OURS = r"transformer_module\.decoder\.layers\.(\d)", r"query_decoder.la
 
 
 def _decoder(*, cross: str, hidden: str, out: str) -> Rules:
-    """The decoder of the queries; arguments are what the two mask classifiers call differently."""
+    """Return the rules for the query decoder; the arguments are the names that differ in the two mask classifiers."""
     return [
         (r"class_predictor\.(.*)", r"query_decoder.outputs.classify.\1"),
         (r".*mask_embedder\.0\.0\.(.*)", r"query_decoder.outputs.embed.0.\1"),
@@ -213,7 +219,7 @@ UPER_NET: Rules = [
     (r"fpn_convs\.(\d)\.batch_norm\.(.*)", r"outputs.\1.1.\2"),
     (r"fpn_bottleneck\.conv\.(.*)", r"joint.0.\1"),
     (r"fpn_bottleneck\.batch_norm\.(.*)", r"joint.1.\1"),
-    # of the auxiliary head
+    # The remaining rules are for the auxiliary head.
     (r"convs\.(\d)\.conv\.(.*)", r"convs.\1.0.\2"),
     (r"convs\.(\d)\.batch_norm\.(.*)", r"convs.\1.1.\2"),
     (r"classifier\.(.*)", r"classify.1.\1"),

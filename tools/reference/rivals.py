@@ -1,7 +1,7 @@
-"""Whole models of `transformers` with random weights, which our models are set beside: they take images of one size.
+"""Whole models from `transformers` with random weights, with which our models are compared, for images of one size.
 
-They are built from their configs, without a network, for the 150 classes of ADE20K unless told otherwise.
-`transformers` is imported by whoever builds a model, since that takes many seconds.
+They are built from configs, without network access. `transformers` is only imported when a model is built, since this
+takes many seconds.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-# Facts of Swin-S and Swin-B as published: embed_dim, depths and num_heads of the four stages.
+# The published sizes of Swin-S and Swin-B; depths and num_heads are those of the four stages.
 SWIN = {
     "S": {"embed_dim": 96, "depths": [2, 2, 18, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
     "B": {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 12},
@@ -19,13 +19,13 @@ SWIN = {
 
 @dataclass(frozen=True, kw_only=True)
 class RivalModel:
-    """A model of `transformers`, and how it is used as its documentation says.
+    """A model from `transformers`, and the functions that its documentation applies to inputs and outputs.
 
     Attributes:
         model: The model.
-        ids: What makes class ids (N, H, W) of its output for images of H x W pixels.
-        targets: What makes the arguments of its loss of label maps (N, H, W).
-        least_batch: How many images a step wants: a batch norm after pooling to one cell cannot do with one.
+        ids: The function that computes class ids (N, H, W) from the model's output and the image size (H, W).
+        targets: The function that computes the arguments of the model's loss from label maps (N, H, W).
+        least_batch: The least number of images of a training step. A batch norm after pooling to one cell needs two.
     """
 
     model: nn.Module
@@ -34,16 +34,16 @@ class RivalModel:
     least_batch: int = 1
 
     def infer(self, images: Tensor) -> Tensor:
-        """Class ids (N, H, W) of images (N, 3, H, W)."""
+        """Predict the class ids (N, H, W) of images (N, 3, H, W)."""
         return self.ids(self.model(pixel_values=images), tuple(images.shape[-2:]))
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss of images (N, 3, H, W) with label maps (N, H, W)."""
+        """Compute the loss of images (N, 3, H, W) with label maps (N, H, W)."""
         return self.model(pixel_values=images, **self.targets(labels)).loss
 
 
 def mask2former_swin_s(num_classes: int, size: int) -> RivalModel:
-    """Mask2Former with 100 queries on Swin-S."""
+    """Build Mask2Former with 100 queries on Swin-S."""
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessor
 
     config = Mask2FormerConfig(backbone_config=_swin("S", size), num_labels=num_classes)
@@ -51,7 +51,7 @@ def mask2former_swin_s(num_classes: int, size: int) -> RivalModel:
 
 
 def eomt_l(num_classes: int, size: int) -> RivalModel:
-    """EoMT with 100 queries in the last four blocks of a ViT-L of patches of 16 pixels."""
+    """Build EoMT with 100 queries in the last four blocks of a ViT-L with patches of 16 pixels."""
     from transformers import EomtConfig, EomtForUniversalSegmentation, EomtImageProcessor
 
     config = EomtConfig(image_size=size, num_queries=100, num_labels=num_classes)
@@ -60,7 +60,7 @@ def eomt_l(num_classes: int, size: int) -> RivalModel:
 
 
 def uper_net_swin_b(num_classes: int, size: int) -> RivalModel:
-    """UperNet of 512 channels on Swin-B, with its auxiliary head."""
+    """Build UperNet with 512 channels on Swin-B, with its auxiliary head."""
     from transformers import UperNetConfig, UperNetForSemanticSegmentation
 
     swin = _swin("B", size)
@@ -89,7 +89,7 @@ def _mask_classifier(model: nn.Module, processor: object) -> RivalModel:
 
 
 def mask_targets(labels: Tensor) -> dict[str, list[Tensor]]:
-    """The arguments of a mask classifier's loss: the classes that each label map (N, H, W) shows, and their masks."""
+    """Return the arguments of a mask classifier's loss: the classes in each label map (N, H, W), and their masks."""
     classes = [label.unique() for label in labels]
     masks = [(label == own[:, None, None]).float() for label, own in zip(labels, classes, strict=True)]
     return {"mask_labels": masks, "class_labels": classes}

@@ -1,7 +1,8 @@
-"""A plain rendering of SegViT's equations: the similarity of every layer head by head, all masks at the crop's size.
+"""A plain implementation of SegViT's equations: every layer keeps the similarity of each head, and all masks are
+resized to the size of the crop.
 
-Paper: SegViT: Semantic Segmentation with Plain Vision Transformers (NeurIPS 2022), section 3.2. N images, K classes, D
-channels, L positions of a map. No dropout.
+Paper: SegViT: Semantic Segmentation with Plain Vision Transformers (NeurIPS 2022), section 3.2. Letters: N images, K
+classes, D channels, L positions of a map. There is no dropout.
 """
 
 import torch
@@ -17,7 +18,7 @@ def first_linear(name: str, n_in: int, n_out: int, std: float = 0.02) -> dict[st
 
 
 def first_attention(name: str, width: int, *, packed: bool) -> dict[str, Tensor]:
-    """First weights of an attention; packed, those that torch's own module draws for queries, keys and values."""
+    """Draw the initial weights of an attention; if `packed`, as torch's own module does for query, key and value."""
     parts = ("query", "key", "value")
     found = {}
     for part in (*parts, "out"):
@@ -29,7 +30,7 @@ def first_attention(name: str, width: int, *, packed: bool) -> dict[str, Tensor]
 
 
 def first_layers(names: list[str], width: int, *, gives_masks: bool) -> dict[str, Tensor]:
-    """First weights of decoder layers on one map: the first one's, and copies of them."""
+    """Draw the initial weights of the decoder layers on one map, which are the same for all of these layers."""
     one = first_attention("self_attention", width, packed=True)
     one |= first_attention("cross_attention", width, packed=not gives_masks)
     one |= first_linear("feed_forward.0", width, 4 * width) | first_linear("feed_forward.3", 4 * width, width)
@@ -39,7 +40,7 @@ def first_layers(names: list[str], width: int, *, gives_masks: bool) -> dict[str
 
 
 def first_bases(prefix: str, count: int, channels: int, width: int) -> dict[str, Tensor]:
-    """First weights of the linear layers and norms on the backbone's maps."""
+    """Draw the initial weights of the linear layers and norms on the backbone's maps."""
     found = {}
     for place in range(count):
         found |= first_linear(f"{prefix}.project.{place}.0", channels, width)
@@ -49,7 +50,10 @@ def first_bases(prefix: str, count: int, channels: int, width: int) -> dict[str,
 
 
 def first_weights(*, channels: int, width: int, num_classes: int, side: int | None = None) -> dict[str, Tensor]:
-    """What training begins from, by the names of our head: three levels of three layers; with a side, Shrunk's."""
+    """Draw the initial weights of a head, by the names of our head: three levels of three layers each.
+
+    With `side`, the side of the grid of upsampling queries, they are those of Shrunk.
+    """
     found = {"tokens": torch.randn(num_classes, width)} | first_linear("classify", width, num_classes + 1)
     if side is None:
         found |= first_bases("bases", 3, channels, width)
@@ -85,7 +89,10 @@ def attention(
 def decoder_layer(
     tokens: Tensor, memory: Tensor, w: Weights, num_heads: int, *, with_mask: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Self-attention, cross attention, which makes the mask, feed-forward network, each with its residual and norm."""
+    """Run self-attention, cross attention, whose similarity is the mask, and the feed-forward network.
+
+    Each is followed by a residual connection and a norm.
+    """
     attended, _ = attention(tokens, tokens, w / "self_attention", num_heads)
     tokens = layer_norm(tokens + attended, w / "norms" / 0)
     attended, mask = attention(tokens, memory, w / "cross_attention", num_heads, with_mask=with_mask)
@@ -95,12 +102,12 @@ def decoder_layer(
 
 
 def linear_base(feature: Tensor, w: Weights) -> Tensor:
-    """(N, C, H, W) to (N, H * W, D)."""
+    """Project a map (N, C, H, W) to (N, H * W, D)."""
     return layer_norm(linear(feature.flatten(2).transpose(1, 2), w / 0), w / 1)
 
 
 def query_upsample(low: Tensor, last: Tensor, w: Weights, num_heads: int) -> Tensor:
-    """QU: queries of the low map's grid attend to it, then to the last map; (N, H * W, D)."""
+    """Query-based upsampling: queries (N, H * W, D) attend to the map `low`, then to the map `last`."""
     queries = w["queries"].expand(len(low), -1, -1, -1).flatten(2).transpose(1, 2)
     for place, feature in enumerate((low, last)):
         memory = linear_base(feature, w / "project" / place)
@@ -112,7 +119,7 @@ def query_upsample(low: Tensor, last: Tensor, w: Weights, num_heads: int) -> Ten
 def decode(
     maps: list[Tensor], grid: tuple[int, int], w: Weights, *, num_heads: int, num_layers: int, summed: bool
 ) -> list[tuple[Tensor, Tensor]]:
-    """Masks (N, K, *grid) and class logits (N, K, K+1) of every level."""
+    """Compute masks (N, K, *grid) and class logits (N, K, K+1) of every level."""
     tokens = w["tokens"][None].repeat(len(maps[0]), 1, 1)
     levels, total = [], 0
     for level, memory in enumerate(maps):
@@ -129,14 +136,14 @@ def upsample(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def scores(masks: Tensor, logits: Tensor) -> Tensor:
-    """The product of class probabilities and masks (N, K, H, W) at their size."""
+    """Compute the product of class probabilities and masks (N, K, H, W), at the size of the masks."""
     return torch.einsum("nkc,nkhw->nchw", logits.softmax(dim=-1)[..., :-1], masks.sigmoid())
 
 
 def loss(levels: list[tuple[Tensor, Tensor]], targets: Tensor) -> dict[str, Tensor]:
-    """Eq. 4 over all levels; targets (N, H, W) with 255 where a pixel does not count.
+    """Eq. 4, summed over all levels, for targets (N, H, W) in which 255 marks ignored pixels.
 
-    The scores are made too, as is custom, to watch the accuracy by.
+    As usual in such code, the scores are computed as well, to monitor the accuracy of the training.
     """
     outputs = [(upsample(masks, targets.shape[-2:]), logits) for masks, logits in levels]
     watched = scores(*outputs[-1])

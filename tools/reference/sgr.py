@@ -1,4 +1,4 @@
-"""The equations of SGR and GloRe read off the papers, one by one, with nothing merged and nothing skipped.
+"""The equations of SGR and GloRe, implemented one by one as in the papers, without any simplification.
 
 Papers: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), Eqs. 1-4; Chen et al.:
 Graph-Based Global Reasoning Networks (CVPR 2019), Eqs. 1-4.
@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 
 def code(places: Tensor, channels: int) -> Tensor:
-    """Sine-cosine codes (..., channels) of places (...), frequency by frequency."""
+    """Compute sine and cosine codes (..., channels) of positions (...), frequency by frequency."""
     angles = [2 * math.pi * places / 10_000 ** (2 * i / channels) for i in range(channels // 2)]
     return torch.stack([a.sin() for a in angles] + [a.cos() for a in angles], dim=-1)
 
 
 def position_aware(x: Tensor, with_code: bool) -> Tensor:
-    """X' (N, 2C, H, W), Eq. 1."""
+    """Eq. 1: compute X' (N, 2C, H, W)."""
     channels, height, width = x.shape[1:]
     along_x = code((torch.arange(width, device=x.device) + 0.5) / width, channels).T[:, None, :]
     along_y = code((torch.arange(height, device=x.device) + 0.5) / height, channels).T[:, :, None]
@@ -26,7 +26,7 @@ def position_aware(x: Tensor, with_code: bool) -> Tensor:
 
 
 def semantic_reasoning(x: Tensor, part: nn.Module) -> tuple[Tensor, Tensor]:
-    """Enhanced features and regions before the sigmoid, with the weights of a `SemanticReasoning`."""
+    """Compute enhanced features, and regions before the sigmoid, with the weights of a `SemanticReasoning`."""
     height, width = x.shape[-2:]
     located = position_aware(x, part.concepts.code)
     regions = F.conv2d(located, part.concepts.weight[:, :, None, None], part.concepts.bias)
@@ -48,14 +48,14 @@ def semantic_reasoning(x: Tensor, part: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def graph_convolution(nodes: Tensor, part: nn.Module) -> Tensor:
-    """((I - A) V) W, rectified between the two."""
+    """Compute ReLU((I - A) V) W."""
     identity = torch.eye(nodes.shape[1])
     smoothed = torch.einsum("ab,nbd->nad", identity - part.adjacency.weight, nodes)
     return smoothed.clamp(min=0) @ part.update.weight.T + part.update.bias
 
 
 def glore(x: Tensor, part: nn.Module) -> tuple[Tensor, Tensor]:
-    """Enhanced features and projection, with the weights of a `GloRe` in evaluation mode."""
+    """Compute enhanced features and the projection, with the weights of a `GloRe` in evaluation mode."""
     projection, reduced = part.project(x), part.reduce(x)
     nodes = torch.einsum("nkhw,ndhw->nkd", projection, reduced) / (x.shape[-2] * x.shape[-1])
     back = torch.einsum("nkd,nkhw->ndhw", graph_convolution(nodes, part.reason), projection)

@@ -1,7 +1,7 @@
-"""A plain rendering of StructToken's equations: NCHW throughout, each layer by itself.
+"""A plain implementation of StructToken's equations: NCHW throughout, no merged layers.
 
-Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III.
-N images, K classes, C channels, H x W the size of the map; a slice is one channel. No stochastic depth.
+Paper: StructToken: Rethinking Semantic Segmentation with Structural Prior (IEEE TCSVT 2023), section III. Letters: N
+images, K classes, C channels, H x W the size of the map. A slice is one channel. There is no stochastic depth.
 """
 
 import torch
@@ -14,7 +14,7 @@ VARIANTS = ("cse", "sse", "pwe")
 
 
 def layer_norm(x: Tensor, w: Weights, eps: float) -> Tensor:
-    """Over the channels of every pixel: flatten, transpose, contiguous, and back."""
+    """Normalise the channels of every pixel: flatten, transpose, make contiguous, normalise, and reverse this."""
     n, c, height, width = x.shape
     x = x.flatten(2).transpose(1, 2).contiguous()
     x = F.layer_norm(x, (c,), w["weight"], w["bias"], eps)
@@ -22,7 +22,7 @@ def layer_norm(x: Tensor, w: Weights, eps: float) -> Tensor:
 
 
 def conv(x: Tensor, w: Weights) -> Tensor:
-    """A convolution that keeps the size; its groups follow from the shape of its weight."""
+    """Convolve without changing the size; the number of groups follows from the shape of the weight."""
     weight = w["weight"]
     return F.conv2d(x, weight, w["bias"], padding=weight.shape[-1] // 2, groups=x.shape[1] // weight.shape[1])
 
@@ -35,14 +35,14 @@ def mapping(x: Tensor, w: Weights) -> Tensor:
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, divisor: float | None) -> Tensor:
-    """Eqs. 2 and 6; as released, with the scale of the length of the dot products."""
+    """Eqs. 2 and 6. Without `divisor`, the scale is that of the released model, the root of the vectors' length."""
     q, k, v = query.flatten(2), key.flatten(2), value.flatten(2)  # (N, slices, HW)
     similarity = torch.matmul(q, k.transpose(1, 2)) / (divisor or q.shape[2] ** 0.5)
     return torch.matmul(similarity.softmax(dim=2), v).reshape(query.shape)
 
 
 def feed_forward(x: Tensor, w: Weights) -> Tensor:
-    """Section III-C; the grouped convolution is there where it has weights."""
+    """Section III-C. There is a grouped convolution if it has weights."""
     layers = w / "layers"
     y = F.gelu(layer_norm(conv(x, layers / 0), layers / 1, 1e-5))
     if "7." in layers:
@@ -62,7 +62,7 @@ def conv_block(x: Tensor, w: Weights) -> Tensor:
 
 
 def cross_slice_block(tokens: Tensor, features: Tensor, w: Weights, divisor: float | None) -> tuple[Tensor, Tensor]:
-    """Eqs. 1 and 2, then a feed-forward network each; none for the features where it has no weights."""
+    """Eqs. 1 and 2, and a feed-forward network for the tokens and, if it has weights, one for the features."""
     part = w / "extraction"
     query = mapping(tokens, part / "map_query")
     key, value = mapping(features, part / "map_key"), mapping(features, part / "map_value")
@@ -74,7 +74,11 @@ def cross_slice_block(tokens: Tensor, features: Tensor, w: Weights, divisor: flo
 
 
 def joint_feed_forward(slices: Tensor, num_classes: int, w: Weights) -> tuple[Tensor, Tensor]:
-    """Eq. 7 and one network as released, or one each as printed; none for the features where it has no weights."""
+    """Eq. 7 and the feed-forward networks.
+
+    The released model has one network for all slices. As printed, there is one for the tokens and, if it has weights,
+    one for the features.
+    """
     if "token_ffn." not in w:
         slices = feed_forward(slices, w)
         return slices[:, :num_classes], slices[:, num_classes:]
@@ -84,7 +88,7 @@ def joint_feed_forward(slices: Tensor, num_classes: int, w: Weights) -> tuple[Te
 
 
 def self_slice_block(tokens: Tensor, features: Tensor, w: Weights, divisor: float | None) -> tuple[Tensor, Tensor]:
-    """Eqs. 4 to 7, and feed-forward networks."""
+    """Eqs. 4 to 7, and the feed-forward networks."""
     part = w / "extraction"
     slices = torch.cat([tokens, features], dim=1)
     query, key, value = (mapping(slices, part / f"map_{name}") for name in ("query", "key", "value"))
@@ -93,7 +97,7 @@ def self_slice_block(tokens: Tensor, features: Tensor, w: Weights, divisor: floa
 
 
 def point_wise_block(tokens: Tensor, features: Tensor, w: Weights, divisor: float | None) -> tuple[Tensor, Tensor]:
-    """Eqs. 4, 8, 9 and 7, and feed-forward networks."""
+    """Eqs. 4, 8, 9 and 7, and the feed-forward networks."""
     part = w / "extraction"
     slices = torch.cat([tokens, features], dim=1)
     mixed = conv(mapping(slices, part / "map_in"), part / "mix")
@@ -105,7 +109,7 @@ BLOCKS = dict(zip(VARIANTS, (cross_slice_block, self_slice_block, point_wise_blo
 
 
 def resized_tokens(tokens: Tensor, height: int, width: int) -> Tensor:
-    """(1, K, H', W') to (1, K, H, W): bicubic; corners aligned where a side of the tokens is odd."""
+    """Resize tokens (1, K, H', W') to (1, K, H, W) bicubically, with aligned corners if one of their sides is odd."""
     if tokens.shape[2:] == (height, width):
         return tokens
     odd = tokens.shape[2] % 2 == 1 or tokens.shape[3] % 2 == 1
@@ -113,13 +117,13 @@ def resized_tokens(tokens: Tensor, height: int, width: int) -> Tensor:
 
 
 def decode(feature_map: Tensor, w: Weights, variant: str, *, printed: bool = False) -> Tensor:
-    """Fig. 2, from the backbone's map (N, C, H, W) to logits (N, K, H, W).
+    """Fig. 2: compute logits (N, K, H, W) from the backbone's map (N, C, H, W).
 
     Args:
         feature_map: The map of the backbone.
-        w: The weights of our head; without those of a ConvBlock there is none.
+        w: The weights of our head; the ConvBlock is skipped if it has no weights.
         variant: A name in `VARIANTS`.
-        printed: Whether attention is divided by sqrt(C), as in the text.
+        printed: Whether the attention logits are divided by sqrt(C), as in the text of the paper.
     """
     features = conv(feature_map, w / "project")
     tokens = resized_tokens(w["tokens"], *feature_map.shape[2:])
@@ -132,6 +136,6 @@ def decode(feature_map: Tensor, w: Weights, variant: str, *, printed: bool = Fal
 
 
 def loss(logits: Tensor, labels: Tensor, ignore_value: int = 255) -> Tensor:
-    """Cross entropy at the labels' size, over the pixels that count."""
+    """Compute the cross entropy at the size of the labels, averaged over the pixels that are not ignored."""
     logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
     return F.cross_entropy(logits, labels, ignore_index=ignore_value)

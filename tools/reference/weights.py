@@ -1,4 +1,4 @@
-"""Weights of a model by their dotted names, for renderings that have no modules."""
+"""Access to the weights of a model by their dotted names, for implementations without modules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Weights:
 
     @classmethod
     def of(cls, module: nn.Module) -> "Weights":
-        """The parameters and buffers themselves, so that gradients arrive at the module."""
+        """Return the parameters and buffers of a module, not copies, so that the module gets gradients."""
         return cls(dict(module.named_parameters()) | dict(module.named_buffers()))
 
     def __truediv__(self, name: str | int) -> "Weights":

@@ -1,8 +1,9 @@
-"""Detectron2's own ResNet-50 and 101, to be imported and changed.
+"""Detectron2's own ResNet-50 and ResNet-101, which configs import and modify.
 
-Their ImageNet weights are MSRA's: train.init_checkpoint=R-50.pkl train.allow_pickle=true, and pixels in BGR order
-(dataset.image_format=BGR), mean 103.53, 116.28, 123.675, standard deviation 1. Unlike timm's, they pad nothing to whole
-strides (size_divisibility 0): a map of an input of H pixels has ceil(H / stride) rows.
+Their ImageNet weights are MSRA's: train.init_checkpoint=R-50.pkl train.allow_pickle=true. These expect pixels in BGR
+order (dataset.image_format=BGR) with mean 103.53, 116.28, 123.675 and standard deviation 1. Unlike timm's models, these
+need no padding to multiples of the stride (size_divisibility is 0): the map of an image with H rows has
+ceil(H / stride) rows.
 """
 
 from detectron2.config import LazyCall as L
@@ -20,7 +21,7 @@ def _resnet(depth):
 resnet50 = _resnet(50)
 resnet101 = _resnet(101)
 
-# Their last stage, for detectors of the kind C4, which run it on each region.
+# The last stage, which detectors of type C4 run on each region.
 region_stage = L(ResNet.make_stage)(
     block_class=BottleneckBlock,
     num_blocks=3,

@@ -1,4 +1,4 @@
-"""ADE20K, 150 classes, as Detectron2 registers it."""
+"""ADE20K with 150 classes, as registered by Detectron2."""
 
 from .sem_seg import dataloader, dataset
 

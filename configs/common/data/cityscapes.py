@@ -1,4 +1,4 @@
-"""Cityscapes, 19 classes, as Detectron2 registers it."""
+"""Cityscapes with 19 classes, as registered by Detectron2."""
 
 from .sem_seg import dataloader, dataset
 

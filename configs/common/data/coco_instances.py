@@ -1,4 +1,4 @@
-"""COCO 2017: boxes and masks of 80 classes, as Detectron2 registers it, for its own detectors."""
+"""COCO 2017 with boxes and masks of 80 classes, as registered by Detectron2, for Detectron2's detectors."""
 
 from detectron2.config import LazyCall as L
 from detectron2.data import DatasetMapper
@@ -7,19 +7,19 @@ from detectron2.evaluation import COCOEvaluator
 
 from tokenseg.data.stream import TrainLoader, build_test_loader
 
-# What a data set is; other parts of a config refer to it.
+# The facts about a data set, to which other parts of a config refer.
 dataset = dict(
     train="coco_2017_train",
     test="coco_2017_val",
     num_classes=80,
-    # order of the channels that the model takes, RGB or BGR
+    # The channel order that the model expects, RGB or BGR.
     image_format="RGB",
-    # one of these is drawn for the short side of each training image, in pixels; and the short side in tests
+    # The lengths in pixels of the short side, one of which is drawn for each training image, and the length in tests.
     short_sides=[640, 672, 704, 736, 768, 800],
     test_short_side=800,
-    # bound on the long side, in training and in tests
+    # The upper bound in pixels of the long side, in training and in tests.
     long_side=1333,
-    # how masks are stored: polygon, or bitmask for those that are run-length encoded
+    # The format of masks in memory: polygon, or bitmask, which is needed for run-length encoded masks.
     mask_format="polygon",
 )
 
@@ -41,10 +41,12 @@ dataloader["train"] = L(TrainLoader)(
     total_batch_size=8,
     num_workers=4,
     seed="${train.seed}",
-    # Images without objects teach little; batches of one aspect ratio need less padding.
+    # Images without objects, from which little can be learnt, are left out. A batch has either wide or tall images, so
+    # that it needs less padding.
     filter_empty=True,
     group_by_aspect_ratio=True,
-    # Share of images below which a class is rare; its images are drawn more often, as for LVIS. None is off.
+    # If fewer than this share of the images contain a class, these images are drawn more often, as for LVIS. None turns
+    # this off.
     repeat_threshold=None,
 )
 dataloader["test"] = L(build_test_loader)(

@@ -1,4 +1,4 @@
-"""COCO-Stuff-10K, 171 classes. Test images have no bound on the long side."""
+"""COCO-Stuff-10K with 171 classes. The long side of test images has no upper bound."""
 
 from tokenseg.datasets.class_names import COCO_STUFF_10K
 

@@ -1,4 +1,4 @@
-"""Your own images and label maps, from folders that overrides name; see projects/tokenseg/datasets/README.md."""
+"""Your own images and label maps, in folders that overrides set; see projects/tokenseg/datasets/README.md."""
 
 from detectron2.config import LazyCall as L
 
@@ -7,18 +7,18 @@ from tokenseg.datasets.folders import own_data
 from .sem_seg import dataloader, dataset
 
 dataset.update(
-    # Folders of images and of label maps with the same names, relative to where the command runs.
+    # The folders of the images and of the label maps with the same names, relative to the current folder.
     images="datasets/own/images",
     labels="datasets/own/labels",
-    # The same for the test; None keeps the share `held_out` of the images above for it.
+    # The same folders for the test. If they are None, the share `held_out` of the images above is kept for the test.
     test_images=None,
     test_labels=None,
     held_out=0.2,
-    # Names of the classes 0, 1, ...; dataset.classes=@FILE reads them from a file, one a line.
+    # The names of the classes 0, 1, ...; dataset.classes=@FILE reads them from a file with one name per line.
     classes=["background", "object"],
-    # Stored id: class id, or ignore; names every id there is. None: what is stored are class ids.
+    # A dict from every stored id to its class id, or to `ignore`. None if label maps store class ids.
     id_map=None,
-    # The colours in label maps that have colours, [[red, green, blue], ...]; a colour's place here is its stored id.
+    # The colours of coloured label maps, [[red, green, blue], ...]. The stored id of a colour is its position here.
     colors=None,
     num_classes="${count:${dataset.classes}}",
 )

@@ -8,18 +8,19 @@ from tokenseg.evaluation.instances import PartialCOCOEvaluator
 from .coco_instances import dataloader, dataset
 
 dataset.update(
-    # Folder of the images and annotation file, relative to where the command runs.
+    # The folder of the images and the annotation file, relative to the current folder.
     images="datasets/own/images",
     annotations="datasets/own/annotations.json",
-    # The same for the test. Without annotations the share `held_out` of the images above is kept for it; without a
-    # folder its images are in the one above.
+    # The same for the test. Without test_annotations, the share `held_out` of the images above is kept for the test;
+    # without test_images, the test images are in the folder above.
     test_images=None,
     test_annotations=None,
     held_out=0.2,
-    # Names of the classes, by default those of the annotation file in the order of their ids.
+    # The names of the classes; by default those in the annotation file, in the order of their ids.
     classes="${category_names:${dataset.annotations}}",
     num_classes="${count:${dataset.classes}}",
-    # Takes polygons too, which are then drawn; `polygon` takes nothing else, and needs less memory for large images.
+    # `bitmask` also accepts polygons, which are converted. `polygon` accepts nothing else, but needs less memory for
+    # large images.
     mask_format="bitmask",
 )
 _keys = ("images", "annotations", "test_images", "test_annotations", "held_out", "classes")

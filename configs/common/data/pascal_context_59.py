@@ -1,4 +1,4 @@
-"""PASCAL-Context, 59 classes; all other pixels are ignored. Test images have no bound on the long side."""
+"""PASCAL-Context with 59 classes; all other pixels are ignored. The long side of test images has no upper bound."""
 
 from tokenseg.datasets.class_names import PASCAL_CONTEXT_59
 

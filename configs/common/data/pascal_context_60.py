@@ -1,4 +1,4 @@
-"""PASCAL-Context, 60 classes: the 59, and before them the background, which is every other pixel."""
+"""PASCAL-Context with 60 classes: class 0 is the background, which is every other pixel, and the 59 classes follow."""
 
 from .pascal_context_59 import dataloader, dataset
 

@@ -1,4 +1,4 @@
-"""The loaders and the evaluator of semantic segmentation; data set files fill in names, classes and sizes."""
+"""The loaders and the evaluator of semantic segmentation; the files of data sets set names, classes and sizes."""
 
 from detectron2.config import LazyCall as L
 from detectron2.data.transforms import RandomCrop_CategoryAreaConstraint, RandomFlip
@@ -8,30 +8,31 @@ from tokenseg.data.stream import TrainLoader, build_test_loader
 from tokenseg.data.transforms import ColorDistortion, PadToSize, ResizeToBase
 from tokenseg.evaluation.sem_seg import ConfusionEvaluator
 
-# What a data set is; other parts of a config refer to it.
+# The facts about a data set, to which other parts of a config refer.
 dataset = dict(
     train="",
     test="",
     num_classes=0,
     ignore_label=255,
-    # How much each class counts in the losses of heads: a list, @FILE with a number a line, or `balanced`, which a
-    # training works out from the pixels of its label maps; None: all alike.
+    # The weights of the classes in the losses of heads: a list, @FILE with one number per line, or `balanced` for
+    # weights that are computed from the pixels of the training label maps; None weights all classes alike.
     class_weights=None,
-    # order of the channels that the model takes, RGB or BGR
+    # The channel order that the model expects, RGB or BGR.
     image_format="RGB",
-    # for images that are no 8-bit colours: the names of their bands, in the order of the file, and the two stored
-    # values that become the grey levels 0 and 255; model.pixel_mean and pixel_std then have a number for each band
+    # For images that are not 8-bit RGB: the names of the bands, in the order of the file, and the two stored values
+    # that become the grey levels 0 and 255. model.pixel_mean and model.pixel_std then need one number per band.
     bands=None,
     value_range=None,
-    # bounds on the short and the long side of an image, in pixels, before the random ratio
+    # An image is resized until its short side or its long side has this many pixels, whichever happens first; in
+    # training this size is then multiplied by a random ratio.
     short_side=512,
     long_side=2048,
-    # the same for test images, where null is no bound on the long side; and what the bound on the short side is not
-    # under at the small scales of train.tta
+    # The same for test images, where null means no bound on the long side. The last one is the least short side at the
+    # small scales of train.tta.
     test_short_side="${dataset.short_side}",
     test_long_side="${dataset.long_side}",
     test_least_short_side=0,
-    # side of the square training crop
+    # The side in pixels of the square training crop.
     crop=512,
 )
 
@@ -89,6 +90,6 @@ dataloader["test"] = L(build_test_loader)(
 dataloader["evaluator"] = L(ConfusionEvaluator)(
     dataset_name="${dataset.test}",
     output_dir="${train.output_dir}/inference",
-    # further metrics, any of boundary, size, frequency, calibration, tokens
+    # Further metrics, some of boundary, size, frequency, calibration and tokens; see projects/METRICS.md.
     metrics=[],
 )

@@ -1,6 +1,7 @@
-"""ShapeScenes, generated on first use. Images keep their size and, being of any colour, their colours.
+"""ShapeScenes, which is generated on first use.
 
-`dataset.level` chooses the level: basic, place, context or many.
+Images are neither resized nor changed in colour, since they have arbitrary colours. `dataset.level` selects the level
+of difficulty: basic, place, context or many.
 """
 
 from tokenseg.datasets.shape_scenes import BASIC, LEVELS
@@ -9,7 +10,10 @@ from .sem_seg import dataloader, dataset
 
 
 def _facts(level):
-    """What a config has to know of a level: names, classes, and the crop, which is the whole image but in the first."""
+    """Collect the facts about a level: names, number of classes, and the crop.
+
+    The crop is the whole image, except at the level `basic`.
+    """
     return dict(
         train=level.dataset("sem_seg", "train"),
         test=level.dataset("sem_seg", "val"),

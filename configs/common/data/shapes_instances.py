@@ -1,4 +1,4 @@
-"""Boxes and masks of ShapeScenes' things, generated on first use. Images keep their size."""
+"""Boxes and masks of the things in ShapeScenes, which is generated on first use. Images are not resized."""
 
 from tokenseg.datasets.shape_scenes import THINGS
 
@@ -11,5 +11,6 @@ _resize, _flip = dataloader.train.mapper.augmentations
 dataloader.train.mapper.augmentations = [_flip]
 dataloader.test.mapper.augmentations = []
 dataloader.train.num_workers = dataloader.test.num_workers = 1
-# every scene has objects, and an epoch is short: groups would be filled with copies
+# Every image has objects. Grouping by aspect ratio makes no sense in such short epochs, since images would be repeated
+# to fill the groups.
 dataloader.train.update(filter_empty=False, group_by_aspect_ratio=False)

@@ -1,4 +1,4 @@
-"""The hook that measures tokens while a model trains, and warns of collapse, which looks like slow learning."""
+"""The hook that measures tokens during training and warns of collapse, which otherwise looks like slow learning."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,20 @@ from .probes import measure
 logger = logging.getLogger(__name__)
 
 _MEANINGS = {
-    "image_x_token": "tokens say the same of every image, or the same everywhere in an image",
-    "cosine": "the tokens of an image are nearly one vector",
+    "image_x_token": "the tokens are the same for every image, or the same everywhere in an image",
+    "cosine": "the tokens of an image are almost the same vector",
     "dead_tokens": "tokens are the same in every image",
-    "dead_regions": "regions hold less than a cell",
-    "entropy": "attention sees one position alone, or all of them alike",
+    "dead_regions": "regions cover less than one cell",
+    "entropy": "attention is on a single position, or uniform over all of them",
 }
 
 
 class TokenAlarms(HookBase):
-    """Measures tokens, attention and regions of a model on some images, logs the numbers, and warns.
+    """Measures the tokens, attention and regions of a model on a few images, logs the values, and warns of collapse.
 
-    The images are the first of the training stream, as it augments them; they are the same in all measurements, before
-    and after a resume. The model runs on them in eval mode, in every process; a run with alarms trains bit by bit as
-    one without.
+    The images are the first of the training stream, with its augmentation; they are the same in all measurements,
+    before and after a resume. Every process runs the model on them in eval mode. The alarms do not affect the training:
+    a run with them is bitwise equal to a run without.
     """
 
     def __init__(
@@ -42,20 +42,20 @@ class TokenAlarms(HookBase):
     ) -> None:
         """
         Args:
-            period: The number of iterations between measurements, a multiple of `log_period`; 0 measures nothing.
+            period: The number of iterations between measurements, a multiple of `log_period`; 0 disables them.
             images: The number of images, 2 or more.
-            patience: The number of measurements in a row beyond a limit that make a warning; the first of a training
-                from scratch may lie beyond it.
-            log_period: The number of iterations between rows of metrics.json, in which the numbers stand.
-            limits: Name of a measure -> the lowest and the highest number that is no alarm; null is no limit.
+            patience: The number of consecutive measurements beyond a limit that cause a warning. A single one should
+                not, since the first measurements of a training from scratch may lie beyond a limit.
+            log_period: The number of iterations between rows of metrics.json, to which the values are written.
+            limits: Name of a measure -> the lowest and the highest value without alarm, each of which may be None.
 
         Raises:
-            ValueError: A number or a limit is not what it may be.
+            ValueError: A number is out of range, or `limits` names an unknown measure.
         """
         if period < 0 or period % log_period:
             raise ValueError(
-                f"train.alarms.period is {period}; wanted 0, which is off, or a multiple of train.log_period, "
-                f"{log_period}, since metrics.json has a row then"
+                f"train.alarms.period is {period}; wanted 0 to disable alarms, or a multiple of train.log_period, "
+                f"{log_period}, since only then metrics.json has a row for the values"
             )
         if images < 2 or patience < 1:
             raise ValueError(
@@ -64,12 +64,12 @@ class TokenAlarms(HookBase):
         unknown = [name for name, bounds in limits.items() if name not in _MEANINGS or len(bounds) != 2]
         if unknown:
             raise ValueError(
-                f"train.alarms.limits has {', '.join(unknown)}; wanted the lowest and the highest number of "
+                f"train.alarms.limits has {', '.join(unknown)}; wanted pairs of the lowest and the highest value, for "
                 f"{', '.join(_MEANINGS)}"
             )
         self._period, self._images, self._patience, self._limits = period, images, patience, dict(limits)
         self._inputs: list[dict] = []
-        self._beyond: dict[str, int] = {}
+        self._beyond: dict[str, int] = {}  # name of a value -> the number of latest measurements beyond its limit
 
     def before_train(self) -> None:
         if not self._period:
@@ -77,15 +77,15 @@ class TokenAlarms(HookBase):
         loader = self.trainer.data_loader
         if not isinstance(loader, TrainLoader):
             raise ValueError(
-                f"train.alarms.period is {self._period}, but dataloader.train is a {type(loader).__name__}, whose "
-                "first images cannot be had again; wanted tokenseg.data.stream.TrainLoader, or a period of 0"
+                f"train.alarms.period is {self._period}, but dataloader.train is a {type(loader).__name__}, which "
+                "cannot give its first images again; wanted tokenseg.data.stream.TrainLoader, or a period of 0"
             )
         self._inputs = [loader.stream[place] for place in range(self._images)]
 
     def after_step(self) -> None:
         if not self._period or (self.trainer.iter + 1) % self._period:
             return
-        # compiled parts run uncompiled: eval mode would compile them once more
+        # Compiled parts run uncompiled, since torch would compile them once more for eval mode.
         precision = autocast(self.trainer.device, self.trainer.amp_dtype)
         with self.trainer.whole() as model, precision, torch.compiler.set_stance("force_eager"):
             values = measure(undistributed(model), self._inputs)
@@ -94,8 +94,8 @@ class TokenAlarms(HookBase):
         self._judge(values)
         if not values:
             if comm.is_main_process():
-                logger.warning("train.alarms.period is %d, but the model has no tokens to watch", self._period)
-            self._period = 0  # in all processes, which have to run the model together
+                logger.warning("train.alarms.period is %d, but the model has no tokens to measure", self._period)
+            self._period = 0  # in all processes, since they must run the model together or not at all
 
     def _judge(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -107,10 +107,10 @@ class TokenAlarms(HookBase):
                 continue
             self._beyond[name] = self._beyond.get(name, 0) + 1
             if self._beyond[name] == self._patience and comm.is_main_process():
-                bound = f"under {low}" if low is not None and value < low else f"over {high}"
+                bound = f"below {low}" if low is not None and value < low else f"above {high}"
                 logger.warning(
-                    "Alarm: %s is %.6g, %s, in %d measurements in a row until iteration %d: %s. Collapse looks like "
-                    "slow learning",
+                    "Alarm: %s is %.6g, %s, in %d consecutive measurements up to iteration %d: %s. The loss alone does "
+                    "not tell such a collapse from slow learning",
                     *(name, value, bound, self._patience, self.trainer.iter, _MEANINGS[kind]),
                 )
 

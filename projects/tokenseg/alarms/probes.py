@@ -1,4 +1,4 @@
-"""Where in a model tokens, attention and regions are, and one look at them that leaves the model as it was."""
+"""Finds the tokens, attention and regions in a model, and measures them without changing the model's state."""
 
 import contextlib
 import random
@@ -15,19 +15,19 @@ from .measures import attention_entropy, dead_tokens, mean_cosine, region_masses
 
 
 def measure(model: nn.Module, inputs: Sequence[dict]) -> dict[str, float]:
-    """Run a model on images in eval mode, and measure all that can collapse in it.
+    """Run a model on images in eval mode, and measure every part that can collapse.
 
-    Weights, buffers, modes and random generators are afterwards what they were before.
+    Weights, buffers, modes and random number generators are the same afterwards as before.
 
     Args:
-        model: The model; a `Segmentor` runs the images as one batch, whatever its inference policy, any other model is
+        model: The model. A `Segmentor` runs the images as one batch, whatever its inference policy; any other model is
             called with them.
         inputs: The records of two images or more, of the same size.
 
     Returns:
-        `<name of the part>/<measure>` -> number, in the order of the model's parts. A part with tokens has
-        `image`, `token`, `image_x_token`, `cosine` and `dead_tokens`; attention that is not a token's to its own kind
-        has `entropy`; a part with regions has `mass` and `dead_regions`.
+        `<name of the part>/<measure>` -> value, in the order of the model's parts. A part with tokens has
+        `image`, `token`, `image_x_token`, `cosine` and `dead_tokens`; cross-attention has `entropy`; a part with
+        regions has `mass` and `dead_regions`.
     """
     found: dict[str, dict[str, float]] = {}
     with contextlib.ExitStack() as stack:
@@ -44,7 +44,7 @@ def measure(model: nn.Module, inputs: Sequence[dict]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Inside the block a model is in eval mode; after it all modes and random states are what they were."""
+    """Inside the block a model is in eval mode. After it, all modes and random states are as before."""
     modes = [(part, part.training) for part in model.modules()]
     states = random.getstate(), np.random.get_state()
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
@@ -60,7 +60,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 def _probes(model: nn.Module, found: dict[str, dict[str, float]]) -> Iterator[torch.utils.hooks.RemovableHandle]:
-    """Hooks on the parts that keep a contract; each writes what it measures under the name of its part."""
+    """Register hooks on the parts that can be measured. Each hook writes its values to `found` by the part's name."""
     for name, part in model.named_modules():
         register = part.register_forward_hook
         if isinstance(part, HasTokens):
@@ -84,7 +84,7 @@ def _attention_probe(found: dict[str, dict[str, float]], name: str) -> Callable[
     def probe(part: Attention, inputs: tuple, options: dict) -> None:
         tokens, memory = inputs[:2]
         if tokens is memory or torch.equal(tokens, memory):
-            return  # tokens among themselves: to hear all of them alike is no fault
+            return  # self-attention of tokens may be uniform without being collapsed
         allowed = options.get("allowed")
         entropy = attention_entropy(part.weights(tokens, memory, allowed=allowed), allowed)
         found.setdefault(name, {})["entropy"] = entropy
@@ -96,7 +96,7 @@ def _region_probe(found: dict[str, dict[str, float]], name: str) -> Callable[...
     def probe(part: HasRegions, inputs: tuple, output: object) -> None:
         beside = output[-1] if isinstance(output, tuple) else output
         if not isinstance(beside, Mapping):
-            return  # a component inside a backbone, which speaks for it
+            return  # a component inside a backbone; the backbone reports its regions
         features = beside if beside is output else {**inputs[0], **beside}
         found.setdefault(name, {}).update(region_masses(part.region_weights(features)))
 

@@ -1,4 +1,4 @@
-"""From a data set's official archives to the folders that the registration reads; used by commands/prepare_datasets."""
+"""Builds the folders that the registered data sets read from official archives; used by commands/prepare_datasets."""
 
 from .preparation import Preparation, SplitLayout, prepare
 from .reading import Archive, Entry, open_archive

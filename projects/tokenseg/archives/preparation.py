@@ -1,4 +1,4 @@
-"""Builds a data set's folder from its archives: counted, complete or not there at all."""
+"""Builds a data set's folder from its archives: all files are counted, and the folder is complete or does not exist."""
 
 import dataclasses
 import logging
@@ -15,13 +15,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SplitLayout:
-    """Folders whose files belong together.
+    """The folders of a split, whose files correspond to one another, such as images and label maps.
 
-    Args:
+    Attributes:
         name: The name of the split in messages and in `counts`.
-        count: Files in each of the folders, those below included.
-        folders: Folder, relative to the data set's -> end of the names that count. Without their ends, names and
-            places of the files are the same in all of these folders.
+        count: The number of files in each of the folders and their subfolders; None accepts any number but 0.
+        folders: Folder, relative to that of the data set -> the ending of the names of its files. Without these
+            endings, the relative paths of the files are the same in all of the folders.
     """
 
     name: str
@@ -31,12 +31,14 @@ class SplitLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """
-    Args:
-        folder: Name of the data set's folder under the root.
-        archives: The archives that it is made from.
-        splits: The layouts of the splits that it must hold in the end.
-        write: Writes the files of one archive; called as write(archive, entries, folder) in the order of `archives`.
+    """The description of how a data set is built.
+
+    Attributes:
+        folder: The name of the data set's folder under the root.
+        archives: The archives that it is built from.
+        splits: The layouts of the splits that it must have in the end.
+        write: A function that writes the files of one archive. It is called as write(archive, entries, folder) for each
+            archive in turn.
     """
 
     folder: str
@@ -52,20 +54,20 @@ def prepare(
     root: str | Path,
     counts: Mapping[str, int | None] | None = None,
 ) -> Path:
-    """Build the data set unless it is there, and return its folder.
+    """Build the data set unless it is complete already, and return its folder.
 
-    All is written into a hidden folder beside it, checked, and moved into place. A run that was killed leaves that
-    hidden folder, which the next run removes. Where the folder exists already and lacks something, the files are put
-    into it: those of the same name are replaced, others stay.
+    All files are written to a hidden folder beside it, checked, and moved into place. A run that is killed leaves this
+    hidden folder, which the next run removes. If the folder of the data set exists but is incomplete, the files are
+    moved into it: they replace files of the same name, and other files stay.
 
     Args:
-        preparation: The preparation of the data set.
-        places: Its archives, folders that hold them, or folders in which they are unpacked.
-        root: Folder of all data sets, `$DETECTRON2_DATASETS`.
-        counts: Split -> files wanted instead of the published number; None accepts any number but 0.
+        preparation: The description of the data set.
+        places: The archives, folders that contain them, or folders in which they have been unpacked.
+        root: The folder of all data sets, `$DETECTRON2_DATASETS`.
+        counts: Split -> the number of files to expect instead of the published one; None accepts any number but 0.
 
     Raises:
-        ValueError: An archive is missing, damaged or another one, a label map holds unknown ids, or counts differ.
+        ValueError: An archive is missing, damaged or a different one, a label map has unknown ids, or counts differ.
     """
     splits = [
         dataclasses.replace(split, count=(counts or {}).get(split.name, split.count)) for split in preparation.splits
@@ -83,10 +85,10 @@ def prepare(
             logger.info("Reading %s", path)
             with open_archive(archive, path) as entries:
                 preparation.write(archive, entries, unfinished)
-        _require(unfinished, splits, place=f"the archives of {preparation.folder} hold")
+        _require(unfinished, splits, subject=f"the archives of {preparation.folder} contain")
         if folder.exists():
             _merge(unfinished, folder)
-            _require(folder, splits, place=f"{folder} had other files already and now holds")
+            _require(folder, splits, subject=f"{folder} already had other files, and now contains")
         else:
             unfinished.rename(folder)
     finally:
@@ -96,7 +98,7 @@ def prepare(
 
 
 def find_faults(folder: Path, splits: Sequence[SplitLayout]) -> list[str]:
-    """What `folder` lacks of `splits`, in words; empty if nothing."""
+    """Describe the differences between a folder and the layouts of its splits; empty if there are none."""
     faults = []
     for split in splits:
         names = {place: _names(folder / place, end) for place, end in split.folders.items()}
@@ -110,12 +112,14 @@ def find_faults(folder: Path, splits: Sequence[SplitLayout]) -> list[str]:
             alone = sorted(names[first] ^ names[other])
             if alone:
                 side = first if alone[0] in names[first] else other
-                faults.append(f"{first} and {other}: {len(alone)} files lack a partner, such as {alone[0]} of {side}")
+                faults.append(
+                    f"{first} and {other}: {len(alone)} files have no counterpart, such as {alone[0]} in {side}"
+                )
     return faults
 
 
 def _names(folder: Path, end: str) -> set[str]:
-    """Paths below `folder` of the files whose names end so, without that end."""
+    """Find the files below a folder whose names have an ending; their relative paths are returned without it."""
     return {
         (Path(where) / name).relative_to(folder).as_posix().removesuffix(end)
         for where, _, names in os.walk(folder, followlinks=True)
@@ -124,10 +128,10 @@ def _names(folder: Path, end: str) -> set[str]:
     }
 
 
-def _require(folder: Path, splits: Sequence[SplitLayout], *, place: str) -> None:
+def _require(folder: Path, splits: Sequence[SplitLayout], *, subject: str) -> None:
     faults = find_faults(folder, splits)
     if faults:
-        raise ValueError("\n  ".join([f"{place} not what was published:", *faults]))
+        raise ValueError("\n  ".join([f"{subject} other files than were published:", *faults]))
 
 
 def _summary(folder: Path, splits: Sequence[SplitLayout]) -> str:

@@ -1,4 +1,4 @@
-"""Archives as their authors publish them, read file by file; an unpacked copy reads the same."""
+"""Reads archives as their authors publish them, file by file; unpacked copies are read in the same way."""
 
 import contextlib
 import os
@@ -13,12 +13,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """
-    Args:
-        name: The file's name as published.
+    """The description of a published archive.
+
+    Attributes:
+        name: The published name of the file.
         page: The address of the page that offers it.
-        parts: Folders of interest inside the archive; a copy is known by them.
-        top: The folder inside the archive that they lie in; empty if they lie at the top.
+        parts: The folders inside the archive that are needed. An unpacked copy is recognised by them.
+        top: The folder inside the archive that contains these folders; "" if they are at the top.
     """
 
     name: str
@@ -29,11 +30,12 @@ class Archive:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """
-    Args:
-        name: Path inside the archive, with slashes, relative to the folder that `Archive.parts` lie in.
-        read: Gives the content.
-        path: The file itself where the copy is unpacked.
+    """A file in an archive.
+
+    Attributes:
+        name: The path inside the archive, with slashes, relative to the folder that contains `Archive.parts`.
+        read: A function that returns the content.
+        path: The path of the file in an unpacked copy; None inside an archive file.
     """
 
     name: str
@@ -42,15 +44,15 @@ class Entry:
 
 
 def find_archives(archives: Sequence[Archive], places: Sequence[Path]) -> list[Path]:
-    """The file of each archive, or the folder that holds its unpacked content.
+    """Find the file of each archive, or the folder with its unpacked content.
 
     Args:
-        archives: The archives that are wanted.
+        archives: The archives to find.
         places: Archive files, folders of archive files, and folders of unpacked archives.
 
     Raises:
-        ValueError: A place does not exist, or archives are in none of the places; names them, their pages and what is
-            there instead.
+        ValueError: A place does not exist, or an archive is in none of the places. The message names the missing
+            archives, their pages, and the files in these places.
     """
     for place in places:
         if not place.exists():
@@ -92,7 +94,7 @@ def _find(archive: Archive, places: Sequence[Path]) -> Path | None:
 
 
 def _unpacked(archive: Archive, place: Path) -> Iterator[Path]:
-    """Folders in which the archive's content may begin if it was unpacked in `place`, or if `place` is its one part."""
+    """Yield the folders that may contain the archive's parts if it was unpacked in `place`, or if `place` is a part."""
     parts = tuple(filter(None, archive.top.split("/")))
     for start in (place, place / archive.name.split(".")[0]):
         for used in range(len(parts) + 1):
@@ -103,14 +105,14 @@ def _unpacked(archive: Archive, place: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def open_archive(archive: Archive, path: Path) -> Iterator[list[Entry]]:
-    """The files of an archive, in its order; of an unpacked copy in order of their names.
+    """Inside the block the files of an archive can be read, in its order; those of an unpacked copy in sorted order.
 
     Args:
         archive: The description of the archive.
-        path: The archive, or the folder that holds its content.
+        path: The path of the archive, or of the folder with its content.
 
     Raises:
-        ValueError: The file is damaged, no archive, or another one. Also while entries are read.
+        ValueError: The file is damaged, not an archive, or a different one. Reading an entry may raise this too.
     """
     try:
         if path.is_dir():
@@ -128,7 +130,7 @@ def open_archive(archive: Archive, path: Path) -> Iterator[list[Entry]]:
 
 
 def _folder_entries(archive: Archive, folder: Path) -> Iterator[Entry]:
-    """Files beside the parts and below them; what else a user keeps in that folder is not walked through."""
+    """Yield the files beside the parts and below them. Other subfolders, which a user may have added, are skipped."""
     beside = [item for item in folder.iterdir() if item.is_file()]
     below = (
         Path(where) / name
@@ -154,18 +156,18 @@ def _tar_entries(file: tarfile.TarFile) -> Iterator[Entry]:
 
 def _extracted(file: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     opened = file.extractfile(member)
-    assert opened is not None  # it is a file
+    assert opened is not None  # the member is a regular file
     return opened.read()
 
 
 def _relative(archive: Archive, path: Path, found: Iterator[Entry]) -> list[Entry]:
-    """Entries with names that begin where the parts begin; what lies elsewhere is left out."""
+    """Make the names of entries relative to the folder that contains the parts, and leave out files outside it."""
     entries = list(found)
     mark = f"/{archive.parts[0]}/"
     top = next((name[: name.index(mark)] for name in (f"/{entry.name}" for entry in entries) if mark in name), None)
     if top is None:
         names = ", ".join(entry.name for entry in entries[:3]) or "nothing"
-        raise ValueError(f"{path} has no {_inside(archive)}, but {names}; wanted {archive.name} from {archive.page}")
+        raise ValueError(f"{path} has {names}, but no {_inside(archive)}; wanted {archive.name} from {archive.page}")
     return [
         Entry(name=f"/{entry.name}".removeprefix(f"{top}/"), read=entry.read)
         for entry in entries

@@ -1,4 +1,4 @@
-"""Rules that say where each file of an archive goes, and conversions of label maps."""
+"""Rules that map each file of an archive to its place in the data set's folder, and conversions of label maps."""
 
 import io
 import os
@@ -19,11 +19,13 @@ from .reading import Entry
 
 @dataclass(frozen=True, kw_only=True)
 class FileRule:
-    """
-    Args:
-        pattern: Regular expression of the whole name of the entries that the rule is for.
-        target: Gives the path to write, relative to the data set's folder, or None to write nothing.
-        convert: Content and name of the entry to the content to write; None writes what was read.
+    """A rule for some files of an archive.
+
+    Attributes:
+        pattern: A regular expression that matches the whole name of an entry to which the rule applies.
+        target: A function from the match to the path to write, relative to the data set's folder, or to None, which
+            writes nothing.
+        convert: A function from the content and the name of the entry to the content to write; None copies the content.
     """
 
     pattern: str
@@ -32,10 +34,16 @@ class FileRule:
 
 
 def apply_rules(entries: Sequence[Entry], rules: Sequence[FileRule], folder: Path, *, desc: str) -> None:
-    """Write into `folder` what the rules say, with a progress bar; every rule that fits an entry applies.
+    """Write the files of an archive by the rules, with a progress bar.
+
+    Args:
+        entries: The entries of the archive.
+        rules: The rules; every rule that matches an entry is applied to it.
+        folder: The folder of the data set, to which the files are written.
+        desc: The text beside the progress bar.
 
     Raises:
-        ValueError: A conversion refuses a file, or a name in the archive leads out of the folder.
+        ValueError: A conversion refuses a file, or the path to write is outside of the folder.
     """
     compiled = [(re.compile(rule.pattern), rule) for rule in rules]
     for entry in tqdm(entries, desc=desc, unit="file", disable=None):
@@ -62,7 +70,10 @@ def _write(entry: Entry, convert: Callable[[bytes, str], bytes] | None, path: Pa
 
 
 def _link_or_copy(source: Path, path: Path) -> None:
-    """A hard link costs no disk space; not every file system has them, and none has them across its borders."""
+    """Make a hard link, which takes no disk space, or copy the file where that is impossible.
+
+    Some file systems have no hard links, and no link can lead to another file system.
+    """
     try:
         os.link(source, path)
     except OSError:
@@ -70,14 +81,17 @@ def _link_or_copy(source: Path, path: Path) -> None:
 
 
 def read_lists(entries: Sequence[Entry], lists: Mapping[str, str]) -> dict[str, str]:
-    """File name without its end -> split, from lists with a name in the first word of each line.
+    """Read the lists of a data set's splits, in which the first word of each line is a file name without its ending.
 
     Args:
         entries: The entries of the archive.
-        lists: Split -> name of the entry that lists it.
+        lists: Split -> the name of the entry that lists its files.
+
+    Returns:
+        File name without its ending -> split.
 
     Raises:
-        ValueError: A list is not there, or a name stands in two of them.
+        ValueError: A list does not exist, or two lists have the same name.
     """
     by_name = {entry.name: entry for entry in entries}
     splits: dict[str, str] = {}
@@ -93,22 +107,22 @@ def read_lists(entries: Sequence[Entry], lists: Mapping[str, str]) -> dict[str, 
 
 
 def read_png(data: bytes) -> np.ndarray:
-    """(H, W) ids of a grey or palette image.
+    """Read the ids (H, W) of a greyscale or palette image.
 
     Raises:
-        ValueError: No readable image, or one with colours.
+        ValueError: The image cannot be read, or has several channels.
     """
     try:
         label = np.asarray(Image.open(io.BytesIO(data)))
     except (OSError, SyntaxError) as error:
-        raise ValueError(f"no readable image: {error}") from error
+        raise ValueError(f"not a readable image: {error}") from error
     if label.ndim != 2:
-        raise ValueError("an image with colours; wanted one id a pixel")
+        raise ValueError("an image with several channels; wanted one id per pixel")
     return label
 
 
 def read_mat(variable: str) -> Callable[[bytes], np.ndarray]:
-    """A reader of the (H, W) ids in one variable of a MATLAB file; it raises ValueError where there is none."""
+    """Create a reader of the ids (H, W) in a variable of MATLAB files. It raises a ValueError if there are none."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -116,7 +130,7 @@ def read_mat(variable: str) -> Callable[[bytes], np.ndarray]:
         try:
             content = loadmat(io.BytesIO(data), variable_names=[variable])
         except (MatReadError, ValueError, TypeError, NotImplementedError) as error:
-            raise ValueError(f"no readable MATLAB file: {error}") from error
+            raise ValueError(f"not a readable MATLAB file: {error}") from error
         if variable not in content or content[variable].ndim != 2:
             raise ValueError(f"a MATLAB file without a map called {variable}")
         return content[variable]
@@ -125,15 +139,15 @@ def read_mat(variable: str) -> Callable[[bytes], np.ndarray]:
 
 
 def relabel(id_map: Mapping[int, int], read: Callable[[bytes], np.ndarray]) -> Callable[[bytes, str], bytes]:
-    """A conversion of stored label maps to PNG files.
+    """Create a conversion of stored label maps to PNG files.
 
     Args:
-        id_map: Stored id -> id to write, 0..255; it names every id there is.
-        read: Content of a file to (H, W) ids.
+        id_map: Stored id -> the id to write, 0 to 255. It must have every id that occurs.
+        read: A function from the content of a file to its ids (H, W).
 
     Returns:
-        For `FileRule.convert`; it raises ValueError, naming the file, if it cannot be read or holds an id that the
-        map does not name.
+        A function for `FileRule.convert`. It raises a ValueError, which names the file, if the file cannot be read or
+        has an id that is not in the map.
     """
 
     def convert(data: bytes, name: str) -> bytes:

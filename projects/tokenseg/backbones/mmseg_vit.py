@@ -1,14 +1,17 @@
-"""Names of the weights in mmsegmentation's plain vision transformer, which the authors of several methods used."""
+"""The names of weights in mmsegmentation's plain vision transformer, which the authors of several methods used."""
 
 from ..weight_rules import WeightRule, layer_rules
 from .plain_vit import PlainViT
 
 
 def mmseg_vit_rules(backbone: PlainViT) -> list[WeightRule]:
-    """Rules for the weights of `backbone.`, which lack a final norm and always have a class token with its code.
+    """Return the rules that rename the weights `backbone.*`.
+
+    Such checkpoints have no final norm, and always a class token with a position code. Both are dropped if the backbone
+    has no class token.
 
     Args:
-        backbone: The backbone that takes the weights.
+        backbone: The backbone into which the weights are loaded.
     """
     block, ours = r"backbone\.layers\.(\d+)", r"backbone.vit.blocks.\1"
     names = {

@@ -10,22 +10,23 @@ from torch import nn
 def dilate_last_stage(model: nn.Module, dilations: Sequence[int]) -> None:
     """Give the 3x3 convolution of each block in the last stage of a timm ResNet its own dilation.
 
-    Strides stay where timm has them: in the 3x3 convolution and the 1x1 shortcut of the first block, if the stage
-    strides at all.
+    The strides are not changed: if the stage has a stride of 2, timm places it in the 3x3 convolution and in the 1x1
+    shortcut of the first block.
 
     Args:
-        model: A timm ResNet of bottleneck blocks, changed in place. Names and values of its weights stay.
-        dilations: One for each block of the last stage, at least 1.
+        model: A timm ResNet of bottleneck blocks, which is modified in place. The names and values of its weights are
+            kept.
+        dilations: One dilation of at least 1 for each block of the last stage.
 
     Raises:
-        ValueError: The model is no such ResNet, or the dilations do not fit it.
+        ValueError: The model is not such a ResNet, or the dilations do not fit it.
     """
     blocks: list[Any] = list(model.get_submodule("layer4").children()) if isinstance(model, ResNet) else []
     if not blocks or not all(type(block) is Bottleneck and type(block.conv2) is nn.Conv2d for block in blocks):
-        raise ValueError(f"multi_grid is given for a {type(model).__name__}; wanted a ResNet of bottleneck blocks")
+        raise ValueError(f"multi_grid is set for a {type(model).__name__}; wanted a ResNet of bottleneck blocks")
     if len(dilations) != len(blocks) or min(dilations) < 1:
         raise ValueError(
-            f"multi_grid gives res5 the dilations {list(dilations)}; wanted one of at least 1 for each of its "
+            f"multi_grid gives res5 the dilations {list(dilations)}; wanted a dilation of at least 1 for each of its "
             f"{len(blocks)} blocks"
         )
     for block, dilation in zip(blocks, dilations, strict=True):
@@ -33,8 +34,8 @@ def dilate_last_stage(model: nn.Module, dilations: Sequence[int]) -> None:
 
 
 def _dilated(conv: nn.Conv2d, dilation: int) -> nn.Conv2d:
-    """The convolution with the same weight and stride, and another dilation."""
-    # on `meta`, so that weights which are replaced at once cost neither time nor random numbers
+    """Return the convolution with the same weight and stride, and another dilation."""
+    # On `meta`, no weights are allocated or drawn, since they are replaced right away.
     dilated = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,

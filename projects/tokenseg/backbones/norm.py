@@ -37,10 +37,9 @@ def convert_batch_norm(model: _Model, kind: str) -> _Model:
 
 
 class _FrozenBatchNorm(FrozenBatchNorm2d):
-    """Returns maps in the type of its input.
+    """A frozen batch norm whose output has the data type of its input.
 
-    torchvision's version returns single precision even in mixed precision, so that freezing would increase the memory
-    of a training.
+    torchvision's version returns single precision even under autocast, so freezing would increase the training memory.
     """
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Names of backbone weights in the checkpoints that MaskFormer and Mask2Former published: Swin and ResNet."""
+"""The names of Swin's and ResNet's weights in the checkpoints that MaskFormer and Mask2Former published."""
 
 import re
 
@@ -9,7 +9,7 @@ from ..weight_rules import WeightRule, layer_rules
 from .pyramid import TimmPyramid
 
 _SOURCE, _TRUNK = r"backbone\.", "backbone.trunk"
-# Names of the parts of Detectron2's deep stem -> those in timm.
+# The names of the layers of Detectron2's deep stem -> their names in timm.
 _DEEP_STEM = {
     "conv1": "conv1.0",
     "conv1.norm": "conv1.1",
@@ -32,10 +32,10 @@ _BOTTLENECK = {
 
 
 def official_pyramid_rules(backbone: TimmPyramid) -> list[WeightRule]:
-    """Rules for the weights of `backbone.`, by the kind of model.
+    """Return the rules that rename the weights `backbone.*`, depending on the kind of model.
 
     Args:
-        backbone: The backbone that takes the weights.
+        backbone: The backbone into which the weights are loaded.
 
     Raises:
         ValueError: No official weights are known for this kind of model.
@@ -45,16 +45,16 @@ def official_pyramid_rules(backbone: TimmPyramid) -> list[WeightRule]:
     if isinstance(backbone.trunk, ResNet):
         return detectron2_resnet_rules(backbone)
     raise ValueError(
-        f"no official weights are known for a {type(backbone.trunk).__name__} as backbone; wanted a Swin or a ResNet"
+        f"no official weights are known for the backbone {type(backbone.trunk).__name__}; wanted a Swin or a ResNet"
     )
 
 
 def official_swin_rules() -> list[WeightRule]:
-    """Rules for the weights of Swin's official code for dense prediction, which normalises every map.
+    """Return the rules for the weights of Swin's official code for dense prediction, which normalises every map.
 
-    The backbone needs `out_norm=True` and `window_padding="before_shift"`, which is the default. Patch merging ends a
-    stage there, while it begins the next one in timm. `relative_position_index` is dropped, since it follows from the
-    size of the window.
+    The backbone needs `out_norm=True` and the default `window_padding="before_shift"`. Patch merging is the end of a
+    stage in the official code, and the beginning of the next one in timm. `relative_position_index` is dropped, since
+    it follows from the size of the window.
     """
     source, ours = rf"{_SOURCE}layers\.(\d+)\.blocks\.(\d+)", rf"{_TRUNK}.layers.\1.blocks.\2"
     same = {name: name for name in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")}
@@ -73,14 +73,15 @@ def official_swin_rules() -> list[WeightRule]:
 
 
 def detectron2_resnet_rules(backbone: TimmPyramid) -> list[WeightRule]:
-    """Rules for the weights of Detectron2's ResNet-50, 101 or 152 with the plain stem or DeepLab's (R-103, R101c).
+    """Return the rules for Detectron2's ResNet-50, 101 or 152, with the plain stem or DeepLab's (R-103, R101c).
 
-    Weights that were trained with `STRIDE_IN_1X1`, such as MSRA's R-101.pkl, have the same names and shapes but are not
-    for timm's models, which stride in the 3x3 convolution. A checkpoint of frozen batch norms lacks the counts of
-    batches that trainable ones have, so it fits backbones with `norm="FrozenBN"` alone; those leave the counts out.
+    Weights that were trained with `STRIDE_IN_1X1`, such as MSRA's R-101.pkl, have the same names and shapes, but are
+    wrong for timm's models, whose stride is in the 3x3 convolution. A checkpoint of frozen batch norms lacks the
+    `num_batches_tracked` of trainable ones, so it only fits backbones with `norm="FrozenBN"`, which do not have it.
 
     Args:
-        backbone: The ResNet that takes the weights; a deep stem is `stem_type="deep"`, `stem_width=64` for timm.
+        backbone: The ResNet into which the weights are loaded. In timm, the deep stem is `stem_type="deep"` with
+            `stem_width=64`.
     """
     names = backbone.trunk.state_dict().keys()
     stem = _PLAIN_STEM if "conv1.weight" in names else _DEEP_STEM
@@ -93,7 +94,7 @@ def detectron2_resnet_rules(backbone: TimmPyramid) -> list[WeightRule]:
 
 
 def _conv_and_norm_rules(source: str, target: str, layers: dict[str, str], *, counted: bool) -> list[WeightRule]:
-    """Rules for convolutions and batch norms, whose counts of batches are dropped unless ours are `counted`."""
+    """Return rules for convolutions and batch norms; `num_batches_tracked` is kept only if `counted`."""
     rules = layer_rules(source, target, layers)
     for theirs, ours in layers.items():
         if theirs.endswith(".norm"):

@@ -32,17 +32,17 @@ class Downsample(Protocol):
     """A module that runs in place of a block and halves the grid of the patches.
 
     Attributes:
-        block: The number of that block, counted from 0.
+        block: The index of that block, from 0.
     """
 
     block: int
 
     def __call__(self, block: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Turn tokens (N, T, C), the last of which are the patches of a grid (H, W), into those of half the grid."""
+        """Compute the tokens of half the grid from tokens (N, T, C), the last of which are the patches of `grid`."""
 
 
 class PlainViT(Backbone):
-    """Outputs of chosen blocks of a timm vision transformer, as maps at the stride of its patches.
+    """A timm vision transformer that returns the outputs of chosen blocks, as maps at the stride of its patches.
 
     ViT, DeiT, CLIP, DINOv2, DINOv3, EVA-02 and similar models take inputs of any multiple of the patch size: position
     codes are created for `img_size` and resampled for other inputs, while rotary codes are computed. BEiT only takes
@@ -51,11 +51,11 @@ class PlainViT(Backbone):
     Class token and registers, if present, take part in the attention and are dropped from the output. Everything after
     the last chosen block is removed, including the final norm, since unused parameters would get no gradient.
 
-    With `out_strides` the maps are resampled bilinearly, for heads that want those of a hierarchical model.
+    With `out_strides` the maps are resampled bilinearly, for heads that expect the maps of a hierarchical model.
 
-    With `window_size` the blocks attend within windows, but for `global_blocks`: on an image of 1024 pixels, the
-    attention of a ViT-B costs 230 GFLOPs instead of 618 with windows of 14 and four global blocks, and the whole
-    backbone 961 instead of 1319. Names and shapes of the weights stay, see `WindowedBlock`.
+    With `window_size` all blocks except `global_blocks` attend within windows. For an image of 1024 x 1024 pixels,
+    windows of 14 and four global blocks, this reduces the attention of a ViT-B from 618 to 230 GFLOPs, and the whole
+    backbone from 1319 to 961. The names and shapes of the weights do not change; see `WindowedBlock`.
     """
 
     def __init__(
@@ -80,27 +80,26 @@ class PlainViT(Backbone):
         Args:
             model_name: The name of the model in timm, with the tag of its pretrained weights.
             img_size: The side in pixels of the square training crop, for which position codes are created.
-            out_blocks: The numbers of the blocks, from 0, whose outputs are the features `block0`, `block1`, and so on.
+            out_blocks: The indices, from 0, of the blocks whose outputs are the features `block0`, `block1`, and so on.
             out_strides: The strides of these features in pixels, in ascending order of the blocks; by default the patch
-                size. Each divides the patch size or is a multiple of it.
+                size. Each must divide the patch size or be a multiple of it.
             drop_path_rate: The rate of stochastic depth in the last block, rising linearly from 0.
             pretrained: Whether a new training starts from timm's weights on the hub; see `load_pretrained`.
             weights_file: A file of weights to start from instead: .safetensors, .pth, or for a ViT Google's .npz.
-            in_chans: The number of channels of an image; pretrained stems for colour images are inflated by timm's own
-                rule.
-            activation_checkpointing: Recompute the blocks in the backward pass to save memory.
-            downsample: Runs in place of the block that its `block` numbers, such as `QueryDownsample`: called with the
-                block, tokens (N, T, C) and the grid (H, W), it returns those of half the grid. For ViT and DINOv2.
-            window_size: Side in patches of the windows in which blocks of a ViT attend; None: all see the whole map.
-            global_blocks: Numbers of the blocks that attend to the whole map nevertheless.
-            position_codes: `learnt`, the timm model's own; or `sine`, fixed ones for a ViT without a class token.
-            timm_args: Further arguments of the timm model, such as `patch_size` or `class_token`.
+            in_chans: The number of channels of an image; timm's own rule adapts pretrained stems for colour images.
+            activation_checkpointing: Whether to recompute the blocks in the backward pass to save memory.
+            downsample: A module that runs in place of one block and halves the grid, for ViT and DINOv2 only; see
+                `Downsample`.
+            position_codes: `learnt` for the timm model's own, or `sine` for fixed ones in a ViT without a class token.
+            window_size: The side in patches of the windows of attention, for ViT and DINOv2 only; None for no windows.
+            global_blocks: The indices of the blocks that still attend to the whole map.
+            timm_args: Extra keyword arguments for `timm.create_model`, such as `patch_size` or `class_token`.
 
         Raises:
-            ValueError: An unknown or hierarchical model, or arguments, blocks or parts that do not fit it.
+            ValueError: The model is unknown or hierarchical, or arguments, blocks or parts do not fit it.
         """
         super().__init__()
-        # no pooling: most pool the class token, which `timm_args` may leave out
+        # Without this, most models would pool the class token, which `timm_args` may remove.
         args = dict(global_pool="") | backbone_args(model_name, in_chans, timm_args)
         whole = weightless(**args)
         self._patch = _patch_of(whole, model_name, out_blocks)
@@ -120,7 +119,7 @@ class PlainViT(Backbone):
         self.vit.blocks[0].register_forward_pre_hook(_tokens_contiguous)
 
     def _publish(self, out_strides: Sequence[int] | None) -> None:
-        """Set names, channels and strides of the maps, and the divisibility of inputs."""
+        """Set the names, channels and strides of the maps, and the divisor of input sides."""
         self._out_features = [f"block{block}" for block in self._out_blocks]
         self._out_feature_channels = dict.fromkeys(self._out_features, self.vit.embed_dim)
         self._out_feature_strides = self._strides(out_strides)
@@ -136,8 +135,8 @@ class PlainViT(Backbone):
         fits = [stride > 0 and not (patch % stride and stride % patch) for stride in wanted]
         if len(wanted) != count or not all(fits) or any((self._fixed_size or 0) % stride for stride in wanted):
             raise ValueError(
-                f"out_strides are {wanted}; wanted {count}, as many as out_blocks, that divide the patch of {patch} "
-                "pixels or are multiples of it (and divide img_size where a model takes no other)"
+                f"out_strides are {wanted}; wanted {count}, one for each of out_blocks, that divide the patch of "
+                f"{patch} pixels or are multiples of it (and divide img_size if the model takes no other size)"
             )
         return dict(zip(self._out_features, wanted, strict=True))
 
@@ -146,7 +145,7 @@ class PlainViT(Backbone):
             raise ValueError(f"downsample.block is {block}; wanted 1 to {self._out_blocks[-1]}, the last of out_blocks")
         self._check_kind(self.vit.blocks[block], "downsample")
         if out_strides is not None:
-            raise ValueError("downsample sets the strides; wanted no out_strides beside it")
+            raise ValueError("downsample sets the strides; wanted no out_strides together with it")
 
     def _set_windows(self, window_size: int | None, global_blocks: Sequence[int]) -> None:
         last = len(self.vit.blocks) - 1
@@ -158,7 +157,7 @@ class PlainViT(Backbone):
         if window_size < 1:
             raise ValueError(f"window_size is {window_size}; wanted 1 patch or more, or None for no windows")
         if self.downsample is not None:
-            raise ValueError("downsample changes the grid of the patches; wanted no window_size beside it")
+            raise ValueError("downsample changes the grid of the patches; wanted no window_size together with it")
         for place, block in enumerate(self.vit.blocks):
             if place not in global_blocks:
                 self._check_kind(block, "window_size")
@@ -172,7 +171,7 @@ class PlainViT(Backbone):
             if type(part) is not wanted:
                 names = [f"{kind.__module__}.{kind.__qualname__}" for kind in (type(part), wanted)]
                 raise ValueError(
-                    f"{argument} takes {names[1]}, as in ViT and DINOv2; {self._timm_args['model_name']} has {names[0]}"
+                    f"{argument} needs {names[1]}, as in ViT and DINOv2; {self._timm_args['model_name']} has {names[0]}"
                 )
 
     @property
@@ -188,7 +187,7 @@ class PlainViT(Backbone):
         self.starting_weights.load(self.vit)
 
     def shardable_blocks(self) -> list[nn.Module]:
-        """The blocks, but for one whose layers `downsample` calls in its place; see `ShardsInBlocks`."""
+        """Return the blocks, except one that `downsample` replaces by calling its layers; see `ShardsInBlocks`."""
         blocks = blocks_of(self.vit)
         return [block for place, block in enumerate(blocks) if not self._is_downsampled(place)]
 
@@ -214,7 +213,7 @@ class PlainViT(Backbone):
         )
 
     def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The weights of another such backbone, with position codes for the `img_size` of this one."""
+        """Return the weights of another such backbone, with position codes resampled to this one's `img_size`."""
         if facts["img_size"] == self._timm_args["img_size"]:
             return dict(weights)
         inside = {name.removeprefix("vit."): value for name, value in weights.items() if name.startswith("vit.")}
@@ -226,25 +225,25 @@ class PlainViT(Backbone):
             images: The images (N, in_chans, H, W), whose sides are multiples of `size_divisibility`.
 
         Returns:
-            The maps `block<i>` (N, C, H / stride_i, W / stride_i), rounded up from `downsample` on.
+            The maps `block<i>` (N, C, H / stride_i, W / stride_i), with sizes rounded up after `downsample`.
 
         Raises:
-            ValueError: The images have another size, or training starts from random instead of pretrained weights.
+            ValueError: The size of the images is wrong, or training starts from random instead of pretrained weights.
         """
         if self.pretrained and self.training and torch.is_grad_enabled():
             self.starting_weights.check()
         if self._fixed_size and images.shape[-2:] != (self._fixed_size, self._fixed_size):
             height, width = images.shape[-2:]
             raise ValueError(
-                f"the input has {height}x{width} pixels; this model takes {self._fixed_size}x{self._fixed_size} alone: "
-                f"crop to that in training, and infer by SlidingWindow(window={self._fixed_size})"
+                f"the input has {height}x{width} pixels; this model only takes {self._fixed_size}x{self._fixed_size}: "
+                f"crop to that size in training, and predict with SlidingWindow(window={self._fixed_size})"
             )
         check_sides(images, self.size_divisibility)
         if self.downsample is not None:
             return self._downsampled_maps(images, self.downsample)
         if self._has_windows:
             return self._windowed_maps(images)
-        # Ask for tokens, which are channels-last maps without a copy; timm's own maps would be copied.
+        # Tokens are channels-last maps when viewed as such, without a copy; timm's own maps would be copied.
         found = self.vit.forward_intermediates(
             images, indices=self._out_blocks, output_fmt="NLC", intermediates_only=True
         )
@@ -275,7 +274,8 @@ class PlainViT(Backbone):
 
     def _windowed_maps(self, images: Tensor) -> dict[str, Tensor]:
         """Compute the maps of the chosen blocks with windows: timm embeds the images, the blocks run here."""
-        (tokens,), grid = self._tokens_after([0], images)  # a first block with windows has passed its tokens on
+        # If block 0 has windows, it returns its input here, since timm calls it without a grid; it then runs below.
+        (tokens,), grid = self._tokens_after([0], images)
         maps = {}
         for place, block in enumerate(self.vit.blocks):
             if isinstance(block, WindowedBlock):
@@ -286,7 +286,7 @@ class PlainViT(Backbone):
         return {name: self._resample(maps[name], name) for name in self._out_features}
 
     def _tokens_after(self, blocks: list[int], images: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
-        """All tokens (N, T, C) after each of these blocks, by timm's own code, and the grid of the patches."""
+        """Run timm's code and return all tokens (N, T, C) after each of these blocks, and the grid of the patches."""
         found = self.vit.forward_intermediates(
             images,
             indices=blocks,
@@ -295,7 +295,7 @@ class PlainViT(Backbone):
             intermediates_only=True,
             stop_early=True,
         )
-        if self.vit.num_prefix_tokens:  # timm hands them on apart
+        if self.vit.num_prefix_tokens:  # timm returns them separately
             found = [torch.cat([prefix, patches], dim=1) for patches, prefix in found]
         return found, self._grid(images)
 
@@ -307,26 +307,27 @@ class PlainViT(Backbone):
         return checkpoint(module, *inputs, use_reentrant=False) if self.vit.grad_checkpointing else module(*inputs)
 
     def _to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patches among the tokens (N, T, C), as a view (N, C, *grid)."""
+        """Return the patches among the tokens (N, T, C) as a map (N, C, *grid), without a copy."""
         return tokens[:, self.vit.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
 
 
 def _tokens_contiguous(_: nn.Module, inputs: tuple) -> tuple:
-    """The inputs of the first block, the tokens contiguous.
+    """Make the tokens among the inputs of the first block contiguous.
 
-    The convolution that makes patches leaves the channels of a token apart in memory. The class token is joined to the
-    patches by a copy that mends this; without one all residuals stay so, and every norm copies its input.
+    The patch embedding is a convolution, after which the channels of a token are not adjacent in memory. Concatenating
+    the class token happens to copy them into order. In a model without a class token, the order would persist through
+    all residual connections, and every norm would copy its input.
     """
     tokens, *others = inputs
     return tokens.contiguous(), *others
 
 
 def _patch_of(model: TimmModel, name: str, out_blocks: Sequence[int]) -> int:
-    """The stride of the patches of a plain timm model that has these blocks."""
+    """Return the stride of a plain timm model's patches, and check that the model is plain and has these blocks."""
     strides = sorted({info["reduction"] for info in model.feature_info})
     if len(strides) > 1:
-        raise ValueError(f"{name} gives maps at strides {strides}; wanted a plain one (or use TimmPyramid)")
+        raise ValueError(f"{name} gives maps at strides {strides}; wanted a plain model (or use TimmPyramid)")
     depth = len(model.feature_info)
     if not out_blocks or not all(0 <= block < depth for block in out_blocks):
-        raise ValueError(f"out_blocks are {list(out_blocks)}; {name} has the blocks 0 to {depth - 1}")
+        raise ValueError(f"out_blocks are {list(out_blocks)}; wanted blocks from 0 to {depth - 1}, which {name} has")
     return strides[0]

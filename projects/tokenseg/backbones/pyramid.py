@@ -1,4 +1,4 @@
-"""timm's hierarchical models (Swin, ResNet, ConvNeXt and their like) as Detectron2 backbones: maps res2 to res5."""
+"""timm's hierarchical models (Swin, ResNet, ConvNeXt and others) as Detectron2 backbones with maps res2 to res5."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,10 +29,11 @@ from .window_padding import PadBeforeShift, WindowPadding, arrange_window_paddin
 
 _STAGES = ("res2", "res3", "res4", "res5")
 _STRIDES = (4, 8, 16, 32)
+_OUT_NORM_EPSILON = 1e-5  # as in Swin's official code; timm's default is 1e-6
 
 
 class TimmPyramid(Backbone):
-    """Outputs of the stages of a hierarchical timm model, as maps at strides 4, 8, 16 and 32, or less if dilated.
+    """A hierarchical timm model that returns its stages as maps at strides 4, 8, 16 and 32, or less if dilated.
 
     Inputs may have any sides that are multiples of the largest stride. Swin's windows keep their size and shift in
     every stage, even if they are larger than the map. Its weights therefore have the same shapes for every input, and
@@ -112,8 +113,8 @@ class TimmPyramid(Backbone):
         trunk.prune_intermediate_layers(self._indices, prune_norm=True, prune_head=True)
         trunk.set_grad_checkpointing(activation_checkpointing)
         self.trunk = convert_batch_norm(trunk, norm)
-        freeze_first_parts(self.trunk, freeze_at, pretrained=self.pretrained)  # below: Swin's epsilon, not timm's 1e-6
-        norms = {name: LayerNorm2d(n, eps=1e-5) for name, n in self._out_feature_channels.items()}
+        freeze_first_parts(self.trunk, freeze_at, pretrained=self.pretrained)
+        norms = {name: LayerNorm2d(n, eps=_OUT_NORM_EPSILON) for name, n in self._out_feature_channels.items()}
         self.out_norms = nn.ModuleDict(norms if out_norm else {})
 
     def _set_multi_grid(self, trunk: TimmModel, multi_grid: Sequence[int] | None, output_stride: int) -> None:
@@ -125,13 +126,16 @@ class TimmPyramid(Backbone):
         dilate_last_stage(trunk, [factor * _STRIDES[-1] // output_stride for factor in multi_grid])
 
     def _publish(self, trunk: TimmModel, output_stride: int) -> list[int]:
-        """Note channels and strides, and return which of timm's maps to take: of the last four, after a stem's."""
+        """Store channels and strides, and return the indices of the chosen maps among timm's.
+
+        The stages are timm's last four maps; some models have a further map, that of the stem, before them.
+        """
         wanted = [min(stride, output_stride) for stride in _STRIDES]
         found = [info["reduction"] for info in trunk.feature_info]
         if found[-4:] != wanted:
             raise ValueError(
-                f"{self._timm_args['model_name']} gives maps at strides {found}; wanted a hierarchical model, the last "
-                f"four at {wanted} (output_stride is 8, 16 or 32; PlainViT takes plain models)"
+                f"{self._timm_args['model_name']} gives maps at strides {found}; wanted a hierarchical model with the "
+                f"last four at {wanted} (output_stride is 8, 16 or 32; use PlainViT for plain models)"
             )
         levels = {name: len(found) - 4 + _STAGES.index(name) for name in self._out_features}
         self._out_feature_channels = {name: trunk.feature_info[level]["num_chs"] for name, level in levels.items()}
@@ -144,7 +148,7 @@ class TimmPyramid(Backbone):
 
     @property
     def window_span(self) -> int:
-        """See `AttendsInWindows`."""
+        """The side in pixels of the largest window at the coarsest stage, or 0; see `AttendsInWindows`."""
         kinds = (SwinTransformerBlock, SwinTransformerV2Block, PadBeforeShift)
         sides = [max(block.window_size) for block in self.trunk.modules() if isinstance(block, kinds)]
         return max(sides, default=0) * _STRIDES[-1]
@@ -158,7 +162,7 @@ class TimmPyramid(Backbone):
         self.starting_weights.load(self.trunk)
 
     def shardable_blocks(self) -> list[nn.Module]:
-        """The blocks of all stages; see `ShardsInBlocks`."""
+        """Return the blocks of all stages; see `ShardsInBlocks`."""
         return blocks_of(self.trunk)
 
     def facts(self) -> dict[str, Any]:
@@ -174,7 +178,7 @@ class TimmPyramid(Backbone):
         )
 
     def fitted(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The weights of another such backbone as they are: their shapes are the same for every input."""
+        """Return the weights of another such backbone unchanged, since their shapes are the same for every input."""
         return dict(weights)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -186,7 +190,7 @@ class TimmPyramid(Backbone):
             The maps `res<i>` (N, C_i, H / stride_i, W / stride_i).
 
         Raises:
-            ValueError: The images have another size, or training starts from random instead of pretrained weights.
+            ValueError: The size of the images is wrong, or training starts from random instead of pretrained weights.
         """
         if self.pretrained and self.training and torch.is_grad_enabled():
             self.starting_weights.check()
@@ -203,9 +207,9 @@ def _in_order(out_features: Sequence[str]) -> list[str]:
 
 
 def _complete(args: dict[str, Any], output_stride: int, drop_path_rate: float) -> dict[str, Any]:
-    """Arguments of a timm model, with those that make it a backbone for maps of any size."""
+    """Add to the arguments of a timm model those that make it a backbone for inputs of any size."""
     whole = weightless(**args)
-    # without the second, Swin drops the shift of stages that were no larger than a window when it was made
+    # Without `always_partition`, Swin drops the shift in every stage that fits into a window at the model's own size.
     completed = args | {name: True for name in ("dynamic_img_size", "always_partition") if takes(whole, name)}
     if output_stride != _STRIDES[-1]:
         completed["output_stride"] = output_stride

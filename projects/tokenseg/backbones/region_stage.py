@@ -13,9 +13,9 @@ from .weights import StartingWeights, note_checkpoint
 
 
 class RegionStage(nn.Module):
-    """res5 of a timm ResNet, for `res5` of Detectron2's Res5ROIHeads over a `TimmPyramid` that ends with res4.
+    """The stage res5 of a timm ResNet, as the argument `res5` of Detectron2's Res5ROIHeads.
 
-    It begins from the pretrained weights of that stage, as the backbone does from those of the stages before it.
+    The backbone is a `TimmPyramid` that ends with res4. Both start from the weights of the same pretrained model.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RegionStage(nn.Module):
             timm_args: Extra keyword arguments for `timm.create_model`, equal to those of the backbone.
 
         Raises:
-            ValueError: The model is unknown or no ResNet, or the norm is unknown.
+            ValueError: The model is unknown or not a ResNet, or the norm is unknown.
         """
         super().__init__()
         self._timm_args = {"model_name": model_name, "num_classes": 0, **plain(timm_args)}
@@ -61,13 +61,13 @@ class RegionStage(nn.Module):
     def forward(self, regions: Tensor) -> Tensor:
         """
         Args:
-            regions: (R, C, H, W), of res4.
+            regions: The regions (R, C, H, W), which are cut out of res4.
 
         Returns:
-            (R, 2C, H / 2, W / 2), rounded up.
+            The features (R, 2C, H / 2, W / 2) of the regions, with sizes rounded up.
 
         Raises:
-            ValueError: A training step from random weights where pretrained ones are wanted.
+            ValueError: Training starts from random instead of pretrained weights.
         """
         if self.pretrained and self.training and torch.is_grad_enabled():
             self.starting_weights.check()

@@ -1,8 +1,8 @@
 """The simple feature pyramid of ViTDet (Li et al. 2022, arXiv 2203.16527, section 3): all levels from one map.
 
-Written from the paper's description: no top-down path; strides below the map's by transposed convolutions of stride 2,
-which halve the channels each, strides above by pooling; then a 1x1 and a 3x3 convolution on every level, without bias
-and with a layer norm each.
+It follows the paper's description. There is no top-down path. Finer levels are computed by transposed convolutions of
+stride 2, each of which halves the number of channels, and coarser levels by pooling. On every level a 1x1 and a 3x3
+convolution follow, without bias and with a layer norm each.
 """
 
 import math
@@ -13,16 +13,16 @@ from detectron2.modeling import Backbone
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-# What each level has for a stride; the last one only thins out the one before it, for the largest anchors.
+# The stride of each level. p6 has no layers: it is p5 subsampled, for the largest anchors.
 _STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
-_THINNED, _BEFORE_IT = "p6", "p5"
+_SUBSAMPLED, _ITS_SOURCE = "p6", "p5"
 
 
 class SimplePyramid(Backbone):
-    """Levels p2 to p6, at strides 4 to 64, from one map of a plain backbone.
+    """Computes levels p2 to p6, at strides 4 to 64, from one map of a plain backbone.
 
-    Only the levels asked for are built, since those without a reader would get no gradient, which
-    DistributedDataParallel refuses. p6 has no weights: it is every second cell of p5, which is built for it.
+    Only the requested levels are built, since DistributedDataParallel rejects parameters that get no gradient. p6 has
+    no weights: it takes every second cell of p5, which is built for it.
     """
 
     def __init__(
@@ -30,13 +30,13 @@ class SimplePyramid(Backbone):
     ) -> None:
         """
         Args:
-            net: The backbone, such as `PlainViT`, or one with a component around it.
-            in_feature: The name of its map, at a stride that is a power of two.
-            out_channels: The number of channels of each level.
-            out_features: Which of `p2` to `p6`.
+            net: The backbone, such as `PlainViT`, or a component that wraps one.
+            in_feature: The name of the backbone's map, whose stride must be a power of two.
+            out_channels: The number of channels C of each level.
+            out_features: The names of the levels to return, some of `p2` to `p6`.
 
         Raises:
-            ValueError: The backbone has no such map, or one at another stride, or a level is unknown.
+            ValueError: The backbone has no such map, its stride is not a power of two, or a level is unknown.
         """
         super().__init__()
         shapes = net.output_shape()
@@ -51,38 +51,38 @@ class SimplePyramid(Backbone):
         self._out_features = [name for name in _STRIDES if name in out_features]
         self._out_feature_strides = {name: _STRIDES[name] for name in self._out_features}
         self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
-        built = {_BEFORE_IT if name == _THINNED else name for name in self._out_features}
+        built = {_ITS_SOURCE if name == _SUBSAMPLED else name for name in self._out_features}
         self.levels = nn.ModuleDict(
             {name: _level(channels, out_channels, stride, _STRIDES[name]) for name in _STRIDES if name in built}
         )
 
     @property
     def size_divisibility(self) -> int:
-        """That of the net, and the strides of the levels that have weights."""
+        """The least common multiple of the backbone's divisibility and the strides of the levels with weights."""
         return math.lcm(max(self.net.size_divisibility, 1), *(_STRIDES[name] for name in self.levels))
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """For Detectron2's main, which asks for them: those of the net, at this pyramid's divisibility."""
+        """The constraints of the backbone with this pyramid's divisibility; newer versions of Detectron2 read them."""
         return {**getattr(self.net, "padding_constraints", {}), "size_divisibility": self.size_divisibility}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            images: (N, 3, H, W), both sides multiples of `size_divisibility`.
+            images: The images (N, 3, H, W), whose sides are multiples of `size_divisibility`.
 
         Returns:
-            `p<i>`: (N, C, H / 2**i, W / 2**i), rounded up.
+            The levels `p<i>` (N, C, H / 2**i, W / 2**i), with sizes rounded up.
         """
         x = self.net(images)[self._in_feature]
         maps = {name: level(x) for name, level in self.levels.items()}
-        if _THINNED in self._out_features:
-            maps[_THINNED] = F.max_pool2d(maps[_BEFORE_IT], kernel_size=1, stride=2)
+        if _SUBSAMPLED in self._out_features:
+            maps[_SUBSAMPLED] = F.max_pool2d(maps[_ITS_SOURCE], kernel_size=1, stride=2)
         return {name: maps[name] for name in self._out_features}
 
 
 def _level(channels: int, out_channels: int, stride: int, wanted: int) -> nn.Sequential:
-    """From a map at one stride to a level at another."""
+    """Build the layers that compute a level at stride `wanted` from a map at stride `stride`."""
     layers: list[nn.Module] = []
     while stride > wanted:
         if layers:

@@ -9,14 +9,14 @@ _KINDS = ("learnt", "sine")
 
 
 def set_position_codes(vit: TimmModel, kind: str) -> None:
-    """Keep the learnt position codes of a vision transformer, or fix sines and cosines that no training changes.
+    """Keep the learnt position codes of a vision transformer, or replace them by fixed sines and cosines.
 
     Args:
-        vit: timm's model; for fixed codes with a position code for every patch and none for other tokens.
+        vit: The timm model. Fixed codes need a model with a position code for every patch and none for other tokens.
         kind: `learnt` or `sine`.
 
     Raises:
-        ValueError: An unknown kind, or a model that has no such codes.
+        ValueError: The kind is unknown, or the model does not have such codes.
     """
     if kind not in _KINDS:
         raise ValueError(f"position_codes is '{kind}'; wanted one of {', '.join(_KINDS)}")
@@ -26,8 +26,9 @@ def set_position_codes(vit: TimmModel, kind: str) -> None:
     grid = vit.patch_embed.grid_size
     if codes is None or codes.shape[1] != grid[0] * grid[1]:
         raise ValueError(
-            f"position_codes is 'sine', but {type(vit).__name__} has no position codes for its {grid[0]}x{grid[1]} "
-            "patches alone; wanted a model with learnt codes, and timm_args.class_token=false"
+            f"position_codes is 'sine', but {type(vit).__name__} does not have one position code for each of its "
+            f"{grid[0]}x{grid[1]} patches and no further ones; wanted a model with learnt codes, and "
+            "timm_args.class_token=false"
         )
     with torch.no_grad():
         codes.copy_(sine_codes(grid, codes.shape[2])[None])

@@ -11,11 +11,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-# A model of timm's. Their classes have nn.Module alone in common, which does not name what nearly all of them have:
-# `blocks`, `feature_info`, `forward_intermediates` and the like. A model that lacks one is refused in words.
+# The type of timm's models. Their only common base class is nn.Module, which does not declare what nearly all of them
+# have, such as `blocks`, `feature_info` and `forward_intermediates`. Models that lack these are rejected by a message.
 TimmModel = Any
 
-# Arguments that say nothing about the weights, or what other facts of a backbone say.
+# Arguments that do not affect the weights, or that other facts of a backbone cover.
 _SILENT = {"model_name", "num_classes", "global_pool", "img_size", "strict_img_size", "dynamic_img_size"}
 _SILENT |= {"dynamic_img_pad", "always_partition", "output_stride", "patch_size", "class_token", "reg_tokens"}
 _BLOCKS = re.compile(r"blocks|layer\d")
@@ -34,7 +34,7 @@ def create(model_name: str, **timm_args: Any) -> TimmModel:
     architecture = model_name.split(".")[0]
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
-        raise ValueError(f"timm has no model '{model_name}'" + (f"; near names: {', '.join(near)}" if near else ""))
+        raise ValueError(f"timm has no model '{model_name}'" + (f"; similar names: {', '.join(near)}" if near else ""))
     try:
         timm.get_pretrained_cfg(model_name)
     except RuntimeError as error:
@@ -47,7 +47,7 @@ def create(model_name: str, **timm_args: Any) -> TimmModel:
 
 
 def weightless(model_name: str, **timm_args: Any) -> TimmModel:
-    """A whole timm model without memory for its weights; see `create`."""
+    """Create a whole timm model on the device `meta`, without memory for its weights; see `create`."""
     with torch.device("meta"):
         return create(model_name, **timm_args)
 
@@ -75,24 +75,24 @@ def architecture_args(timm_args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def backbone_args(model_name: str, in_chans: int, timm_args: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments of a timm model without its classifier; three channels, timm's default, are not among them."""
+    """Return the arguments of a timm model without its classifier, with `in_chans` only if it is not the default 3."""
     channels = {} if in_chans == 3 else {"in_chans": in_chans}
     return dict(model_name=model_name, num_classes=0) | channels | plain(timm_args)
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """The blocks that a timm model consists of: the items of its lists `blocks`, and of a ResNet's `layer1` to 4."""
+    """Return the blocks of a timm model: the items of its lists `blocks`, and of a ResNet's `layer1` to `layer4`."""
     lists = [part for name, part in model.named_modules() if _BLOCKS.fullmatch(name.rpartition(".")[2])]
     return [block for part in lists for block in part.children()]
 
 
 def stem(model: nn.Module) -> str:
-    """The name and shape of a timm model's first convolution, such as `conv1.weight (64, 3, 7, 7)`."""
+    """Return name and shape of the weight of a timm model's first convolution: `conv1.weight (64, 3, 7, 7)`."""
     return next(f"{name} {tuple(value.shape)}" for name, value in model.named_parameters() if value.ndim == 4)
 
 
 def takes(model: nn.Module, argument: str) -> bool:
-    """Whether the class of a timm model has a constructor argument of this name."""
+    """Return whether the class of a timm model has a constructor argument of this name."""
     return argument in inspect.signature(type(model)).parameters
 
 
@@ -101,5 +101,5 @@ def check_sides(images: Tensor, divisor: int) -> None:
     height, width = images.shape[-2:]
     if height % divisor or width % divisor:
         raise ValueError(
-            f"the input has {height}x{width} pixels; wanted multiples of {divisor} (size_divisibility says so)"
+            f"the input has {height}x{width} pixels; wanted multiples of {divisor}, the backbone's size_divisibility"
         )

@@ -1,4 +1,4 @@
-"""Backbones without weights, for the baselines of a data set: the pixels themselves, or where they lie."""
+"""Backbones without weights, for baselines that see only the colour of a pixel or only its position."""
 
 import torch
 from detectron2.layers import ShapeSpec
@@ -13,17 +13,17 @@ class RawPixels(Backbone):
         return {"pixels": ShapeSpec(channels=3, stride=1)}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) to itself."""
+        """Return the images (N, 3, H, W) unchanged."""
         return {"pixels": images}
 
 
 class PixelPositions(Backbone):
-    """Where a pixel lies and nothing of what it shows: sines and cosines of x and y, as `positions` at stride 1."""
+    """Sines and cosines of each pixel's position, whatever the image shows, as the feature `positions` at stride 1."""
 
     def __init__(self, *, num_frequencies: int = 6) -> None:
         """
         Args:
-            num_frequencies: Per axis; the i-th goes through 2**i / 2 periods over the image.
+            num_frequencies: The number of frequencies per axis; frequency i has 2**i / 2 periods over the image.
         """
         super().__init__()
         self.num_frequencies = num_frequencies
@@ -32,7 +32,7 @@ class PixelPositions(Backbone):
         return {"positions": ShapeSpec(channels=4 * self.num_frequencies, stride=1)}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) to (N, 4 * frequencies, H, W)."""
+        """Compute codes (N, 4 * num_frequencies, H, W) for images (N, 3, H, W)."""
         count, _, height, width = images.shape
         y, x = (torch.linspace(0, 1, side, device=images.device) for side in (height, width))
         frequencies = torch.pi * 2.0 ** torch.arange(self.num_frequencies, device=images.device)

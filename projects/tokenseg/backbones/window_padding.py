@@ -1,10 +1,11 @@
-"""Shifted windows of Swin with the padding before the shift, as in Swin's official code; timm pads after the shift.
+"""Swin's shifted windows with padding before the shift, as in Swin's official code; timm pads after the shift.
 
 A map whose sides are not multiples of the window is padded with zeros at the bottom and on the right. A shifted block
 also rolls the map by half a window, which moves the first rows and columns to the end; a mask keeps them from attending
 to their new neighbours. timm rolls the map before it pads, so the zeros end up behind the rows and columns that were
-moved. Its mask still expects those at the very end, so it separates the wrong ones: top and bottom, left and right
-edges of the image attend to each other, unless the padding happens to be as wide as the shift.
+moved. Its mask assumes that the moved rows and columns are the last ones, so it separates the wrong ones: the top and
+bottom edges of the image attend to each other, and so do the left and right edges, unless the padding happens to be as
+wide as the shift.
 """
 
 from typing import Any, Literal, get_args
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 WindowPadding = Literal["before_shift", "after_shift"]
 
 _PARTS = {"norm1", "attn", "drop_path1", "norm2", "mlp", "drop_path2"}
-# What Swin's official code adds to the logits of two cells that must not attend to each other.
+# Swin's official code adds this to the attention logits of two cells that must not attend to each other.
 _APART = -100.0
 
 
@@ -27,12 +28,15 @@ def arrange_window_padding(model: nn.Module, padding: WindowPadding | None) -> W
     """Make the shifted blocks of timm's Swin or Swin V2 pad before or after they shift.
 
     Args:
-        model: The timm model, changed in place. Names and values of its weights stay.
-        padding: The order wanted. None means `before_shift` for a Swin or Swin V2 and nothing for any other model.
+        model: The timm model, which is modified in place. The names and values of its weights are kept.
+        padding: The order. None means `before_shift` for a Swin or Swin V2, and nothing for any other model.
+
+    Returns:
+        The order in use, or None if the model has no shifted windows.
 
     Raises:
-        ValueError: The order is unknown, or one is given for another model.
-        RuntimeError: The blocks of the installed timm have other parts than those that this module knows.
+        ValueError: The order is unknown, or the model has no shifted windows and an order is given.
+        RuntimeError: The blocks of the installed timm version do not have the layers that this module knows.
     """
     if padding is not None and padding not in get_args(WindowPadding):
         raise ValueError(f"window_padding is {padding!r}; wanted one of {', '.join(get_args(WindowPadding))}, or None")
@@ -47,7 +51,7 @@ def arrange_window_padding(model: nn.Module, padding: WindowPadding | None) -> W
     stages: Any = model.get_submodule("layers")
     for stage in stages:
         for place, block in enumerate(stage.blocks):
-            # without a shift both orders are the same, so timm's own block stays
+            # Without a shift, both orders are the same, so timm's own block is kept.
             if any(block.shift_size):
                 stage.blocks[place] = PadBeforeShift(block)
     return "before_shift"
@@ -59,10 +63,11 @@ class PadBeforeShift(nn.Module):
     def __init__(self, block: SwinTransformerBlock | SwinTransformerV2Block) -> None:
         """
         Args:
-            block: The block of timm whose layers, with their weights, this one takes over.
+            block: The timm block whose layers this block uses.
 
         Raises:
-            RuntimeError: The block is of another kind, has other layers than expected, or weights outside of them.
+            RuntimeError: The block is of another kind, has other layers than expected, or has weights outside of its
+                layers.
         """
         super().__init__()
         found = {name for name, _ in block.named_children()}
@@ -71,21 +76,21 @@ class PadBeforeShift(nn.Module):
             parts = ", ".join(sorted(found) + own) or "nothing"
             raise RuntimeError(
                 f"{type(block).__name__} of timm {timm.__version__} consists of {parts}; wanted a block of Swin with "
-                f"{', '.join(sorted(_PARTS))}: with this timm only window_padding='after_shift' is possible"
+                f"{', '.join(sorted(_PARTS))}: this version of timm only allows window_padding='after_shift'"
             )
         self.norm1, self.attn, self.drop_path1 = block.norm1, block.attn, block.drop_path1
         self.norm2, self.mlp, self.drop_path2 = block.norm2, block.mlp, block.drop_path2
         self.window_size, self.shift_size = block.window_size, block.shift_size
-        # Swin V2 normalises the output of each branch, Swin its input
+        # Swin V2 normalises the output of each branch, and Swin its input.
         self.norm_last = isinstance(block, SwinTransformerV2Block)
 
     def forward(self, x: Tensor) -> Tensor:
         """
         Args:
-            x: Features, (N, H, W, C), of any height and width.
+            x: The features (N, H, W, C), of any height and width.
 
         Returns:
-            Features of the same shape.
+            The new features, of the same shape.
         """
         if self.norm_last:
             x = x + self.drop_path1(self.norm1(self._attend(x)))
@@ -94,7 +99,7 @@ class PadBeforeShift(nn.Module):
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
     def _attend(self, x: Tensor) -> Tensor:
-        """Attention within shifted windows, (N, H, W, C) to the same."""
+        """Attend within shifted windows, from features (N, H, W, C) to the same shape."""
         height, width = x.shape[1:3]
         x = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
         padded = x.shape[1:3]
@@ -105,7 +110,10 @@ class PadBeforeShift(nn.Module):
         return x.roll(self.shift_size, dims=(1, 2))[:, :height, :width]
 
     def _seam_mask(self, x: Tensor) -> Tensor:
-        """Offsets of the logits in the windows of a shifted map, (windows of one image, cells, cells)."""
+        """Compute the attention mask of a rolled map, which is added to the logits: (windows per image, cells, cells).
+
+        Cells that were moved to the end must not attend to the cells that are next to them by accident.
+        """
         height, width = x.shape[1:3]
         rows = torch.arange(height, device=x.device) >= height - self.shift_size[0]
         columns = torch.arange(width, device=x.device) >= width - self.shift_size[1]

@@ -1,8 +1,9 @@
-"""Blocks of a plain ViT that attend within windows, so that large images can be paid (ViTDet, arXiv 2203.16527, 3.1).
+"""Blocks of a plain ViT that attend within windows, which makes large images affordable.
 
-Two things differ from ViTDet. A map that the window does not divide is padded, but nothing attends to the padding: so a
-block whose window covers the map gives what the block without windows gives. And class token and registers stay: each
-window has a copy of them, and the block returns the mean of the copies.
+Paper: Li et al.: ViTDet (2022, arXiv 2203.16527), section 3. Two things differ from ViTDet. If the window does not
+divide the map, the map is padded, but nothing attends to the padding; a window that covers the map therefore gives the
+same result as no windows. The class token and registers are kept: each window gets a copy of them, and the block
+returns the mean of the copies.
 """
 
 import torch
@@ -13,14 +14,14 @@ from torch import Tensor, nn
 
 
 class WindowedBlock(nn.Module):
-    """A block of timm's VisionTransformer whose tokens attend to those of their window alone."""
+    """A block of timm's VisionTransformer whose tokens attend only to tokens of their own window."""
 
     def __init__(self, block: Block, window_size: int) -> None:
         """
         Args:
-            block: The block of timm whose layers, with their weights and names, this one takes over; with timm's plain
+            block: The timm block whose layers this block uses under the same names. Its attention must be timm's plain
                 `Attention`.
-            window_size: The side of the square windows, in patches.
+            window_size: The side length of the square windows, in patches.
         """
         super().__init__()
         self.norm1, self.attn, self.ls1, self.drop_path1 = block.norm1, block.attn, block.ls1, block.drop_path1
@@ -30,12 +31,12 @@ class WindowedBlock(nn.Module):
     def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """
         Args:
-            tokens: (N, T, C), the last H * W of which are the patches, row by row.
-            grid: (H, W). Without it the tokens come back as they are: so timm, which knows no grid, can be asked for
-                those before the first block.
+            tokens: The tokens (N, T, C), the last H * W of which are the patches, row by row.
+            grid: The grid (H, W) of the patches. Without it the tokens are returned unchanged, so that timm's own code,
+                which passes no grid, can compute the tokens before the first block.
 
         Returns:
-            Tokens of the same shape.
+            The new tokens, of the same shape.
         """
         if grid is None:
             return tokens
@@ -49,7 +50,7 @@ class WindowedBlock(nn.Module):
         padding = (0, 0, 0, -width % window[1], 0, -height % window[0])
         padded = F.pad(patches.unflatten(1, grid), padding)
         cells = window_partition(padded, window).flatten(1, 2)
-        count = cells.shape[0] // tokens.shape[0]  # windows of an image
+        count = cells.shape[0] // tokens.shape[0]  # windows per image
         mask = None
         if any(padding):
             inside = F.pad(patches.new_ones(1, *grid, 1), padding)

@@ -1,7 +1,6 @@
-"""What the commands do.
+"""The bodies of the commands.
 
-Each file has `main(args)`, which takes the arguments that the file of the same name in
-`tokenseg_cli/arguments` reads, and returns the exit code or None.
-
-`train_process.py` is no command: it says how the others start a training.
+The body of a command is the function `main(args)` of its file. It gets the arguments that the file of the same name in
+`tokenseg_cli/arguments` has parsed, and returns the exit code, or None for success. Files without `main` hold parts of
+a command, or what several commands need.
 """

@@ -1,4 +1,4 @@
-"""Counts parameters and operations of models: the body of the command `analyze_model`."""
+"""The body of the command `analyze_model`, which counts the parameters and operations of models."""
 
 import argparse
 import contextlib
@@ -28,12 +28,13 @@ from .detector_cost import DetectorCost
 
 PAPER_ROWS = Path(__file__).resolve().parent / "paper_rows"
 
-# The last resize and the attention modules of the backbone, by meta-architecture, that its paper does not count.
+# The parts that a method's paper leaves out of its GFLOPs, by meta-architecture: the last resize of the scores, and the
+# attention modules of the backbone.
 PAPER_LEAVES_OUT = {"StructToken": ("resize", "attention")}
 
 
 class _Inference(nn.Module):
-    """Backbone, head and the resize of the scores to the input's size, each under a name of its own."""
+    """Backbone, head, and the resize of the scores to the input size, as separate submodules that are counted apart."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -49,17 +50,21 @@ class _Resize(nn.Module):
         return F.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=False)
 
 
-@torch.no_grad()  # a graph of the operations would take gigabytes
+@torch.no_grad()  # the autograd graph would take gigabytes
 def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
-    """Count the model of a config.
+    """Count the parameters and operations of a config's model.
 
     Args:
         cfg: The config of the model.
         size: The height and width of the input in pixels.
 
     Returns:
-        `params_m`, `gflops`, `gflops_fvcore`, `size`, `parts` (name -> (millions of parameters, GFLOPs)) and
-        `uncounted` (operation -> number of calls that fvcore counts as nothing).
+        A dict with the millions of parameters `params_m`, the GFLOPs as the paper counts them, `gflops`, and as fvcore
+        does, `gflops_fvcore`, the input `size`, the `parts` (name -> (millions of parameters, GFLOPs)), and the
+        operations that fvcore does not count, `uncounted` (name -> number of calls).
+
+    Raises:
+        ValueError: The model is of another kind, or its backbone does not accept the size.
     """
     with _plain_attention():
         model = instantiate(cfg.model).eval()
@@ -88,7 +93,7 @@ def analyze(cfg: DictConfig, size: tuple[int, int]) -> dict:
 
 
 def _analyze_detector(model: GeneralizedRCNN, size: tuple[int, int]) -> dict:
-    """What `analyze` returns, and `proposals` and `detections`, the numbers of regions that are counted."""
+    """Return the dict of `analyze` with the numbers of regions that are counted, `proposals` and `detections`."""
     divisor = max(model.backbone.size_divisibility, 1)
     padded = [-(-side // divisor) * divisor for side in size]
     counted = DetectorCost(model)
@@ -106,14 +111,17 @@ def _analyze_detector(model: GeneralizedRCNN, size: tuple[int, int]) -> dict:
 
 
 def _count(model: nn.Module, images: Tensor) -> tuple[Counter, dict[str, int]]:
-    """The operations of every module of a model, and the operations that count as nothing, with their calls."""
+    """Return the operations of every module, and the names of uncounted operations with their numbers of calls."""
     analysis = FlopCountAnalysis(model, images)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     return analysis.by_module(), dict(analysis.unsupported_ops())
 
 
 def _masks_of_earlier_stages(model: Any, images: Tensor) -> int:
-    """Count the masks that mask classifiers of the authors make in inference too, and ours in training alone."""
+    """Count the masks of all stages but the last, which the authors' mask classifiers compute in inference as well.
+
+    Ours compute them only in training, but the papers' figures contain them.
+    """
     head = model.sem_seg_head
     if not isinstance(head, MaskClassifierHead):
         return 0
@@ -123,7 +131,7 @@ def _masks_of_earlier_stages(model: Any, images: Tensor) -> int:
 
 @contextlib.contextmanager
 def _plain_attention() -> Iterator[None]:
-    """Models that are built in this context have attention as matrix products, whatever torch could do at once."""
+    """Make models built in this context compute attention as matrix products, since fvcore misses fused attention."""
     fused = timm.layers.use_fused_attn()
     timm.layers.set_fused_attn(False)
     try:
@@ -141,15 +149,15 @@ def _millions(module: nn.Module) -> float:
 
 
 def read_paper_rows(methods: list[str]) -> list[dict[str, str]]:
-    """Read the published rows of some methods, or of all if none is named.
+    """Read the published figures of some methods, or of all methods if the list is empty.
 
     Raises:
-        ValueError: A method has no rows.
+        ValueError: A method has no published figures here.
     """
     known = {path.stem: path for path in sorted(PAPER_ROWS.glob("*.csv"))}
     unknown = set(methods) - set(known)
     if unknown:
-        raise ValueError(f"--paper names {', '.join(sorted(unknown))}; wanted some of {', '.join(known)}")
+        raise ValueError(f"--paper is {', '.join(sorted(unknown))}; wanted some of {', '.join(known)}")
     rows: list[dict[str, str]] = []
     for name in methods or known:
         with known[name].open(newline="") as stream:
@@ -158,7 +166,10 @@ def read_paper_rows(methods: list[str]) -> list[dict[str, str]]:
 
 
 def within(got: float, published: str, tolerance: str) -> bool:
-    """Whether a figure equals the published one within a tolerance: `2%` of it, or `1.0` in its unit."""
+    """Return whether a figure equals the published one within a tolerance, either relative, `2%`, or absolute, `1.0`.
+
+    A figure that was not published, an empty string, always agrees.
+    """
     if not published:
         return True
     wanted = float(published)
@@ -167,10 +178,10 @@ def within(got: float, published: str, tolerance: str) -> bool:
 
 
 def default_size(cfg: DictConfig) -> tuple[int, int]:
-    """Find the size of the input that a config means: the crop or, without one, the largest image of its evaluation.
+    """Return the input size of a config: the training crop or, without one, the largest image in evaluation.
 
     Raises:
-        ValueError: The images of the evaluation keep their sizes.
+        ValueError: There is no crop, and evaluation does not resize images.
     """
     crop = OmegaConf.select(cfg, "dataset.crop")
     if crop is not None:
@@ -182,13 +193,13 @@ def default_size(cfg: DictConfig) -> tuple[int, int]:
 
 
 def input_size(text: str, *, crop: int) -> tuple[int, int]:
-    """Read the height and width of an input: one side of a square, two sides as in `512x2048`, or the crop if empty."""
+    """Parse an input size: the side of a square, `512`, height and width, `512x2048`, or the crop if empty."""
     sides = [int(side) for side in (text or str(crop)).split("x")]
     return sides[0], sides[-1]
 
 
 def compare_with_papers(rows: list[dict[str, str]]) -> list[dict]:
-    """Add to each published row `ours` (see `analyze`) and `outside`, the figures beyond their tolerance."""
+    """Add to each row our counts, `ours` (see `analyze`), and the names of the figures out of tolerance, `outside`."""
     compared, counted = [], {}
     for row in tqdm(rows, unit="row", disable=None):
         key = row["config"], row["overrides"], row["size"]
@@ -202,7 +213,7 @@ def compare_with_papers(rows: list[dict[str, str]]) -> list[dict]:
 
 
 def print_paper(methods: list[str], *, as_json: bool) -> bool:
-    """Print the papers' figures beside ours, and return whether all lie within their tolerances."""
+    """Print the papers' figures next to ours, and return whether all are within their tolerances."""
     compared = compare_with_papers(read_paper_rows(methods))
     if as_json:
         print(json.dumps(compared))
@@ -217,16 +228,16 @@ def print_paper(methods: list[str], *, as_json: bool) -> bool:
         lines.append([*line, f"{row['ours']['gflops_fvcore']:.2f}", ", ".join(row["outside"]) or "yes"])
     figures = ["paper", "ours", "ratio", "+-"]
     headers = ["table", "row", *[f"M {f}" for f in figures], *[f"G {f}" for f in figures], "G fvcore", "within"]
-    print("M: millions of parameters. G: GFLOPs as the paper counts them; G fvcore: all that fvcore sees.")
+    print("M: millions of parameters. G: GFLOPs as the paper counts them. G fvcore: everything that fvcore counts.")
     print(tabulate(lines, headers=headers, disable_numparse=True))
     return not any(row["outside"] for row in compared)
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print the counts of the model of `args.config_file`, or all published rows beside ours."""
+    """Print the counts of the model of `args.config_file`, or the published rows next to ours."""
     if args.paper is not None:
         if not print_paper(args.paper, as_json=args.json):
-            raise ValueError("rows lie outside their tolerances")
+            raise ValueError("some figures are outside their tolerances; see the column 'within'")
         return
     cfg = load_config(args.config_file, args.overrides, trust_config=args.trust_config)
     result = analyze(cfg, tuple(args.size) if args.size else default_size(cfg))
@@ -237,8 +248,8 @@ def main(args: argparse.Namespace) -> None:
     rows.append(("all", result["params_m"], result["gflops_fvcore"]))
     height, width = result["size"]
     regions = " with {proposals} proposals and {detections} detections" if "proposals" in result else ""
-    print(f"Input {height}x{width}, one image{regions.format(**result)}, GFLOPs of fvcore (a multiply-add is one)")
+    print(f"Input {height}x{width}, one image{regions.format(**result)}, GFLOPs of fvcore (a multiply-add is one FLOP)")
     print(tabulate(rows, headers=["part", "parameters (M)", "GFLOPs"], floatfmt=".3f"))
     if not regions:
         print(f"GFLOPs as the paper counts them: {result['gflops']:.3f}")
-    print("Counted as nothing:", ", ".join(f"{op} ({calls}x)" for op, calls in result["uncounted"].items()) or "-")
+    print("Not counted:", ", ".join(f"{op} ({calls}x)" for op, calls in result["uncounted"].items()) or "-")

@@ -1,4 +1,4 @@
-"""Looks at images and labels before a training does: the body of the command `check_dataset`."""
+"""The body of the command `check_dataset`, which checks images and labels before a training reads them."""
 
 import argparse
 import os
@@ -28,7 +28,7 @@ from ..datasets.survey import Seen, SurveyedSplit, describe_levels, describe_siz
 
 
 def describe(split: SurveyedSplit, crop: int | None) -> str:
-    """Describe a split: its sizes, its kinds of files, and the pixels of every stored id."""
+    """Describe a split: the sizes and types of its images, and the number of pixels of every stored id."""
     lines = [f"{split.name}: {len(split.seen)} images of {split.root}", *describe_sizes(split.seen)]
     sizes = [seen.size for seen in split.seen if seen.size]
     if sizes and crop:
@@ -66,23 +66,19 @@ def describe(split: SurveyedSplit, crop: int | None) -> str:
 
 
 def look_at_some(records: Sequence[dict], one: Callable[[dict], Seen], *, name: str, limit: int | None) -> list[Seen]:
-    """Look at all images of a split, or at `limit` of them spread over it."""
+    """Inspect all images of a split with the function `one`, or `limit` of them, evenly spread over the split."""
     chosen = records[:: max(1, len(records) // limit)][:limit] if limit else records
     return [one(record) for record in tqdm(chosen, desc=name, unit="image", disable=None)]
 
 
 def check_num_classes(metadata: Metadata, classes: Sequence[str], num_classes: int | None) -> None:
-    """Refuse a data set of another number of classes than the model's; None tells nothing.
-
-    Raises:
-        ValueError: It has another number.
-    """
+    """Raise a ValueError if the number of a data set's classes is not `num_classes`; None accepts any number."""
     if num_classes not in (None, len(classes)):
         raise ValueError(f"{metadata.name} has {len(classes)} class names; wanted dataset.num_classes, {num_classes}")
 
 
 def read_split(cfg: DictConfig, name: str, limit: int | None) -> SurveyedSplit:
-    """Look at the images and label maps of a split."""
+    """Inspect the images and label maps of a split, or only `limit` of them."""
     names = instantiate(cfg.dataloader[name].dataset)
     records = load_records(names)
     metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
@@ -105,7 +101,7 @@ def read_split(cfg: DictConfig, name: str, limit: int | None) -> SurveyedSplit:
 
 
 def check_label_maps(cfg: DictConfig, names: Sequence[str], limit: int | None) -> list[Finding]:
-    """Print what the splits hold, and find what is wrong with images and label maps."""
+    """Print a description of the splits, and find the problems of their images and label maps."""
     splits = [read_split(cfg, name, limit) for name in names]
     findings = []
     for split in splits:
@@ -115,10 +111,10 @@ def check_label_maps(cfg: DictConfig, names: Sequence[str], limit: int | None) -
 
 
 def check_instances(cfg: DictConfig, names: Sequence[str], limit: int | None) -> list[Finding]:
-    """Print what the splits hold, and find what is wrong with annotation files, then with images.
+    """Print a description of the splits, and find the problems of their annotation files, then of their images.
 
     Raises:
-        ValueError: A data set cannot be read, for another reason than what is wrong in its annotation file.
+        ValueError: A data set cannot be read for a reason other than an error in its annotation file.
     """
     sets = {name: instantiate(cfg.dataloader[name].dataset) for name in names}
     sets = {name: [found] if isinstance(found, str) else [*found] for name, found in sets.items()}
@@ -141,7 +137,7 @@ def check_instances(cfg: DictConfig, names: Sequence[str], limit: int | None) ->
     for path, content in files.items():
         findings += file_findings(path, content, mask_format=mask_format)
     if any(finding.level == "ERROR" for finding in findings):
-        return findings  # images and objects cannot be told by such a file
+        return findings  # with such a file, images and objects cannot be inspected
     if refusals:
         raise refusals[0]
     splits = [_read_instances(data_sets, name, mapper, limit) for name, data_sets in sets.items()]
@@ -166,7 +162,7 @@ def _read_instances(data_sets: Sequence[str], name: str, mapper: DatasetMapper, 
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print what the splits of `args` hold and what is wrong with it; 1 if a training could not run on it."""
+    """Print a description and the problems of the splits; return 1 if a training could not run on this data."""
     path = args.config_file or str(CONFIGS / "own_data.py")
     cfg = load_config(path, args.overrides, trust_config=args.trust_config)
     names = [args.split] if args.split else ["train", "test"]
@@ -176,5 +172,5 @@ def main(args: argparse.Namespace) -> int:
     for finding in findings:
         print(finding)
     errors = sum(finding.level == "ERROR" for finding in findings)
-    print(f"Errors to cure first: {errors}" if errors else "A training can run on this data.")
+    print(f"Errors to fix first: {errors}" if errors else "A training can run on this data.")
     return 1 if errors else 0

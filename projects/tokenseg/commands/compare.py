@@ -1,5 +1,4 @@
-"""Trains several configs with several seeds, or takes runs that have ended, and sets them side by side: the body of the
-command `compare`."""
+"""The body of the command `compare`, which compares configs over several seeds, or runs that have ended."""
 
 import argparse
 import csv
@@ -35,7 +34,7 @@ from .train_process import train_command
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a config, the value of the key that varies if one does, and a seed."""
+    """One training: a config, a seed and, if a key is varied, its value."""
 
     config: str
     value: str | None
@@ -48,7 +47,7 @@ class Run:
         return Path(self.config).stem
 
     def curve(self, metric: str) -> list[tuple[int, float]]:
-        """The iteration and the metric of every evaluation so far."""
+        """Return (iteration, metric) for every evaluation so far."""
         lines = read_metrics(self.folder / "metrics.json")
         return sorted({int(line["iteration"]) + 1: line[metric] for line in lines if metric in line}.items())
 
@@ -59,7 +58,7 @@ class Run:
         """Train to the end.
 
         Raises:
-            ChildProcessError: It failed; names the file of its output.
+            ChildProcessError: The training failed. The message names the file with its output.
         """
         output = self.folder / "output.txt"
         command = train_command("--config-file", self.config, "--resume", *self.overrides)
@@ -71,10 +70,10 @@ class Run:
 
 
 def plan(args: argparse.Namespace) -> list[Run]:
-    """List the runs that are asked for, each with its folder.
+    """List the requested runs, each with its folder.
 
     Raises:
-        ValueError: A config does not take the overrides.
+        ValueError: A config does not accept the overrides.
     """
     key, *values = args.vary or [None, None]
     trust, runs = ["--trust-config"] * args.trust_config, []
@@ -90,24 +89,25 @@ def plan(args: argparse.Namespace) -> list[Run]:
 
 
 def prepare(run: Run) -> None:
-    """Make the folder of a run, or make sure that it holds the same run.
+    """Create the folder of a run, or check that it holds the same run.
 
     Raises:
-        ValueError: The folder holds a run with other overrides.
+        ValueError: The folder holds a run with another config or other overrides.
     """
     note = run.folder / "compare.json"
     wanted = [run.config, *run.overrides]
     if note.exists() and json.loads(note.read_text()) != wanted:
         had = " ".join(json.loads(note.read_text()))
         raise ValueError(
-            f"{run.folder} holds '{had}'; wanted '{' '.join(wanted)}': name another --output, or remove it"
+            f"{run.folder} holds the run '{had}'; wanted '{' '.join(wanted)}': use another --output, or remove the "
+            "folder"
         )
     run.folder.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(wanted))
 
 
 def train_all(runs: list[Run], jobs: int) -> None:
-    """Train the runs that are not complete, `jobs` at a time; if one fails, those under way are still finished."""
+    """Train the incomplete runs, `jobs` at a time. If one fails, those already running are still finished."""
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     missing = [run for run in runs if not run.is_complete()]
     bar = tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", disable=None)
@@ -123,13 +123,20 @@ def train_all(runs: list[Run], jobs: int) -> None:
 
 
 def summarise(runs: list[Run], metric: str) -> list[dict]:
-    """Sum up each config and value in a row: the metric of the last evaluation by seed, its mean and spread, and its
-    difference from the first row's."""
+    """Summarise the runs in one row for each config and value.
+
+    Returns:
+        A list of dicts with the metric of the last evaluation by seed, `by_seed`, its `mean` and standard deviation,
+        `spread`, and its paired `difference` from the first row, which is None in the first row.
+
+    Raises:
+        ValueError: A run has no such metric.
+    """
     groups = defaultdict(list)
     for run in runs:
         curve = run.curve(metric)
         if not curve:
-            raise ValueError(f"{run.folder / 'metrics.json'} has no {metric}; wanted --metric to be a key of it")
+            raise ValueError(f"{run.folder / 'metrics.json'} has no {metric}; wanted one of its keys as --metric")
         groups[run.name, run.value].append((run.seed, curve[-1][1]))
     baseline = dict(next(iter(groups.values())))
     rows: list[dict[str, Any]] = []
@@ -143,7 +150,7 @@ def summarise(runs: list[Run], metric: str) -> list[dict]:
 
 
 def report(rows: list[dict], vary: str | None, seeds: list[int]) -> str:
-    """Write the rows as a table in Markdown; with several seeds and rows, with their differences from the first row."""
+    """Format the rows as a Markdown table; with several seeds and rows, it has their differences from the first row."""
     headers = ["config", *([vary] if vary else []), "mean", "spread", *(f"seed {seed}" for seed in seeds)]
     compares = len(rows) > 1 and len(seeds) > 1
     if compares:
@@ -159,7 +166,7 @@ def report(rows: list[dict], vary: str | None, seeds: list[int]) -> str:
 
 
 def write_table(rows: list[dict], metric: str, path: Path) -> None:
-    """Write a line for every run."""
+    """Write a CSV file with one line for every run."""
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["config", "value", "seed", metric])
@@ -171,7 +178,10 @@ def write_table(rows: list[dict], metric: str, path: Path) -> None:
 
 
 def draw(runs: list[Run], rows: list[dict], metric: str, vary: str | None, path: Path) -> None:
-    """Draw a line for each config, with the range of the seeds as a band."""
+    """Draw the mean of each config as a line, and the range of its seeds as a band.
+
+    The x axis shows the iterations or, if a key is varied, the values of that key.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -199,13 +209,13 @@ def draw(runs: list[Run], rows: list[dict], metric: str, vary: str | None, path:
 
 
 def compare_groups(args: argparse.Namespace) -> None:
-    """Print the table of runs that have ended.
+    """Print the table that compares groups of runs that have ended.
 
     Raises:
-        ValueError: A run has not ended, lacks what is compared, or has no partner of its seed.
+        ValueError: A run has not ended, lacks the metric, or has a seed that the first group does not have.
     """
     if args.over == "images":
-        print(f"mIoU with intervals over the images, {args.resamples} resamples; a group has the mean of its runs\n")
+        print(f"mIoU with intervals over the images ({args.resamples} resamples); groups show the mean of their runs\n")
         print(table_over_images(args.groups, resamples=args.resamples))
         return
     groups = {name: [FinishedRun.read(folder) for folder in folders] for name, folders in args.groups.items()}
@@ -215,7 +225,7 @@ def compare_groups(args: argparse.Namespace) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Train what is missing of the runs of `args`, or take those that have ended, and write and print their results."""
+    """Compare groups of runs that have ended, or train the runs that are missing and write and print their results."""
     if args.group:
         compare_groups(args)
         return

@@ -1,4 +1,4 @@
-"""Turns a checkpoint of other code into one of ours: the body of the command `convert_weights`."""
+"""The body of the command `convert_weights`, which converts published checkpoints to ours."""
 
 import argparse
 import os
@@ -26,7 +26,7 @@ from ..structtoken.convert import structtoken_rules
 from ..structtoken.head import StructTokenHead
 from ..weight_rules import WeightRule, convert, unwrap
 
-# Rules for a part of the model, by its class.
+# The functions that return the rules for a part of the model, by the class of the part.
 RULES: dict[type, Callable[..., list[WeightRule]]] = {
     PlainViT: mmseg_vit_rules,
     TimmPyramid: official_pyramid_rules,
@@ -38,18 +38,18 @@ RULES: dict[type, Callable[..., list[WeightRule]]] = {
 
 
 def rules_for(model: nn.Module) -> list[WeightRule]:
-    """Find the rules for the checkpoints of a method's authors.
+    """Return the rules for the checkpoints that a method's authors published.
 
     Args:
-        model: The model that shall take the weights.
+        model: The model into which the weights will be loaded.
 
     Raises:
-        ValueError: It is no segmentor, or there are no rules for its backbone or its head.
+        ValueError: The model is not a segmentor, or there are no rules for its backbone or its head.
     """
     if not isinstance(model, Segmentor):
         raise ValueError(
-            f"the model of the config is a {type(model).__name__}; wanted a Segmentor, since the checkpoints that are "
-            "converted are those of segmentation methods"
+            f"the model of the config is a {type(model).__name__}; wanted a Segmentor, since only the checkpoints of "
+            "segmentation methods can be converted"
         )
     parts = (model.backbone, model.sem_seg_head)
     without = [type(part).__name__ for part in parts if type(part) not in RULES]
@@ -60,17 +60,17 @@ def rules_for(model: nn.Module) -> list[WeightRule]:
 
 
 def check_output(output: Path, source: Path) -> None:
-    """Refuse before any work what could not be written, or would replace the authors' file."""
+    """Raise a ValueError, before any work, if the output cannot be written or would replace the authors' file."""
     if output.suffix != ".pth":
         raise ValueError(f"--output is {output}; wanted a file name that ends in .pth")
     if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
-        raise ValueError(f"--output {output} cannot be written: {output.parent} is no folder with leave to write in it")
+        raise ValueError(f"--output {output} cannot be written: {output.parent} is not a folder with write permission")
     if output.is_dir() or (output.exists() and source.exists() and output.samefile(source)):
         raise ValueError(f"--output {output} is {'a folder' if output.is_dir() else 'the --input'}; wanted a new file")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Write the weights of `args.input`, renamed for the model of `args.config_file`, to `args.output`."""
+    """Write the weights of `args.input`, with the names of the model of `args.config_file`, to `args.output`."""
     check_output(args.output, args.input)
     cfg = load_config(args.config_file, args.overrides, trust_config=args.trust_config)
     with torch.device("meta"):
@@ -78,9 +78,9 @@ def main(args: argparse.Namespace) -> None:
     rules = rules_for(model)
     state = unwrap(read_checkpoint(str(args.input), allow_pickle=args.allow_pickle, permission="--allow-pickle"))
     numbers = sum(value.numel() for value in state.values())
-    print(f"{len(state)} weights read, {numbers / 1e6:.2f} M numbers, from {args.input}")
+    print(f"{len(state)} weights ({numbers / 1e6:.2f} M numbers) read from {args.input}")
     converted, dropped = convert(state, model.state_dict(), rules)
     model.load_state_dict(converted, assign=True)
     Checkpointer(model, str(args.output.parent)).save(args.output.stem, tag=False)
-    print(f"{len(converted)} weights converted, all that the model has; written to {args.output}")
+    print(f"{len(converted)} weights, all that the model has, converted and written to {args.output}")
     print(f"{len(dropped)} weights dropped{': ' if dropped else ''}{', '.join(dropped)}")

@@ -1,4 +1,4 @@
-"""Shows what a model gives for any images: the body of the command `demo`."""
+"""The body of the command `demo`, which shows a model's predictions for any images."""
 
 import argparse
 import glob
@@ -27,20 +27,20 @@ from .demo_video import FramePainter, write_video
 from .demo_web import check_gradio, serve
 
 SUFFIXES = (*sorted(Image.registered_extensions()), *NUMPY_SUFFIXES)
-# The kind of output for the server of a benchmark, which is also the name of its folder.
+# The kind of output for a benchmark's server, which is also the name of its folder.
 SUBMISSION = "submission"
-# The lowest score of an instance that is drawn if the arguments name none.
+# By default, instances with at least this score are drawn.
 CONFIDENCE = 0.5
 
 
 def find_images(inputs: list[str]) -> list[Path]:
-    """Find the images that the inputs stand for, each once.
+    """Find the images of all inputs, without duplicates.
 
     Args:
-        inputs: The paths of files, of folders whose images are all wanted, or globs.
+        inputs: Paths of files, paths of folders, of which all images are taken, or glob patterns.
 
     Raises:
-        ValueError: An input is none of these, or there is no image at all.
+        ValueError: An input is none of these, or there are no images.
     """
     found: list[Path] = []
     for name in inputs:
@@ -52,15 +52,15 @@ def find_images(inputs: list[str]) -> list[Path]:
         else:
             matches = sorted(Path(p) for p in glob.glob(name, recursive=True) if os.path.isfile(p))
             if not matches:
-                raise ValueError(f"--input '{name}' is no file, no folder, and matches nothing as a glob")
+                raise ValueError(f"--input '{name}' is neither a file nor a folder, and as a glob it matches nothing")
             found += matches
     if not found:
-        raise ValueError(f"no images in {', '.join(inputs)}; wanted files that end in .jpg, .png, .tif or the like")
+        raise ValueError(f"no images in {', '.join(inputs)}; wanted files that end in .jpg, .png, .tif or similar")
     return list(dict.fromkeys(found))
 
 
 def output_names(images: list[Path]) -> dict[Path, str]:
-    """Name the outputs of each image: its stem, preceded by as much of its folder as keeps the names apart."""
+    """Name the output of each image after its stem, preceded by as many folder names as make the names unique."""
     names = {path: path.stem for path in images}
     for depth in range(1, max(len(path.resolve().parts) for path in images)):
         clashing = [path for path in images if list(names.values()).count(names[path]) > 1]
@@ -72,16 +72,17 @@ def output_names(images: list[Path]) -> dict[Path, str]:
 
 
 def find_truth(annotations: str | None, images: list[Path], predictor: Predicts, *, key: str) -> GroundTruth | None:
-    """Find what is known of the images.
+    """Find the ground truth of the images.
 
     Args:
-        annotations: The path of a file in COCO's format; empty for the test data of the config, and None for nothing.
-        images: The images that are asked for.
-        predictor: The predictor of the config.
+        annotations: The path of a file in COCO's format, an empty string for the test data of the config, or None for
+            no ground truth.
+        images: The paths of the images.
+        predictor: The predictor, which knows the test data of its config.
         key: The key of the ground truth in the records of the test data.
 
     Raises:
-        ValueError: The file or the data set cannot be read, or has none of the images.
+        ValueError: The file or the data set cannot be read, or it has no ground truth of any of the images.
     """
     if annotations is None:
         return None
@@ -89,13 +90,14 @@ def find_truth(annotations: str | None, images: list[Path], predictor: Predicts,
     truth = GroundTruth.of_file(annotations) if annotations else GroundTruth.of_dataset(name, key=key)
     if not any(truth.record(path) for path in images):
         raise ValueError(
-            f"{truth.source} has no ground truth of the {len(images)} images, such as {images[0]}; wanted its images"
+            f"{truth.source} has ground truth of none of the {len(images)} images, such as {images[0]}; wanted images "
+            "of this data set"
         )
     return truth
 
 
 def side_by_side(truth: np.ndarray | None, predicted: np.ndarray, *, titles: tuple[str, str]) -> np.ndarray:
-    """Set two pictures (h, w, 3) side by side under their titles; without the first the second stays as it is."""
+    """Join two pictures (h, w, 3) side by side with titles above; without `truth`, return `predicted` unchanged."""
     if truth is None:
         return predicted
     side = max(predicted.shape[:2])
@@ -105,10 +107,10 @@ def side_by_side(truth: np.ndarray | None, predicted: np.ndarray, *, titles: tup
 
 
 def threshold(args: argparse.Namespace, predictor: Predicts) -> float:
-    """The lowest score of an instance that is drawn.
+    """Return the lowest score of instances to draw.
 
     Raises:
-        ValueError: The arguments name one for a segmentor.
+        ValueError: The arguments set it for a segmentor, which has no instances.
     """
     if predictor.task == "sem_seg" and args.confidence_threshold is not None:
         raise ValueError(f"--confidence-threshold is for detectors; the model is a {predictor.model_name}")
@@ -116,33 +118,33 @@ def threshold(args: argparse.Namespace, predictor: Predicts) -> float:
 
 
 class SegmentOutput:
-    """Writes the class ids of images, as often as the arguments ask for."""
+    """Writes the class ids of images, in all kinds of output that the arguments list."""
 
     def __init__(self, args: argparse.Namespace, images: list[Path], predictor: Predicts) -> None:
         """
         Args:
             args: The arguments of the command.
-            images: The images that are asked for.
-            predictor: The predictor of a segmentor, or of a file that one was exported to.
+            images: The paths of the images.
+            predictor: The predictor of a segmentor or of an exported one.
 
         Raises:
-            ValueError: The arguments ask for what only detectors have, or name a wrong data set.
+            ValueError: The arguments contain options for detectors, or the ground truth of another data set.
         """
         threshold(args, predictor)
         if args.annotations:
-            raise ValueError(f"a file behind --annotations is for detectors; the model is a {predictor.model_name}")
+            raise ValueError(f"--annotations FILE is for detectors; the model is a {predictor.model_name}")
         self._kinds, self._predictor, self._windows = args.save, predictor, args.windows
         self._truth = find_truth(args.annotations, images, predictor, key="sem_seg_file_name")
 
     def write(self, path: Path, output: Path, image: np.ndarray | None) -> None:
-        """Write what is asked for.
+        """Write all outputs of one image.
 
         Args:
             path: The path of the image.
             output: The path of the output, without its suffix.
-            image: The image, (h, w, 3) uint8 RGB; None if it is read window by window.
+            image: The image (h, w, 3) uint8 RGB; None if it is read window by window.
         """
-        # a picture of bands is less than what the model wants
+        # If the model needs more than RGB, such as further bands, the file is read again.
         if self._windows is None:
             ids = self._predictor.class_ids(path if image is None or not self._predictor.reader.is_plain else image)
         else:
@@ -157,25 +159,25 @@ class SegmentOutput:
             picture.save(file)
 
     def _map(self, kind: str, ids: np.ndarray) -> np.ndarray:
-        """What a PNG of a kind holds for class ids."""
+        """Convert class ids to the pixels of a PNG of this kind."""
         if kind == SUBMISSION:
             return to_submission(ids, self._predictor.metadata)
         return self._predictor.stored(ids) if kind == "stored" else smallest(ids)
 
     def _label(self, path: Path, image: np.ndarray) -> np.ndarray | None:
-        """The true class of each pixel; None if it is not known."""
+        """Return the true class of each pixel, or None if it is not known."""
         record = self._truth.record(path) if self._truth else None
         if record is None:
             return None
         label, file = read_class_ids(record), record["sem_seg_file_name"]
         if label.shape != image.shape[:2]:
             raise ValueError(
-                f"label file {file} has the size {label.shape}; wanted that of the image, {image.shape[:2]}"
+                f"label file {file} has the size {label.shape}; wanted the size of the image, {image.shape[:2]}"
             )
         return label
 
     def _overlay(self, image: np.ndarray | None, ids: np.ndarray, label: np.ndarray | None) -> np.ndarray:
-        from detectron2.utils.visualizer import Visualizer  # imports matplotlib, half a second
+        from detectron2.utils.visualizer import Visualizer  # here, since it imports matplotlib, which takes 0.5 s
 
         names = [plot_text(name) for name in self._predictor.class_names]
         metadata = Metadata(**self._predictor.metadata.as_dict() | {"stuff_classes": names})
@@ -183,36 +185,37 @@ class SegmentOutput:
             None if classes is None else Visualizer(image, metadata).draw_sem_seg(torch.from_numpy(classes)).get_image()
             for classes in (label, ids)
         )
-        assert predicted is not None  # there are class ids
+        assert predicted is not None  # for the type checker: `ids` is never None
         return side_by_side(truth, predicted, titles=("ground truth", "prediction"))
 
     def summary(self) -> str:
-        """What was done to the images, in words."""
+        """Describe what was done to the images."""
         return "segmented"
 
 
 class InstanceOutput:
-    """Draws the instances in images, beside those that are annotated."""
+    """Draws the predicted instances of images, next to the annotated ones if they are given."""
 
     def __init__(self, args: argparse.Namespace, images: list[Path], predictor: Predicts) -> None:
         """
         Args:
             args: The arguments of the command.
-            images: The images that are asked for.
+            images: The paths of the images.
             predictor: The predictor of a detector.
 
         Raises:
-            ValueError: The arguments ask for what only segmentors have, or name wrong annotations.
+            ValueError: The arguments contain options for segmentors, or the annotations of other images.
         """
         if args.windows is not None:
-            raise ValueError(f"--windows is for models of label maps; the model is a {predictor.model_name}")
+            raise ValueError(f"--windows is for semantic segmentation; the model is a {predictor.model_name}")
         if args.save != ["overlay"]:
             kinds = ",".join(args.save)
-            raise ValueError(f"--save is {kinds}, but {predictor.model_name} gives no class ids; wanted overlay")
+            raise ValueError(f"--save is {kinds}, but {predictor.model_name} predicts no class ids; wanted overlay")
         self._predictor = predictor
         self._truth = find_truth(args.annotations, images, predictor, key="annotations")
         self._threshold = threshold(args, predictor)
-        names = predictor.class_names  # these come first: they fill the metadata, whose classes the colours are for
+        # The order matters: reading `class_names` fills the metadata, from which `palette` gets the number of classes.
+        names = predictor.class_names
         self._classes: dict[str, Any] = {"names": names, "colors": palette(predictor.metadata, kind="thing")}
         self._count = 0
 
@@ -228,15 +231,16 @@ class InstanceOutput:
         Image.fromarray(picture).save(f"{output}_overlay.png")
 
     def summary(self) -> str:
-        """What was done to the images, in words."""
+        """Describe what was found in the images."""
         return f"with {self._count} instances of score {self._threshold:g} or more"
 
 
 def write_images(args: argparse.Namespace, predictor: Predicts, images: list[Path]) -> None:
-    """Write what `args.save` lists for every image.
+    """Write the outputs that `args.save` lists for every image.
 
     Raises:
-        ValueError: The arguments do not fit the model, or images cannot be read; the others are written before.
+        ValueError: The arguments do not fit the model, or some images cannot be read. In the latter case the outputs of
+            all other images are written first.
     """
     output: Any = (SegmentOutput if predictor.task == "sem_seg" else InstanceOutput)(args, images, predictor)
     args.output.mkdir(parents=True, exist_ok=True)
@@ -256,14 +260,14 @@ def write_images(args: argparse.Namespace, predictor: Predicts, images: list[Pat
 
 
 def main(args: argparse.Namespace) -> None:
-    """Write pictures of the images or of the video, or serve the page, whichever `args` ask for."""
+    """Write the pictures of images, write a video, or serve the page, depending on `args`."""
     images = find_images(args.input) if args.input else []
     if args.video is not None:
         check_suffix(args.output)
         source = VideoSource(args.video)
     if args.web:
         check_gradio()
-    predictor: Any  # of either class
+    predictor: Any  # an ExportedPredictor or a Predictor
     if args.exported:
         predictor = ExportedPredictor(args.weights)
     else:

@@ -1,4 +1,4 @@
-"""A video with predictions drawn over its frames: what the command `demo` does with --video."""
+"""The part of the command `demo` for --video, which writes a video with predictions drawn over its frames."""
 
 import time
 from pathlib import Path
@@ -8,14 +8,14 @@ import numpy as np
 from tqdm import tqdm
 
 from ..contracts import Predicts
-from ..video import LifeSpeed, VideoFile, VideoSource
+from ..video import RealTimePacing, VideoFile, VideoSource
 from ..visualize import palette
 from ..visualize_instances import draw_found
 from ..visualize_names import draw_segments
 
 
 class FramePainter:
-    """Predicts frames and draws what is found, every class in one colour throughout."""
+    """Predicts frames and draws the predictions, with the same colour for a class in all frames."""
 
     def __init__(self, predictor: Predicts, *, confidence_threshold: float) -> None:
         """
@@ -31,7 +31,7 @@ class FramePainter:
         }
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """The picture of a frame, both (H, W, 3) uint8 RGB; a small frame is enlarged by a whole factor."""
+        """Draw the predictions for a frame (H, W, 3) uint8 RGB; a small frame is enlarged by an integer factor."""
         if self._predictor.task == "sem_seg":
             return draw_segments(image, self._predictor.class_ids(image), **self._classes)
         found = self._predictor.instances(image, confidence_threshold=self._threshold)
@@ -39,19 +39,19 @@ class FramePainter:
 
 
 def write_video(source: VideoSource, output: Path, painter: FramePainter) -> None:
-    """Write the video of a source with predictions; Ctrl-C ends it after a frame, with a file that can be played.
+    """Write a video with predictions; Ctrl-C stops it after the current frame and leaves a file that can be played.
 
     Args:
-        source: The frames.
+        source: The frames of a file or a camera.
         output: The path of the video.
-        painter: Draws a frame.
+        painter: The function that draws a frame.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C has ended a file before its end; for a camera it is the usual end.
+        KeyboardInterrupt: Ctrl-C stopped a file before its end. A camera is always stopped this way, without an error.
     """
     video, frames, interrupt = None, 0, None
     start = time.perf_counter()
-    speed = LifeSpeed(source.rate)
+    speed = RealTimePacing(source.rate)
     progress = tqdm(source, total=source.count or None, unit="frame", disable=None)
     try:
         for frame in progress:
@@ -75,14 +75,17 @@ def write_video(source: VideoSource, output: Path, painter: FramePainter) -> Non
 
 
 def _tell(source: VideoSource, video: VideoFile | None, frames: int, seconds: float, *, stopped: bool) -> None:
-    """Print what was done, how fast, and where it lies."""
+    """Print the number of frames, the speed, and the path of the video."""
     if video is None:
         print("stopped before the first frame; nothing was written")
         return
     if not stopped and frames < source.count:
-        print(f"warning: {frames} of {source.count} frames could be read; the file is damaged, or counts them wrongly")
+        print(
+            f"warning: only {frames} of {source.count} frames could be read; the file is damaged, or states a wrong "
+            "number of frames"
+        )
     rate = frames / max(seconds, 1e-9)
     print(
-        f"{frames} frames in {seconds:.1f} s: {rate:.2f} frames a second, for reading, predicting, drawing and writing"
+        f"{frames} frames in {seconds:.1f} s: {rate:.2f} frames per second for reading, predicting, drawing and writing"
     )
-    print(f"{video.path} written (codec {video.codec}, {source.rate:g} frames a second)")
+    print(f"{video.path} written (codec {video.codec}, {source.rate:g} frames per second)")

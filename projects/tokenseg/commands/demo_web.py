@@ -1,5 +1,7 @@
-"""A page on which images are explored by clicks: what the command `demo` does with --web. The package `gradio` is
-optional."""
+"""The part of the command `demo` for --web: a web page on which a user explores images by clicks.
+
+The page needs the package `gradio`, which is optional and therefore not imported at the top of this file.
+"""
 
 import html
 import importlib.util
@@ -16,10 +18,10 @@ from ..predictor import Predictor
 
 MAX_UPLOAD = "20 MB"
 _HOW = "Click into the picture, or choose from the list."
-_LEGEND = """First what was found; then, of a segmentor, the class stage by stage, yellow where it is strongest; then
-where those tokens look that have most to do with it. After a click the number is the token's share of the pixel; after
-a choice from the list it is how much of the token's region lies on what was chosen. Larger images are shrunk to {}
-pixels."""
+_LEGEND = """The first panel shows the mask of what was chosen. For a segmentor, the next panels show the map of the
+class at every stage, in which yellow is the highest value. The last panels show the regions of the tokens that
+contribute most. After a click, the number of a token is its share of the pixel; after a choice from the list, it is the
+part of the token's region that lies on what was chosen. Images are reduced to at most {} pixels on the longer side."""
 _STYLE = """
 .gradio-container { max-width: 1400px !important; }
 footer { display: none !important; }
@@ -29,45 +31,42 @@ footer { display: none !important; }
 
 
 def check_gradio() -> None:
-    """Refuse to go on without the package `gradio`, before a model is loaded.
-
-    Raises:
-        ValueError: It is not installed.
-    """
+    """Raise a ValueError, before a model is loaded, if the package `gradio` is not installed."""
     if importlib.util.find_spec("gradio") is None:
-        raise ValueError("--web wants the package gradio, which is not installed: pip install 'tokenseg[web]'")
+        raise ValueError("--web needs the package gradio, which is not installed: pip install 'tokenseg[web]'")
 
 
 def serve(predictor: Predictor, *, confidence_threshold: float, host: str, port: int | None) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
-        predictor: The model.
-        confidence_threshold: The lowest score of an instance at first; a slider changes it.
+        predictor: The predictor.
+        confidence_threshold: The initial lowest score of instances to draw, which a slider on the page can change.
         host: The address at which the page is served.
-        port: The port; None takes a free one.
+        port: The port; None for any free port.
     """
     with started(predictor, confidence_threshold=confidence_threshold, host=host, port=port) as address:
         if host not in ("127.0.0.1", "localhost", "::1"):
-            print(f"warning: whoever reaches {host} can use this page")
-        print(f"Open {address} in a browser; Ctrl-C ends it", flush=True)
+            print(f"warning: anyone who can reach {host} can use this page")
+        print(f"Open {address} in a browser; Ctrl-C stops the page", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            print("ended")
+            print("stopped")
 
 
 @contextmanager
 def started(
     predictor: Predictor, *, confidence_threshold: float = 0.5, host: str = "127.0.0.1", port: int | None = None
 ) -> Iterator[str]:
-    """Serve the page in the background for the length of a `with` block; arguments as of `serve`.
+    """Serve the page in the background during a `with` block; see `serve` for the arguments.
 
     Yields:
         The address of the page.
     """
     with tempfile.TemporaryDirectory(prefix="tokenseg-web-") as folder:
-        # read when Gradio is imported: nothing goes to its makers, and what is uploaded goes with the page
+        # Gradio reads these when it is imported. They turn off its usage statistics, and put uploaded files into the
+        # folder that is deleted with the page.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
         gradio = importlib.import_module("gradio")
         page = build_page(gradio, Explorer(predictor), confidence_threshold=confidence_threshold)
@@ -93,12 +92,12 @@ def started(
 
 
 def build_page(gradio: Any, explorer: Explorer, *, confidence_threshold: float) -> Any:
-    """The page, as Gradio's Blocks.
+    """Build the page, as Gradio's `Blocks`.
 
     Args:
-        gradio: The package.
-        explorer: Answers the questions.
-        confidence_threshold: The lowest score of an instance at first.
+        gradio: The imported package.
+        explorer: The explorer that computes the answers.
+        confidence_threshold: The initial lowest score of instances to draw.
     """
     detector = explorer.predictor.task == "instances"
     replies = Replies(gradio, explorer)
@@ -107,7 +106,7 @@ def build_page(gradio: Any, explorer: Explorer, *, confidence_threshold: float) 
         gradio.Markdown("# TokenSeg")
         with gradio.Row():
             with gradio.Column(min_width=300):
-                file = gradio.File(label=f"Image, {MAX_UPLOAD} at most", file_types=["image"], height=140)
+                file = gradio.File(label=f"Image, at most {MAX_UPLOAD}", file_types=["image"], height=140)
                 score = gradio.Slider(
                     0, 1, confidence_threshold, step=0.05, label="Lowest score of an instance", visible=detector
                 )
@@ -122,7 +121,7 @@ def build_page(gradio: Any, explorer: Explorer, *, confidence_threshold: float) 
                 )
                 gradio.Markdown(_LEGEND.format(explorer.longest_side))
 
-        # one run of the model at a time
+        # Several visitors share one model, which handles one request at a time.
         alone = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
         image, answer = [seen, picture, choice, panels, note], [panels, note]
         file.change(replies.look, [file, score], image, **alone)
@@ -137,21 +136,25 @@ def build_page(gradio: Any, explorer: Explorer, *, confidence_threshold: float) 
 
 
 class Replies:
-    """What the page shows after each thing that its visitor does.
+    """Computes what the page shows after each action of its visitor.
 
-    Names of classes are text to every part of the page but notes and errors, which are HTML and have them escaped.
+    The parts of the page show class names as plain text. Only notes and errors are HTML, so text is escaped in them.
     """
 
     def __init__(self, gradio: ModuleType, explorer: Explorer) -> None:
         """
         Args:
-            gradio: The package.
-            explorer: Answers the questions.
+            gradio: The imported package.
+            explorer: The explorer that computes the answers.
         """
         self._gradio, self._explorer = gradio, explorer
 
     def look(self, path: str | None, score: float) -> tuple:
-        """The image, its picture, the list of choices, no panels, and a note, once a file is there or is taken away."""
+        """Predict an uploaded image, or clear the page if the file was removed.
+
+        Returns:
+            The predicted image, its picture, the list of choices, no panels, and a note.
+        """
         if path is None:
             return None, None, self._gradio.Dropdown(choices=[], value=None), [], ""
         try:
@@ -164,7 +167,7 @@ class Replies:
         return seen, seen.picture, self._gradio.Dropdown(choices=choices, value=None), [], note
 
     def ask(self, seen: Look | None, choice: int | None, pixel: tuple[int, int] | None = None) -> tuple:
-        """The panels and the note of a class or an instance, or of a pixel in it."""
+        """Return the panels and the note for a class or an instance, or for one pixel of it."""
         if seen is None or choice is None:
             return [], ""
         panels, reasons = answers(
@@ -177,7 +180,7 @@ class Replies:
         return panels, "".join(f"<p>{html.escape(reason)}</p>" for reason in reasons)
 
     def click(self, seen: Look | None, x: int, y: int) -> tuple:
-        """The choice, the panels and the note of a place in the picture."""
+        """Return the choice, the panels and the note for a position in the picture."""
         if seen is None:
             return None, [], ""
         pixel = seen.pixel(x, y)
@@ -187,7 +190,7 @@ class Replies:
         return choice, *self.ask(seen, choice, pixel)
 
     def _complain(self, message: str) -> tuple:
-        """An empty page with a message, which stands above it for a while too."""
+        """Return an empty page with a message, and also show the message as a warning for a moment."""
         safe = html.escape(message)
         self._gradio.Warning(safe, title="This image cannot be used")
         return None, None, self._gradio.Dropdown(choices=[], value=None), [], f"<p>{safe}</p>"

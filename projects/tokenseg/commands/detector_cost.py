@@ -1,4 +1,4 @@
-"""Counts parameters and operations of detectors that propose regions, for the command `analyze_model`."""
+"""The part of the command `analyze_model` that counts the operations of detectors with region proposals."""
 
 import torch
 from detectron2.modeling import GeneralizedRCNN
@@ -9,19 +9,20 @@ from torch import Tensor, nn
 
 
 class DetectorCost(nn.Module):
-    """A detector on one image with fixed numbers of regions: what it does in inference is counted at its most.
+    """Runs a detector on one image with the largest numbers of regions, so that its highest cost is counted.
 
-    The box head sees as many proposals as the config lets through, and the mask head as many detections. Which regions
-    they are makes no difference: all are made the same size here. A detector with random weights would find none.
+    The box head processes as many proposals as the config allows, and the mask head as many detections. The regions
+    themselves do not influence the cost, so they all have the same size here. They cannot be predicted, since a
+    detector with random weights would find none.
     """
 
     def __init__(self, model: GeneralizedRCNN) -> None:
         """
         Args:
-            model: The detector in evaluation mode. It finds nothing from then on.
+            model: The detector in evaluation mode. It is modified so that it finds no instances any more.
 
         Raises:
-            ValueError: Its proposals come from something else than Detectron2's RPN.
+            ValueError: The proposal generator is not Detectron2's RPN.
         """
         super().__init__()
         if not isinstance(model.proposal_generator, RPN):
@@ -36,13 +37,14 @@ class DetectorCost(nn.Module):
         self.proposals = int(model.proposal_generator.post_nms_topk[False])
         self.detections = int(predictors[-1].test_topk_per_image)
         for predictor in predictors:
-            predictor.test_score_thresh = 2.0  # no score is higher, so that the mask head sees our detections alone
+            # No score is higher than 2, so the mask head only gets the detections that `forward` creates.
+            predictor.test_score_thresh = 2.0
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Run what takes operations.
+        """Run all parts of the detector, and return outputs that depend on all of them.
 
         Args:
-            images: One image, (1, 3, H, W), of sides that the backbone takes.
+            images: One image (1, 3, H, W), whose sides the backbone accepts.
         """
         features, size = self.backbone(images), tuple(images.shape[-2:])
         logits, deltas = self.proposal_generator.rpn_head([features[f] for f in self.proposal_generator.in_features])
@@ -54,7 +56,7 @@ class DetectorCost(nn.Module):
         return [*logits, *deltas, *([found.pred_masks] if found.has("pred_masks") else [])]
 
     def parts(self) -> dict[str, nn.Module]:
-        """The parts of the detector by their names in it; the heads of the regions one by one."""
+        """Return the backbone, the proposal generator, and the single region heads that have weights, by name."""
         heads = {f"roi_heads.{name}": part for name, part in self.roi_heads.named_children()}
         with_weights = {name: part for name, part in heads.items() if any(True for _ in part.parameters())}
         return {"backbone": self.backbone, "proposal_generator": self.proposal_generator, **with_weights}

@@ -1,4 +1,8 @@
-"""A detector's training step on shapes, for `step_memory`: boxes, masks and proposals have values, maps have none."""
+"""The inputs of a detector's training step on fake tensors, for `step_memory`.
+
+Feature maps have only shapes there. Boxes, masks and proposals have real values, since their numbers determine the
+sizes of other tensors.
+"""
 
 from types import MethodType
 
@@ -12,19 +16,19 @@ from torch import Tensor, nn
 
 from ..config.instantiate import instantiate
 
-# Objects that each image shows, in four rows; COCO's training images show 7 on average.
+# The number of objects in each image, arranged in four rows; COCO's training images have 7 on average.
 OBJECTS_SHOWN = 16
 
 
 def prepare_detector(model: nn.Module, config: DictConfig) -> None:
-    """Give a detector on shapes the values that decide how large its tensors are.
+    """Give a detector on fake tensors the real values that determine the sizes of its tensors.
 
-    Anchors get their real sides, so that they are matched with the objects as in a training. The proposals are made
-    rather than found: as many as the config lets through, a quarter of them on objects, which is enough for the
-    regions to be drawn at the shares that the config wants.
+    The anchors get their real sizes, so that they are matched with the objects as in a training. The proposals are
+    created instead of predicted: as many as the config allows, and a quarter of them on objects, which is enough for
+    the config's ratio of positive and negative regions.
 
     Raises:
-        ValueError: The model is no `GeneralizedRCNN` of Detectron2 with its RPN and its default anchors.
+        ValueError: The model is not a `GeneralizedRCNN` of Detectron2 with Detectron2's RPN and default anchors.
     """
     proposals = getattr(model, "proposal_generator", None)
     if not isinstance(model, GeneralizedRCNN) or not isinstance(proposals, RPN):
@@ -38,7 +42,7 @@ def prepare_detector(model: nn.Module, config: DictConfig) -> None:
 
 
 def photos(config: DictConfig, images: int) -> list[dict]:
-    """Make images of the largest size of the training, all of one aspect ratio, with objects of the first classes."""
+    """Create images of the largest training size, all with the same aspect ratio, with objects of the first classes."""
     height, width = photo_size(config)
     boxes = _objects(height, width)
     instances = Instances((height, width), gt_boxes=Boxes(boxes))
@@ -51,10 +55,10 @@ def photos(config: DictConfig, images: int) -> list[dict]:
 
 
 def photo_size(config: DictConfig) -> tuple[int, int]:
-    """Height and width of a wide image whose sides are the largest that the config's training lets through.
+    """Return height and width of a landscape image whose sides are the largest of the config's training.
 
     Raises:
-        ValueError: The config names no sizes of training images.
+        ValueError: The config does not state the sizes of training images.
     """
     short_sides, long_side = (OmegaConf.select(config, f"dataset.{key}") for key in ("short_sides", "long_side"))
     if not short_sides or not long_side:
@@ -63,7 +67,7 @@ def photo_size(config: DictConfig) -> tuple[int, int]:
 
 
 def _objects(height: int, width: int) -> Tensor:
-    """Boxes in four rows, (OBJECTS_SHOWN, 4), each half as high and half as wide as its place."""
+    """Create boxes (OBJECTS_SHOWN, 4) in four rows, each half as high and half as wide as its cell of the grid."""
     columns = OBJECTS_SHOWN // 4
     high, wide = height / 4, width / columns
     places = [(column * wide, row * high) for row in range(4) for column in range(columns)]
@@ -71,7 +75,7 @@ def _objects(height: int, width: int) -> Tensor:
 
 
 def _masks(boxes: Tensor, height: int, width: int, kind: str) -> BitMasks | PolygonMasks:
-    """Masks that fill the boxes, stored as the config wants them."""
+    """Create masks that fill the boxes, in the format of the config."""
     if kind == "polygon":
         return PolygonMasks([[[x0, y0, x1, y0, x1, y1, x0, y1]] for x0, y0, x1, y1 in boxes.tolist()])
     masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
@@ -83,7 +87,7 @@ def _masks(boxes: Tensor, height: int, width: int, kind: str) -> BitMasks | Poly
 def _made_proposals(
     self: RPN, anchors: list[Boxes], logits: list[Tensor], deltas: list[Tensor], sizes: list[tuple[int, int]]
 ) -> list[Instances]:
-    """Proposals in the place of those that an RPN finds; a fourth of them are objects, the others are corners."""
+    """Replace `RPN.predict_proposals`: a quarter of the proposals are objects, and the others the image's corner."""
     count = int(self.post_nms_topk[True])
     return [
         Instances(size, proposal_boxes=_proposal_boxes(size, count), objectness_logits=torch.zeros(count))

@@ -1,4 +1,4 @@
-"""Calculates the memory of training steps, and what fits a GPU: the body of the command `estimate_memory`."""
+"""The body of the command `estimate_memory`, which calculates the memory of training steps and what fits a GPU."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from ..config.load import load_config
 from .step_memory import StepMemory, step_memory
 
 GIB = 2**30
-# The configs whose recipes `--recipes` tells.
+# The configs for which `--recipes` prints recipes by default.
 RECIPES = (
     "structtoken_pwe_vit_t_ade20k_512_160k",
     "structtoken_pwe_vit_s_ade20k_512_160k",
@@ -37,15 +37,16 @@ RECIPES = (
     "mask_rcnn_sfp_vit_b_coco_800_270k",
 )
 CARDS = (12, 24, 80)  # GiB
-# The share of a GPU's memory that a recipe may fill by this calculation; the rest is for what it does not see.
+# The share of a GPU's memory that a recipe may use by this calculation. The rest is for what is not calculated, such as
+# the CUDA context and the allocator's reserve.
 SHARE = 0.8
 IMAGES = (16, 8, 4, 2, 1)
-# Numbers of images that are calculated; memory is a straight line in their number.
+# Memory is linear in the number of images, so steps with these two numbers determine it for all.
 _POINTS = (2, 4)
 
 
 class Setting(NamedTuple):
-    """What may be changed in a training without another batch size."""
+    """The options that save memory and keep the batch size."""
 
     amp: bool
     checkpointing: bool
@@ -55,7 +56,7 @@ SETTINGS = (Setting(False, False), Setting(True, False), Setting(True, True))
 
 
 class Line(NamedTuple):
-    """The bytes of a step as a straight line in the number of images, and at least those of the update."""
+    """The bytes of a step as a linear function of the number of images, but at least the bytes of the update."""
 
     fixed: float
     each: float
@@ -66,14 +67,14 @@ class Line(NamedTuple):
 
 
 def overrides(setting: Setting, config: DictConfig, accumulate: int = 1) -> list[str]:
-    """The overrides that make a setting in a config."""
+    """Return the overrides that apply a setting to a config."""
     words = ["train.amp.enabled=true"] if setting.amp else []
     words += [f"{_timm_backbone(config)}.activation_checkpointing=true"] if setting.checkpointing else []
     return words + ([f"train.accumulate={accumulate}"] if accumulate > 1 else [])
 
 
 def _timm_backbone(config: DictConfig) -> str:
-    """The key of the model of timm in a config's backbone, which may be wrapped in components and pyramids."""
+    """Return the config key of the timm model in the backbone, which components and pyramids may wrap."""
     key, node = "model.backbone", config.model.backbone
     while inner := [name for name in ("bottom_up", "net", "backbone") if name in node]:
         key, node = f"{key}.{inner[0]}", node[inner[0]]
@@ -81,7 +82,7 @@ def _timm_backbone(config: DictConfig) -> str:
 
 
 def line(steps: Mapping[int, StepMemory]) -> Line:
-    """The line through the memory of steps with two numbers of images."""
+    """Compute the line through the memory of two steps, given by their number of images."""
     (few, first), (many, second) = steps.items()
     each = (second.peak - first.peak) / (many - few)
     return Line(first.peak - each * few, each, first.update)
@@ -90,17 +91,18 @@ def line(steps: Mapping[int, StepMemory]) -> Line:
 def recipe(
     lines: Mapping[Setting, Line], *, batch: int, gradients: float, limit: float, batch_norms: bool
 ) -> tuple[Setting, int] | None:
-    """Find the setting, and the number of parts, that fits with the least cost; None if nothing fits.
+    """Find the cheapest setting, and the number of parts into which the batch is divided, that fit; None if none fits.
 
-    Mixed precision comes first, for it costs nothing. Then come parts, and at last checkpointing, whose blocks are
-    computed twice; where batch norms see the images of a part alone, checkpointing comes before parts.
+    Mixed precision comes first, since it costs nothing. Dividing the batch comes next, and activation checkpointing
+    last, since it computes blocks twice. But if the model has batch norms, whose statistics are then those of a part,
+    checkpointing comes before dividing.
 
     Args:
-        lines: The memory in each setting, with a batch in one piece.
+        lines: The memory in each setting, with the batch in one part.
         batch: The number of images of the batch.
-        gradients: The bytes of the gradients, which are there from the beginning where a batch runs in parts.
-        limit: The bytes that there are.
-        batch_norms: Whether the model has batch norms that learn.
+        gradients: The bytes of the gradients. If a batch runs in parts, those of earlier parts are kept all the time.
+        limit: The available bytes.
+        batch_norms: Whether the model has batch norms in training mode.
     """
     parts = [count for count in range(1, batch + 1) if batch % count == 0 and count & (count - 1) == 0]
     tried = [(setting, count) for setting in SETTINGS[1:] for count in parts]
@@ -113,7 +115,7 @@ def recipe(
 
 
 def rows_of_recipes(names: list[str]) -> Iterator[list[str]]:
-    """Calculate a row of the recipes for each config."""
+    """Calculate the row of the table of recipes for each config."""
     for name in names:
         config = load_config(name, [])
         steps = {setting: _steps(name, overrides(setting, config)) for setting in SETTINGS}
@@ -138,7 +140,7 @@ def _steps(name: str, words: list[str]) -> dict[int, StepMemory]:
 
 
 def _told(fit: tuple[Setting, int] | None) -> str:
-    """A recipe in short."""
+    """Abbreviate a recipe: A for mixed precision, C for activation checkpointing, P4 for a batch in four parts."""
     if fit is None:
         return "-"
     setting, parts = fit
@@ -147,7 +149,7 @@ def _told(fit: tuple[Setting, int] | None) -> str:
 
 
 def print_recipes(names: list[str]) -> None:
-    """Print the recipes as a Markdown table, each row as soon as it is calculated."""
+    """Print the recipes as a Markdown table, each row as soon as it has been calculated."""
     images = ", ".join(map(str, IMAGES))
     heads = [f"GiB of {images} images", "A", "A C", *(f"{card} GB" for card in CARDS)]
     print(f"| config | batch | {' | '.join(heads)} |")
@@ -157,7 +159,7 @@ def print_recipes(names: list[str]) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print the memory of the config of `args.config_file`, or the recipes of configs."""
+    """Print the memory of the training step of `args.config_file`, or the table of recipes."""
     if args.recipes is not None:
         print_recipes(args.recipes or list(RECIPES))
         return
@@ -168,5 +170,5 @@ def main(args: argparse.Namespace) -> None:
         return
     names = ("parameters", "gradients", "optimizer", "averages", "kept", "peak", "update", "most")
     lines = [[images, *(getattr(step, name) / GIB for name in names)] for images, step in steps.items()]
-    print("GiB of a training step in one process, calculated and not measured")
+    print("GiB of a training step in one process, calculated, not measured")
     print(tabulate(lines, headers=["images", *names], floatfmt=".3f"))

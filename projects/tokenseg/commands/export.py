@@ -1,4 +1,4 @@
-"""Writes a whole segmentor to one file: the body of the command `export`."""
+"""The body of the command `export`, which writes a whole segmentor to one file."""
 
 import argparse
 import os
@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
     program = trace(model, size=size)
     facts = file_facts(config, model, size=size, source=_source(args))
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    # a file that is not whole, or differs from its model, never gets its name
+    # The file gets its final name only when it is complete and verified.
     with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".export_") as folder:
         path = Path(folder, args.output.name)
         write_file(program, path, facts=facts)
@@ -44,26 +44,26 @@ def main(args: argparse.Namespace) -> None:
     height, width = size or ("any height", "any width")
     print(f"written to {args.output}: (N, {model.channels}, {height}, {width}) images to {args.output_kind}")
     if not args.weights:
-        print("its weights are random: --weights was not given")
+        print("The weights are random, since --weights was not given.")
     if args.verify:
-        print(f"verified: it differs from the model by {worst:.1e} at most")
+        print(f"verified: its outputs differ from those of the model by at most {worst:.1e}")
 
 
 def file_facts(config: DictConfig, model: WholePass, *, size: tuple[int, int] | None, source: str) -> FileFacts:
-    """What an exported file is to tell of its model.
+    """Collect the facts about a model that its exported file will store.
 
     Args:
         config: The config of the model.
-        model: The pass that was traced.
-        size: (height, width) of the images that the file takes; None for any.
-        source: What the file was made of, in words.
+        model: The traced model.
+        size: The size (height, width) of the images that the file accepts; None for any size.
+        source: A description of the config and weights from which the file was made.
 
     Raises:
         ValueError: The test data of the config has no class names.
     """
     metadata = class_metadata(config)
     if metadata.get("stuff_classes") is None:
-        raise ValueError(f"data set '{metadata.name}' has no stuff_classes in its metadata; wanted one name a class")
+        raise ValueError(f"data set '{metadata.name}' has no stuff_classes in its metadata; wanted a name per class")
     augmentations = instantiate(config.dataloader.test.mapper.augmentations)
     base = next((each for each in augmentations if isinstance(each, ResizeToBase)), None)
     head = model.segmentor.sem_seg_head

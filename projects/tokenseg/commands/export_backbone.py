@@ -1,4 +1,4 @@
-"""Writes the backbone of a trained model to a file of its own: the body of the command `export_backbone`."""
+"""The body of the command `export_backbone`, which writes the backbone of a trained model to its own file."""
 
 import argparse
 import hashlib
@@ -39,27 +39,27 @@ def main(args: argparse.Namespace) -> None:
     kept = find_parts(model).names()
     dropped = [name for name in state if name not in set(kept.values())]
     print(f"{_total(state.values())} read from {args.weights}")
-    print(f"kept: {_total(file.weights.values())}, by their names in the file")
+    print(f"kept: {_total(file.weights.values())}, listed by their names in the file")
     _list(kept)
     counts = [name for name in dropped if name.endswith(COUNT) and name.removesuffix(COUNT) in _stems(kept.values())]
     print(f"dropped: {_total(state[name] for name in dropped)}")
     _list(name for name in dropped if name not in counts)
     if counts:
-        print("  and the counts of batches in the backbone's batch norms, which nothing reads:")
+        print("  and the counts of batches in the backbone's batch norms, which are not needed:")
         _list(counts)
     print(f"written to {args.output}: {_told(file.facts)}")
 
 
 def channel_order(config: DictConfig) -> str:
-    """The order of the channels that a config gives its model, RGB or BGR.
+    """Return the channel order of a config's images, `RGB` or `BGR`.
 
     Raises:
-        ValueError: The config does not say it.
+        ValueError: The config does not state it.
     """
     keys = ("dataloader.train.mapper.image_format", "dataset.image_format")
     found = next((value for key in keys if (value := OmegaConf.select(config, key))), None)
     if found is None:
-        raise ValueError(f"the config does not say whether its model takes RGB or BGR; wanted {' or '.join(keys)}")
+        raise ValueError(f"the config does not state whether its images are RGB or BGR; wanted {' or '.join(keys)}")
     return found
 
 
@@ -74,12 +74,12 @@ def _total(weights: Iterable[Tensor]) -> str:
 
 
 def _stems(names: Iterable[str]) -> set[str]:
-    """The modules that weights lie in, with a dot behind."""
+    """Return the names of the modules that contain these weights, each with a dot at its end."""
     return {f"{name.rpartition('.')[0]}." for name in names}
 
 
 def _list(names: Iterable[str]) -> None:
-    """Print names of weights, those of a module and its layers in a paragraph."""
+    """Print names of weights, with one paragraph for each module and its layers."""
     groups = defaultdict(list)
     for name in names:
         *path, layer, weight = ["", "", *name.split(".")]

@@ -1,4 +1,4 @@
-"""Makes all runs of a table file and writes its tables: the body of the command `make_table`."""
+"""The body of the command `make_table`, which makes all runs of a table file and writes its tables."""
 
 import argparse
 import os
@@ -21,16 +21,19 @@ from .train_process import tokenseg_command, train_command
 
 
 def steps(run: TableRun, *, trust: bool = False) -> list[list[str]]:
-    """The command lines of a run: the training, which goes on where it was cut, and what follows it."""
+    """Return a run's command lines: the training, which resumes if it was interrupted, and the commands after it."""
     words = ["--config-file", str(run.row.config), "--resume", *["--trust-config"] * trust, *run.overrides]
     return [train_command(*words), *(tokenseg_command(*command) for command in run.then)]
 
 
 def check_runs(runs: Sequence[TableRun], *, trust: bool = False) -> dict[Path, DictConfig]:
-    """Load the configs of all runs, so that a mistake costs no run; each stands under the folder of its run.
+    """Load the configs of all runs before any run starts, so that a mistake is found early.
+
+    Returns:
+        The config of each run, by the folder of the run.
 
     Raises:
-        ValueError: A config does not take the overrides of a run, or there is no command of a name.
+        ValueError: A config does not accept the overrides of a run, or a command does not exist.
     """
     for name in {command[0] for run in runs for command in run.then}:
         asked = subprocess.run(tokenseg_command(name, "--help"), capture_output=True, text=True)
@@ -40,7 +43,7 @@ def check_runs(runs: Sequence[TableRun], *, trust: bool = False) -> dict[Path, D
 
 
 def made_otherwise(folder: Path, config: DictConfig) -> bool:
-    """Whether a run was made with another config than the one that its config file gives now."""
+    """Return whether a run was made with a config other than `config`."""
     before = folder / "config.yaml"
     if not before.exists():
         return False
@@ -50,14 +53,14 @@ def made_otherwise(folder: Path, config: DictConfig) -> bool:
 
 
 def tell(line: str) -> None:
-    """Print a line at once, also into a file."""
+    """Print a line immediately, without buffering, even if the output goes to a file."""
     print(line, flush=True)
 
 
 def make_runs(
     file: TableFile, *, overrides: Sequence[str] = (), jobs: int | None = None, trust: bool = False
 ) -> RunQueue:
-    """Make the runs of a file that are not finished, and return the queue, which knows those that failed."""
+    """Make the unfinished runs of a table file, and return the queue, which knows which runs have failed."""
     runs = planned_runs(file, overrides)
     tables = {row.name: table for table in file.tables for row in table.rows}
 
@@ -76,13 +79,13 @@ def make_runs(
     )
     for folder in sorted(queue.finished):
         if made_otherwise(folder, configs[folder]):
-            tell(f"{folder} is finished, with another config than its file gives now; remove it to have it made anew")
+            tell(f"{folder} was finished with a config that has changed since; remove the folder to make the run again")
     queue.work()
     return queue
 
 
 def write_tables(file: TableFile, queue: RunQueue) -> str:
-    """Write `tables.md` and `results.csv` into the folder of all runs, and return the text of the first."""
+    """Write `tables.md` and `results.csv` into the folder of all runs, and return the text of `tables.md`."""
     done = [run for run in queue.runs if run.folder in queue.finished]
     text = "\n\n".join(markdown_table(table, done) for table in file.tables) + "\n"
     file.output.mkdir(parents=True, exist_ok=True)
@@ -92,7 +95,7 @@ def write_tables(file: TableFile, queue: RunQueue) -> str:
 
 
 def main(args: argparse.Namespace) -> int | None:
-    """Make what is missing of a table, and write and print it; the exit code is 1 if a run has failed."""
+    """Make the missing runs of a table, and write and print the table; return 1 if a run has failed."""
     file = read_table_file(args.table)
     file = replace(file, output=args.output or file.output)
     file = chosen_rows(file, args.rows, args.seeds)

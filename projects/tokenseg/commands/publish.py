@@ -1,4 +1,4 @@
-"""Gathers what others need to use a trained model, and uploads it: the body of the command `publish`."""
+"""The body of the command `publish`, which collects and uploads the files that others need to use a trained model."""
 
 import argparse
 import json
@@ -21,26 +21,26 @@ from ..hub import CONFIG, WEIGHTS, weights_in
 from ..plain_text import markdown_text
 
 METRICS, CARD = "metrics.json", "README.md"
-# Settings that say where things lay on the machine of the training, or that only a training reads.
+# The settings with paths on the machine of the training, which a published config does not contain, and their values.
 _LOCAL = {"train.init_checkpoint": "", "train.output_dir": "./output"}
 
 
 def evaluated(run: Path, iteration: int | None) -> dict[str, float]:
-    """Read what an evaluation of a run found at an iteration, without the values of single classes.
+    """Read the metrics of a run's evaluation at an iteration, without those of single classes.
 
     Args:
         run: The folder of the run.
-        iteration: The iteration after which the weights were saved; None where that is unknown.
+        iteration: The iteration after which the weights were saved; None if it is unknown.
 
     Returns:
-        `<task>/<name>` -> value; empty if these weights were not evaluated.
+        The metrics by name, such as `sem_seg/mIoU`; empty if these weights were not evaluated.
     """
     rows = [row for row in read_metrics(run / METRICS) if row["iteration"] == iteration]
     return {name: value for row in rows for name, value in row.items() if "/" in name and "-" not in name}
 
 
 def portable(config: DictConfig) -> DictConfig:
-    """Return a config without what says where things lay on the machine of the training."""
+    """Return a copy of a config without paths on the machine of the training."""
     config = config.copy()
     for key, value in _LOCAL.items():
         section, name = key.split(".")
@@ -57,7 +57,7 @@ def card(
     license_name: str,
     repository: str,
 ) -> str:
-    """Write the text of a model card, with the facts in front that the hub reads."""
+    """Return the text of a model card, which begins with the metadata that the hub reads."""
     dataset = str(config.get("dataset", {}).get("test", "")) if isinstance(config.get("dataset"), DictConfig) else ""
     dataset = dataset if "_target_" not in dataset and dataset else "own data"
     results = [
@@ -106,20 +106,20 @@ prediction = predictor("photo.jpg")
 
 
 def gather(run: Path, weights: str, output: Path, *, license_name: str, repository: str) -> dict[str, float]:
-    """Write the folder of a published model, and read its weights again to see that they are the same.
+    """Write the folder of a published model, and check that its weights equal those of the checkpoint.
 
     Args:
         run: The folder of the run.
         weights: The path of the checkpoint.
-        output: The new folder.
-        license_name: The license of the weights; empty if none is named.
-        repository: OWNER/NAME, from which the model card loads the model.
+        output: The path of the new folder.
+        license_name: The license of the weights; empty if none is stated.
+        repository: The repository, as OWNER/NAME, from which the example in the model card loads the model.
 
     Returns:
-        What the evaluation of these weights had found.
+        The metrics of these weights; see `evaluated`.
 
     Raises:
-        ValueError: The run or its weights cannot be read, or the folder is there already.
+        ValueError: The run or its weights cannot be read, or the folder exists and is not empty.
     """
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"--output is {output}, which is not empty; wanted a new folder")
@@ -141,19 +141,19 @@ def gather(run: Path, weights: str, output: Path, *, license_name: str, reposito
 
 
 def _write_weights(state: dict[str, Tensor], path: Path) -> None:
-    """Write weights as safetensors; parameters that share memory are written each by itself."""
+    """Write weights as safetensors; each of several parameters that share memory is written separately."""
     save_file({name: value.clone() for name, value in state.items()}, path)
     again = load_file(path)
     different = [name for name, value in state.items() if not value.equal(again[name])]
     if different:
-        raise OSError(f"{path} holds other values than the checkpoint: {', '.join(different[:5])}")
+        raise OSError(f"the values in {path} differ from those of the checkpoint: {', '.join(different[:5])}")
 
 
 def push(folder: Path, repository: str, *, private: bool) -> str:
-    """Upload a folder to a repository on the hub, which is made if need be, and return its address.
+    """Upload a folder to a repository on the hub, which is created if necessary, and return its address.
 
     Raises:
-        ValueError: The hub refuses it, for instance because nobody has logged in.
+        ValueError: The hub rejects the upload, for instance because the user is not logged in.
     """
     api = HfApi()
     try:
@@ -162,13 +162,13 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
     except (HfHubHTTPError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"the hub does not take {folder} as {repository}: {reason}; what was gathered stays there. "
-            "`hf auth login` logs in"
+            f"the hub rejects the upload of {folder} to {repository}: {reason}. The folder is kept; to log in, run "
+            "`hf auth login`"
         ) from error
 
 
 def main(args: argparse.Namespace) -> None:
-    """Gather a model of the run `args.run` in `args.output`, and upload it if `args.push` names a repository."""
+    """Collect the model of the run `args.run` in `args.output`, and upload it if `args.push` names a repository."""
     if not (args.run / CONFIG).is_file():
         raise ValueError(f"{args.run} has no {CONFIG}; wanted the output folder of a run")
     weights = args.weights or weights_in(args.run)

@@ -1,4 +1,4 @@
-"""Trains a small model, evaluates it, and draws what it sees: the body of the command `quickstart`."""
+"""The body of the command `quickstart`, which trains and evaluates a small model and draws its predictions."""
 
 import argparse
 import os
@@ -23,10 +23,10 @@ CONFIG = "quickstart"
 
 
 def train(processes: int, threads: int, overrides: list[str], *, quiet: bool = False) -> None:
-    """Run a training; its output goes to the terminal or, if `quiet`, is printed only if it fails.
+    """Run a training. Its output goes to the terminal; if `quiet`, it is printed only if the training fails.
 
     Raises:
-        ChildProcessError: It failed.
+        ChildProcessError: The training failed.
     """
     command = train_command("--config-file", CONFIG, "--num-gpus", str(processes))
     done = subprocess.run(
@@ -42,7 +42,7 @@ def train(processes: int, threads: int, overrides: list[str], *, quiet: bool = F
 
 
 def seconds_per_iteration(processes: int, threads: int, overrides: list[str]) -> float:
-    """Train a few iterations and return the time that one takes."""
+    """Train for a few iterations and return the seconds per iteration."""
     with tempfile.TemporaryDirectory() as folder:
         trial = ["train.max_iter=12", "train.log_period=4", "lr_multiplier.warmup_iter=0", f"train.output_dir={folder}"]
         train(processes, threads, [*overrides, *trial, "dataloader.evaluator=null"], quiet=True)
@@ -50,19 +50,22 @@ def seconds_per_iteration(processes: int, threads: int, overrides: list[str]) ->
 
 
 def choose_layout(overrides: list[str]) -> tuple[int, int]:
-    """Measure how many processes, and how many threads of each, train fastest on the cores of this machine."""
+    """Measure which layout trains fastest on this machine's cores, and return its numbers of processes and threads.
+
+    One process with a thread per core is compared with several processes, which have the same threads in total.
+    """
     cores = len(os.sched_getaffinity(0))
     if cores == 1:
         return 1, 1
     layouts = [(1, cores), (min(cores, 8), max(1, cores // 8))]
     times = {layout: seconds_per_iteration(*layout, overrides) for layout in layouts}
     for (processes, threads), seconds in times.items():
-        print(f"{processes} process(es) of {threads} thread(s): {seconds:.3f} s an iteration", flush=True)
+        print(f"{processes} process(es) with {threads} thread(s): {seconds:.3f} s per iteration", flush=True)
     return min(times, key=times.__getitem__)
 
 
 def draw(output_dir: Path) -> Path:
-    """Draw some validation images, their labels and their predictions side by side, and return the picture's path."""
+    """Draw some validation images, their labels and their predictions side by side; return the path of the picture."""
     predictor = Predictor(str(output_dir / "config.yaml"), str(output_dir / "model_final.pth"))
     colors = palette(predictor.metadata)
     rows = []
@@ -78,13 +81,13 @@ def draw(output_dir: Path) -> Path:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Train, evaluate and draw, with what `args.overrides` change in the config."""
+    """Train, evaluate and draw, with the overrides of the config in `args.overrides`."""
     config = load_config(CONFIG, args.overrides)
     output_dir = Path(config.train.output_dir)
-    DatasetCatalog.get(config.dataset.train)  # generated here once, not by every process
+    DatasetCatalog.get(config.dataset.train)  # generates the images here once instead of in every process
     processes, threads = choose_layout(args.overrides)
     train(processes, threads, ["train.overwrite=true", *args.overrides])
     path = draw(output_dir)
-    print(f"\nClasses, one by one: {output_dir / 'inference' / 'sem_seg_per_class.csv'}")
+    print(f"\nIoU of every class: {output_dir / 'inference' / 'sem_seg_per_class.csv'}")
     print(f"Images, labels and predictions side by side: {path}")
     print(f"mIoU: {newest_metrics(output_dir / 'metrics.json')['sem_seg/mIoU']:.1f}")

@@ -1,4 +1,4 @@
-"""Shows runs on one HTML page: the body of the command `report`."""
+"""The body of the command `report`, which shows runs on one HTML page."""
 
 import argparse
 import os
@@ -17,10 +17,10 @@ from .analyze_model import analyze, default_size
 
 
 def measure_cost(run: ReportedRun) -> None:
-    """Count parameters and operations of a run's model at the size of its input, if its config tells one."""
+    """Count the parameters and operations of a run's model at its input size, if its config determines one."""
     try:
         size = default_size(run.config)
-    except ValueError:  # test images keep their sizes
+    except ValueError:  # the test images are not resized, so that there is no single size
         return
     counts = analyze(run.config, size)
     run.cost["parameters in millions"] = f"{counts['params_m']:.2f}"
@@ -30,15 +30,26 @@ def measure_cost(run: ReportedRun) -> None:
 def draw_images(
     runs: Sequence[ReportedRun], predictors: Sequence[Predictor], number: int
 ) -> tuple[list[PictureRow], list[dict]]:
-    """Draw images as all runs see them, and return their records too: of label maps the best and the worst images of
-    the first run, of instances images from all over the data set.
+    """Draw images with the predictions of all runs.
+
+    For semantic segmentation, these are the best and the worst images of the first run; for detection, they are evenly
+    spread over the data set.
+
+    Args:
+        runs: The runs.
+        predictors: The predictor of each run.
+        number: The number of best images, and the number of worst images.
+
+    Returns:
+        The rows of pictures, and the records of the images.
 
     Raises:
-        ValueError: The runs are of several tasks, the first has no counts by image, or its data set is another one.
+        ValueError: The runs have different tasks, the first run has no results for single images, or its data set is
+            another one.
     """
     tasks = {predictor.task for predictor in predictors}
     if len(tasks) > 1:
-        raise ValueError("some runs are of label maps, some of instances; wanted runs of one task for images")
+        raise ValueError("some runs are semantic segmentation and some detection; wanted runs of one task for images")
     named = [(run.name, predictor) for run, predictor in zip(runs, predictors, strict=True)]
     dataset = predictors[0].metadata.name
     if tasks == {"instances"}:
@@ -49,7 +60,7 @@ def draw_images(
             for record in tqdm(records, unit="image", disable=None)
         ], records
     if runs[0].counts is None:
-        raise ValueError(f"{runs[0].name} has no counts by image; an evaluation with --eval-only writes them")
+        raise ValueError(f"{runs[0].name} has no results for single images; an evaluation (--eval-only) writes them")
     best, worst = extreme_images(runs[0].counts, number)
     records = records_of(dataset, [*best, *worst])
     titles = [f"best, {place}" for place in range(1, len(best) + 1)]
@@ -64,13 +75,13 @@ def draw_images(
 def draw_tokens(
     runs: Sequence[ReportedRun], predictors: Sequence[Predictor], records: Sequence[dict], class_name: str
 ) -> list[PictureRow]:
-    """Draw what each run has of a class in the images of a report.
+    """Draw the token maps of a class for every run and image of a report.
 
     Raises:
-        ValueError: There is no such class, or a model shows nothing of its classes.
+        ValueError: There is no such class, or a model has no maps of its classes.
     """
     if predictors[0].task == "instances":
-        raise ValueError(f"--class is for models of label maps; {runs[0].name} gives instances")
+        raise ValueError(f"--class is for semantic segmentation; {runs[0].name} predicts instances")
     classes = predictors[0].class_names
     if class_name not in classes:
         raise ValueError(f"--class is '{class_name}'; wanted one of {', '.join(classes)}")
@@ -82,7 +93,7 @@ def draw_tokens(
 
 
 def legend_of(predictor: Predictor) -> list[tuple[str, str]]:
-    """The name of every class of a model, and its colour in CSS."""
+    """Return the name of every class of a model, and its colour in CSS."""
     kind = "stuff" if predictor.task == "sem_seg" else "thing"
     colors = palette(predictor.metadata, kind=kind).tolist()
     return [*zip(predictor.class_names, map("rgb({0[0]} {0[1]} {0[2]})".format, colors), strict=True)]

@@ -1,4 +1,8 @@
-"""The memory of a training step, calculated: every operation runs on shapes alone, and the tensors alive are summed."""
+"""Calculation of the memory of a training step, by running it on fake tensors and summing the bytes of live tensors.
+
+Fake tensors, PyTorch's `FakeTensor`, have a shape and a data type but no values, so a step takes neither memory nor
+much time, whatever the size of the model.
+"""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -10,7 +14,7 @@ from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-# PyTorch documents both under these names, and has no others for them.
+# The documented names of fake tensors begin with an underscore in their path; PyTorch has no others for them.
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -28,23 +32,23 @@ from ..engine.frozen_parts import freeze
 from ..engine.precision import amp_dtype, autocast
 from .detector_step import photos, prepare_detector
 
-# Classes that each image shows, in stripes: the losses of masks grow with them.
+# The number of classes in each image, as stripes. The memory of mask losses grows with it.
 CLASSES_SHOWN = 16
 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes of a training step in one process.
+    """The bytes of a training step in one process.
 
     Attributes:
-        parameters: The parameters and buffers of the model.
-        gradients: The gradients of the parameters that are trained.
-        optimizer: The state of the optimiser, after a step.
-        averages: The averaged weights of `train.ema`.
-        kept: What the forward pass leaves for the backward pass, beyond all of these.
-        peak: The most at any moment of forward and backward pass, all of the above included as far as it is there.
-        update: The most at any moment of the optimiser's step.
-        batch_norms: Whether the model has batch norms that learn from the images that run at once.
+        parameters: The bytes of the model's parameters and buffers.
+        gradients: The bytes of the gradients of all trainable parameters.
+        optimizer: The bytes of the optimiser's state, after a step.
+        averages: The bytes of the averaged weights of `train.ema`.
+        kept: The bytes of the tensors that the forward pass keeps for the backward pass, without the above.
+        peak: The maximum during the forward and backward pass, including the above as far as they exist then.
+        update: The maximum during the optimiser's step.
+        batch_norms: Whether the model has batch norms that use statistics of the current images.
     """
 
     parameters: int
@@ -58,18 +62,18 @@ class StepMemory:
 
     @property
     def most(self) -> int:
-        """The most at any moment."""
+        """The maximum during the whole step."""
         return max(self.peak, self.update)
 
 
 class LiveBytes(TorchDispatchMode):
-    """Inside this context the bytes of all tensors that operations make are summed while they live.
+    """Inside this context, sums the bytes of all live tensors that operations create.
 
-    A storage counts once, however many tensors look at it, and from the operation that makes it to its end.
+    A storage is counted once, however many tensors view it, from its creation until it is freed.
 
     Attributes:
-        now: The bytes that live.
-        most: The most that have lived at once since the last `restart`.
+        now: The bytes that are live now.
+        most: The maximum of `now` since the last `restart`.
     """
 
     def __init__(self) -> None:
@@ -79,7 +83,7 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
         if function is torch.ops.aten.bincount.default and isinstance(args[0], FakeTensor):
-            # The number of counts depends on values; models ask for as many at least as there are.
+            # The output size depends on values, unless `minlength` is large enough, which it is in all models here.
             made = args[0].new_zeros((kwargs or {}).get("minlength", args[-1]))
         else:
             made = function(*args, **(kwargs or {}))
@@ -88,7 +92,7 @@ class LiveBytes(TorchDispatchMode):
         return made
 
     def watch(self, tensor: Tensor) -> None:
-        """Count the storage of a tensor, unless it counts already."""
+        """Count the storage of a tensor, unless it is counted already."""
         storage = tensor.untyped_storage()
         key, size = id(storage), storage.nbytes()
         if key in self._alive:
@@ -103,12 +107,12 @@ class LiveBytes(TorchDispatchMode):
         self.most = max(self.most, self.now)
 
     def restart(self) -> None:
-        """Forget the most that has been, but not what lives."""
+        """Reset the maximum to the bytes that are live now."""
         self.most = self.now
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
-    """The tensors in what an operation returns."""
+    """Yield the tensors in the return value of an operation."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (list, tuple)):
@@ -117,21 +121,21 @@ def _tensors(value: object) -> Iterator[Tensor]:
 
 
 class OnShapes(TorchFunctionMode):
-    """Lets a step run on tensors that have a shape alone, in the memory that it takes on a GPU.
+    """Lets a step run on fake tensors, with the memory that it takes on a GPU.
 
-    Where a program wants to know values there are random numbers. Matchers do, whose result has the same size whatever
-    the values are, and so do statistics for the log. A mask that has values chooses as many entries as it does in a
-    training. Attention drops nothing: with dropout the CPU has no fused kernel, and would keep matrices of all pairs
-    that a GPU does not keep.
+    If code reads values, it gets random numbers. Matchers do this, whose results have the same size for all values, and
+    so do statistics for the log. Indexing by a mask with real values selects as many entries as in a training.
+    Attention runs without dropout: the CPU has no fused kernel with dropout, and would keep matrices of all pairs of
+    tokens, which a GPU does not keep.
     """
 
-    asking = frozenset(
+    reads_values = frozenset(
         {"numpy", "__array__", "item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero"}
     )
 
     def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
         name = getattr(function, "__name__", "")
-        if name in self.asking and isinstance(args[0], FakeTensor):
+        if name in self.reads_values and isinstance(args[0], FakeTensor):
             drawn = torch.from_numpy(np.random.default_rng(0).random(tuple(args[0].shape)))
             return function(drawn.to(args[0].dtype), *args[1:], **(kwargs or {}))
         if name == "__getitem__" and isinstance(args[0], FakeTensor) and _is_known_mask(args[1]):
@@ -146,7 +150,7 @@ def _is_known_mask(index: object) -> bool:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves parameters as they are where a constructor would fill them, which takes long even on shapes alone."""
+    """Skips the initialisation of parameters in constructors, which takes long even on the device `meta`."""
 
     def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):
         name = getattr(function, "__name__", "")
@@ -156,20 +160,19 @@ class _Unfilled(TorchFunctionMode):
 
 
 def step_memory(config: DictConfig, *, images: int) -> StepMemory:
-    """Calculate the memory of a training step of a config in one process, without its data and without its weights.
+    """Calculate the memory of a training step of a config in one process, without its data and its weights.
 
-    Fused attention is counted as the CPU's kernel keeps it, which like those of CUDA leaves no matrix of all pairs.
+    With `dataset.crop`, as in semantic segmentation, images have the size of the crop. Without it, as in detection,
+    they have the largest size of the training. Fused attention is counted by the CPU's kernel, which keeps no matrix of
+    all pairs of tokens, like the kernels of CUDA.
 
     Args:
-        config: The config; `train.amp`, `train.accumulate`, `train.freeze` and `train.ema` count.
-        images: The number of images that run at once: the share of a process in a batch, over `train.accumulate`.
-
-    A config of semantic segmentation has `dataset.crop`, and its images are such crops; those of a detector are as
-    large as the largest images of its training.
+        config: The config; `train.amp`, `train.accumulate`, `train.freeze` and `train.ema` are taken into account.
+        images: The number of images that run at once: a process's share of the batch, divided by `train.accumulate`.
 
     Raises:
-        ValueError: The config has no `dataset.crop` and is no detector of Detectron2 with an RPN, or its model wants to
-            know values where there are only shapes.
+        ValueError: The config has no `dataset.crop` and its model is not a detector of Detectron2 with an RPN, or the
+            sizes of its tensors depend on values.
     """
     detects = OmegaConf.select(config, "dataset.crop") is None
     with torch.device("meta"), _Unfilled():
@@ -192,8 +195,8 @@ def step_memory(config: DictConfig, *, images: int) -> StepMemory:
         )
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise ValueError(
-            f"the losses of {type(model).__name__} ask for values where there are only shapes ({error.func}); wanted a "
-            "model whose tensors have the same sizes whatever their values are"
+            f"the sizes of tensors in the losses of {type(model).__name__} depend on values ({error.func}), but there "
+            "are only shapes; wanted a model whose tensors have the same sizes for all values"
         ) from error
 
 
@@ -202,12 +205,12 @@ def _optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     config.optimizer.params.model = model
     optimizer = instantiate(config.optimizer)
     for group in optimizer.param_groups:
-        group["foreach"] = True  # as on a GPU: faster, and with copies of all parameters
+        group["foreach"] = True  # the default on a GPU; it is faster, and needs copies of all parameters
     return optimizer
 
 
 def crops(config: DictConfig, images: int) -> list[dict]:
-    """Make images of the size of the training crop, whose labels are upright stripes of the first classes."""
+    """Create images of the size of the training crop, whose labels are vertical stripes of the first classes."""
     size, classes = config.dataset.crop, min(CLASSES_SHOWN, config.dataset.num_classes)
     label = (torch.arange(size) * classes // size).expand(size, size).contiguous()
     components = ConnectedComponents(num_active=2 * CLASSES_SHOWN)(label.numpy())
@@ -224,15 +227,15 @@ def measure_step(
     further_parts: bool = False,
     averaged: bool = False,
 ) -> StepMemory:
-    """Sum the tensors that live during a training step, of real tensors or of shapes alone.
+    """Sum the bytes of live tensors during a training step, of real or of fake tensors.
 
     Args:
         model: The model, which returns a dict of losses in training.
-        optimizer: The optimiser of its parameters, which has not stepped yet. It takes a step.
+        optimizer: The optimiser of its parameters, which has not made a step yet. It makes steps here.
         batch: The images that run at once.
-        dtype: The type of mixed precision; None is off.
-        further_parts: Whether gradients of an earlier part of the batch are there from the beginning.
-        averaged: Whether there is a copy of the parameters that follows them.
+        dtype: The data type of mixed precision; None turns it off.
+        further_parts: Whether the gradients of an earlier part of the batch exist from the beginning.
+        averaged: Whether there is an averaged copy of the parameters.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     parameters = sum(map(_size, [*model.parameters(), *model.buffers()]))
@@ -244,7 +247,7 @@ def measure_step(
             live.watch(tensor)
         for parameter in trained:
             parameter.grad = torch.zeros_like(parameter)
-        optimizer.step()  # the state of the optimiser begins here
+        optimizer.step()  # the first step creates the optimiser's state
         live.restart()
         optimizer.step()
         update = live.most
@@ -263,7 +266,7 @@ def measure_step(
 
 def _losses(model: nn.Module, batch: list[dict], dtype: torch.dtype | None) -> Tensor:
     counts = [model.count(batch)] if isinstance(model, CountsSteps) else []
-    with EventStorage(0), autocast(torch.device("cpu"), dtype):  # detectors write statistics of a step there
+    with EventStorage(0), autocast(torch.device("cpu"), dtype):  # detectors log statistics to the event storage
         return sum(model(batch, *counts).values())
 
 

@@ -1,4 +1,4 @@
-"""Trains or evaluates the model of a config, in one process or several: the body of the command `train`."""
+"""The body of the command `train`, which trains or evaluates the model of a config in one or several processes."""
 
 import argparse
 import contextlib
@@ -24,7 +24,7 @@ from ..engine.launchers import Place, place_given
 from ..engine.logs import start_logs
 from ..engine.loop import evaluate, train
 from ..engine.precision import amp_dtype
-from ..engine.processes import free_meeting, group, leave, start_and_wait
+from ..engine.processes import free_meeting, group, leave, prepare_to_leave, start_and_wait
 from ..engine.run_folder import locked, make_output_dir
 from ..engine.sharding import check_sharding
 from ..engine.stopping import Stopped, StopRequest, die_with_parent
@@ -33,20 +33,21 @@ logger = logging.getLogger(__name__)
 
 
 def main(args: argparse.Namespace) -> int | None:
-    """Train or evaluate as the arguments say, or print the config.
+    """Train, evaluate, or print the config, depending on the arguments.
 
     Returns:
-        The exit code, if the run was stopped by a signal.
+        The exit code if the run was stopped by a signal, otherwise None.
 
     Raises:
-        ChildProcessError: One of several processes failed; the text has its traceback.
+        ValueError: The config or the arguments do not fit, see `check`, or a launcher and `--num-gpus` conflict.
+        ChildProcessError: One of several processes failed. The message contains its traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     place = place_given(os.environ)
     if place and (args.num_gpus > 1 or args.num_machines > 1):
         raise ValueError(
-            f"--num-gpus is {args.num_gpus} and --num-machines {args.num_machines}, while a launcher has started "
-            f"{place.world_size} process(es); wanted one of both: torchrun and srun say alone how many there are"
+            f"--num-gpus is {args.num_gpus} and --num-machines is {args.num_machines}, but a launcher has started "
+            f"{place.world_size} process(es); wanted no such flags, since torchrun and srun set the number of processes"
         )
     config = load_config(args.config_file, args.opts, trust_config=args.trust_config)
     if args.print_config:
@@ -55,12 +56,14 @@ def main(args: argparse.Namespace) -> int | None:
     set_class_weights(config, training=not args.eval_only)
     device = check(config, args, processes=place.world_size if place else args.num_gpus * args.num_machines)
     if device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # parts of Detectron2 use the GPUs that they see
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # parts of Detectron2 use visible GPUs in any case
     do = functools.partial(work, config, args, device)
     try:
         if place or args.num_gpus * args.num_machines == 1:
+            if place:
+                prepare_to_leave()
             if place and place.meeting == "env://":
-                die_with_parent()  # else the processes of a torchrun that was killed go on
+                die_with_parent()  # otherwise the processes would go on after torchrun was killed
             with StopRequest() as stop:
                 do(stop, place)
             if place:
@@ -77,9 +80,9 @@ def main(args: argparse.Namespace) -> int | None:
 
 
 def set_class_weights(config: DictConfig, *, training: bool) -> None:
-    """Put numbers in the place of `dataset.class_weights=balanced`, from the label maps of the training set.
+    """Replace `dataset.class_weights=balanced` by weights computed from the label maps of the training set.
 
-    Evaluations have no losses, and put nothing there.
+    Without training there are no losses, so the weights become None.
 
     Raises:
         ValueError: A label map cannot be read.
@@ -97,7 +100,7 @@ def set_class_weights(config: DictConfig, *, training: bool) -> None:
 
 
 def places(args: argparse.Namespace) -> list[Place]:
-    """The places of the processes that are to be started on this machine."""
+    """Return the places, such as ranks and addresses, of the processes to start on this machine."""
     meeting = free_meeting() if args.dist_url == "auto" else args.dist_url
     first, size = args.machine_rank * args.num_gpus, args.num_machines * args.num_gpus
     return [Place(first + number, size, number, args.num_gpus, meeting) for number in range(args.num_gpus)]
@@ -105,21 +108,24 @@ def places(args: argparse.Namespace) -> list[Place]:
 
 def _whats_next(config: DictConfig, args: argparse.Namespace) -> str:
     if args.eval_only:
-        return "nothing is evaluated"
+        return "the evaluation was not completed"
     path = last_checkpoint(config.train.output_dir)
-    return f"--resume goes on from {path}" if path else "no step was done yet"
+    return f"--resume continues from {path}" if path else "no training step was completed"
 
 
 def check(config: DictConfig, args: argparse.Namespace, *, processes: int) -> str:
-    """Refuse what cannot work before any process starts, make the output folder, and return the device of all.
+    """Check config and arguments before any process starts, create the output folder, and return the device.
 
     Args:
         config: The config.
         args: The arguments of the command.
         processes: The number of processes of the run.
 
+    Returns:
+        The device of all processes, `cpu` or `cuda`.
+
     Raises:
-        ValueError: The device, the number of processes, the weights or the output folder cannot be what they are.
+        ValueError: The device, the number of processes, the weights or the output folder cannot be used.
     """
     settings = config.train
     if not args.eval_only:
@@ -133,7 +139,7 @@ def check(config: DictConfig, args: argparse.Namespace, *, processes: int) -> st
         raise ValueError(f"--num-gpus is {args.num_gpus}; torch finds {torch.cuda.device_count()} GPU(s)")
     resumable = args.resume and last_checkpoint(settings.output_dir)
     if args.eval_only and not settings.init_checkpoint and not resumable:
-        raise ValueError("--eval-only wants weights: train.init_checkpoint=FILE, or --resume for the last checkpoint")
+        raise ValueError("--eval-only needs weights: train.init_checkpoint=FILE, or --resume for the last checkpoint")
     if not args.eval_only and not resumable:
         check_fresh_start(config)
     before = os.path.join(settings.output_dir, "config.yaml")
@@ -144,17 +150,17 @@ def check(config: DictConfig, args: argparse.Namespace, *, processes: int) -> st
 
 
 def work(config: DictConfig, args: argparse.Namespace, device: str, stop: StopRequest, place: Place | None) -> None:
-    """Do the work of one process.
+    """Train or evaluate in one process.
 
     Args:
         config: The config.
         args: The arguments of the command.
         device: The device, `cpu` or `cuda`.
-        stop: What the run is stopped by.
-        place: The place of this process among several; None if it is alone.
+        stop: The request that stops the run after a signal.
+        place: The place of this process among several; None if it is the only one.
 
     Raises:
-        ChildProcessError: A worker that loads images was killed.
+        ChildProcessError: A data loading worker was killed.
     """
     with contextlib.ExitStack() as stack:
         if place:
@@ -169,11 +175,11 @@ def work(config: DictConfig, args: argparse.Namespace, device: str, stop: StopRe
                 evaluate(config, resume=args.resume)
             else:
                 train(config, resume=args.resume, stop=stop)
-        except RuntimeError as error:  # torch has no type of its own for a worker that is gone
+        except RuntimeError as error:  # torch has no specific exception for a killed worker
             if not str(error).startswith("DataLoader worker"):
                 raise
             reason = " ".join(str(error).split())
             raise ChildProcessError(
-                f"a process that loads images was ended, most likely for want of memory ({reason}); wanted "
-                "fewer dataloader.train.num_workers and dataloader.test.num_workers, smaller images, or more memory"
+                f"a data loading worker was killed, most likely because memory ran out ({reason}); wanted fewer "
+                "dataloader.train.num_workers and dataloader.test.num_workers, smaller images, or more memory"
             ) from error

@@ -1,4 +1,4 @@
-"""Trains a segmentation model, then detectors from its backbone and from nothing: the body of `transfer`."""
+"""The body of the command `transfer`, which trains detectors from scratch and from a segmentation model's backbone."""
 
 import argparse
 import os
@@ -22,19 +22,19 @@ from ..visualize_instances import draw_instances
 from .make_table import make_runs
 
 TABLE = CONFIGS / "tables/transfer.yaml"
-# The rows of the table that are made, by how they are told apart.
+# The rows of the table that are made, by their titles in the output.
 ROWS = {"SGR-pretrained": "sgr", "from scratch": "scratch"}
 SEED = 0
-# Pictures show so many validation images, and instances of at least this score.
+# The number of validation images in the picture, and the lowest score of instances drawn in it.
 IMAGES, SCORE = 5, 0.5
 
 
 def draw(runs: Mapping[str, TableRun], path: Path) -> None:
-    """Draw what is annotated in some validation images beside what each detector finds.
+    """Draw the annotations of some validation images next to the predictions of each detector.
 
     Args:
-        runs: The finished runs by their titles.
-        path: The path of the picture.
+        runs: The finished runs, by their titles.
+        path: The path of the picture to write.
     """
     predictors = {
         title: Predictor(str(run.folder / "config.yaml"), str(run.folder / "model_final.pth"))
@@ -65,14 +65,14 @@ def draw(runs: Mapping[str, TableRun], path: Path) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Pretrain, export, fine-tune and draw, with what `args.overrides` change in all configs.
+    """Pretrain, export, fine-tune and draw, with the overrides in `args.overrides` for all configs.
 
     Raises:
         ChildProcessError: A training failed.
     """
     file = read_table_file(TABLE)
     file = chosen_rows(replace(file, output=args.output or file.output), list(ROWS.values()), [SEED])
-    for row in file.rows.values():  # generated here once, not by every process
+    for row in file.rows.values():  # generates the images here once instead of in every process
         DatasetCatalog.get(load_config(str(row.config), args.overrides).dataset.train)
     queue = make_runs(file, overrides=args.overrides, jobs=min(2, len(os.sched_getaffinity(0))))
     if queue.failed:

@@ -1,4 +1,4 @@
-"""Draws what the tokens of trained models see: the body of the command `visualize_tokens`."""
+"""The body of the command `visualize_tokens`, which draws the maps and regions of trained models' tokens."""
 
 import argparse
 import difflib
@@ -12,13 +12,18 @@ from ..data.image_reader import ImageReader
 from ..data.labels import read_label
 from ..predictor import Predictor
 from ..segmentor import Segmentor
-from ..visualize import captioned, draw_outline, heat_map, spotlight, stack_rows
+from ..visualize import captioned, colorize, draw_outline, heat_map, palette, spotlight, stack_rows
 
 SIDE = 160
 
 
 def choose_classes(words: str | None, names: Sequence[str], ids: np.ndarray) -> list[int]:
-    """Find the ids of the classes that are named, or of the three largest of a label map if `words` is None.
+    """Return the ids of the chosen classes.
+
+    Args:
+        words: The names or ids of the classes, joined by commas; None for the three largest classes of `ids`.
+        names: The names of all classes.
+        ids: The class id of each pixel.
 
     Raises:
         ValueError: The data set has no such class.
@@ -40,7 +45,7 @@ def choose_classes(words: str | None, names: Sequence[str], ids: np.ndarray) -> 
 
 
 def iou(prediction: np.ndarray, label: np.ndarray, ignored: np.ndarray) -> float:
-    """Intersection over union of two masks, over the pixels that are not ignored; NaN where both are empty."""
+    """Compute the intersection over union of two masks, over the pixels that are not ignored; NaN if both are empty."""
     union = ((prediction | label) & ~ignored).sum()
     return (prediction & label & ~ignored).sum() / union if union else float("nan")
 
@@ -49,10 +54,10 @@ def draw_row(image: np.ndarray, name: str, maps: dict[str, np.ndarray], masks: t
     """Draw the panels of one class of one model.
 
     Args:
-        image: The image, (h, w, 3) uint8 RGB.
+        image: The image (h, w, 3) uint8 RGB.
         name: The caption of the first panel, which names class and model.
-        maps: The maps of the model's stages, (H, W) each, by their titles.
-        masks: What is outlined in the first panel, and what is shown in the last, (h, w) each.
+        maps: The map (H, W) of each stage of the model, by title.
+        masks: The mask that is outlined in the first panel, and the mask that is shown in the last one, (h, w) each.
         score: The caption of the last panel.
     """
     known, predicted = masks
@@ -62,19 +67,25 @@ def draw_row(image: np.ndarray, name: str, maps: dict[str, np.ndarray], masks: t
 
 
 def draw_regions(image: np.ndarray, name: str, regions: np.ndarray, count: int) -> list[np.ndarray]:
-    """Draw the panels of one model's regions, those with the largest mass first.
+    """Draw the panels of one model's regions, those with the largest total weight first.
 
     Args:
-        image: The image, (h, w, 3) uint8 RGB.
+        image: The image (h, w, 3) uint8 RGB.
         name: The name of the model.
-        regions: The weights of each token's region, (K, H, W), not negative.
-        count: How many regions are drawn.
+        regions: The weights (K, H, W) of each token's region, non-negative.
+        count: The number of regions to draw.
     """
     mass = regions.sum(axis=(1, 2))
     parts = 100 * mass / max(mass.sum(), 1e-12)
     chosen = np.argsort(-mass, kind="stable")[:count]
     lit = [captioned(spotlight(image, regions[k]), f"{k}: {parts[k]:.1f} %", side=SIDE) for k in chosen]
     return [captioned(image, name, side=SIDE), *lit]
+
+
+def draw_prediction(predictor: Predictor, path: str) -> np.ndarray:
+    """Draw the classes that a segmentor predicts for the image file at `path`, in their colours."""
+    ids: Any = predictor.class_ids(path)
+    return captioned(colorize(ids, palette(predictor.metadata)), "prediction", side=SIDE)
 
 
 def read_inputs(args: argparse.Namespace, reader: ImageReader) -> tuple[np.ndarray, np.ndarray | None]:
@@ -92,7 +103,10 @@ def read_inputs(args: argparse.Namespace, reader: ImageReader) -> tuple[np.ndarr
         return image, None
     label = read_label(args.label)
     if label.shape != image.shape[:2]:
-        raise ValueError(f"--label has {label.shape[0]}x{label.shape[1]} pixels; wanted the image's, {image.shape[:2]}")
+        raise ValueError(
+            f"--label has {label.shape[0]}x{label.shape[1]} pixels; wanted the size of the image, "
+            f"{image.shape[0]}x{image.shape[1]}"
+        )
     return image, label
 
 
@@ -102,15 +116,21 @@ def draw_classes(
     label: np.ndarray | None,
     predictors: Sequence[Predictor],
 ) -> list[list[np.ndarray]]:
-    """Draw a row of panels for every class and model; the predictors stand in the order of `args.names`.
+    """Draw a row of panels for every class and model.
+
+    Args:
+        args: The arguments of the command.
+        image: The image (h, w, 3) uint8 RGB.
+        label: The label map (h, w), or None.
+        predictors: The predictors, in the order of `args.names`.
 
     Raises:
-        ValueError: A model gives no classes of pixels.
+        ValueError: A model is not a segmentor.
     """
     for name, predictor in zip(args.names, predictors, strict=True):
         if not isinstance(predictor.model, Segmentor):
             raise ValueError(
-                f"{name} is a {type(predictor.model).__name__}, which has no maps of classes; wanted a Segmentor, or "
+                f"{name} is a {type(predictor.model).__name__}, which has no class maps; wanted a Segmentor, or "
                 "--regions N for a detector with tokens in its backbone (tools/demo.py draws boxes and masks)"
             )
     predictions: list[Any] = [predictor.class_ids(args.input) for predictor in predictors]
@@ -144,6 +164,11 @@ def main(args: argparse.Namespace) -> None:
     else:
         pairs = zip(args.names, predictors, strict=True)
         rows = [draw_regions(image, name, predictor.regions(args.input), args.regions) for name, predictor in pairs]
+    if args.prediction:
+        drawn = [draw_prediction(predictor, args.input) for predictor in predictors]
+        # The rows of a class are consecutive, in the order of the models.
+        for place, row in enumerate(rows):
+            row.insert(1, drawn[place % len(drawn)])
     args.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(stack_rows(rows)).save(args.output)
     print(f"{len(rows)} rows drawn in {args.output}")

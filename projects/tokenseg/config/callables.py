@@ -1,7 +1,8 @@
-"""What a .yaml may call: the names behind `_target_` in the configs of the checkout, and in Detectron2's for detection.
+"""The classes and functions that a .yaml config may call, as values of `_target_`.
 
-A test compares both lists with these configs. Nothing here may run code, read a pickle or open a connection because of
-what its arguments say.
+These are all names that the configs of this project and Detectron2's configs for detection use; a test compares both
+lists with these configs. A callable may only be listed if no argument can make it run code, read a pickle or open a
+network connection.
 """
 
 OURS = [
@@ -111,7 +112,8 @@ OURS = [
     "torch.optim.SGD",
 ]
 
-# Of model_zoo/configs/common: COCO's data, schedule and optimiser, and the models with boxes, masks or key points.
+# The names in Detectron2's model_zoo/configs/common: the data, schedule and optimiser for COCO, and the models that
+# predict boxes, masks or keypoints.
 DETECTION = [
     "detectron2.data.DatasetMapper",
     "detectron2.data.build_detection_test_loader",

@@ -1,4 +1,4 @@
-"""What changed in a config since the run that is resumed: what takes effect, what does not, and what may not change."""
+"""Compares a config with that of the run that is resumed: some changes take effect, some do not, some are refused."""
 
 import logging
 import os
@@ -14,14 +14,15 @@ from .safe_yaml import read_plain
 
 logger = logging.getLogger(__name__)
 
-# Sections that a resumed run has to share with the run before. A sample is a function of the seed and its position in
-# the stream, and the optimiser goes on with the rates that its checkpoint holds.
+# The prefixes of keys that a resumed run must not change. Its samples have to be those of the interrupted run, and the
+# optimiser continues with the learning rates in its checkpoint.
 _FIXED = ("dataloader.train.", "optimizer.", "train.seed", "train.freeze")
-# What may change in them, since no sample depends on it.
+# The exceptions, on which no sample depends.
 _FREE = ("dataloader.train.num_workers",)
-# Folders and files may have moved; another one beside the old one is other data.
+# The names of paths, which may change if the old path no longer exists, since then the data was probably moved. If the
+# old path still exists, the new one is other data.
 _FOLDERS = ("images", "labels", "annotations", "test_images", "test_labels", "test_annotations")
-# What only a fresh training reads.
+# The settings that only a fresh training reads.
 _UNREAD = (
     "train.init_backbone",
     "train.init_checkpoint",
@@ -32,31 +33,35 @@ _UNREAD = (
 
 
 def check_changes(config: DictConfig, path: str) -> None:
-    """Compare a config with that of the run that is resumed, and say what changed.
+    """Compare a config with that of the run that is resumed, and log the changed settings.
 
     Args:
         config: The config of this run.
-        path: The config.yaml of the run that is resumed.
+        path: The path of the config.yaml of the run that is resumed.
 
     Raises:
-        ValueError: Something changed on which the samples of the stream or the state of the optimiser depend.
+        ValueError: A setting changed on which the stream of samples or the state of the optimiser depends.
     """
     try:
         before = OmegaConf.create(read_plain(path), flags={"allow_objects": True})
         after = OmegaConf.create(as_saved(config), flags={"allow_objects": True})
         was, now = (dict(_leaves(OmegaConf.to_container(node, resolve=True))) for node in (before, after))
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        logger.warning("What changed since the run that is resumed is unknown: %s", " ".join(str(error).split()))
+        logger.warning(
+            "The config cannot be compared with that of the run that is resumed: %s", " ".join(str(error).split())
+        )
         return
+    # Raw values, with interpolations unresolved, name only the keys that the user has changed. The check of fixed keys
+    # needs resolved values, since a changed key elsewhere may change them.
     raw_was, raw_now = (dict(_leaves(OmegaConf.to_container(node))) for node in (before, after))
     changed = [key for key in {**raw_now, **raw_was} if _differ(key, raw_was, raw_now)]
     fixed = [key for key in {**now, **was} if _is_fixed(key, was) and _differ(key, was, now)]
     if fixed:
         said = ", ".join(_said(key, was, now) for key in fixed[:3]) + (", ..." if len(fixed) > 3 else "")
         raise ValueError(
-            f"--resume goes on with the samples and the optimiser of the run before, but {said} (changed: "
-            f"{', '.join(changed[:5])}); wanted these as they were, or another train.output_dir with "
-            "train.init_checkpoint for a new run from these weights"
+            f"--resume continues with the samples and the optimiser of the interrupted run, but {said} (changed: "
+            f"{', '.join(changed[:5])}); wanted the old values, or a new run from these weights (another "
+            "train.output_dir, and train.init_checkpoint)"
         )
     for words, keys in (
         ("take effect", [key for key in changed if not key.startswith(_UNREAD)]),
@@ -67,7 +72,7 @@ def check_changes(config: DictConfig, path: str) -> None:
 
 
 def as_saved(config: DictConfig) -> dict:
-    """A config as a run saves it, with calls by name."""
+    """Convert a config to plain values as a run saves them, in which calls are given by name."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "config.yaml")
         LazyConfig.save(config, path)
@@ -75,7 +80,7 @@ def as_saved(config: DictConfig) -> dict:
 
 
 def _leaves(node: object, key: str = "") -> Iterator[tuple[str, object]]:
-    """Every value of a config with its key; of lists and tuples the items."""
+    """Yield the dotted key and the value of every leaf of a config, including the items of lists and tuples."""
     if isinstance(node, dict) and node:
         for name, value in node.items():
             yield from _leaves(value, f"{key}.{name}" if key else str(name))
@@ -90,7 +95,7 @@ def _differ(key: str, was: dict, now: dict) -> bool:
     if key == "train.output_dir":
         return False
     old, new = was.get(key), now.get(key)
-    if key.endswith("._target_"):  # modules may have moved since
+    if key.endswith("._target_"):  # only the names of callables count, since their modules may have moved
         old, new = (str(value).rpartition(".")[2] for value in (old, new))
     return old != new
 

@@ -1,4 +1,4 @@
-"""Building what a config describes, with errors that name the key."""
+"""Builds the objects that a config describes, with errors that name the key at fault."""
 
 import re
 from collections.abc import Mapping
@@ -7,24 +7,26 @@ from typing import Any, cast
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-# What a constructor raises for arguments that it was not made for; others, such as files that are missing, pass.
+# The errors that a constructor may raise because of unsuitable arguments. Other errors, such as missing files, are not
+# converted.
 _UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class UnfitSetting(ValueError):
-    """Something in a config cannot be built; the message begins with its key."""
+    """A node of a config cannot be built. The message begins with its key."""
 
 
 def instantiate(node: object) -> Any:
-    """Build a node of a config as Detectron2's `instantiate` does: call its `_target_` with the other keys, from the
-    inside out.
+    """Build a node of a config like Detectron2's `instantiate`: call its `_target_` with the other keys as arguments.
+
+    Inner nodes are built first.
 
     Args:
-        node: The node; whatever is neither a list nor a mapping with `_target_` is handed back as it is.
+        node: The node. Anything but a list or a mapping with `_target_` is returned unchanged.
 
     Raises:
-        UnfitSetting: A call raised an error that arguments can cause; names the key of the call, and the keys that its
-            arguments refer to.
+        UnfitSetting: A call raised an error that its arguments may have caused. The message names the key of the call,
+            and the keys to which its arguments refer.
     """
     key = node._get_full_key(None) if isinstance(node, (DictConfig, ListConfig)) else ""
     return _build(node, key)
@@ -40,11 +42,11 @@ def _build(node: object, key: str) -> Any:
     target = arguments.pop("_target_")
     try:
         call = locate(target) if isinstance(target, str) else target
-    except Exception as error:  # Detectron2 asks Hydra, which has several types for a name that is not there
+    except Exception as error:  # Detectron2 uses Hydra here, which raises several types for a name that does not exist
         reason = " ".join(str(error).split())
         raise UnfitSetting(f"{key} calls {target}, which cannot be imported: {reason}") from error
     if not callable(call):
-        raise UnfitSetting(f"{key} calls {target}, which is nothing that can be called")
+        raise UnfitSetting(f"{key} calls {target}, which is not callable")
     try:
         return call(**arguments)
     except UnfitSetting:
@@ -61,7 +63,7 @@ def _told(error: Exception, node: Mapping, key: str) -> str:
 
 
 def _references(node: Mapping, text: str) -> str:
-    """Which keys the arguments that a message speaks of refer to."""
+    """Describe the keys to which arguments refer, for those arguments that an error message mentions."""
     if not isinstance(node, DictConfig):
         return ""
     plain = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=False))

@@ -1,4 +1,4 @@
-"""Overrides of a config from the command line, each checked before it is applied."""
+"""Applies overrides from the command line to a config, after checking each of them."""
 
 import difflib
 import inspect
@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .data_choice import KEY, choose_data
 
+# Well-known keys of Detectron2's YAML configs (yacs) -> their counterparts here, for users who are used to them.
 YACS_KEYS = {
     "MODEL.WEIGHTS": "train.init_checkpoint",
     "OUTPUT_DIR": "train.output_dir",
@@ -30,9 +31,16 @@ _LIST = "a list, such as '[a,b]' or @FILE"
 
 
 def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Apply `key=value` overrides to a config, in place, each checked first; see `load_config`.
+    """Apply `key=value` overrides to a config, in place, and return it.
 
-    The override `data=NAME` comes before all others; see `choose_data`.
+    The override `data=NAME` is applied before all others.
+
+    Args:
+        config: The config.
+        overrides: The overrides; see `load_config` for their forms.
+
+    Raises:
+        ValueError: An override has no `=`, names an unknown key, or has a value of the wrong type.
     """
     choices = [word for word in overrides if word.startswith(f"{KEY}=") and KEY not in config]
     for word in choices:
@@ -51,20 +59,20 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
                 OmegaConf.update(config, key, _emptied(old), merge=False)
             else:
                 LazyConfig.apply_overrides(config, [override])
-        except Exception as error:  # Hydra's and OmegaConf's share no base class
+        except Exception as error:  # the errors of Hydra and OmegaConf have no common base class
             reason = f"wanted {_LIST}" if isinstance(old, ListConfig) and _is_sweep(value) else _one_line(error)
             raise ValueError(f"override '{override}' cannot be applied: {reason}") from error
         new = OmegaConf.select(config, key)
         _check_type(override, old, new)
         if isinstance(old, DictConfig) and isinstance(new, DictConfig):
             _check_new_keys(config, key, known)
-        if type(old) is int and isinstance(new, float) and new.is_integer():  # 1e3
+        if type(old) is int and isinstance(new, float) and new.is_integer():  # such as 1e3
             OmegaConf.update(config, key, int(new))
     return config
 
 
 def _value_of(config: DictConfig, key: str) -> object:
-    """What an override replaces; None for a reference that leads nowhere before the overrides are all applied."""
+    """Return the value that an override replaces, or None if it refers to a key that does not exist so far."""
     try:
         return OmegaConf.select(config, key)
     except OmegaConfBaseException:
@@ -73,23 +81,23 @@ def _value_of(config: DictConfig, key: str) -> object:
 
 def _emptied(mapping: DictConfig) -> dict:
     if "_target_" in mapping:
-        raise ValueError("it would leave nothing to call; wanted null, or arguments")
+        raise ValueError("it would also remove the call itself; wanted null, or arguments")
     return {}
 
 
 def _lines(path: str) -> list[str]:
-    """The lines of a text file that are not empty."""
+    """Read the lines of a text file that are not empty."""
     with open(os.path.expanduser(path), "rb") as file:
         content = file.read()
     try:
         return [line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"line {number} of {path} is no text in UTF-8; wanted the file saved as UTF-8") from error
+        raise ValueError(f"line {number} of {path} is not UTF-8 text; wanted the file saved as UTF-8") from error
 
 
 def _is_sweep(value: str) -> bool:
-    """Whether a value has commas outside of brackets, which Hydra takes for several values to try."""
+    """Return whether a value has commas outside of brackets, which Hydra interprets as several values to try."""
     return "," in re.sub(r"\[.*\]|\{.*\}|\(.*\)|'.*'", "", value)
 
 
@@ -98,19 +106,23 @@ def _one_line(error: Exception) -> str:
 
 
 def _no_equals(override: str) -> str:
-    message = f"'{override}' is no override: wanted key=value, such as train.max_iter=1000"
+    message = f"'{override}' is not an override; wanted key=value, such as train.max_iter=1000"
     if override in YACS_KEYS:
-        message += f"; this project has LazyConfigs, where {override} is {YACS_KEYS[override]}=..."
+        message += f"; this project uses LazyConfigs, where {override} is {YACS_KEYS[override]}=..."
     return message
 
 
 def _check_key(config: DictConfig, key: str) -> None:
+    """Refuse a key that nothing would read: Detectron2 would create it silently.
+
+    A key is accepted if the config has it, or if it is an argument of a call that the config leaves at its default.
+    """
     parent_key, _, name = key.rpartition(".")
     try:
         parent = OmegaConf.select(config, parent_key) if parent_key else config
     except OmegaConfBaseException:
         parent = None
-    if "[" in key:  # OmegaConf's other way to write an index, which Hydra's grammar has not
+    if "[" in key:  # OmegaConf accepts this notation of an index, but Hydra's grammar does not
         parent = None
     if isinstance(parent, DictConfig) and (
         name in parent or _is_argument(parent, name) or _is_free(config, parent_key)
@@ -128,7 +140,7 @@ def _no_key(key: str, known: Iterable[str]) -> str:
 
 
 def _nearest(key: str, known: list[str]) -> list[str]:
-    """Up to three keys that a user may have meant: first those of nearly the same name, wherever they stand."""
+    """Find up to three keys that a user may have meant: first those with nearly the same name, in any section."""
     name = key.rpartition(".")[2]
     names = difflib.get_close_matches(name, {each.rpartition(".")[2] for each in known}, n=2, cutoff=0.9)
     alike = [each for each in known if each.rpartition(".")[2] in names]
@@ -137,7 +149,7 @@ def _nearest(key: str, known: list[str]) -> list[str]:
 
 
 def _check_new_keys(config: DictConfig, key: str, known: set[str]) -> None:
-    """Refuse what a mapping given for `key` added to the keys `known` before, if nobody would read it."""
+    """Refuse keys that a mapping given for `key` added to the `known` ones, if nothing would read them."""
     for inner in _keys(OmegaConf.select(config, key), f"{key}."):
         parent_key, _, name = inner.rpartition(".")
         node = OmegaConf.select(config, parent_key)
@@ -147,7 +159,7 @@ def _check_new_keys(config: DictConfig, key: str, known: set[str]) -> None:
 
 
 def _is_free(config: DictConfig, key: str) -> bool:
-    """Whether the mapping at `key` is an argument of a call, or lies in one: such a mapping may have any keys."""
+    """Return whether the mapping at `key` is, or lies inside, an argument of a call, and so may have any keys."""
     parts = key.split(".")
     above = [OmegaConf.select(config, ".".join(parts[:place])) for place in range(1, len(parts) + 1)]
     calls = [isinstance(node, DictConfig) and "_target_" in node for node in above]
@@ -155,7 +167,7 @@ def _is_free(config: DictConfig, key: str) -> bool:
 
 
 def _is_argument(node: DictConfig, name: str) -> bool:
-    """Whether `name` is an argument of the call that `node` stands for, left at its default in the config."""
+    """Return whether `name` is an argument of the call that `node` describes, given in the config or not."""
     target = node.get("_target_")
     if target is None:
         return False
@@ -167,7 +179,7 @@ def _is_argument(node: DictConfig, name: str) -> bool:
 
 
 def _keys(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a config, of inner nodes too."""
+    """Yield all dotted keys of a config, including those of inner nodes."""
     places: Iterable[Any] = node.keys() if isinstance(node, DictConfig) else range(len(node))
     for place in places:
         if place == "_target_":
@@ -180,7 +192,10 @@ def _keys(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _check_type(override: str, old: object, new: object) -> None:
-    """A number or switch stays one: Hydra reads what it cannot parse otherwise as text."""
+    """Refuse a new value of another type than the old one, such as text for a number.
+
+    Hydra reads every value that it cannot parse otherwise as text.
+    """
     if isinstance(old, bool):
         fits, wanted = isinstance(new, bool), "true or false"
     elif isinstance(old, (int, float)):

@@ -1,4 +1,4 @@
-"""Reading a config.yaml that may come from anywhere: plain values alone, and calls of known names alone."""
+"""Reads a config.yaml from any source safely: only plain values, and only calls of known names, are accepted."""
 
 import functools
 import logging
@@ -16,14 +16,17 @@ from .callables import DETECTION, OURS
 
 logger = logging.getLogger(__name__)
 
-TRUST = "if you trust the file, say --trust-config, in Python trust_config=True"
-# Another key of the config, which may have the value of a key between brackets, or the number of items of one;
-# OmegaConf's own resolvers could make a call out of text.
+TRUST = "if you trust the file, use --trust-config, or trust_config=True in Python"
+# The allowed interpolations: a reference to another key, in which brackets may contain the value of a key, or the count
+# of a key's items. OmegaConf's own resolvers are not allowed, since they could construct a `_target_` from text.
 _INTERPOLATION = re.compile(r"\$\{(?:count:\$\{[\w.\[\]]+\}|(?:[\w.\[\]]|\[\$\{[\w.\[\]]+\}\])+)\}")
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML's plain values, tuples, and what of Detectron2 its configs hold as values: a shape, and a kind of block."""
+    """Loads plain values, tuples, and the two types of Detectron2 whose values its configs contain.
+
+    These are `ShapeSpec` and the class `BottleneckBlock`.
+    """
 
     def construct_tuple(self, node: yaml.SequenceNode) -> tuple:
         return tuple(self.construct_sequence(node, deep=True))
@@ -41,37 +44,36 @@ _PYTHON = "tag:yaml.org,2002:python"
 _SHAPE, _BLOCK = (f"{kind.__module__}.{kind.__qualname__}" for kind in (ShapeSpec, BottleneckBlock))
 _PlainLoader.add_constructor(f"{_PYTHON}/tuple", _PlainLoader.construct_tuple)
 _PlainLoader.add_constructor(f"{_PYTHON}/name:{_BLOCK}", _PlainLoader.construct_block)
-for _kind in ("object", "object/new"):  # a tuple in some versions, a class in others
+for _kind in ("object", "object/new"):  # ShapeSpec is a dataclass in some versions of Detectron2, a tuple in others
     _PlainLoader.add_constructor(f"{_PYTHON}/{_kind}:{_SHAPE}", _PlainLoader.construct_shape)
 
 
 def read_plain(path: str) -> dict:
-    """Read the values of a config.yaml, without a look at what they would call.
+    """Read the values of a config.yaml, without checking which names they would call.
 
     Args:
         path: The path of the file.
 
     Raises:
-        ValueError: The file holds no mapping.
-        yaml.YAMLError: The file is no YAML, or holds more than plain values, tuples, and what Detectron2's configs do.
+        ValueError: The file does not contain a mapping.
+        yaml.YAMLError: The file is not YAML, or has values that `_PlainLoader` does not accept.
     """
     with open(path, encoding="utf-8") as file:
         content = yaml.load(file, Loader=_PlainLoader)
     if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__}; wanted a mapping of model, dataloader and train")
+        raise ValueError(f"it contains a {type(content).__name__}; wanted a mapping of model, dataloader and train")
     return content
 
 
 def load_yaml(path: str) -> DictConfig:
-    """Load a config.yaml of which nothing can run code, now or when it is instantiated.
+    """Load a config.yaml, and refuse anything in it that could run code, now or when the config is instantiated.
 
     Args:
         path: The path of the file.
 
     Raises:
-        ValueError: The file holds more than plain values and tuples, calls a name that no config of the checkout and
-            none of Detectron2's for detection has, or makes values by OmegaConf's resolvers.
-        yaml.YAMLError: The file is no YAML.
+        ValueError: The file calls a name that is not among `known_names`, or uses OmegaConf's resolvers.
+        yaml.YAMLError: The file is not YAML, or has values that `_PlainLoader` does not accept.
     """
     content = read_plain(path)
     if not isinstance(content.get("train", {}), dict):
@@ -80,16 +82,16 @@ def load_yaml(path: str) -> DictConfig:
         if key.rpartition(".")[2] == "_target_":
             _check_target(key, value)
         elif isinstance(value, str) and "${" in _INTERPOLATION.sub("", value):
-            raise ValueError(f"{key} is {value!r}; wanted nothing but other keys in ${{}}, or count: of one; {TRUST}")
+            raise ValueError(f"{key} is {value!r}; wanted only other keys in ${{}}, or count: of a key; {TRUST}")
     config = OmegaConf.create(content, flags={"allow_objects": True})
     if content.get("train", {}).get("allow_pickle"):
         config.train.allow_pickle = False
-        logger.warning("train.allow_pickle of %s does not count; a pickle is read where the command line says it", path)
+        logger.warning("train.allow_pickle in %s is ignored; only the command line can allow pickles", path)
     return config
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, object]]:
-    """Every value of a config with its key, and whatever stands behind `_target_`."""
+    """Yield the dotted key and the value of every leaf, and of every `_target_` even if its value is no leaf."""
     is_mapping = isinstance(node, dict)
     if key.rpartition(".")[2] == "_target_" or not (is_mapping or isinstance(node, (list, tuple))):
         yield key, node
@@ -103,23 +105,26 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, object]]:
 def _check_target(key: str, name: object) -> None:
     if not isinstance(name, str) or name not in known_names() | other_spellings():
         raise ValueError(
-            f"{key.removesuffix('._target_')} would call {str(name)[:80]}, which no config of TokenSeg names; {TRUST}"
+            f"{key.removesuffix('._target_')} would call {str(name)[:80]}, which no config of TokenSeg calls; {TRUST}"
         )
 
 
 def known_names() -> set[str]:
-    """The names that a .yaml may call."""
+    """Return the names that a .yaml file may call."""
     return {*OURS, *DETECTION}
 
 
 @functools.cache
 def other_spellings() -> set[str]:
-    """The known names by the modules that define them, as other versions of torch and Detectron2 may save them."""
+    """Return the known names with the modules that define them.
+
+    LazyConfig saves a callable by the module that defines it, which differs between versions of torch and Detectron2.
+    """
     spellings = set()
     for name in known_names():
         try:
             found = locate(name)
-        except Exception:  # not in this version
+        except Exception:  # the name does not exist in the installed version
             continue
         spellings.add(f"{found.__module__}.{found.__qualname__}")
     return spellings

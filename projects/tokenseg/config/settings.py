@@ -1,4 +1,4 @@
-"""What the numbers and switches of a config may be, whoever reads them."""
+"""The valid values of the numbers, switches and texts of a config, checked in one place."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,13 +11,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 @dataclass(frozen=True)
 class Kind:
-    """What a setting may be: in words, and as a test."""
+    """A kind of valid values.
+
+    Attributes:
+        words: A description of the valid values, which completes "wanted ..." in an error message.
+        fits: A function that returns whether a value is valid.
+    """
 
     words: str
     fits: Callable[[Any], bool]
 
     def or_null(self) -> "Kind":
-        """The same, or nothing."""
+        """Return a kind that also accepts None."""
         return Kind(f"{self.words}, or null", lambda value: value is None or self.fits(value))
 
 
@@ -31,7 +36,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _weighs(value: Any) -> bool:
-    """Whether a value is a number of 0 or more, or the text of one, as a line of a file is."""
+    """Return whether a value is a number of 0 or more, or the text of one, such as a line that was read from a file."""
     try:
         return math.isfinite(float(value)) and float(value) >= 0 and not isinstance(value, bool)
     except (TypeError, ValueError):
@@ -77,7 +82,7 @@ _WEIGHTS = Kind(
     lambda value: value is None or value == "balanced" or (isinstance(value, ListConfig) and all(map(_weighs, value))),
 )
 
-# Key -> what it may be. A config may lack any of them.
+# Key -> the kind of its value. A config may lack any of these keys.
 KINDS = {
     "train": _MAPPING,
     "train.output_dir": _TEXT,
@@ -149,13 +154,13 @@ KINDS = {
 
 
 def check_settings(config: DictConfig) -> None:
-    """Refuse a config with a setting that is not what it may be.
+    """Refuse a config with an invalid setting.
 
     Args:
-        config: The config, with all overrides.
+        config: The config, with all overrides applied.
 
     Raises:
-        ValueError: The first such setting, by its key.
+        ValueError: A setting is invalid. The message names the first such key and its valid values.
     """
     for key, kind in KINDS.items():
         for value in _value(config, key):
@@ -168,30 +173,30 @@ def check_settings(config: DictConfig) -> None:
 
 
 def _check_channels(config: DictConfig) -> None:
-    """Refuse a mean or a spread that has not a number for each channel of the data set's images."""
+    """Refuse a mean or a standard deviation without exactly one number per channel of the data set's images."""
     bands = OmegaConf.select(config, "dataset.bands")
     channels = 3 if bands is None else len(bands)
     for key in ("model.pixel_mean", "model.pixel_std"):
         values = OmegaConf.select(config, key)
         if values is not None and len(values) != channels:
-            told = "three, or dataset.bands" if bands is None else f"{channels}, one a band"
+            told = "three numbers, or dataset.bands" if bands is None else f"{channels} numbers, one per band"
             raise ValueError(f"{key} is {_shown(values)}; wanted {told}")
 
 
 def check_training(config: DictConfig) -> None:
-    """Refuse a config that lacks something to train with.
+    """Refuse a config that lacks a part that training needs.
 
     Raises:
-        ValueError: The first part that is missing, by its key.
+        ValueError: A part is missing. The message names the first such key.
     """
     evaluates = OmegaConf.select(config, "dataloader.evaluator") is not None
     for key in ("dataloader.train", "optimizer", "lr_multiplier", *(["dataloader.test"] if evaluates else [])):
         if OmegaConf.select(config, key) is None:
-            raise ValueError(f"{key} is null; wanted what the training needs of it")
+            raise ValueError(f"{key} is null, but the training needs it; wanted a value for it")
 
 
 def _value(config: DictConfig, key: str) -> Iterator[object]:
-    """The value of a key, if the config has it."""
+    """Yield the value of a key, or nothing if the config does not have the key."""
     parent_key, _, name = key.rpartition(".")
     try:
         parent = OmegaConf.select(config, parent_key) if parent_key else config
@@ -199,10 +204,10 @@ def _value(config: DictConfig, key: str) -> Iterator[object]:
             yield parent[name]
     except (OmegaConfBaseException, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{key} cannot be told: {reason}") from error
+        raise ValueError(f"{key} cannot be determined: {reason}") from error
 
 
 def _shown(value: object) -> str:
-    """A value as the command line has it, not longer than a line."""
+    """Format a value as on the command line, shortened to one line."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return (text if len(text) <= 60 else f"{text[:60]}...") or "empty"

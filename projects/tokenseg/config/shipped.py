@@ -1,6 +1,6 @@
-"""The configs that come with TokenSeg, and the names by which they can be called.
+"""The configs that come with TokenSeg, and their names.
 
-They lie beside the package in a checkout, and inside it once it was installed from a wheel.
+In a checkout they are in a folder beside the package; a wheel installs them inside the package.
 """
 
 import difflib
@@ -14,9 +14,9 @@ _INSTALLED = _PACKAGE / "configs"
 
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1] / "configs"
 
-# Files of these names are parts of configs.
+# Files with these names are only parts of configs.
 _PARTS = {"model.py", "hosts.py"}
-# Configs of generated data are named with their folder: in it `segvit` is a miniature of SegViT.
+# The names of configs for generated data include their folder, since files such as `segvit.py` in it are miniatures.
 _GENERATED = {"shape_scenes", "evidence"}
 
 
@@ -36,10 +36,10 @@ def list_models(pattern: str = "*") -> list[str]:
     """List the names of the configs that come with TokenSeg.
 
     Args:
-        pattern: What the names are like, with the wildcards `*` and `?`, such as `segvit*`.
+        pattern: A pattern that the names match, with the wildcards `*` and `?`, such as `segvit*`.
 
     Returns:
-        The names, in alphabetical order. `tokenseg.load` and `--config-file` take them.
+        The names, in alphabetical order. `tokenseg.load` and `--config-file` accept them.
     """
     return sorted(name for name in _by_name() if fnmatch(name, pattern))
 
@@ -48,10 +48,10 @@ def config_path(name: str) -> Path:
     """Find the file of a config that comes with TokenSeg.
 
     Args:
-        name: One of the names that `list_models` gives.
+        name: One of the names that `list_models` returns.
 
     Raises:
-        ValueError: There is no config of that name; says which names are near it.
+        ValueError: There is no config of this name. The message lists similar names.
     """
     if name not in _by_name():
         near = difflib.get_close_matches(name, _by_name(), n=3)
@@ -61,10 +61,14 @@ def config_path(name: str) -> Path:
 
 
 def config_file(path: str) -> str:
-    """Return the path of a config: a path as it is, and that of the file for the name of a config.
+    """Return the path of a config file.
+
+    Args:
+        path: A path, which is returned unchanged, or the name of a config that comes with TokenSeg.
 
     Raises:
         ValueError: It is neither a file nor such a name.
     """
+    # Without a suffix a path that does not exist can only be a name.
     is_name = not os.path.exists(path) and not os.path.splitext(path)[1]
     return str(config_path(path)) if is_name else path

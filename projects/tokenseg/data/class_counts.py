@@ -1,4 +1,4 @@
-"""The number of pieces of each class in a label map, as targets of an image-level task."""
+"""The number of pieces of each class in a label map, the targets of an image-level task."""
 
 import cv2
 import numpy as np
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 class ClassCounts:
-    """The number of connected pieces of each class in a label map.
+    """Counts the connected pieces of each class in a label map.
 
-    A pure function of the label map, which runs in the workers of the data loader. Pieces are 8-connected. If the
-    borders of objects are ignored, as in ShapeScenes, touching objects are counted separately.
+    This is a pure function of the label map, which runs in the loader workers. Pieces are 8-connected. If the borders
+    of objects are ignored, as in ShapeScenes, touching objects are counted separately.
     """
 
     def __init__(self, *, num_classes: int, min_pixels: int = 16) -> None:
         """
         Args:
             num_classes: The number of classes K; other ids, such as the ignore label, are not counted.
-            min_pixels: The smallest number of pixels of a piece that is counted.
+            min_pixels: The minimum number of pixels of a piece; smaller ones are not counted.
         """
         self.num_classes, self.min_pixels = num_classes, min_pixels
 

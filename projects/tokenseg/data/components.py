@@ -1,4 +1,4 @@
-"""Connected components of a label map, as targets of regions.
+"""Connected components of a label map, the targets for the regions of tokens.
 
 Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 3.3 and footnote
 2: separate components are likely to be different objects of a class.
@@ -13,10 +13,10 @@ _WITHIN = ("image", "class")
 
 
 class ConnectedComponents:
-    """The largest components of a label map, each as the share of every cell of a coarser map that it covers.
+    """Finds the largest components of a label map and returns the share of each cell of a coarser map that they cover.
 
-    A pure function of the label map, which runs in the workers of the data loader. Components are the 8-connected blobs
-    of a class after a small morphological opening. Blobs too small to keep count as valid pixels but belong to no
+    This is a pure function of the label map, which runs in the loader workers. Components are the 8-connected blobs of
+    a class after a small morphological opening. Blobs too small to keep count as valid pixels but belong to no
     component.
     """
 
@@ -38,18 +38,20 @@ class ConnectedComponents:
             label_stride: The subsampling of the label map before components are found, a divisor of `stride` (ours: 1).
             opening: The side of the square of the opening, in subsampled pixels; 1 disables it (ours: 3).
             min_share: The smallest area of a component, relative to the largest component; smaller ones are dropped.
-            within: Whether the largest component is that of the `image` or that of the component's `class`.
+            within: Where the largest component is looked for: in the whole `image`, or in the component's own `class`.
             ignore_label: The id of the pixels to ignore.
 
         Raises:
-            ValueError: A stride does not fit, `within` is unknown, or a number is out of range.
+            ValueError: `label_stride` does not divide `stride`, `within` is unknown, or a number is out of range.
         """
         if label_stride < 1 or stride % label_stride:
-            raise ValueError(f"stride is {stride} and label_stride {label_stride}; wanted a divisor of stride")
+            raise ValueError(
+                f"stride is {stride} and label_stride {label_stride}; wanted a label_stride that divides stride"
+            )
         if within not in _WITHIN or num_active < 2 or opening < 1 or not 0 <= min_share <= 1:
             raise ValueError(
                 f"got within='{within}', num_active={num_active}, opening={opening}, min_share={min_share}; wanted "
-                f"within to be one of {', '.join(_WITHIN)}, num_active >= 2, opening >= 1, min_share of 0 to 1"
+                f"within to be one of {', '.join(_WITHIN)}, num_active >= 2, opening >= 1, min_share from 0 to 1"
             )
         self.most, self.stride, self.label_stride = num_active - 1, stride, label_stride
         self.opening, self.min_share, self.within, self.ignore_label = opening, min_share, within, ignore_label
@@ -68,11 +70,17 @@ class ConnectedComponents:
         return torch.from_numpy(_shares(ids, count, self.stride // step))
 
     def _find(self, label: np.ndarray) -> tuple[np.ndarray, int]:
-        """Find ids (H, W), 0 ignored, 1 in no component, components from 2 on; and the number of components."""
+        """Find the components.
+
+        Returns:
+            The ids (H, W): 0 at ignored pixels, 1 at pixels in no component, and from 2 on those of the components; and
+            the number of components.
+        """
         kernel = np.ones((self.opening, self.opening), dtype=np.uint8)
         valid = label != self.ignore_label
-        label = label.astype(np.int32)  # which OpenCV compares much faster
-        numbers, owners = np.zeros(label.shape, dtype=np.int32), [0]  # of every component its number and its class
+        label = label.astype(np.int32)  # OpenCV compares int32 much faster than int64
+        # The number of the component at each pixel, or 0, and the class of each component; owners[0] is unused.
+        numbers, owners = np.zeros(label.shape, dtype=np.int32), [0]
         for class_id in np.flatnonzero(np.bincount(label[valid])):
             mask = cv2.inRange(label, int(class_id), int(class_id))
             opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel) if self.opening > 1 else mask
@@ -88,7 +96,12 @@ class ConnectedComponents:
         return valid + places[numbers], len(kept)
 
     def _choose(self, areas: np.ndarray, owners: np.ndarray) -> np.ndarray:
-        """Choose the components to keep, the largest first, by their areas and classes; number 0 is no component."""
+        """Return the numbers of the components to keep, the largest first.
+
+        Args:
+            areas: The area of each component in pixels; that of number 0, which is no component, is 0.
+            owners: The class of each component.
+        """
         largest = areas.max()
         if self.within == "class":
             largest = np.zeros(owners.max() + 1, dtype=areas.dtype)
@@ -99,7 +112,7 @@ class ConnectedComponents:
 
 
 def _shares(ids: np.ndarray, count: int, stride: int) -> np.ndarray:
-    """Compute the share of each cell that ids above 0 cover together, then those of each id from 2 to count + 1."""
+    """Compute the share of each cell that all ids above 0 cover together, then that of each id from 2 to count + 1."""
     height, width = (-(-side // stride) for side in ids.shape)
     rows, columns = (np.arange(side) // stride for side in ids.shape)
     places = (rows[:, None] * width + columns) * (count + 2) + ids

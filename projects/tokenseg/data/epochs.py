@@ -1,7 +1,7 @@
-"""The order of records in an endless stream: shuffled epochs, with repeat factors and in groups.
+"""The order of records in an endless stream of shuffled epochs, optionally with repeat factors or in groups.
 
-The order of an epoch is a function of the entropy, which begins with the seed, and of the epoch's number. The start of
-an epoch is computed by a formula, so that any position can be found without going through the epochs before it.
+The order within an epoch depends only on the entropy, which begins with the seed, and on the number of the epoch. The
+start of an epoch is computed by a formula, so any position can be found without iterating over the epochs before it.
 """
 
 from bisect import bisect_right
@@ -9,19 +9,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Fractions of repeat factors become whole numbers of such parts, since sums of floats would not end at a whole one; and
-# sums of fractions that lack so little of a whole number, because they are floats, are taken for it.
+# The fractions of repeat factors are represented as integers in units of 1 / _ONE, since a sum of floats may miss the
+# whole number at which it should end. A sum that is less than _ALMOST below a whole number is considered equal to it.
 _ONE, _ALMOST = 1 << 32, 1e-6
 
 
 class ShuffledEpochs:
-    """A sequence of epochs, each of which has the records in a new random order.
+    """An endless sequence of epochs, each of which contains the records in a new random order.
 
     With repeat factors, a record whose factor is 2.3 occurs two or three times in an epoch, three times with a
-    probability of 0.3. The fractions are rounded by systematic sampling, so that all epochs have the same length: in a
-    random order, the fractions lie end to end on a line, on which every whole number plus a random offset marks a
-    record for one more occurrence. The line ends at a whole number, for which all fractions are scaled down: an epoch
-    lacks less than one occurrence of what the factors add up to.
+    probability of 0.3. The fractions are rounded by systematic sampling, so that all epochs have the same length. The
+    fractions are placed end to end on a line in random order, and marks are set at a random offset plus every whole
+    number. A record whose fraction contains a mark occurs once more. The fractions are first scaled down such that the
+    line ends at a whole number, which makes an epoch shorter than the sum of the factors by less than one.
 
     Attributes:
         length: The number of positions in each epoch.
@@ -32,9 +32,9 @@ class ShuffledEpochs:
     ) -> None:
         """
         Args:
-            indices: The records, one or more, by their places.
-            entropy: The whole numbers, 0 or more, that the random numbers of all epochs follow from.
-            factors: How often each record occurs in an epoch on average, 1 or more; None is once.
+            indices: The indices of the records, at least one.
+            entropy: The non-negative integers that seed the random numbers of all epochs.
+            factors: The average number of occurrences of each record in an epoch, 1 or more; None means 1 for all.
         """
         self._indices, self._entropy = np.asarray(indices), list(entropy)
         whole, fractions = np.divmod(np.ones(len(self._indices)) if factors is None else np.asarray(factors, float), 1)
@@ -59,7 +59,7 @@ class ShuffledEpochs:
         return self._indices[order]
 
     def _marked(self, fractions: np.ndarray, *, offset: int) -> np.ndarray:
-        """Whether each fraction is rounded up: as many are as the fractions add up to."""
+        """Round the fractions to 0 or 1 such that their sum is preserved."""
         if not self._extra:
             return np.zeros(len(fractions), dtype=np.int64)
         ends = np.cumsum(fractions)
@@ -69,23 +69,22 @@ class ShuffledEpochs:
 
 
 class GroupedEpochs:
-    """Batches whose records are of one group each, in a random order of the batches.
+    """An endless sequence of batches in random order, where all records of a batch belong to the same group.
 
-    A group goes through its own shuffled epochs, and gives an epoch of the whole as many batches as it can fill. What
-    is left over, less than a batch, comes first in the group's part of the next epoch, so that no record is left out
-    and no batch is mixed. A group of fewer records than a batch fills one every few epochs, with several copies of
-    each.
+    Each group has its own shuffled epochs, and contributes to an epoch as many batches as it can fill. The remaining
+    records, fewer than a batch, come first in the group's next batches, so no record is skipped and no batch is mixed.
+    A group with fewer records than a batch fills one only every few epochs, with several copies of each record.
     """
 
     def __init__(self, groups: Sequence[ShuffledEpochs], *, batch_size: int, entropy: Sequence[int]) -> None:
         """
         Args:
-            groups: The epochs of each group, one or more.
-            batch_size: The number of positions of a batch; batch b has those from b times as many.
-            entropy: The whole numbers, 0 or more, that the order of the batches follows from.
+            groups: The shuffled epochs of each group, at least one.
+            batch_size: The number of positions in a batch; batch b begins at position b * batch_size.
+            entropy: The non-negative integers that seed the order of the batches.
         """
         self._groups, self._batch_size, self._entropy = list(groups), batch_size, list(entropy)
-        self._batches = range(0)  # those of the epoch that `_group_of` and `_rank_of` are of
+        self._batches = range(0)  # the batches of the epoch that `_group_of` and `_rank_of` describe
         self._group_of = self._rank_of = np.zeros(0, dtype=np.int64)
 
     def __getitem__(self, position: int) -> int:
@@ -97,12 +96,16 @@ class GroupedEpochs:
         return self._groups[self._group_of[here]][int(self._rank_of[here]) * self._batch_size + place]
 
     def _ends(self, epochs: int) -> list[int]:
-        """How many batches each group has filled after some epochs."""
+        """Count the batches that each group has filled after a number of epochs."""
         return [epochs * group.length // self._batch_size for group in self._groups]
 
     def _turn_to(self, batch: int) -> None:
-        """Draw the epoch of a batch: each batch's group, and its rank among all batches of this group."""
-        latest = (batch + len(self._groups)) * self._batch_size  # by then even one record has filled the batch
+        """Draw the order of the epoch that contains a batch: the group of every batch, and its rank in this group.
+
+        The rank of a batch counts the batches of its group in all epochs so far.
+        """
+        # An upper bound for the epoch: each epoch adds at least one record per group.
+        latest = (batch + len(self._groups)) * self._batch_size
         epoch = bisect_right(range(latest + 1), batch, key=lambda epochs: sum(self._ends(epochs))) - 1
         first, last = self._ends(epoch), self._ends(epoch + 1)
         counts = np.subtract(last, first)

@@ -1,39 +1,39 @@
-"""Exceptions for faulty images and label maps, so that callers need not parse messages to tell faults apart.
+"""Exceptions for faulty images and label maps, so that callers can distinguish faults without parsing messages.
 
-Each exception can be constructed from its message alone. torch's data loader recreates the errors of its workers in
-this way, and would replace one with further required arguments by a RuntimeError.
+Each exception can be constructed from its message alone, since torch's data loader recreates the exceptions of its
+workers in this way. It replaces exceptions that require further arguments by a RuntimeError.
 """
 
 
 class UnreadableImage(ValueError):
-    """The image file is missing, damaged, or no image."""
+    """The image file is missing, damaged, or not an image."""
 
 
 class UnsupportedImage(ValueError):
-    """The image has another depth, other bands or more pages than the config tells, and would be misread."""
+    """The image differs in bit depth, bands or number of pages from what the config states, and would be misread."""
 
 
 class UnreadableLabel(ValueError):
-    """The label file is missing, damaged, or no image."""
+    """The label file is missing, damaged, or not an image."""
 
 
 class LabelHasColours(ValueError):
-    """The label map has several channels instead of one id a pixel."""
+    """The label map has several channels instead of one id per pixel."""
 
 
 class UnknownColours(ValueError):
-    """The label map has colours that the list of colours lacks, or none where there should be some."""
+    """The label map has colours that the list of class colours lacks, or is not a colour image at all."""
 
 
 class IdsOutOfRange(ValueError):
-    """The label map holds ids that are neither a class nor ignored, or that its id map does not name."""
+    """The label map contains ids that are neither a class nor ignored, or that its id map does not list."""
 
 
 class SizesDiffer(ValueError):
     """An image and its label map have different sizes.
 
     Attributes:
-        label_size: (height, width) of the label map in pixels; None where the error came from a worker process.
+        label_size: The (height, width) of the label map in pixels; None if the error came from a worker process.
     """
 
     def __init__(self, message: str, *, label_size: tuple[int, int] | None = None) -> None:

@@ -10,15 +10,15 @@ from .labels import read_class_ids
 
 logger = logging.getLogger(__name__)
 
-# Spread over the data set; reading so few costs less than a second.
+# The number of label maps to read, spread evenly over the data set. Reading so few takes less than a second.
 _LABEL_MAPS = 16
 
 
 def warn_of_one_class(dataset: str | Sequence[str], records: Sequence[dict], *, ignore_label: int) -> None:
-    """Warn, in the main process, if some label maps of a data set hold fewer than two classes together.
+    """Log a warning in the main process if a sample of the label maps contains fewer than two classes in total.
 
     Args:
-        dataset: Names of the data set, for the message.
+        dataset: The name or names of the data set, for the message.
         records: The records of the data set.
         ignore_label: The class id of the pixels to ignore.
     """
@@ -34,13 +34,16 @@ def warn_of_one_class(dataset: str | Sequence[str], records: Sequence[dict], *, 
     except ValueError:  # the training or evaluation will report the faulty file
         return
     name = dataset if isinstance(dataset, str) else ", ".join(dataset)
-    held = f"hold nothing but class {next(iter(ids - {ignore_label}))}" if ids - {ignore_label} else "are ignored whole"
+    held = "are ignored completely"
+    if ids - {ignore_label}:
+        held = f"contain only class {next(iter(ids - {ignore_label}))}"
     hint = ""
     if ids == {0, ignore_label} and "sem_seg_id_map" not in records[0]:
-        hint = f" If {ignore_label} stands for class 1 in them, say 'dataset.id_map={{0: 0, {ignore_label}: 1}}'."
+        # Binary masks are often stored as 0 and 255, and 255 is also the usual ignore label.
+        hint = f" If {ignore_label} stands for class 1 in them, set 'dataset.id_map={{0: 0, {ignore_label}: 1}}'."
     logger.warning(
-        "Data set %s: the %d label maps looked at %s%s, so that a model cannot learn to tell anything apart and its "
-        "mIoU says nothing.%s tools/check_dataset.py looks at all of them.",
+        "Data set %s: the %d label maps that were sampled %s%s, so a model cannot learn to distinguish classes and its "
+        "mIoU is meaningless.%s tools/check_dataset.py checks all label maps.",
         name,
         len(chosen),
         held,

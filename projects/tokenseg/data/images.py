@@ -1,4 +1,4 @@
-"""Reading images: the one place that opens an image file, and that refuses what would be misread as 8-bit colours."""
+"""Reading 8-bit images with Pillow, and rejecting files that would be misread as 8-bit colours."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,55 +11,55 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from .errors import UnreadableImage, UnsupportedImage
 
-ORIENTATION = 274  # the tag of EXIF and of TIFF
-# TIFF tags, by their names in the TIFF 6.0 specification.
+ORIENTATION = 274  # the number of the orientation tag in both EXIF and TIFF
+# The numbers of TIFF tags, under their names in the TIFF 6.0 specification.
 _NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _EXTRA_SAMPLES = 254, 258, 277, 338
-REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: a page that is a smaller copy, or a mask, of another one
-_ALPHA = (1, 2)  # values of ExtraSamples
-_J2K_HEADER = b"\xff\x4f\xff\x51"  # start of a JPEG 2000 codestream; 42 bytes on is the depth of the first channel
+REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: the page is a smaller copy, or a mask, of another page
+_ALPHA = (1, 2)  # the values of ExtraSamples that mean transparency
+_J2K_HEADER = b"\xff\x4f\xff\x51"  # start of a JPEG 2000 codestream; byte 42 from here is the first channel's bit depth
 
 
 def read_image(path: str, *, image_format: str = "RGB") -> np.ndarray:
-    """Read an image of 8 bits a channel, turned as its EXIF orientation says.
+    """Read an image of 8 bits per channel and rotate it according to its EXIF orientation.
 
     Args:
         path: The path of the file.
         image_format: The order of the channels, as in Detectron2.
 
     Returns:
-        (H, W, 3) uint8 array.
+        The pixels, an (H, W, 3) uint8 array.
 
     Raises:
-        UnreadableImage: The file is missing, damaged, no image, or larger than Pillow's limit.
-        UnsupportedImage: The image has more than 8 bits a channel, more than three bands, or several pages.
+        UnreadableImage: The file is missing, damaged, not an image, or larger than Pillow's limit.
+        UnsupportedImage: The image has more than 8 bits per channel, more than three bands, or several pages.
     """
     with opened_image(path) as image:
         check_image(image, path=path)
     try:
         return utils.read_image(path, format=image_format)
-    except Exception as error:  # whatever Pillow's readers stumble over in a damaged file
+    except Exception as error:  # on a damaged file, Pillow's readers may raise exceptions of any type
         raise UnreadableImage(_unreadable(path, error)) from error
 
 
 def pillow_pixels(image: Image.Image, *, name: str = "the image") -> np.ndarray:
-    """Take the pixels of an image that Pillow has opened or made, turned as its EXIF orientation says.
+    """Return the pixels of a Pillow image, rotated according to its EXIF orientation.
 
     Args:
-        image: The image; of several frames the one at which it stands.
-        name: What the image is called in messages.
+        image: An image that was opened from a file or created. If it has several frames, its current one is used.
+        name: The name of the image in messages.
 
     Returns:
-        (H, W, 3) uint8 RGB array.
+        The pixels, an (H, W, 3) uint8 RGB array.
 
     Raises:
-        UnreadableImage: The file behind it is damaged, or was closed.
-        UnsupportedImage: The image has more than 8 bits a channel, or no pixel.
+        UnreadableImage: The image's file is damaged, or was closed.
+        UnsupportedImage: The image has more than 8 bits per channel, or no pixels.
     """
     depth = _deeper(image, getattr(image, "filename", ""))
     if depth or 0 in image.size:
         raise UnsupportedImage(
-            f"{name} has {depth or 'no pixel'} (mode {image.mode}, {image.width}x{image.height} pixels); wanted 8 bits "
-            "a channel"
+            f"{name} has {depth or 'no pixels'} (mode {image.mode}, {image.width}x{image.height} pixels); wanted 8 "
+            "bits per channel"
         )
     try:
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
@@ -69,15 +69,16 @@ def pillow_pixels(image: Image.Image, *, name: str = "the image") -> np.ndarray:
 
 @contextlib.contextmanager
 def opened_image(path: str, *, kind: str = "image", unreadable: type[ValueError] = UnreadableImage) -> Iterator:
-    """Open an image file for the length of a `with` block, inside which it can be decoded.
+    """Open an image file with Pillow, which decodes it only when its pixels are accessed.
 
     Args:
         path: The path of the file.
-        kind: What the file is to the user, for the message.
-        unreadable: The type of the error if the file cannot be opened or decoded.
+        kind: The kind of file, for messages, such as "label".
+        unreadable: The type of the error that is raised if the file cannot be opened, or cannot be decoded inside the
+            `with` block.
 
     Yields:
-        The image, as Pillow opens it.
+        The Pillow image, which is closed at the end of the block.
     """
     try:
         with PathManager.open(path, "rb") as file, Image.open(file) as image:
@@ -93,18 +94,18 @@ def _unreadable(path: str, error: Exception, *, kind: str = "image") -> str:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # without a limit there is no such error
         return (
             f"{kind} file {path} cannot be read: it has more than {most} pixels, which is Pillow's limit against "
-            "decompression bombs (twice PIL.Image.MAX_IMAGE_PIXELS); wanted tiles below that"
+            "decompression bombs (twice PIL.Image.MAX_IMAGE_PIXELS); wanted smaller tiles"
         )
     reason = "Pillow knows no such format" if isinstance(error, UnidentifiedImageError) else str(error)
     return f"{kind} file {path} cannot be read: {reason or type(error).__name__}"
 
 
 def check_image(image: Image.Image, *, path: str) -> None:
-    """Refuse an image that Detectron2 would read, but of which it would lose or change something.
+    """Raise an error for an image that Detectron2 would read without an error, but incompletely or with other values.
 
     Args:
         image: The opened image.
-        path: The path of its file, for the message.
+        path: The path of the image file, for the message.
 
     Raises:
         UnsupportedImage: See `read_image`.
@@ -112,39 +113,39 @@ def check_image(image: Image.Image, *, path: str) -> None:
     depth = _deeper(image, path)
     if depth:
         raise UnsupportedImage(
-            f"image file {path} has {depth} (mode {image.mode}), which reading as 8 bits would cut off or squeeze; "
-            "wanted 8 bits a channel, or 'dataset.value_range=[low,high]', the values that become 0 and 255"
+            f"image file {path} has {depth} (mode {image.mode}), which would be clipped or rescaled if read as 8 bits; "
+            "wanted 8 bits per channel, or 'dataset.value_range=[low,high]', the values that become 0 and 255"
         )
     _check_bands(image, path)
     check_single_page(image, path=path)
 
 
 def check_single_page(image: Image.Image, *, path: str) -> None:
-    """Refuse an image of several pages or frames; arguments and error are those of `check_image`."""
+    """Raise an UnsupportedImage for an image of several pages or frames; arguments as in `check_image`."""
     pages = count_pages(image)
     if pages > 1:
         raise UnsupportedImage(
             f"image file {path} has {pages} pages or frames (mode {image.mode}), of which only the first would be "
-            "read; wanted a file for each"
+            "read; wanted one file per page"
         )
 
 
 def _deeper(image: Image.Image, path: str) -> str:
-    """What is known of a depth of more than 8 bits a channel; empty if there are 8 or fewer."""
+    """Describe the bit depth for a message if it exceeds 8 bits per channel; else return an empty string."""
     if image.mode.startswith("I"):
-        return "whole numbers of more than 8 bits"
+        return "integers of more than 8 bits"
     if image.mode == "F":
         return "floating-point values"
     bits = stored_bits(image, path=path)
-    return f"{bits} bits a channel" if bits > 8 else ""
+    return f"{bits} bits per channel" if bits > 8 else ""
 
 
 def stored_bits(image: Image.Image, *, path: str) -> int:
-    """Count the bits a channel of an opened file, 8 or more, whatever Pillow would make of them.
+    """Return the number of bits per channel in the file, at least 8, even if Pillow would reduce them to 8.
 
     Args:
         image: The opened image.
-        path: The path of its file.
+        path: The path of the image file.
     """
     if image.mode.startswith("I") or image.mode == "F":
         return 32 if image.mode in ("I", "F") else 16
@@ -152,13 +153,13 @@ def stored_bits(image: Image.Image, *, path: str) -> int:
 
 
 def _bits_of_tiles(image: Image.Image) -> int:
-    """Bits a channel by the storage that Pillow is about to decode, such as RGB;16B in a PNG; 8 if it does not say."""
+    """Return the bits per channel that the arguments of Pillow's decoder name, as `RGB;16B` in a PNG; 8 by default."""
     bits = [8]
-    for _, _, _, arguments in getattr(image, "tile", ()):  # an image that was made has none
+    for _, _, _, arguments in getattr(image, "tile", ()):  # an image that was not opened from a file has no tiles
         for argument in arguments if isinstance(arguments, tuple) else (arguments,):
             layout = argument.partition(";")[2] if isinstance(argument, str) else ""
             bits += [deep for deep in (12, 16, 32) if layout.startswith(str(deep))]
-            if image.format == "PPM" and isinstance(argument, int):  # the largest value
+            if image.format == "PPM" and isinstance(argument, int):  # in a PPM it is the highest possible value
                 bits.append(argument.bit_length())
     return max(bits)
 
@@ -173,9 +174,10 @@ def _bits_of_j2k(image: Image.Image, path: str) -> int:
 
 
 def _check_bands(image: Image.Image, path: str) -> None:
-    """Refuse the fourth band of a TIFF, unless it is another ink or a mask.
+    """Raise an UnsupportedImage for a TIFF of more than three bands, except CMYK and RGB with a binary mask.
 
-    Programs mark a band as transparency for want of a better tag, so one with more values than a mask counts as data.
+    Some programs tag any fourth band as transparency, because TIFF has no better tag. Therefore, a fourth band with
+    values other than 0 and 255 is considered data.
     """
     samples = max([*_tag(image, _SAMPLES_PER_PIXEL), len(image.getbands())])
     if image.format != "TIFF" or samples <= 3 or image.mode == "CMYK":
@@ -187,17 +189,17 @@ def _check_bands(image: Image.Image, path: str) -> None:
             return
     raise UnsupportedImage(
         f"image file {path} has {samples} bands (mode {image.mode}), of which only three would be read; wanted three "
-        "bands, and at most a mask of transparency beside them, or their names: 'dataset.bands=[red,green,blue,nir]'"
+        "bands with or without a transparency mask, or the names of all: 'dataset.bands=[red,green,blue,nir]'"
     )
 
 
 def count_pages(image: Image.Image) -> int:
-    """Count the images in an opened file, without smaller copies and masks; only the first of a photo's counts too.
+    """Count the pages or frames of an opened file, except pages that are smaller copies or masks of others.
 
-    A TIFF is left at its last page.
+    Afterwards a TIFF is positioned at its last page.
     """
     count = getattr(image, "n_frames", 1)
-    if image.format in ("MPO", "PSD", "ICO", "ICNS"):
+    if image.format in ("MPO", "PSD", "ICO", "ICNS"):  # further frames are views, layers or sizes of the same picture
         return 1
     if image.format != "TIFF" or count == 1:
         return count
@@ -209,6 +211,6 @@ def count_pages(image: Image.Image) -> int:
 
 
 def _tag(image: Image.Image, number: int) -> tuple[int, ...]:
-    """The values of a TIFF tag; none if there is no such tag, or the image is no TIFF."""
+    """Return the values of a TIFF tag, or none if the tag is missing or the image is not a TIFF."""
     value = image.tag_v2.get(number, ()) if isinstance(image, TiffImageFile) else ()
     return tuple(value) if isinstance(value, tuple) else (value,)

@@ -1,4 +1,4 @@
-"""The dataset mapper of every semantic segmentation config: Detectron2's, with strict checks of its inputs."""
+"""The dataset mapper of all semantic segmentation configs: Detectron2's mapper with strict checks of its inputs."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +16,10 @@ from .rescaling import OriginalImage
 
 
 class SemSegMapper(DatasetMapper):
-    """Turn a dataset record into a model input.
+    """Converts a dataset record to a model input.
 
-    Beside Detectron2's mapper it reads palette labels as ids, and refuses a label outside the classes and a label
-    map whose size differs from its image's, by the file's name.
+    Unlike Detectron2's mapper, it reads palette label maps as ids. It raises an error that names the file if a label
+    map contains an id that is neither a class nor ignored, or differs in size from its image.
     """
 
     def __init__(
@@ -37,17 +37,17 @@ class SemSegMapper(DatasetMapper):
     ) -> None:
         """
         Args:
-            is_train: Whether label maps are read; otherwise an input holds the image alone.
-            augmentations: Applied in order to the image and its label map.
-            num_classes: K; labels must be 0..K-1 or `ignore_label`.
-            ignore_label: Id of pixels that count nowhere.
-            image_format: Channel order, as in Detectron2.
-            bands: The names of the bands, where images are no colours; see `ImageReader`.
-            value_range: The two stored values that become the grey levels 0 and 255, where images have not 8 bits.
-            label_targets: Further targets in training, by their key: functions of the augmented label map (H, W), run
-                here so that the workers do it; None leaves one out.
-            keep_original: Whether a test input also holds the image as the file has it, of which views at several
-                scales are made.
+            is_train: Whether to read label maps; otherwise the model input contains only the image.
+            augmentations: The augmentations, applied in order to the image and its label map.
+            num_classes: The number of classes K; labels must be 0..K-1 or `ignore_label`.
+            ignore_label: The label of the pixels to ignore.
+            image_format: The order of the channels, as in Detectron2.
+            bands: The names of the bands if the images are not colour images; see `ImageReader`.
+            value_range: The two stored values that become the grey levels 0 and 255 if the images are not 8-bit.
+            label_targets: Further training targets by key, as functions of the augmented label map (H, W). They are
+                computed here so that they run in the loader workers. None disables a target.
+            keep_original: Whether a test input also contains the unresized image, from which views at several scales
+                are created.
         """
         super().__init__(is_train=is_train, augmentations=list(augmentations), image_format=image_format)
         self.reader = ImageReader(image_format=image_format, bands=bands, value_range=value_range)
@@ -58,17 +58,17 @@ class SemSegMapper(DatasetMapper):
     def __call__(self, dataset_dict: dict) -> dict:
         """
         Args:
-            dataset_dict: A record with `file_name`, and in training `sem_seg_file_name` and, where stored ids are no
-                class ids, `sem_seg_id_map`.
+            dataset_dict: A record with `file_name`. For training it also has `sem_seg_file_name` and, if the stored ids
+                are not class ids, `sem_seg_id_map`.
 
         Returns:
-            The record with `image` (C, H, W), uint8 or float32 grey levels, `height` and `width` of the file in pixels,
-            and in training `sem_seg` (H, W) int64 and what `label_targets` make of it; in tests that keep it,
-            `original`, an `OriginalImage`.
+            The record with `image` (C, H, W) in grey levels, uint8 or float32, and with `height` and `width`, the size
+            of the image file in pixels. In training it also has `sem_seg` (H, W) int64 and the `label_targets` under
+            their keys; for tests with `keep_original`, an `OriginalImage` under `original`.
 
         Raises:
-            ValueError: One of the kinds in `errors.py`: an image or label map that is unreadable or would be misread, a
-                label map of colours or with ids out of range, or sizes that differ; names the files.
+            ValueError: One of the exceptions in `errors.py`, which names the files: an image or label map cannot be
+                read or would be misread, a label map has colours or ids out of range, or the sizes differ.
         """
         record = copy.deepcopy(dataset_dict)
         image = self.reader(record["file_name"])
@@ -89,10 +89,10 @@ class SemSegMapper(DatasetMapper):
         label = read_class_ids(record)
         if label.shape != size:
             raise SizesDiffer(
-                f"image {record['file_name']} has height x width {size[0]}x{size[1]}, its label map {path} "
+                f"image {record['file_name']} has height x width {size[0]}x{size[1]}, its label map {path} has "
                 f"{label.shape[0]}x{label.shape[1]}; wanted equal sizes",
                 label_size=label.shape,
             )
         check_label_range(label, num_classes=self.num_classes, ignore_label=self.ignore_label, path=path)
-        # Detectron2 resizes arrays of uint8 and of floats; floats hold every id exactly
+        # Detectron2 can resize only uint8 and float arrays. Single precision represents every id exactly.
         return label.astype(np.uint8 if self.num_classes < 256 and self.ignore_label < 256 else np.float32)

@@ -1,4 +1,4 @@
-"""Test images at several scales, each made of the file's pixels and not of what another resize left of them."""
+"""Test images at several scales, each resized from the pixels of the file, so that no image is resized twice."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -13,30 +13,30 @@ from .transforms import ResizeBands
 
 @runtime_checkable
 class ResizesToScale(Protocol):
-    """An augmentation that decides the size of test images, and how large they are at another scale."""
+    """An augmentation that resizes test images and can be adapted to another scale."""
 
     def at_scale(self, scale: float) -> T.Augmentation:
-        """The augmentation for views of a scale, relative to the test images' size."""
+        """Return the augmentation for views whose sides are `scale` times those of the test image."""
 
 
 class OriginalImage:
-    """The pixels of an image file and the augmentations of the test, for views of any scale."""
+    """The pixels of an image file with the test augmentations, from which views at any scale are created."""
 
     def __init__(self, *, pixels: np.ndarray, augmentations: Sequence[T.Augmentation]) -> None:
         """
         Args:
-            pixels: The image as it was read, an array (H, W, C).
-            augmentations: What a test applies to it, in order. Those that resize images are asked for a scale if they
-                are `ResizesToScale`; if none is, what all of them give is resized.
+            pixels: The pixels (H, W, C) of the file.
+            augmentations: The test augmentations in their order. Each one that is a `ResizesToScale` is adapted to the
+                scale of a view; if there is none, the output of the last augmentation is resized.
         """
-        # a tensor, since tensors reach other processes by shared memory
+        # The pixels are stored as a tensor, since tensors are passed between processes in shared memory.
         self.pixels = torch.from_numpy(np.array(pixels))
         self.augmentations = list(augmentations)
 
     def at_scale(self, scale: float) -> Tensor:
         """
         Args:
-            scale: The factor on the sides of the test image.
+            scale: The factor by which the sides of the test image are multiplied.
 
         Returns:
             The image (C, h, w), of the same type as a test image.

@@ -1,8 +1,9 @@
-"""Loaders. The training stream is a function of a seed and a position alone.
+"""The data loaders. Each training sample depends only on the seed and on its position in the stream.
 
-Sample i of the stream, its augmentation included, is the same whatever the number of workers and processes and
-wherever a run was resumed: an order tells which record stands at position i, without a filter, groups or repeats image
-`i % len` of epoch `i // len`'s permutation, and the random generators are seeded with (seed, i) while it is augmented.
+Sample i of the stream and its augmentation are therefore the same for any number of workers and processes, and after a
+run is resumed. The order (`sampling.sample_order`) determines the record at position i. By default it is element
+`i % len` of the permutation of epoch `i // len`. While the record is augmented, the random generators are seeded with
+(seed, i).
 """
 
 import contextlib
@@ -29,12 +30,12 @@ from .sampling import sample_order
 
 @contextlib.contextmanager
 def _seeded(entropy: Sequence[int]) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's generators inside the block, and put their old states back after it."""
+    """Seed the generators of Python, NumPy and torch for the `with` block, and restore their states afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     words = np.random.SeedSequence(entropy).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
-    torch.default_generator.manual_seed(int(words[2]))  # torch.manual_seed would change the GPUs' generators too
+    torch.default_generator.manual_seed(int(words[2]))  # torch.manual_seed would also seed the generators of the GPUs
     try:
         yield
     finally:
@@ -56,24 +57,25 @@ class SampleStream(Dataset):
     ) -> None:
         """
         Args:
-            records: The records that the order speaks of.
-            mapper: A function from a record to the input of a model.
+            records: The records of the data set.
+            mapper: A function that maps a record to a model input.
             seed: The seed of the augmentation.
-            order: Which record stands at which position.
+            order: The index into `records` for each position.
         """
         self.records, self.mapper, self.seed, self.order = records, mapper, seed, order
 
     def __getitem__(self, position: int) -> dict:
-        """The sample at `position` >= 0 of the stream."""
+        """Return the sample at a position of the stream, 0 or more."""
         with _seeded([self.seed, 1, position]):
             sample = self.mapper(self.records[self.order[position]])
-        # For what a model draws for an image, such as points of its masks, whatever the batch around it.
+        # The model uses this seed to draw random numbers for the image, such as the points at which masks are compared.
+        # With a seed per image, they do not depend on the other images of the batch.
         sample["seed"] = int(np.random.SeedSequence([self.seed, 2, position]).generate_state(1)[0])
         return sample
 
 
 class TrainLoader:
-    """Batches of the stream for this process; `for batch in loader` begins at `start_iter` and never ends."""
+    """Loads the batches of this process; iterating over the loader begins at iteration `start_iter` and never ends."""
 
     def __init__(
         self,
@@ -89,18 +91,19 @@ class TrainLoader:
     ) -> None:
         """
         Args:
-            dataset: The names of registered data sets.
-            mapper: A function from a record to the input of a model.
+            dataset: The name or names of registered data sets.
+            mapper: A function that maps a record to a model input.
             total_batch_size: The number of images in one optimiser step, over all processes.
-            num_workers: The number of loader processes of this process; 0 loads in it.
-            seed: The seed of the stream; the same in every process.
-            filter_empty: See `sample_order`.
-            group_by_aspect_ratio: See `sample_order`; the batch is that of all processes.
-            repeat_threshold: See `sample_order`.
+            num_workers: The number of loader workers of this process; 0 loads in the process itself.
+            seed: The seed of the stream, which must be the same in every process.
+            filter_empty: The argument `filter_empty` of `sample_order`.
+            group_by_aspect_ratio: The argument `group_by_aspect_ratio` of `sample_order`. All processes together form
+                one batch.
+            repeat_threshold: The argument `repeat_threshold` of `sample_order`.
 
         Raises:
-            ValueError: The processes cannot share the batch evenly, the data set is unknown or empty, or it is unfit
-                for the order that is asked for.
+            ValueError: The batch cannot be divided evenly among the processes, the data set is unknown or empty, or
+                its records do not support the requested order.
         """
         world_size = comm.get_world_size()
         if total_batch_size <= 0 or total_batch_size % world_size:
@@ -127,15 +130,15 @@ class TrainLoader:
         self.start_iter = 0
 
     def _positions(self) -> Iterator[list[int]]:
-        """Of every global batch, the run of consecutive positions that is this process's."""
+        """Yield the positions of this process for each batch: a consecutive part of the positions of all processes."""
         first = self.start_iter * self.total_batch_size + comm.get_rank() * self.local_batch_size
         while True:
             yield list(range(first, first + self.local_batch_size))
             first += self.total_batch_size
 
     def __iter__(self) -> Iterator[list[dict]]:
-        # A generator, so that nothing starts before the first batch is asked for: `start_iter` is known only after
-        # a checkpoint has been read, while Detectron2 0.5 calls iter() in the trainer's constructor.
+        # This is a generator so that nothing starts before the first batch is requested. Detectron2 0.5 calls iter() in
+        # the trainer's constructor, when the checkpoint that determines `start_iter` has not been loaded yet.
         yield from DataLoader(
             self.stream,
             batch_sampler=self._positions(),
@@ -144,36 +147,38 @@ class TrainLoader:
 
 
 def _worker_options(num_workers: int) -> dict[str, Any]:
-    """What both loaders tell torch's. A process that was spawned would spawn its workers too, which import torch anew
-    for seconds at every evaluation; on Linux they are forked, as those of a single process are."""
+    """Return the arguments of torch's DataLoader that both loaders share."""
     return {
         "num_workers": num_workers,
         "collate_fn": trivial_batch_collator,
-        "worker_init_fn": _one_thread,
+        "worker_init_fn": _set_up_worker,
+        # By default a spawned training process would spawn its workers too. Each of them would import torch, which
+        # takes seconds at the start of every evaluation.
         "multiprocessing_context": "fork" if num_workers and sys.platform == "linux" else None,
     }
 
 
-def _one_thread(_worker: int) -> None:
-    """Workers use one thread each (torch's default in workers); OpenCV would take every core. Signals that stop a run
-    go to all its process group, which the workers leave: the run needs their samples until its step is done."""
+def _set_up_worker(_worker: int) -> None:
+    """Give a worker its own process group and a single thread."""
     import cv2
 
+    # Signals that stop a run are sent to its whole process group. The run completes its current step, for which it
+    # still needs the samples of the workers.
     os.setpgid(0, 0)
-
+    # torch uses one thread per worker by default, but OpenCV would use every core.
     cv2.setNumThreads(0)
 
 
 def build_test_loader(
     *, dataset: str | Sequence[str], mapper: Callable[[dict], dict], num_workers: int, batch_size: int = 1
 ) -> DataLoader:
-    """Loader over the images of a data set, each once, shared out over the processes.
+    """Create a loader that visits each image of a data set once and divides the images among the processes.
 
     Args:
-        dataset: Names of registered data sets.
-        mapper: Record -> model input.
-        num_workers: Loader processes of this process; 0 loads in it.
-        batch_size: Images a batch in this process; whole images of different size are padded to the largest.
+        dataset: The name or names of registered data sets.
+        mapper: A function that maps a record to a model input.
+        num_workers: The number of loader workers of this process; 0 loads in the process itself.
+        batch_size: The number of images per batch in this process. The model pads images to the largest of a batch.
     """
     records = load_records(dataset)
     if isinstance(mapper, SemSegMapper):
@@ -189,7 +194,7 @@ def build_test_loader(
 
 
 def _try(record: dict, mapper: Callable[[dict], dict]) -> None:
-    """Read one record as an evaluation does, whose mistakes would otherwise show after hours of training."""
+    """Read one record as the evaluation will, so that errors appear now and not after hours of training."""
     with _seeded([0]):
         mapper(record)
     if isinstance(mapper, SemSegMapper) and "sem_seg_file_name" in record:

@@ -1,4 +1,4 @@
-"""Augmentations that Detectron2 lacks, or whose behaviour differs between its versions."""
+"""Augmentations that Detectron2 lacks, or whose behaviour differs between versions of Detectron2."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,17 @@ from PIL import Image
 
 
 def _scaled_size(height: int, width: int, *, short: float, long: float) -> tuple[int, int]:
-    """Size with the aspect ratio kept: as large as possible with sides of at most `short` and `long` pixels."""
+    """Compute the largest size of the same aspect ratio whose sides are at most `short` and `long` pixels."""
     scale = min(short / min(height, width), long / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 class ResizeBands(T.ResizeTransform):
-    """Detectron2's resize, with each band by itself where an image is not one of 8-bit colours.
+    """Detectron2's resize, which resizes each band separately unless the image has 8-bit colours.
 
-    Pillow takes four bands of 8 bits for colours with transparency and weighs them by it, and Detectron2 resizes
-    floating-point values without a filter against aliasing. By bands all are filtered as 8-bit colours are.
+    Pillow would interpret four 8-bit bands as colours with transparency and weight the colours by it, and Detectron2
+    would resize floating-point values without an anti-aliasing filter. Resized separately, all bands are filtered in
+    the same way as 8-bit colours.
     """
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
@@ -35,9 +36,9 @@ class ResizeBands(T.ResizeTransform):
 
 
 class ResizeToBase(T.Augmentation):
-    """Resize with the aspect ratio kept, to a base size times a ratio drawn uniformly.
+    """Resizes to a base size times a random ratio, and keeps the aspect ratio.
 
-    Unlike `ResizeShortestEdge` the bound on the long side is multiplied by the ratio too.
+    Unlike in `ResizeShortestEdge`, the bound on the long side is also multiplied by the ratio.
     """
 
     def __init__(
@@ -50,21 +51,22 @@ class ResizeToBase(T.Augmentation):
     ) -> None:
         """
         Args:
-            short: The largest length of the short side at ratio 1, in pixels.
-            long: The largest length of the long side at ratio 1, in pixels; None is no bound.
-            ratio_range: The lowest and the highest ratio; equal ends make the resize deterministic.
-            least_short: What the bound on the short side is not under, however small the ratio, in pixels; the bound on
-                the long side holds nevertheless.
+            short: The maximum length of the short side at ratio 1, in pixels.
+            long: The maximum length of the long side at ratio 1, in pixels; None means no maximum.
+            ratio_range: The lowest and the highest ratio, between which ratios are drawn uniformly. Equal values make
+                the resize deterministic.
+            least_short: A lower limit for the maximum length of the short side after it was multiplied by the ratio, in
+                pixels. The maximum length of the long side still applies.
 
         Raises:
-            ValueError: The bounds or the ratios are not positive, or out of order.
+            ValueError: The bounds or the ratios are not positive or not in ascending order.
         """
         super().__init__()
         low, high = ratio_range
         if not 0 < low <= high or short <= 0 or (long is not None and long < short) or least_short < 0:
             raise ValueError(
                 f"got short={short}, long={long}, ratio_range={tuple(ratio_range)}, least_short={least_short}; "
-                "wanted 0 < short <= long, or no long, 0 < low <= high, least_short >= 0"
+                "wanted 0 < short <= long (or long=None), 0 < low <= high, least_short >= 0"
             )
         self.short, self.long, self.low, self.high, self.least_short = short, long, low, high, least_short
 
@@ -76,7 +78,7 @@ class ResizeToBase(T.Augmentation):
         return ResizeBands(height, width, *_scaled_size(height, width, short=short, long=long))
 
     def at_scale(self, scale: float) -> "ResizeToBase":
-        """The same with a base size times the scale; `least_short` stays."""
+        """Return this augmentation with its base size multiplied by the scale; `least_short` is unchanged."""
         return ResizeToBase(
             short=self.short * scale,
             long=None if self.long is None else self.long * scale,
@@ -86,13 +88,13 @@ class ResizeToBase(T.Augmentation):
 
 
 class BandDistortion(T.Transform):
-    """Brightness and contrast of all bands alike."""
+    """Changes the brightness and the contrast of all bands equally."""
 
     def __init__(self, *, contrast: float, brightness: float) -> None:
         """
         Args:
-            contrast: The factor on the grey levels.
-            brightness: What is added to them after that.
+            contrast: The factor by which the grey levels are multiplied.
+            brightness: The number of grey levels that is then added.
         """
         super().__init__()
         self._set_attributes(locals())
@@ -111,15 +113,15 @@ class BandDistortion(T.Transform):
 class ColorDistortion(T.Augmentation):
     """SSD's random brightness, contrast, saturation and hue: PointRend's `ColorAugSSDTransform` as an augmentation.
 
-    Detectron2 wraps a bare transform in a local class, which does not reach the loader workers of several processes.
-    Saturation and hue are properties of colours of 8 bits. Other images get SSD's brightness (up to 32 grey levels)
-    and contrast (0.5 to 1.5) alone, each half of the time and in all bands alike.
+    Detectron2 wraps a bare transform in a local class, which cannot be pickled and sent to spawned loader workers.
+    Saturation and hue are only defined for 8-bit colours. Other images get only SSD's brightness (up to 32 grey levels)
+    and contrast (0.5 to 1.5), each with a probability of one half and equally in all bands.
     """
 
     def __init__(self, *, image_format: str) -> None:
         """
         Args:
-            image_format: Channel order, `RGB` or `BGR`.
+            image_format: The order of the channels, `RGB` or `BGR`.
         """
         super().__init__()
         self.transform = ColorAugSSDTransform(img_format=image_format)
@@ -134,7 +136,7 @@ class ColorDistortion(T.Augmentation):
 
 
 class PadTransform(T.Transform):
-    """Pad at the bottom and the right: images with a colour, label maps with the ignore label."""
+    """Pads images with a colour, and label maps with the ignore label, at the bottom and on the right."""
 
     def __init__(self, *, bottom: int, right: int, image_value: Sequence[float], label_value: int) -> None:
         super().__init__()
@@ -160,17 +162,17 @@ class PadTransform(T.Transform):
 
 
 class PadToSize(T.Augmentation):
-    """Pad images smaller than `size` at the bottom and the right; larger sides stay.
+    """Pads sides shorter than those of `size` at the bottom and on the right; longer sides are unchanged.
 
-    Detectron2's FixedSizeCrop pads label maps with class 0 in version 0.5.
+    It replaces the padding of Detectron2's FixedSizeCrop, which fills label maps with class 0 in version 0.5.
     """
 
     def __init__(self, *, size: Sequence[int], image_value: Sequence[float], label_value: int) -> None:
         """
         Args:
-            size: (height, width) in pixels.
-            image_value: Colour of the padding, one number per channel; the mean that the model subtracts.
-            label_value: The ignore label.
+            size: The (height, width) in pixels.
+            image_value: The colour of the padding, one number per channel: the mean that the model subtracts.
+            label_value: The ignore label, with which label maps are padded.
         """
         super().__init__()
         self.height, self.width = size
@@ -181,7 +183,7 @@ class PadToSize(T.Augmentation):
         if image.ndim != 3 or image.shape[2] != len(self.image_value):
             raise ValueError(
                 f"an image of shape {image.shape} is padded with {len(self.image_value)} values, those of "
-                "model.pixel_mean; wanted as many as it has channels"
+                "model.pixel_mean; wanted one value per channel"
             )
         return PadTransform(
             bottom=max(self.height - height, 0),

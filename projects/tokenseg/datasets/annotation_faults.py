@@ -1,4 +1,4 @@
-"""What is wrong in an annotation file in COCO's format, before an image is opened."""
+"""Finding mistakes in an annotation file in COCO's format, without opening any image."""
 
 import math
 from collections import Counter, defaultdict
@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import pycocotools.mask as mask_util
 
-_EDGE = 1.0  # in pixels; boxes that end at the last pixel's centre or border are both common
+# The tolerance in pixels for boxes that extend beyond the image. Depending on the annotation tool, a box that reaches
+# the edge of the image ends at the centre of the last pixel or at its border.
+_EDGE = 1.0
 
 
 @dataclass
 class Fault:
     """A kind of mistake in an annotation file.
 
-    Args:
-        what: What is wrong, for one case of it.
-        cure: What helps.
-        stops: Whether a training would stop at it, or could not know what is meant.
-        places: The names of the images and annotations that have it; one or more.
+    Attributes:
+        what: The description of a single case of the mistake.
+        cure: The advice how to correct it.
+        stops: Whether training would fail on it or misinterpret it.
+        places: The names of the images and annotations with this mistake, at least one.
     """
 
     what: str
@@ -27,52 +29,56 @@ class Fault:
     places: list[str]
 
 
-# Kind -> whether it stops a training, what is wrong, and the cure.
+# Whether each kind of mistake stops training, its description, and the advice.
 _KINDS = {
-    "image": (True, "an image without id, file_name, height or width", "write all four, sides as whole numbers"),
-    "image_twice": (True, "an image id that another image has", "number the images anew, and their annotations"),
+    "image": (True, "an image without id, file_name, height or width", "add all four, height and width as integers"),
+    "image_twice": (True, "an image id that another image has", "renumber the images and the image_ids"),
     "annotation": (
         True,
         "an annotation without id, image_id, category_id or a bbox of four numbers",
-        "write all four; a bbox is left, top, width and height in pixels",
+        "add all four; a bbox is left, top, width and height in pixels",
     ),
-    "annotation_twice": (True, "an annotation id that another annotation has", "number the annotations anew"),
+    "annotation_twice": (True, "an annotation id that another annotation has", "renumber the annotations"),
     "category": (True, "a category_id that is not among the categories", "add the category, or correct the id"),
-    "ignore": (True, "an annotation marked as 'ignore', which Detectron2 refuses", "mark it as iscrowd instead"),
+    "ignore": (True, "an annotation marked as 'ignore', which Detectron2 rejects", "mark it as iscrowd instead"),
     "mask": (
         True,
         "a mask that is neither a list of polygons nor run-length encoded at the image's size",
-        "write [[x0, y0, x1, y1, ...], ...], or size (height, width) and counts",
+        "write it as [[x0, y0, x1, y1, ...], ...], or as size (height, width) and counts",
     ),
     "no_mask": (
         True,
         "an object without a mask",
-        "draw it, or train boxes alone: model.roi_heads.mask_in_features=null "
+        "annotate it, or train only boxes: model.roi_heads.mask_in_features=null "
         "dataloader.train.mapper.use_instance_mask=false",
     ),
-    "rle": (True, "a run-length encoded mask where polygons are wanted", "dataset.mask_format=bitmask"),
-    "lone": (False, "an annotation of an image that is not listed, which is left out", "list the image"),
+    "rle": (True, "a run-length encoded mask where polygons are expected", "set dataset.mask_format=bitmask"),
+    "lone": (False, "an annotation of an image that is not listed, which is skipped", "list the image"),
     "file_twice": (False, "a file that is listed as two images", "list it once, with all its annotations"),
-    "no_area": (False, "a box without area, which teaches nothing", "remove it, or write width and height"),
+    "no_area": (False, "a box without area, from which nothing is learnt", "remove it, or correct width and height"),
     "outside": (
         False,
-        "a box that leaves its image, where it is cut off",
-        "are boxes written as left, top, width and height? Are sizes those of the image files?",
+        "a box that extends beyond its image and is clipped",
+        "check that boxes are stored as left, top, width and height, and that sizes are those of the image files",
     ),
-    "polygon": (False, "a polygon of fewer than three points, which is left out", "remove it, or draw it anew"),
-    "empty_mask": (False, "a mask without area, which teaches nothing", "remove the object, or draw it anew"),
+    "polygon": (False, "a polygon of fewer than three points, which is skipped", "remove it, or draw it again"),
+    "empty_mask": (
+        False,
+        "a mask without area, from which nothing is learnt",
+        "remove the object, or draw its mask again",
+    ),
 }
 
 
 def annotation_faults(content: dict, *, mask_format: str | None = None) -> list[Fault]:
-    """Find what is wrong in an annotation file.
+    """Find the mistakes in an annotation file.
 
     Args:
-        content: What `read_annotations` gives; its categories have ids.
-        mask_format: How the model wants its masks, `polygon` or `bitmask`; None if it takes none.
+        content: The content of the file from `read_annotations`; its categories must have ids.
+        mask_format: The format of the masks that the model expects, `polygon` or `bitmask`; None if it uses no masks.
 
     Returns:
-        One fault for each kind of mistake, those that stop a training first.
+        One fault for each kind of mistake, those that stop training first.
     """
     places: dict[str, list[str]] = defaultdict(list)
     listed = _whole(content["images"], "image", _is_image, _file_name, places)
@@ -101,14 +107,14 @@ def _whole(
     name: Callable[[dict, int], str],
     places: dict[str, list[str]],
 ) -> list[dict]:
-    """The images or annotations that have what they must have.
+    """Return the images or annotations that have all required keys.
 
     Args:
         entries: All images, or all annotations, of the file.
-        kind: `image` or `annotation`.
-        is_whole: Whether one has what it must have.
-        name: What one is called in messages, from itself and its number in the file.
-        places: Takes the names of those that lack something, and of those whose id another one has, by kind of mistake.
+        kind: The kind of the entries, `image` or `annotation`.
+        is_whole: The function that checks whether an entry has all required keys.
+        name: The function that returns the name of an entry for messages, given the entry and its index in the file.
+        places: The places of mistakes by kind. The names of entries that lack a key or have a duplicate id are added.
     """
     found, ids = [], set()
     for number, entry in enumerate(entries):
@@ -150,7 +156,7 @@ def _is_number(value: object) -> bool:
 
 
 def _faults_of(one: dict, image: dict, *, categories: set, mask_format: str | None) -> Iterator[str]:
-    """The kinds of mistakes in an annotation whose parts are all there."""
+    """Yield the kinds of mistakes in an annotation that has all required keys."""
     if one["category_id"] not in categories:
         yield "category"
     if one.get("ignore"):
@@ -165,7 +171,7 @@ def _faults_of(one: dict, image: dict, *, categories: set, mask_format: str | No
     mask = one.get("segmentation")
     if mask:
         yield from _faults_of_mask(mask, image)
-    if mask_format is None or one.get("iscrowd"):  # crowds are left out of a training
+    if mask_format is None or one.get("iscrowd"):  # crowds are not used in training
         return
     if not mask:
         yield "no_mask"
@@ -192,7 +198,7 @@ def _faults_of_mask(mask: object, image: dict) -> Iterator[str]:
 
 
 def _area(points: list[float]) -> float:
-    """The area of a polygon x0, y0, x1, y1, ..., by the shoelace formula."""
+    """Compute the area of a polygon x0, y0, x1, y1, ... with the shoelace formula."""
     xs, ys = points[::2], points[1::2]
     crossed = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
     return abs(sum(x * next_y - next_x * y for x, y, next_x, next_y in crossed)) / 2

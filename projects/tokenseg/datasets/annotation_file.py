@@ -1,4 +1,4 @@
-"""Annotation files in COCO's format: reading one, and the class names in it."""
+"""Reading annotation files in COCO's format, and the class names in them."""
 
 import json
 import os
@@ -13,10 +13,10 @@ def read_annotations(path: str) -> dict:
         path: The path of a .json file.
 
     Returns:
-        Its content, with lists of mappings under `images`, `annotations` and `categories`.
+        The content of the file, with lists of mappings under `images`, `annotations` and `categories`.
 
     Raises:
-        ValueError: The file does not exist, or is no such file.
+        ValueError: The file does not exist, or is not in this format.
     """
     if not os.path.isfile(path):
         raise ValueError(f"the annotation file '{path}' does not exist (looked in {os.getcwd()})")
@@ -39,13 +39,13 @@ def category_names(path: str) -> list[str]:
     """Read the names of the classes from an annotation file in COCO's format.
 
     Args:
-        path: The path of the file; ~ is the home folder.
+        path: The path of the file; ~ stands for the home folder.
 
     Returns:
-        The names in the order of their ids: the class ids 0, 1, ... in a model, as Detectron2 counts them.
+        The names, sorted by the ids in the file. Their indices are the class ids of the model, as in Detectron2.
 
     Raises:
-        ValueError: The file cannot be read, or its categories are none, lack ids or names, or are not all different.
+        ValueError: The file cannot be read or has no categories, or categories lack an id or a name or share one.
     """
     return ordered_names(read_annotations(os.path.expanduser(path))["categories"], path=path)
 
@@ -54,8 +54,8 @@ def ordered_names(categories: list[dict], *, path: str) -> list[str]:
     """Sort the names of categories by their ids.
 
     Args:
-        categories: The entries of the annotation file.
-        path: The path of that file, for the message.
+        categories: The categories of an annotation file.
+        path: The path of the annotation file, for the message.
 
     Raises:
         ValueError: See `category_names`.
@@ -69,7 +69,7 @@ def ordered_names(categories: list[dict], *, path: str) -> list[str]:
     names = {one["id"]: one["name"] for one in sorted(categories, key=lambda one: one["id"])}
     if len(names) < len(categories) or len({*names.values()}) < len(categories):
         raise ValueError(
-            f"the annotation file '{path}' has categories of the same id or name; wanted each of them once"
+            f"the annotation file '{path}' has categories with the same id or name; wanted different ids and names"
         )
     if unprintable(names.values()):
         raise ValueError(

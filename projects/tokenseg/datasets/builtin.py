@@ -1,6 +1,7 @@
-"""Registers TokenSeg's data sets with Detectron2; ADE20K, Cityscapes and COCO are registered by Detectron2 itself.
+"""Registers TokenSeg's data sets with Detectron2, which itself registers ADE20K, Cityscapes and COCO.
 
-Like Detectron2's, they lie under `$DETECTRON2_DATASETS`, `./datasets` by default; tools/prepare_datasets writes there.
+Like those of Detectron2, their files are in `$DETECTRON2_DATASETS`, by default `./datasets`; tools/prepare_datasets
+creates them.
 """
 
 import os
@@ -16,10 +17,11 @@ from .class_names import BACKGROUND, COCO_STUFF_10K, PASCAL_CONTEXT_59
 
 
 def register_shape_scenes(root: str | Path) -> None:
-    """Register every level of ShapeScenes, generated under `root` on first use: `shapes_sem_seg_{train,val}` and
-    `shapes_instance_{train,val}` of the first, `shapes_place_sem_seg_train` and so on of the others.
+    """Register all levels of ShapeScenes, which are generated in `root` on first use.
 
-    `shapes_instance_train_{10,50}` are the first 10 and 50 of the 1,000 training images: one and five per cent.
+    The first level is `shapes_sem_seg_{train,val}` and `shapes_instance_{train,val}`; the names of the others contain
+    their own, such as `shapes_place_sem_seg_train`. `shapes_instance_train_{10,50}` are the first 10 and 50 of the
+    1,000 training images, that is, one and five per cent.
     """
     for level in shape_scenes.LEVELS:
         for split in shape_scenes.SPLITS:
@@ -27,7 +29,7 @@ def register_shape_scenes(root: str | Path) -> None:
     for count in (10, 50):
         name = f"shapes_instance_train_{count}"
         DatasetCatalog.register(name, lambda count=count: DatasetCatalog.get("shapes_instance_train")[:count])
-        # no json_file: it would tell an evaluator of all images
+        # json_file is not set, since an evaluator would read the annotations of all images from it.
         MetadataCatalog.get(name).set(thing_classes=[kind.name for kind in shape_scenes.THINGS])
 
 
@@ -64,7 +66,7 @@ def _register_shapes(root: Path, level: shape_scenes.Level, split: str) -> None:
 
 
 def _register_sem_seg(name: str, *, images: Path, labels: Path, classes: Sequence[str]) -> None:
-    """Register JPEG images with PNG label maps of the same names."""
+    """Register a folder of JPEG images and a folder of PNG label maps with the same names."""
 
     def records() -> list[dict]:
         return load_sem_seg(str(labels), str(images), gt_ext="png", image_ext="jpg")
@@ -81,7 +83,7 @@ def _register_sem_seg(name: str, *, images: Path, labels: Path, classes: Sequenc
 
 
 def register_coco_stuff_10k(root: str | Path) -> None:
-    """Register `coco_stuff_10k_sem_seg_{train,test}`, 171 classes."""
+    """Register `coco_stuff_10k_sem_seg_{train,test}` with 171 classes."""
     folder = Path(root) / "coco_stuff_10k"
     for split in ("train", "test"):
         _register_sem_seg(
@@ -93,7 +95,7 @@ def register_coco_stuff_10k(root: str | Path) -> None:
 
 
 def register_pascal_context(root: str | Path) -> None:
-    """Register `pascal_context_{59,60}_sem_seg_{train,val}`; of 60 classes the first is the background."""
+    """Register `pascal_context_{59,60}_sem_seg_{train,val}`; the first of the 60 classes is the background."""
     folder = Path(root) / "pascal_context"
     frequent = [*PASCAL_CONTEXT_59.values()]
     for classes in (frequent, [BACKGROUND, *frequent]):
@@ -107,7 +109,7 @@ def register_pascal_context(root: str | Path) -> None:
 
 
 def register_all(root: str | Path) -> None:
-    """Register all data sets of TokenSeg, which lie, or will lie, under `root`."""
+    """Register all data sets of TokenSeg with their files in the folder `root`; the files may be created later."""
     register_shape_scenes(root)
     register_coco_stuff_10k(root)
     register_pascal_context(root)

@@ -1,4 +1,4 @@
-"""How much each class counts in the losses, by the numbers of its pixels."""
+"""Class weights for the losses, computed from the number of pixels of each class."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,37 +11,38 @@ from .records import load_records
 
 
 def balanced_weights(pixels: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Weights by which all classes that are there count alike: in total / (classes that are there * own pixels).
+    """Compute weights that give all present classes the same total weight.
 
-    Their mean over the pixels is 1, so that losses keep their size. A class without pixels has the weight 1: nothing
-    is learnt of it anyway, and a mistaken weight of 0 would tell nobody.
+    The weight of a class is (number of all pixels) / (number of present classes * number of its pixels). The mean of
+    the weights over the pixels is 1, so the scale of the losses is unchanged. A class without pixels gets the weight 1,
+    since a weight of 0 would silently ignore the class if it occurred after all.
 
     Args:
-        pixels: (K,) numbers of labelled pixels.
+        pixels: The number of labelled pixels of each class, (K,).
 
     Returns:
-        (K,) in double precision.
+        The weights (K,) in double precision.
 
     Raises:
         ValueError: No class has pixels.
     """
     pixels = np.asarray(pixels, dtype=float)
-    there = pixels > 0
-    if not there.any():
-        raise ValueError("no class has a labelled pixel; wanted label maps that show some")
-    return np.where(there, pixels.sum() / (there.sum() * np.where(there, pixels, 1)), 1.0)
+    present = pixels > 0
+    if not present.any():
+        raise ValueError("no class has a labelled pixel; wanted label maps that contain at least one class")
+    return np.where(present, pixels.sum() / (present.sum() * np.where(present, pixels, 1)), 1.0)
 
 
 def count_class_pixels(names: str | Sequence[str], *, num_classes: int, ignore_label: int) -> np.ndarray:
-    """Count the pixels of each class in the label maps of registered data sets, which are all read.
+    """Count the pixels of each class in all label maps of registered data sets.
 
     Args:
-        names: The names of the data sets.
+        names: The name or names of the data sets.
         num_classes: The number of classes K.
-        ignore_label: The class id of pixels that count nowhere.
+        ignore_label: The class id of the pixels to ignore.
 
     Returns:
-        (K,) numbers of pixels.
+        The number of pixels of each class, (K,).
 
     Raises:
         ValueError: A label map cannot be read, or a label is out of range.
@@ -53,7 +54,7 @@ def count_class_pixels(names: str | Sequence[str], *, num_classes: int, ignore_l
         return np.bincount(label[label != ignore_label].ravel(), minlength=num_classes)
 
     records = load_records(names)
-    with ThreadPoolExecutor(4) as pool:  # decoding a file lets other threads run
+    with ThreadPoolExecutor(4) as pool:  # threads suffice, since Pillow releases the interpreter lock while decoding
         counts = pool.map(count, records)
         progress = tqdm(counts, total=len(records), desc="pixels of each class", unit="image", disable=None)
         return np.sum([*progress], axis=0)

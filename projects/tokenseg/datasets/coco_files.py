@@ -1,4 +1,4 @@
-"""Own data for detection: a folder of images and an annotation file in COCO's format, registered by a config."""
+"""The user's own detection data: a folder of images and an annotation file in COCO's format, registered by a config."""
 
 import hashlib
 import json
@@ -24,23 +24,26 @@ def own_coco(
     test_annotations: str | None = None,
     held_out: float = 0.2,
 ) -> str:
-    """Register the training or the test part of own data for detection, and return the name; configs call this for
-    `dataset.train` and `dataset.test`. The disk is read when the records are asked for.
+    """Register the training or the test part of the user's own detection data, and return its registered name.
+
+    Configs call this function for `dataset.train` and `dataset.test`. The files are read only when the records are
+    requested.
 
     Args:
-        split: Which part, `train` or `test`.
-        images: The folder that the file names in `annotations` are relative to.
+        split: The part to register, `train` or `test`.
+        images: The folder of the images, to which the file names in `annotations` are relative.
         annotations: The annotation file of the training images, in COCO's format.
         classes: The class names; class i is `classes[i]`.
-        test_images: The folder of the test images; None takes `images`.
-        test_annotations: Their annotation file; None keeps a part of the training images for the test.
-        held_out: The share of the images that is kept for the test where it has no annotation file of its own.
+        test_images: The folder of the test images, by default `images`.
+        test_annotations: The annotation file of the test images; with None, a part of the training images is held out
+            for testing.
+        held_out: The share of the images that is held out for testing if there is no annotation file for it.
 
     Returns:
-        The registered name. It follows from the arguments, so that the same call gives the same name.
+        The registered name, which depends only on the arguments.
 
     Raises:
-        ValueError: There is a folder of test images without an annotation file, or a share outside 0..1.
+        ValueError: A folder of test images is given without an annotation file, or the share is not between 0 and 1.
     """
     if test_images is not None and test_annotations is None:
         raise ValueError(
@@ -63,9 +66,9 @@ def register_coco_file(
 
     Args:
         images: The folder of the images.
-        annotations: The annotation file.
+        annotations: The annotation file of the images.
         classes: The class names.
-        part: Which share of the images, between two shares of a fixed random order.
+        part: The part of the images to use; see the argument `part` of `fixed_share`.
     """
     classes = [str(name) for name in classes]
     images, annotations = (os.path.abspath(os.path.expanduser(path)) for path in (images, annotations))
@@ -91,13 +94,13 @@ def _records(name: str, images: str, annotations: str, *, classes: list[str], pa
     if found != classes:
         raise ValueError(
             f"the annotation file '{annotations}' has the classes {', '.join(found)}, in the order of their ids; "
-            f"wanted those of dataset.classes, in that order: {', '.join(classes)}"
+            f"wanted those of dataset.classes, in this order: {', '.join(classes)}"
         )
     faults = [fault for fault in annotation_faults(content) if fault.stops]
     if faults:
         raise ValueError(
             f"the annotation file '{annotations}' has {len(faults[0].places)} times {faults[0].what}, first "
-            f"{faults[0].places[0]}; tools/check_dataset.py lists all that is wrong with it"
+            f"{faults[0].places[0]}; tools/check_dataset.py lists everything that is wrong with the file"
         )
     records = load_coco_json(annotations, images, name)
     names = {image["id"]: image["file_name"] for image in content["images"]}

@@ -1,4 +1,4 @@
-"""What is wrong or odd about image folders that have been looked at, and the cure of each."""
+"""Errors and oddities of a data set after its survey, and advice for each."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,42 +10,42 @@ from .survey import Seen, SurveyedSplit
 
 PAGE = "projects/tokenseg/datasets/LABELS.md"
 
-# What stops a training, by kind: what is wrong, and the cure.
+# The description of each kind of fault that stops training, and the advice.
 CURES = {
-    "empty": ("a file has no bytes", "copy it again, or move image and label map away"),
+    "empty": ("a file is empty", "copy it again, or move image and label map away"),
     "image": ("the image cannot be read", "copy or convert it again, or move image and label map away"),
     "unsupported": (
-        "it would be misread",
-        "tell what it is by dataset.bands and dataset.value_range, or convert it: one page of three bands of 8 bits; "
-        "label maps hold ids in whole numbers",
+        "the file would be misread",
+        "describe the image with dataset.bands and dataset.value_range, or convert it to a single page of three 8-bit "
+        "bands; convert a label map to a single page of integer ids",
     ),
     "label": ("the label map cannot be read", "copy or convert it again, or move image and label map away"),
     "colours": (
-        "the label map holds colours, not ids",
+        "the label map contains colours, not ids",
         f"list the colours in dataset.colors, see 'Labels in colours' in {PAGE}",
     ),
-    "unknown colours": ("the label map is not of the colours listed", "add them to dataset.colors"),
+    "unknown colours": ("the label map has colours that are not listed", "add them to dataset.colors"),
     "turned": (
-        "its EXIF orientation turns the image, but not the label map",
-        "the label map was drawn on the image as stored: remove the tag (exiftool -Orientation= FILES)",
+        "its EXIF orientation rotates the image, but not the label map",
+        "remove the tag (exiftool -Orientation= FILES), since the label map was drawn on the image as stored",
     ),
     "size": (
-        "the label map has another size than the image",
+        "the size of the label map differs from that of the image",
         "export it at the size of the image, or resize it without interpolation (nearest neighbour)",
     ),
-    "ids": ("the label map holds ids that are no class", ""),
-    "other": ("the training refuses it", "as the message says"),
+    "ids": ("the label map contains ids that are not classes", ""),
+    "other": ("the training fails on it", "see the message"),
 }
 
 
 @dataclass
 class Finding:
-    """Something to tell the owner of a data set.
+    """A message to the owner of a data set.
 
-    Args:
-        level: ERROR if a training would stop or have nothing to learn, else NOTE.
-        text: What was found, where, and the cure.
-        source: The split or the file it was found in; empty if it is about several.
+    Attributes:
+        level: `ERROR` if training would stop or have nothing to learn, else `NOTE`.
+        text: The description of what was found, its place, and the advice.
+        source: The split or the file in which it was found; empty if the message concerns several.
     """
 
     level: str
@@ -53,7 +53,7 @@ class Finding:
     source: str = ""
 
     def of(self, source: str) -> "Finding":
-        """The same, found in `source`."""
+        """Return the same finding with another source."""
         return replace(self, source=source)
 
     def __str__(self) -> str:
@@ -63,11 +63,11 @@ class Finding:
 def stops(
     split: SurveyedSplit | SurveyedInstances, cures: Mapping[str, tuple[str, str]] = MappingProxyType(CURES)
 ) -> list[Finding]:
-    """Find what the mapper refuses, with one finding for each kind.
+    """Find the images for which the mapper raises an error, and return one finding for each kind of fault.
 
     Args:
-        split: What was seen.
-        cures: Kind -> what is wrong, and the cure.
+        split: The survey of the split.
+        cures: The description of each kind of fault and the advice, by kind.
     """
     findings = []
     for kind, (what, cure) in cures.items():
@@ -89,35 +89,41 @@ def _where(hit: Sequence[Seen], split: SurveyedSplit | SurveyedInstances) -> str
 
 
 def id_cure(split: SurveyedSplit, wrong: list[int]) -> str:
-    """Say what to do about stored ids that are no class."""
+    """Return the advice for stored ids that are not classes.
+
+    Args:
+        split: The survey of the split.
+        wrong: The stored ids that are not classes, in ascending order.
+    """
     if split.id_map is not None:
-        return f"name them in dataset.id_map, with a class id or the word ignore: {_listed(wrong)}"
+        return f"map them in dataset.id_map to a class id or the word ignore: {_listed(wrong)}"
     ids, count = sorted(split.ids()), len(split.classes)
     if len(wrong) > 20:
-        return "so many ids come from JPEG or from resizing with interpolation: export the label maps anew, as PNG"
-    if wrong == [count] and 1 in ids:
+        return "export the label maps again, as PNG: so many ids come from JPEG or from resizing with interpolation"
+    if wrong == [count] and 1 in ids:  # the ids are 1 to K, with or without 0
         shifted: dict[int, int | str] = {stored: stored - 1 for stored in range(1, count + 1)}
         shifted = {0: "ignore", **shifted} if 0 in ids else shifted
         return (
-            f"if ids count from 1: {as_override(shifted, split)}; if they count from 0: a name more in dataset.classes"
+            f"if ids begin at 1, set {as_override(shifted, split)}; if they begin at 0, add a name to dataset.classes"
         )
+    # If there are as many ids as classes, each id is probably a class; otherwise the ignore label is probably not.
     counted = [stored for stored in ids if stored != split.ignore_label]
     candidates = ids if len(ids) == count else counted
     if len(candidates) <= count:
         id_map: dict[int, int | str] = {stored: place for place, stored in enumerate(candidates)}
-        return f"if these are the classes in this order: {as_override(id_map, split)}"
+        return f"if these are the classes in this order, set {as_override(id_map, split)}"
     return f"name a class for each of the ids {_listed(ids)} in dataset.classes, or map them with dataset.id_map"
 
 
 def as_override(id_map: dict[int, int | str], split: SurveyedSplit) -> str:
-    """Write an id map as a word for the command line; the ignore label, where it is stored, stays what it is."""
+    """Format an id map as an override for the command line. If the ignore label occurs, it remains ignored."""
     if split.ignore_label in split.ids() and split.ignore_label not in id_map:
         id_map = id_map | {split.ignore_label: "ignore"}
     return "'dataset.id_map={" + ", ".join(f"{stored}: {wanted}" for stored, wanted in id_map.items()) + "}'"
 
 
 def label_findings(split: SurveyedSplit) -> list[Finding]:
-    """Find what is odd about the ids that the mapper accepts."""
+    """Find oddities in the ids of label maps that the mapper accepts."""
     ids, present = split.ids(), split.present()
     findings: list[Finding] = []
     if not ids:
@@ -127,34 +133,34 @@ def label_findings(split: SurveyedSplit) -> list[Finding]:
     ignored = sum(pixels for stored, pixels in ids.items() if split.class_of(stored) == split.ignore_label)
     if split.id_map is None and set(ids) == {0, split.ignore_label} and len(split.classes) > 1:
         cure = f"'dataset.id_map={{0: 0, {split.ignore_label}: 1}}'"
-        text = f"the label maps hold 0 and {split.ignore_label} alone, and {split.ignore_label} is ignored, no class"
-        findings.append(Finding(level, f"{text}. Cure, where {split.ignore_label} is class 1: {cure}"))
+        text = f"the label maps contain only 0 and {split.ignore_label}, and {split.ignore_label} is ignored"
+        findings.append(Finding(level, f"{text}. Cure, if {split.ignore_label} is class 1: {cure}"))
     elif len(present) < 2:
-        what = f"nothing but class {present.pop()}" if present else "no class at all"
-        cure = "see the table: is an id missing in dataset.id_map, or is this another folder?"
+        what = f"only class {present.pop()}" if present else "no class"
+        cure = "see the table: is an id missing in dataset.id_map, or is this the wrong folder?"
         if len(split.classes) == 1:
-            cure = "one class cannot be told from anything: name the background as a class too"
-        findings.append(Finding(level, f"the label maps hold {what}. Cure: {cure}"))
+            cure = "name the background as a class too, since a model cannot distinguish a single class from anything"
+        findings.append(Finding(level, f"the label maps contain {what}. Cure: {cure}"))
     elif absent := [name for k, name in enumerate(split.classes) if k not in present]:
-        text = "classes that never occur" + (" in the files looked at" if split.limited else "")
-        cure = "more images, or fewer dataset.classes" if split.name == "train" else "none needed: no mean counts them"
+        text = "classes that never occur" + (" in the files that were checked" if split.limited else "")
+        cure = "add images, or remove classes" if split.name == "train" else "none needed: means exclude them"
         if 0 not in present and split.id_map is None:
-            cure += "; or ids that count from 1, which want an id map"
+            cure += "; or set dataset.id_map, if the ids begin at 1"
         findings.append(Finding("NOTE", f"{text}: {_listed(absent)}. Cure: {cure}"))
     if len(present) > 1 and ignored > everything / 2:
         text = f"{100 * ignored / everything:.0f} % of the pixels are ignored"
-        findings.append(
-            Finding("NOTE", f"{text}. Cure: is {split.ignore_label} a class? Then name it in dataset.id_map")
-        )
+        findings.append(Finding("NOTE", f"{text}. Cure: if {split.ignore_label} is a class, map it in dataset.id_map"))
     blank = [s for s in split.seen if s.ids and all(split.class_of(i) == split.ignore_label for i in s.ids)]
     if blank and present:
-        text = f"{_where(blank, split)}the label map is ignored whole"
-        findings.append(Finding("NOTE", f"{text}. Cure: label it, or move the pair away; it teaches nothing"))
+        text = f"{_where(blank, split)}the label map is ignored completely"
+        findings.append(
+            Finding("NOTE", f"{text}. Cure: label it, or move the pair away, since nothing is learnt from it")
+        )
     return findings
 
 
 def image_findings(split: SurveyedSplit | SurveyedInstances) -> list[Finding]:
-    """Find what is odd about the images that can be read."""
+    """Find oddities of the images that can be read."""
 
     def note(what: str, cure: str, condition: Callable[[Seen], bool]) -> Iterable[Finding]:
         hit = [seen for seen in split.seen if seen.size and not seen.stop and condition(seen)]
@@ -163,26 +169,30 @@ def image_findings(split: SurveyedSplit | SurveyedInstances) -> list[Finding]:
 
     return [
         *note(
-            "its EXIF orientation turns the image when it is read, and not its labels",
-            "none if these were drawn on the turned image; else remove the tag (exiftool -Orientation= FILES)",
+            "its EXIF orientation rotates the image when it is read, but not its labels",
+            "none if labels were drawn on the rotated image; else remove the tag (exiftool -Orientation= FILES)",
             lambda seen: seen.orientation not in (0, 1),
         ),
         *note(
-            "the image has transparency, which is dropped",
-            "none if nothing is transparent; else paint it on a background",
+            "the image has transparency, which is discarded",
+            "none if nothing is transparent; else compose it with a background",
             lambda seen: seen.mode in ("RGBA", "LA", "PA"),
         ),
         *note(
-            "the image is grey, its value is read as red, green and blue",
+            "the image is grey, and its value is used for red, green and blue",
             "none needed",
             lambda seen: seen.mode in ("L", "1"),
         ),
-        *note("the image is in CMYK, its colours are estimates", "convert it to RGB", lambda seen: seen.mode == "CMYK"),
+        *note(
+            "the image is in CMYK, and its colours are approximate",
+            "convert it to RGB",
+            lambda seen: seen.mode == "CMYK",
+        ),
     ]
 
 
 def copies(splits: Sequence[SurveyedSplit | SurveyedInstances]) -> list[Finding]:
-    """Find equal images in different splits and within one."""
+    """Find identical images in different splits, and within a split."""
     places = defaultdict(list)
     for split in splits:
         for seen in split.seen:
@@ -192,10 +202,10 @@ def copies(splits: Sequence[SurveyedSplit | SurveyedInstances]) -> list[Finding]
     for text, cure, condition in (
         (
             "an image is in training and test",
-            "keep it in one of them: it flatters the result",
+            "keep it in only one of them, since it makes the result look better than it is",
             lambda s: len(set(s)) > 1,
         ),
-        ("an image is there more than once", "keep one of each", lambda s: len(s) > len(set(s))),
+        ("an image occurs more than once", "keep one copy", lambda s: len(s) > len(set(s))),
     ):
         hit = [found for found in places.values() if condition([split for split, _ in found])]
         if hit:

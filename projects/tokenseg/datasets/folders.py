@@ -1,4 +1,4 @@
-"""Own data: pairs of folders of images and label maps, registered with Detectron2 from within a config."""
+"""The user's own data: a folder of images and a folder of label maps, which a config registers with Detectron2."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from ..plain_text import unprintable
 from .stored_ids import checked_colors, class_colors
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy")
-# JPEG is missing on purpose: it does not keep ids.
+# JPEG is missing on purpose, since its lossy compression changes ids.
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
 
@@ -28,20 +28,22 @@ def own_data(
     held_out: float = 0.2,
     **settings: Any,
 ) -> str:
-    """Register the training or the test part of own data, and return the name; configs call this for `dataset.train`
-    and `dataset.test`.
+    """Register the training or the test part of the user's own data, and return its registered name.
+
+    Configs call this function for `dataset.train` and `dataset.test`.
 
     Args:
-        split: `train` or `test`.
-        images: Folder of the training images.
-        labels: Folder of their label maps.
-        test_images: Folder of the test images; None keeps a part of the training images for the test.
-        test_labels: Folder of their label maps.
-        held_out: Share of the images for the test where it has no folders of its own.
-        settings: `classes`, `ignore_label`, `id_map` and `colors` of `register_folders`.
+        split: The part to register, `train` or `test`.
+        images: The folder of the training images.
+        labels: The folder of the label maps of the training images.
+        test_images: The folder of the test images; with None, a part of the training images is held out for testing.
+        test_labels: The folder of the label maps of the test images.
+        held_out: The share of the images that is held out for testing if there are no test folders.
+        settings: The arguments `classes`, `ignore_label`, `id_map` and `colors` of `register_folders`.
 
     Raises:
-        ValueError: Only one test folder, a share outside 0..1, or what `register_folders` refuses.
+        ValueError: Only one of the test folders is given, the share is not between 0 and 1, or `register_folders`
+            raises an error.
     """
     if (test_images is None) != (test_labels is None):
         raise ValueError(
@@ -67,23 +69,24 @@ def register_folders(
     colors: Sequence[Sequence[int]] | None = None,
     part: tuple[float, float] = (0.0, 1.0),
 ) -> str:
-    """Register a pair of folders with Detectron2; the disk is read when the records are asked for.
+    """Register a pair of folders with Detectron2; the folders are read only when the records are requested.
 
     Args:
-        images: Folder of images, with sub-folders.
-        labels: Folder of label maps, each with the path and name of its image but for the suffix.
-        classes: Names; class i is `classes[i]`.
-        ignore_label: Class id of pixels that count nowhere.
-        id_map: Stored id -> class id, or the word `ignore`; None takes the stored ids for class ids.
-        colors: The colours in label maps that have colours, (red, green, blue) of 0 to 255; the stored id of a colour
-            is its place in this list. None for label maps of ids.
-        part: The share of the images to take, between two fractions of a fixed random order.
+        images: The folder of the images, which may have sub-folders.
+        labels: The folder of the label maps, which have the same relative paths as their images except for the suffix.
+        classes: The class names; class i is `classes[i]`.
+        ignore_label: The class id of the pixels to ignore.
+        id_map: The class id, or the word `ignore`, for every stored id; with None, stored ids are class ids.
+        colors: The colours of the label maps, each as (red, green, blue) from 0 to 255; the stored id of a colour is
+            its index in this list. None if the label maps store ids.
+        part: The start and the end, as shares from 0 to 1, of the part of the images to use. The images are in a fixed
+            random order.
 
     Returns:
-        The registered name. It follows from the arguments, so that the same call gives the same name.
+        The registered name, which depends only on the arguments.
 
     Raises:
-        ValueError: Class names that are missing or equal, or an id map to something that is no class.
+        ValueError: Class names are missing or duplicated, or the id map or the colours are invalid.
     """
     classes = [str(name) for name in classes]
     if not classes or len(set(classes)) < len(classes):
@@ -95,6 +98,8 @@ def register_folders(
     id_map = None if id_map is None else _checked_map(id_map, num_classes=len(classes), ignore_label=ignore_label)
     images, labels = (os.path.abspath(os.path.expanduser(str(folder))) for folder in (images, labels))
     colors = None if colors is None else checked_colors(colors, count=len(classes), id_map=id_map)
+    # Colours are hashed only if there are any. So support for colours did not change the names of data sets without
+    # them.
     settings = [images, labels, classes, ignore_label, id_map, list(part), *([] if colors is None else [colors])]
     name = f"own_{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}"
     if name not in DatasetCatalog.list():
@@ -126,7 +131,7 @@ def _checked_map(id_map: Mapping, *, num_classes: int, ignore_label: int) -> dic
             )
         checked[stored] = wanted
     if not checked:
-        raise ValueError("dataset.id_map names no id; wanted 'stored id: class id' for every id, or null for no map")
+        raise ValueError("dataset.id_map is empty; wanted 'stored id: class id' for every id, or null for no map")
     return checked
 
 
@@ -151,50 +156,53 @@ def _records(
 
 
 def fixed_share(names: Collection[str], *, part: tuple[float, float], place: str) -> list[str]:
-    """Choose a share of some names that depends on nothing but the names, and does not shift much when some are added.
+    """Choose a pseudo-random part of some names. It depends only on the names, and changes little if names are added.
 
     Args:
-        names: The names, all different.
-        part: Between which two shares of a fixed random order.
-        place: The folder that the names are of, for the message.
+        names: The names, without duplicates.
+        part: The start and the end of the part as shares of the names, which are in a fixed random order.
+        place: The folder that contains the names, for the message.
 
     Returns:
         The chosen names, sorted.
 
     Raises:
-        ValueError: There are too few names to choose one.
+        ValueError: There are so few names that the part is empty.
     """
+    # A hash as sorting key is independent of Python's random generators, and of the other names.
     order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     first, last = (round(share * len(order)) for share in part)
     if first == last:
         raise ValueError(
-            f"the {len(order)} images of {place} are too few to keep some for the test: the share from {part[0]} to "
-            f"{part[1]} of them is none; wanted more images, another dataset.held_out, or a test set of its own"
+            f"the {len(order)} images of {place} are too few to hold some out for testing: the part from {part[0]} to "
+            f"{part[1]} of them is empty; wanted more images, another dataset.held_out, or a separate test set"
         )
     return sorted(order[first:last])
 
 
 def pair_files(images: str | PathLike, labels: str | PathLike) -> dict[str, tuple[str, str]]:
-    """Pair the images and label maps of two folders by their paths without suffix.
+    """Pair the images and label maps of two folders by their relative paths without suffix.
 
     Args:
-        images: Folder of images, with sub-folders; hidden files are passed over.
-        labels: Folder of label maps.
+        images: The folder of the images, which may have sub-folders; hidden files are skipped.
+        labels: The folder of the label maps.
 
     Returns:
-        Path in the folder without suffix -> (image file, label file).
+        The pairs (image file, label file) by their relative path without suffix.
 
     Raises:
-        ValueError: One folder for both, a folder that is missing or empty, two files of one name, or a file without its
-            partner.
+        ValueError: Both folders are the same, a folder is missing or empty, two files have the same name, or a file has
+            no partner.
     """
     if os.path.isdir(images) and os.path.isdir(labels) and os.path.samefile(images, labels):
-        raise ValueError(f"images and label maps are both in '{images}'; wanted a folder for each, with equal names")
+        raise ValueError(
+            f"images and label maps are both in '{images}'; wanted a folder for each, with equal file names"
+        )
     image_files = _files(images, IMAGE_SUFFIXES, kind="images")
     label_files = _files(labels, LABEL_SUFFIXES, kind="labels")
     if not image_files.keys() & label_files.keys():
         raise ValueError(
-            f"no image in {images} has the name of a label map in {labels}; the first are "
+            f"no image in {images} has the same name as a label map in {labels}; the first ones are "
             f"{next(iter(image_files))} and {next(iter(label_files))}; wanted equal names, such as a.jpg and a.png"
         )
     lone_images = [key for key in image_files if key not in label_files]
@@ -206,13 +214,13 @@ def pair_files(images: str | PathLike, labels: str | PathLike) -> dict[str, tupl
         if lone_labels:
             complaints.append(f"{len(lone_labels)} label maps of {labels} have no image ({_first(lone_labels)})")
         raise ValueError(
-            " and ".join(complaints) + "; wanted one label map an image, of its name: move away what has no partner"
+            " and ".join(complaints) + "; wanted one label map of the same name for each image; move other files away"
         )
     return {key: (path, label_files[key]) for key, path in image_files.items()}
 
 
 def _files(folder: str | PathLike[str], suffixes: tuple[str, ...], *, kind: str) -> dict[str, str]:
-    """Files by their path in `folder` without suffix, in order."""
+    """List the files of a folder by their relative path without suffix, sorted by this path."""
     if os.path.isfile(folder):
         raise ValueError(f"dataset.{kind} is '{folder}', which is a file; wanted the folder of {kind}")
     if not os.path.isdir(folder):
@@ -229,10 +237,12 @@ def _files(folder: str | PathLike[str], suffixes: tuple[str, ...], *, kind: str)
                 continue
             key = path.relative_to(folder).with_suffix("").as_posix()
             if key in found:
-                raise ValueError(f"{found[key]} and {path} have the same name; wanted one of them among the {kind}")
+                raise ValueError(f"{found[key]} and {path} have the same name; wanted only one of them as {kind}")
             found[key] = str(path)
     if not found:
-        raise ValueError(f"no {kind} in '{folder}', and {others} other files; wanted files in {', '.join(suffixes)}")
+        raise ValueError(
+            f"there are no {kind} in '{folder}', but {others} other files; wanted files in {', '.join(suffixes)}"
+        )
     return dict(sorted(found.items()))
 
 

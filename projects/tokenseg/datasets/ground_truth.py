@@ -1,4 +1,4 @@
-"""What is known of an image, found by its file: for pictures that show it beside what a model predicts."""
+"""The ground truth of image files, for pictures that show it next to the predictions of a model."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from .records import load_records
 
 
 class AnnotatedInstances(NamedTuple):
-    """The instances that are annotated in an image."""
+    """The annotated instances of an image."""
 
     boxes: np.ndarray  # (instances, 4): left, top, right, bottom in pixels
     masks: np.ndarray | None  # (instances, H, W) bool; None if no instance has a mask
-    names: list[str]  # of the classes
+    names: list[str]  # the class name of each instance
 
 
 class GroundTruth:
-    """The records of a data set, by the files of their images."""
+    """The records of a data set, which can be looked up by image file."""
 
     def __init__(
         self, records: Sequence[dict], *, files: Sequence[PurePath], class_names: Sequence[str], source: str
@@ -30,9 +30,9 @@ class GroundTruth:
         """
         Args:
             records: The records in Detectron2's format.
-            files: The path of each record's image. A relative one stands for any image whose path ends with it.
-            class_names: The names of the classes of instances; empty for label maps.
-            source: What the records are from, in words, for messages.
+            files: The path of each record's image. A relative path stands for any image whose path ends with it.
+            class_names: The class names of the instances; empty if the ground truth is label maps.
+            source: The name of the data set or file that the records are from, for messages.
         """
         self.source = source
         self.records, self._class_names = records, list(class_names)
@@ -46,10 +46,11 @@ class GroundTruth:
 
         Args:
             name: The name of the data set.
-            key: The key of the ground truth, `annotations` or `sem_seg_file_name`; records without it do not count.
+            key: The key of the ground truth in the records, `annotations` or `sem_seg_file_name`. Records without this
+                key are skipped.
 
         Raises:
-            ValueError: It is not registered, or cannot be read.
+            ValueError: The data set is not registered, or cannot be read.
         """
         records = [record for record in load_records(name) if key in record]
         files = [Path(record["file_name"]).resolve() for record in records]
@@ -58,16 +59,16 @@ class GroundTruth:
 
     @classmethod
     def of_file(cls, path: str | Path) -> "GroundTruth":
-        """Read annotations of instances in COCO's format.
+        """Read an annotation file in COCO's format.
 
         Raises:
-            ValueError: The file is not of that format.
+            ValueError: The file is not in this format.
         """
         name = f"coco annotations in {path}"
         try:
             records = load_coco_json(str(path), "", name)
             classes = [str(each) for each in MetadataCatalog.get(name).thing_classes]
-        except Exception as error:  # whatever pycocotools and Detectron2 stumble over in a damaged file
+        except Exception as error:  # on a damaged file, pycocotools and Detectron2 may raise exceptions of any type
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(f"{path} cannot be read as annotations in COCO's format: {reason}") from error
         finally:
@@ -76,22 +77,24 @@ class GroundTruth:
         return cls(records, files=files, class_names=classes, source=str(path))
 
     def record(self, image: str | Path) -> dict | None:
-        """The record of an image file; None if there is none."""
+        """Find the record of an image file; return None if there is none."""
         whole = Path(image).resolve().parts
         fitting = [(len(parts), place) for parts, place in self._places[whole[-1]] if whole[-len(parts) :] == parts]
+        # If several relative paths match, the longest one is the most specific.
         return self.records[max(fitting)[1]] if fitting else None
 
     def instances(self, record: dict, size: tuple[int, int]) -> AnnotatedInstances:
-        """The instances of a record.
+        """Return the instances of a record.
 
         Args:
-            record: The record, with `annotations`.
-            size: The height and width of its image.
+            record: The record, which has `annotations`.
+            size: The (height, width) of its image.
 
         Raises:
-            ValueError: The annotations are of an image of another size.
+            ValueError: The annotations belong to an image of another size.
         """
         known = record.get("height", size[0]), record.get("width", size[1])
+        # Each annotation is converted separately, since only some of them may have masks.
         single = [annotations_to_instances([each], known, mask_format="bitmask") for each in record["annotations"]]
         masks = [each.gt_masks.tensor[0].numpy() if each.has("gt_masks") else None for each in single]
         other = {known, *(mask.shape for mask in masks if mask is not None)} - {size}

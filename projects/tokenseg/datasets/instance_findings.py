@@ -1,4 +1,4 @@
-"""What is wrong or odd about a data set for detection that has been looked at, and the cure of each."""
+"""Errors and oddities of a detection data set after its survey, and advice for each."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,28 +9,28 @@ from .findings import CURES, Finding, stops
 from .instance_survey import SurveyedInstances
 
 _INSTANCE_CURES = {
-    "empty": ("a file has no bytes", "copy it again, or take the image out of the annotation file"),
-    "image": (CURES["image"][0], "copy or convert it again, or take it out of the annotation file"),
-    "unsupported": (CURES["unsupported"][0], "convert it: one page, three bands of 8 bits"),
+    "empty": ("a file is empty", "copy it again, or remove the image from the annotation file"),
+    "image": (CURES["image"][0], "copy or convert it again, or remove it from the annotation file"),
+    "unsupported": (CURES["unsupported"][0], "convert it to a single page of three 8-bit bands"),
     "turned": (
-        "its EXIF orientation turns the image, but not the size in the annotation file",
-        "boxes were drawn on the image as stored: remove the tag (exiftool -Orientation= FILES)",
+        "its EXIF orientation rotates the image, but not the size in the annotation file",
+        "remove the tag (exiftool -Orientation= FILES), since boxes were drawn on the image as stored",
     ),
     "size": (
-        "the image has another size than the annotation file says",
-        "take the image that was annotated, or scale boxes and masks with it",
+        "the size of the image differs from that in the annotation file",
+        "use the image that was annotated, or scale boxes and masks with the image",
     ),
     "other": CURES["other"],
 }
 
 
 def file_findings(path: str, content: dict, *, mask_format: str | None) -> list[Finding]:
-    """Find what is wrong in an annotation file; see `annotation_faults`.
+    """Find the mistakes in an annotation file; see `annotation_faults`.
 
     Args:
         path: The path of the file.
-        content: What is in it.
-        mask_format: How the model wants its masks; None if it takes none.
+        content: The content of the file.
+        mask_format: The format of the masks that the model expects; None if it uses no masks.
     """
     return [
         Finding(
@@ -43,23 +43,23 @@ def file_findings(path: str, content: dict, *, mask_format: str | None) -> list[
 
 
 def instance_findings(split: SurveyedInstances) -> list[Finding]:
-    """Find what stops a training at a split, and classes that it does not show."""
+    """Find what would stop training on a split, and classes that do not occur in it."""
     findings = stops(split, _INSTANCE_CURES)
     absent = [name for name, one in zip(split.classes, split.objects, strict=True) if not one.sides]
     if len(absent) == len(split.classes):
         level = "ERROR" if split.name == "train" else "NOTE"
-        findings.append(Finding(level, "no image has an object that is no crowd. Cure: annotations of this split"))
+        findings.append(Finding(level, "no image has an object other than crowds. Cure: annotate objects"))
     elif absent:
-        cure = "more images, or fewer categories" if split.name == "train" else "none needed: no mean counts them"
+        cure = "add images, or remove categories" if split.name == "train" else "none needed: means exclude them"
         findings.append(Finding("NOTE", f"classes that never occur: {', '.join(absent[:12])}. Cure: {cure}"))
     return findings
 
 
 def class_findings(files: Mapping[str, dict], classes: Sequence[str]) -> list[Finding]:
-    """Find annotation files whose classes are not those of the model, or are in another order.
+    """Find annotation files whose classes, or their order, differ from those of the model.
 
     Args:
-        files: Path -> content of the annotation files.
+        files: The contents of the annotation files by their paths.
         classes: The names of the model's classes.
     """
     findings = []
@@ -67,6 +67,6 @@ def class_findings(files: Mapping[str, dict], classes: Sequence[str]) -> list[Fi
         found = ordered_names(content["categories"], path=path)
         if found != [*classes]:
             said = f"in the order of their ids, are {', '.join(found)}; the model's are {', '.join(classes)}"
-            cure = "the same categories in all files, with ids in the same order"
+            cure = "use the same categories in all files, with ids in the same order"
             findings.append(Finding("ERROR", f"the classes, {said}. Cure: {cure}", source=os.path.basename(path)))
     return findings

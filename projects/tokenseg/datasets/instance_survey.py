@@ -1,4 +1,4 @@
-"""What the files of a data set for detection show: images, objects of every class, and what a training would refuse."""
+"""A survey of a detection data set: its images, the objects of each class, and the files that would stop training."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ class Objects:
     """The objects of one class.
 
     Attributes:
-        sides: The square roots of the areas of their boxes, in pixels.
-        crowds: How many annotations of the class are crowds, which no training sees.
-        images: How many images show an object that is no crowd.
+        sides: The square root of the area of each object's box, in pixels; without crowds.
+        crowds: The number of annotations that are crowds, which are not used in training.
+        images: The number of images with at least one object that is not a crowd.
     """
 
     sides: list[float]
@@ -29,16 +29,16 @@ class Objects:
 
 @dataclass
 class SurveyedInstances:
-    """A part of a data set for detection, and all that was seen of it.
+    """A split of a detection data set with the facts about its files.
 
     Attributes:
-        name: `train` or `test`.
+        name: The name of the split, `train` or `test`.
         root: The folder of its images.
         classes: The names of the classes.
-        objects: The objects of each class, in the order of `classes`, in all images.
-        without: How many images have no object, or none but crowds.
+        objects: The objects in all images, by class in the order of `classes`.
+        without: The number of images that have no objects except crowds.
         count: The number of images.
-        seen: What its images show, or some of them.
+        seen: The facts about each image that was checked.
     """
 
     name: str
@@ -51,10 +51,10 @@ class SurveyedInstances:
 
 
 def count_objects(records: Sequence[dict], *, num_classes: int) -> tuple[list[Objects], int]:
-    """Count the objects of every class, and the images without any that is no crowd.
+    """Collect the objects of each class, and count the images that have no objects except crowds.
 
     Args:
-        records: The records, in Detectron2's standard format, with boxes as left, top, width and height.
+        records: The records in Detectron2's standard format, with boxes as left, top, width and height.
         num_classes: The number of classes.
     """
     objects, without = [Objects(sides=[]) for _ in range(num_classes)], 0
@@ -74,11 +74,11 @@ def count_objects(records: Sequence[dict], *, num_classes: int) -> tuple[list[Ob
 
 
 def look_at_record(record: dict, mapper: Callable[[dict], dict]) -> Seen:
-    """Read an image and its annotations as the training does, and note what they are.
+    """Read an image and its annotations like the training, and collect the facts about the image.
 
     Args:
-        record: The record, in Detectron2's standard format.
-        mapper: The training's, without augmentation.
+        record: The record in Detectron2's standard format.
+        mapper: The mapper of the training, without augmentations.
     """
     path = record["file_name"]
     seen = look_at_image(path)
@@ -86,7 +86,7 @@ def look_at_record(record: dict, mapper: Callable[[dict], dict]) -> Seen:
         with opened_image(path) as image:
             check_image(image, path=path)
         mapper(record)
-    except Exception as error:  # whatever Pillow's readers and the mapper stumble over
+    except Exception as error:  # on damaged files, Pillow and Detectron2's mapper may raise exceptions of any type
         seen.message = " ".join(str(error).split()) or type(error).__name__
         seen.stop = _kind_of(error, seen, record)
     return seen
@@ -108,7 +108,7 @@ def _kind_of(error: Exception, seen: Seen, record: dict) -> str:
 
 
 def describe_instances(split: SurveyedInstances) -> str:
-    """Describe a part: its images, and how many objects of which size each class has."""
+    """Describe the images of a split, and the number and size of the objects of each class."""
     lines = [f"{split.name}: {split.count} images of {split.root}, {split.without} without objects"]
     rows = [
         (k, name, len(one.sides), one.images, statistics.median(one.sides) if one.sides else None, one.crowds)

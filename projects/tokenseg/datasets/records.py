@@ -1,5 +1,4 @@
-"""The records of registered data sets, packed so that worker processes share them, with clear errors where there are
-none."""
+"""Loading the records of registered data sets: clear errors if files are missing, and memory that workers share."""
 
 import difflib
 import logging
@@ -13,21 +12,22 @@ from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
 logger = logging.getLogger(__name__)
 
-# The name of a data set -> the function that was registered for it, and its records: each is read once per process.
+# The records of each data set by its name, so that they are read only once per process, together with the function that
+# was registered for it. If another function is registered under the name later, the records are read again.
 _known: dict[str, tuple[Callable[[], list[dict]], DatasetFromList]] = {}
 
 
 class Records(Sequence[dict]):
-    """Records as Detectron2 packs them for its workers: in one block of bytes, which forked processes share.
+    """Records serialised into one block of bytes, as Detectron2 does it, which forked worker processes share.
 
-    Every worker would copy a list of dicts, page after page, since reading an object changes its reference count. Each
-    access unpacks a new record, which the caller may change.
+    Each worker would gradually copy a list of dicts, since reading an object changes its reference count and so writes
+    to its memory page. Every access returns a new record, which the caller may change.
     """
 
     def __init__(self, parts: Sequence[DatasetFromList]) -> None:
         """
         Args:
-            parts: The packed lists, which are joined.
+            parts: The serialised lists, which are concatenated.
         """
         self._parts = list(parts)
         self._ends = list(accumulate(len(part) for part in self._parts))
@@ -50,10 +50,10 @@ class Records(Sequence[dict]):
 
 
 def load_records(names: str | Sequence[str]) -> Records:
-    """The records of one or several registered data sets, joined.
+    """Load the records of one or several registered data sets and concatenate them.
 
     Raises:
-        ValueError: A name is not registered, or the files of a data set are not there.
+        ValueError: A name is not registered, or the files of a data set are missing.
     """
     names = [names] if isinstance(names, str) else names
     if not names:
@@ -72,7 +72,7 @@ def _load(name: str) -> DatasetFromList:
         return _known[name][1]
     try:
         found = DatasetCatalog.get(name)
-    except (AssertionError, KeyError, OSError) as error:  # Detectron2's for empty folders and for unknown categories
+    except (AssertionError, KeyError, OSError) as error:  # raised by Detectron2 for empty folders, unknown categories
         raise ValueError(_not_there(name, error)) from error
     if not found:
         raise ValueError(_not_there(name, "it has no images"))
@@ -86,7 +86,7 @@ def _load(name: str) -> DatasetFromList:
 
 
 def _check_files(name: str, records: Sequence[dict]) -> None:
-    """Refuse a data set whose records name files that do not exist, by one look into each folder."""
+    """Raise a ValueError if records name files that do not exist. Each folder is listed only once."""
     paths = [record[key] for record in records for key in ("file_name", "sem_seg_file_name") if key in record]
     places = {path: os.path.split(path) for path in paths}
     folders = {folder: _files_in(folder) for folder in {folder for folder, _ in places.values()}}
@@ -105,5 +105,5 @@ def _files_in(folder: str) -> set[str]:
 def _not_there(name: str, reason: object) -> str:
     folder = MetadataCatalog.get(name).get("image_root", "its folder")
     root = os.getenv("DETECTRON2_DATASETS", "datasets")
-    place = f"data sets lie under $DETECTRON2_DATASETS, now {root}; tools/prepare_datasets makes them from archives"
+    place = f"data sets are in $DETECTRON2_DATASETS, now {root}; tools/prepare_datasets creates them from archives"
     return f"data set '{name}' cannot be read from {folder}: {reason} ({place})"

@@ -1,4 +1,4 @@
-"""From class ids back to what label maps store: the ids or colours of own data, the ids that benchmark servers want."""
+"""Conversion of class ids to the ids or colours that label maps store, or to the ids that benchmark servers expect."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,32 +10,33 @@ from ..visualize import spread_colors
 
 
 def checked_colors(colors: Sequence[Sequence[int]], *, count: int, id_map: Mapping[int, int] | None) -> list[list[int]]:
-    """Check the colours of label maps.
+    """Check the colours that encode the ids of label maps, and return them as lists.
 
     Args:
-        colors: (red, green, blue) of each.
+        colors: The colours, each as (red, green, blue) from 0 to 255.
         count: The number of classes.
-        id_map: Stored id -> class id, where the stored id of a colour is its place; None takes places for class ids.
+        id_map: The class id of every stored id, where the stored id of a colour is its index in `colors`. With None,
+            the indices are the class ids.
 
     Raises:
-        ValueError: Something is no colour, a colour is there twice, or their number is another than that of the classes
-            or of the ids in the map.
+        ValueError: An entry is not a colour, a colour is duplicated, or the number of colours differs from the number
+            of classes or of ids in the map.
     """
     plain = [list(color) if isinstance(color, Sequence) and not isinstance(color, str) else color for color in colors]
     for color in plain:
         is_color = isinstance(color, list) and len(color) == 3 and all(type(v) is int and 0 <= v <= 255 for v in color)
         if not is_color or plain.count(color) > 1:
-            told = "twice" if is_color else "which is no colour"
-            raise ValueError(f"dataset.colors has {color} {told}; wanted different [red,green,blue] of 0 to 255")
+            told = "twice" if is_color else "which is not a colour"
+            raise ValueError(f"dataset.colors has {color} {told}; wanted different [red,green,blue] from 0 to 255")
     if id_map is None and len(plain) != count:
         raise ValueError(
-            f"dataset.colors has {len(plain)} colours for {count} classes; wanted one a class, in their order, or a "
-            "dataset.id_map from the place of each colour to a class id or the word ignore"
+            f"dataset.colors has {len(plain)} colours for {count} classes; wanted one per class, in the order of the "
+            "classes, or a dataset.id_map from the index of each colour to a class id or the word ignore"
         )
     if id_map is not None and sorted(id_map) != list(range(len(plain))):
         raise ValueError(
-            f"dataset.id_map names {sorted(id_map)}, and dataset.colors has {len(plain)} colours; wanted every place "
-            f"of a colour, 0 to {len(plain) - 1}, to be mapped"
+            f"dataset.id_map has the keys {sorted(id_map)}, and dataset.colors has {len(plain)} colours; wanted a key "
+            f"for the index of every colour, 0 to {len(plain) - 1}"
         )
     return plain
 
@@ -43,7 +44,13 @@ def checked_colors(colors: Sequence[Sequence[int]], *, count: int, id_map: Mappi
 def class_colors(
     count: int, *, colors: Sequence[Sequence[int]] | None, id_map: Mapping[int, int] | None
 ) -> list[tuple[int, ...]]:
-    """Choose a colour for each of `count` classes in pictures: that of the label maps, or a spread one."""
+    """Choose the colours in which pictures show the classes: those of the label maps, else distinct ones.
+
+    Args:
+        count: The number of classes.
+        colors: The colours of the stored ids in the label maps, or None.
+        id_map: The class id of every stored id; with None, stored ids are class ids.
+    """
     chosen = [tuple(color) for color in spread_colors(count).tolist()]
     for class_id, stored in first_stored(id_map, count=count).items():
         if colors is not None:
@@ -52,7 +59,7 @@ def class_colors(
 
 
 def first_stored(id_map: Mapping[int, int] | None, *, count: int) -> dict[int, int]:
-    """Invert an id map: class id -> the first stored id that the map gives it, for those of `count` classes in it."""
+    """Invert an id map: return the first stored id that it maps to each class id below `count`, by class id."""
     if id_map is None:
         return {class_id: class_id for class_id in range(count)}
     found: dict[int, int] = {}
@@ -63,19 +70,19 @@ def first_stored(id_map: Mapping[int, int] | None, *, count: int) -> dict[int, i
 
 
 def to_stored(ids: np.ndarray, metadata: Metadata) -> np.ndarray:
-    """Turn class ids into what the label maps of a data set store.
+    """Convert class ids to the ids or colours that the label maps of a data set store.
 
-    Where an id map gives several stored ids the same class, its first one is taken.
+    If the id map maps several stored ids to the same class, the first of them is used.
 
     Args:
-        ids: (H, W) class ids.
+        ids: The class ids (H, W).
         metadata: Detectron2's metadata of the data set.
 
     Returns:
-        (H, W) uint8, uint16 or int64 ids, or (H, W, 3) uint8 colours where label maps have colours.
+        The stored ids (H, W) as uint8, uint16 or int64, or the colours (H, W, 3) as uint8 if label maps have colours.
 
     Raises:
-        ValueError: The id map gives no stored id a class that is predicted.
+        ValueError: A predicted class has no stored id in the id map.
     """
     id_map, colors = metadata.get("stored_ids"), metadata.get("stored_colors")
     stored = _mapped(ids, first_stored(id_map, count=len(metadata.stuff_classes)), metadata.stuff_classes)
@@ -83,17 +90,19 @@ def to_stored(ids: np.ndarray, metadata: Metadata) -> np.ndarray:
 
 
 def to_submission(ids: np.ndarray, metadata: Metadata) -> np.ndarray:
-    """Turn class ids into those of a benchmark's server: ADE20K counts classes from 1, Cityscapes has its label ids.
+    """Convert class ids to those that a benchmark's server expects.
+
+    ADE20K counts classes from 1, and Cityscapes expects its label ids instead of its training ids.
 
     Args:
-        ids: (H, W) class ids.
+        ids: The class ids (H, W).
         metadata: Detectron2's metadata of the test data.
 
     Returns:
-        (H, W) uint8.
+        The converted ids (H, W) uint8.
 
     Raises:
-        ValueError: The format of the data set's server is not known here.
+        ValueError: The submission format of the data set is not known.
     """
     if metadata.name.startswith("ade20k_sem_seg"):
         table = {class_id: class_id + 1 for class_id in range(len(metadata.stuff_classes))}
@@ -102,13 +111,13 @@ def to_submission(ids: np.ndarray, metadata: Metadata) -> np.ndarray:
     else:
         raise ValueError(
             f"the test data are {metadata.name}, whose submission format is not known; wanted those of ADE20K "
-            "(ade20k_sem_seg_val) or Cityscapes (cityscapes_fine_sem_seg_val), or `stored` in place of `submission`"
+            "(ade20k_sem_seg_val) or Cityscapes (cityscapes_fine_sem_seg_val), or `stored` instead of `submission`"
         )
     return smallest(_mapped(ids, table, metadata.stuff_classes))
 
 
 def smallest(ids: np.ndarray) -> np.ndarray:
-    """The same ids in the smallest type that a PNG has for them."""
+    """Convert ids to the smallest type that holds them, of those that a PNG can store."""
     return ids.astype(np.uint8 if ids.max() < 256 else np.uint16 if ids.max() < 65536 else np.int64)
 
 

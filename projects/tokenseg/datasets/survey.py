@@ -1,4 +1,4 @@
-"""What the files of a data set show: sizes, modes, stored ids, and what a training would refuse."""
+"""A survey of the files of a data set: their sizes, modes and stored ids, and the files that would stop training."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,8 @@ from ..data.images import opened_image
 from ..data.labels import read_stored_ids
 from ..data.mapper import SemSegMapper
 
-# Kinds of what the mapper refuses. A file of no bytes, and an image that its EXIF tag turns, have kinds of their own.
+# The kind of fault for each exception of the mapper. Empty files, and images that only their EXIF tag rotates, are
+# separate kinds.
 _KINDS = {
     UnreadableImage: "image",
     UnsupportedImage: "unsupported",
@@ -39,7 +40,20 @@ STOPS = ("empty", "turned", *_KINDS.values(), "other")
 
 @dataclass
 class Seen:
-    """What one image and its label map, if it has one, show."""
+    """The facts about one image and its label map, as far as the files could be read.
+
+    Attributes:
+        name: The file name of the image.
+        digest: The SHA-256 checksum of the image file.
+        mode: Pillow's mode of the image, or its bands and their type.
+        size: The stored (height, width) of the image in pixels.
+        orientation: The EXIF orientation of the image.
+        label_mode: Pillow's mode of the label map.
+        ids: The number of pixels of each stored id.
+        levels: The mean and the mean square of the grey levels of each band, (2, C); None for 8-bit colours.
+        stop: The kind of fault for which the mapper raises an error, one of `STOPS`, or an empty string.
+        message: The message of this error.
+    """
 
     name: str
     digest: str = ""
@@ -47,24 +61,24 @@ class Seen:
     size: tuple[int, int] | None = None
     orientation: int = 1
     label_mode: str = ""
-    ids: Counter = field(default_factory=Counter)  # stored id -> pixels
-    levels: np.ndarray | None = None  # (2, C): mean and mean square of the grey levels, of images of other than 8 bits
-    stop: str = ""  # what the mapper refuses: one of STOPS, or nothing
+    ids: Counter = field(default_factory=Counter)
+    levels: np.ndarray | None = None
+    stop: str = ""
     message: str = ""
 
 
 @dataclass
 class SurveyedSplit:
-    """A part of the data set, and all that was seen of it.
+    """A split of a data set with the facts about its files.
 
     Attributes:
-        name: `train` or `test`.
-        root: Folder of its images.
-        classes: Their names.
-        ignore_label: Class id of pixels that count nowhere.
-        id_map: Stored id -> class id, or None where stored ids are class ids.
-        seen: What was found in its images, or in some of them.
-        limited: Whether some of the images only were looked at.
+        name: The name of the split, `train` or `test`.
+        root: The folder of its images.
+        classes: The names of the classes.
+        ignore_label: The class id of the pixels to ignore.
+        id_map: The class id of every stored id, or None if stored ids are class ids.
+        seen: The facts about each image that was checked.
+        limited: Whether only some of the images were checked.
     """
 
     name: str
@@ -76,21 +90,22 @@ class SurveyedSplit:
     limited: bool
 
     def class_of(self, stored: int) -> int | None:
-        """Class id or ignore label of a stored id; None for one that is neither."""
+        """Return the class id or the ignore label of a stored id, or None if it is neither."""
         wanted = stored if self.id_map is None else self.id_map.get(stored)
         return wanted if wanted == self.ignore_label or wanted in range(len(self.classes)) else None
 
     def ids(self) -> Counter:
+        """Return the number of pixels of each stored id in all label maps."""
         return sum((seen.ids for seen in self.seen), Counter())
 
     def present(self) -> set[int]:
-        """Class ids that occur."""
+        """Return the class ids that occur."""
         found = map(self.class_of, self.ids())
         return {wanted for wanted in found if wanted is not None and wanted != self.ignore_label}
 
 
 def describe_sizes(seen: Sequence[Seen]) -> list[str]:
-    """Say what sizes the images have, in a line; nothing if none can be read."""
+    """Describe the sizes of the images in one line, or in none if no image can be read."""
     sizes = [one.size for one in seen if one.size]
     parts = [
         f"{name} {min(sides)} / {statistics.median_low(sides)} / {max(sides)}"
@@ -100,7 +115,7 @@ def describe_sizes(seen: Sequence[Seen]) -> list[str]:
 
 
 def describe_levels(seen: Sequence[Seen]) -> list[str]:
-    """Say what mean and spread the grey levels of each band have, as overrides; nothing for colours of 8 bits."""
+    """Describe the mean and the standard deviation of each band as overrides; nothing for 8-bit colours."""
     found = [one.levels for one in seen if one.levels is not None]
     if not found:
         return []
@@ -113,16 +128,16 @@ def describe_levels(seen: Sequence[Seen]) -> list[str]:
 
 
 def has_no_bytes(path: str) -> bool:
-    """Whether a file is there, and is empty."""
+    """Return whether a file exists and is empty."""
     return os.path.exists(path) and not os.path.getsize(path)
 
 
 def look_at_image(path: str, reader: ImageReader | None = None) -> Seen:
-    """Note what an image file is, as far as it can be read; what is wrong with it, whoever reads it whole says.
+    """Collect the facts about an image file as far as it can be read; faults are found later by reading its pixels.
 
     Args:
         path: The path of the file.
-        reader: The reader of the data set's images; None for 8-bit colours.
+        reader: The reader of the data set's images, by default one for 8-bit colours.
     """
     seen = Seen(name=os.path.basename(path))
     with contextlib.suppress(ValueError, OSError):
@@ -133,7 +148,7 @@ def look_at_image(path: str, reader: ImageReader | None = None) -> Seen:
 
 
 def look(record: dict, mapper: SemSegMapper) -> Seen:
-    """Read an image and its label map as the training does, and note what they are."""
+    """Read an image and its label map like the training, and collect the facts about both."""
     image, label = record["file_name"], record["sem_seg_file_name"]
     seen = look_at_image(image, mapper.reader)
     try:
@@ -141,7 +156,7 @@ def look(record: dict, mapper: SemSegMapper) -> Seen:
             seen.label_mode = header.mode
         ids, pixels = np.unique(read_stored_ids(record), return_counts=True)
         seen.ids = Counter(dict(zip(ids.tolist(), pixels.tolist(), strict=True)))
-    except ValueError:
+    except ValueError:  # the mapper raises it again below
         pass
     try:
         image = mapper(record)["image"]
@@ -157,6 +172,7 @@ def look(record: dict, mapper: SemSegMapper) -> Seen:
 def _kind(error: ValueError, seen: Seen, *, files: Sequence[str]) -> str:
     if any(map(has_no_bytes, files)):
         return "empty"
+    # Orientations above 4 swap height and width, so the label map has the size of the image as it is stored.
     if isinstance(error, SizesDiffer) and seen.orientation > 4 and error.label_size == seen.size:
         return "turned"
     return _KINDS.get(type(error), "other")

@@ -1,4 +1,4 @@
-"""Writing a traced model to a file, and running the file: ONNX in onnxruntime, or torch's own format."""
+"""Writing a traced model to a file, and running that file: ONNX with onnxruntime, or torch's own format."""
 
 import contextlib
 import warnings
@@ -13,30 +13,31 @@ from torch.export import ExportedProgram
 from .file_facts import FileFacts
 from .tracing import INPUT
 
-# From images (N, C, h, w) of float32 to ids or scores.
+# A function from images (N, C, h, w) float32 to class ids or scores.
 RunFile = Callable[[np.ndarray], np.ndarray]
-# The name of the facts in the metadata of an ONNX file, and of the extra file inside one of torch's.
+# The key of the facts in the metadata of an ONNX file, and the name of the extra file with the facts in a torch file.
 _FACTS_KEY, _FACTS_FILE = "tokenseg", "tokenseg.json"
 
 
 def write_file(program: ExportedProgram, path: Path, *, facts: FileFacts) -> None:
-    """Write a traced model to a file, in the format that its suffix names.
+    """Write a traced model to a file, in the format of its suffix.
 
-    Weights of more than 2 GB, which an ONNX file cannot hold, lie beside it in a file of the same name with `.data`.
+    An ONNX file cannot hold more than 2 GB. Larger weights are written next to it, to a file with the suffix `.data`.
 
     Args:
-        program: What `trace` gave.
+        program: The traced model, from `trace`.
         path: The path of the file, which ends in `.onnx` or `.pt2`.
-        facts: What the file is to tell.
+        facts: The facts to store in the file.
 
     Raises:
-        ValueError: The packages that write ONNX files are not installed.
+        ValueError: The packages that write ONNX files are not installed, or torch cannot write a `.pt2` of the model
+            for images of any size.
     """
     with _quiet():
         if path.suffix == ".onnx":
             _write_onnx(program, path, facts)
         else:
-            torch.export.save(program, path, extra_files={_FACTS_FILE: facts.to_json()})
+            _write_torch(program, path, facts)
 
 
 def open_file(path: Path, *, allow_pickle: bool = False) -> tuple[RunFile, FileFacts]:
@@ -44,20 +45,21 @@ def open_file(path: Path, *, allow_pickle: bool = False) -> tuple[RunFile, FileF
 
     Args:
         path: The path of the file, which ends in `.onnx` or `.pt2`.
-        allow_pickle: Whether a `.pt2` may be read, since `torch.export.load` unpickles parts of it, which can run code.
+        allow_pickle: Whether a `.pt2` may be read. `torch.export.load` unpickles parts of it, which can run any code.
 
     Returns:
-        A function that runs it, and what it tells.
+        A function that runs the file, and the facts stored in it.
 
     Raises:
-        ValueError: The file does not exist, is none of ours or may not be read, or the package that runs it is missing.
+        ValueError: The file does not exist, was not written by `write_file` or may not be read, or the package that
+            runs it is missing.
     """
     if not path.is_file():
         raise ValueError(f"'{path}' does not exist; wanted a file that tools/export.py has written")
     if path.suffix == ".onnx":
         return _open_onnx(path)
     if not allow_pickle:
-        raise ValueError(f"'{path}' is no ONNX file, and reading it can run any code; wanted allow_pickle=True")
+        raise ValueError(f"'{path}' is not an ONNX file, and reading it can run any code; wanted allow_pickle=True")
     return _open_torch(path)
 
 
@@ -67,16 +69,31 @@ def _write_onnx(program: ExportedProgram, path: Path, facts: FileFacts) -> None:
     exported = torch.onnx.export(
         program, dynamo=True, input_names=[INPUT], output_names=[facts.output_kind], verbose=False, optimize=False
     )
-    assert exported is not None  # the dynamo exporter gives a program
+    assert exported is not None  # for the type checker: the dynamo exporter always returns a program
     exported.model.metadata_props[_FACTS_KEY] = facts.to_json()
     exported.save(str(path))
+
+
+def _write_torch(program: ExportedProgram, path: Path, facts: FileFacts) -> None:
+    try:
+        torch.export.save(program, path, extra_files={_FACTS_FILE: facts.to_json()})
+    except Exception as error:  # torch.export raises errors of many types
+        if facts.size or isinstance(error, OSError):
+            raise
+        # torch supports fewer operations on sizes when it writes a program than when it traces one. The further lines
+        # of the error are a traceback.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"torch traced the model for images of any size, but cannot write it to a {path.suffix} file ({reason}); "
+            "wanted --size H W instead of --dynamic-size, or --format onnx"
+        ) from error
 
 
 def _open_onnx(path: Path) -> tuple[RunFile, FileFacts]:
     onnxruntime = _optional("onnxruntime")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
-    except Exception as error:  # onnxruntime has a class of errors for each reason
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise ValueError(f"onnxruntime cannot read '{path}': {error}") from error
     facts = FileFacts.from_json(session.get_modelmeta().custom_metadata_map.get(_FACTS_KEY), path=str(path))
     return lambda images: session.run(None, {INPUT: images})[0], facts
@@ -100,13 +117,13 @@ def _optional(package: str) -> ModuleType:
         return __import__(package)
     except ImportError as error:
         raise ValueError(
-            f"files in ONNX want the package {package} ({error}); install it with: pip install 'tokenseg[export]'"
+            f"ONNX files need the package {package} ({error}); install it with: pip install 'tokenseg[export]'"
         ) from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings of exporters about their own parts."""
+    """Hide the exporters' warnings, which are about their own internals."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""An exported model as a function, without config, weights or code of the model."""
+"""Prediction with an exported file, without the model's config, weights or code."""
 
 from os import PathLike
 from pathlib import Path
@@ -21,21 +21,22 @@ from .exported_files import open_file
 
 
 class ExportedPredictor:
-    """Runs an exported file on single images, with the interface that `Predictor` has for class ids and scores.
+    """Runs an exported file on single images, with the interface of `Predictor` for class ids and scores.
 
-    A file for images of any size gets them as a test of its config does, resized to the base size and whole. A file for
-    one size gets them as large as fit into it, with the mean colour around. Results have the size of the image.
+    If the file accepts images of any size, images are resized as in the config's evaluation and passed as a whole. If
+    it accepts a single size, images are resized to fit into that size and padded with the mean colour. The results
+    always have the size of the original image.
 
     Attributes:
-        facts: What the file tells.
-        metadata: Names and colours of the classes, as Detectron2's metadata.
+        facts: The facts stored in the file.
+        metadata: The names and colours of the classes, as Detectron2's metadata.
     """
 
     def __init__(self, path: str | PathLike, *, allow_pickle: bool = False) -> None:
         """
         Args:
             path: The path of a file that tools/export.py has written.
-            allow_pickle: Whether it may be a `.pt2`, which can run any code; `.onnx` cannot.
+            allow_pickle: Whether the file may be a `.pt2`, which can run any code when it is read; a `.onnx` cannot.
 
         Raises:
             ValueError: There is no such file, or the package that runs it is not installed.
@@ -50,7 +51,7 @@ class ExportedPredictor:
 
     @property
     def reader(self) -> ImageReader:
-        """What reads image files for this model."""
+        """The reader of image files, with the channel order of this model."""
         return ImageReader(image_format=self.facts.image_format)
 
     @property
@@ -59,59 +60,51 @@ class ExportedPredictor:
         return list(self.facts.class_names)
 
     def __call__(self, image: str | PathLike | np.ndarray) -> np.ndarray:
-        """The class of each pixel; see `class_ids`."""
+        """Predict the class of each pixel; see `class_ids`."""
         return self.class_ids(image)
 
     def class_ids(self, image: str | PathLike | np.ndarray) -> np.ndarray:
-        """The class of each pixel of an image, (H, W) int64.
+        """Predict the class ids (H, W) int64 of an image's pixels.
 
         Args:
-            image: The path of a file, or an (H, W, 3) uint8 array in RGB order.
+            image: The path of an image file, or an array (H, W, 3) uint8 in RGB order.
 
         Raises:
-            ValueError: A file that cannot be read, or an array of another shape or type.
+            ValueError: The file cannot be read, or the array has another shape or type.
         """
         if self.facts.output_kind == "scores":
             return self.scores(image).max(dim=0).indices.numpy()
         pixels = self._pixels(image)
         ids = torch.from_numpy(self._output(pixels))
-        # ids have no values between them: each pixel takes the nearest
+        # Ids cannot be interpolated, so each pixel takes the nearest one.
         nearest = F.interpolate(ids[None, None].float(), size=pixels.shape[:2], mode="nearest-exact")
         return nearest[0, 0].long().numpy()
 
     def scores(self, image: str | PathLike | np.ndarray) -> Tensor:
-        """The scores (K, H, W) of an image's pixels; see `class_ids`.
+        """Predict the scores (K, H, W) of an image's pixels; see `class_ids`.
 
         Raises:
-            ValueError: As in `class_ids`, or a file that gives ids.
+            ValueError: As in `class_ids`, or the file outputs class ids.
         """
         if self.facts.output_kind != "scores":
-            raise ValueError("the file gives class ids; wanted one exported with --output-kind scores")
+            raise ValueError("the file outputs class ids; wanted a file exported with --output-kind scores")
         pixels = self._pixels(image)
         return resize(torch.from_numpy(self._output(pixels))[None], pixels.shape[:2])[0]
 
     def instances(self, image: np.ndarray, *, confidence_threshold: float = 0.0) -> Instances:
-        """Refuse what an exported segmentor does not give.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError("an exported model gives class ids and no instances; wanted a detector's config and weights")
+        """Raise a ValueError, since an exported segmentor does not predict instances."""
+        raise ValueError("an exported model predicts class ids, not instances; wanted a detector's config and weights")
 
     def raster_ids(self, path: str | PathLike, *, window: int | None = None) -> np.ndarray:
-        """Refuse what needs the model's own code.
-
-        Raises:
-            ValueError: Always.
-        """
+        """Raise a ValueError, since reading an image window by window needs the model's own code."""
         raise ValueError("an exported model takes whole images; wanted a config and weights with --windows")
 
     def stored(self, ids: np.ndarray) -> np.ndarray:
-        """Turn class ids into what the label maps store; see `to_stored`."""
+        """Convert class ids to the values that the label maps store; see `to_stored`."""
         return to_stored(ids, self.metadata)
 
     def _output(self, pixels: np.ndarray) -> np.ndarray:
-        """What the file gives for (H, W, C) pixels, (h, w) or (K, h, w), without what lies around them."""
+        """Run the file on pixels (H, W, C) and return its output (h, w) or (K, h, w), without the padding."""
         if self.facts.size is None:
             return self._run(_batch(self._at_base_size(pixels)))[0]
         height, width = self.facts.size
@@ -132,12 +125,12 @@ class ExportedPredictor:
 
 
 def _largest_inside(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W, C) pixels resized, with their aspect ratio, to as large as fits into (height, width)."""
+    """Resize pixels (H, W, C) to the largest size with the same aspect ratio that fits into (height, width)."""
     scale = min(height / pixels.shape[0], width / pixels.shape[1])
     rows, columns = (max(1, round(side * scale)) for side in pixels.shape[:2])
     return T.ResizeTransform(*pixels.shape[:2], rows, columns).apply_image(pixels)
 
 
 def _batch(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, C) pixels as a batch (1, C, H, W) of float32."""
+    """Convert pixels (H, W, C) to a batch (1, C, H, W) float32."""
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)

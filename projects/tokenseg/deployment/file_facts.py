@@ -1,4 +1,4 @@
-"""What an exported file tells of its model, so that it can be used without config and weights."""
+"""The facts about a model that an exported file stores, so that it can be used without config and weights."""
 
 import dataclasses
 import json
@@ -11,17 +11,17 @@ class FileFacts:
 
     Attributes:
         class_names: The names of the class ids 0, 1, ...
-        class_colors: Their colours in pictures, (red, green, blue) of 0 to 255 each.
-        image_format: The order of the channels of the images, `RGB` or `BGR`.
-        pixel_mean: What the model subtracts from each channel, in grey levels. A padded image has this colour there.
-        pixel_std: What it divides each channel by after that.
-        size: (height, width) in pixels of the images that the file takes; None for any.
-        divisor: What the model pads both sides to multiples of, in pixels.
-        output_kind: `ids` or `scores`, see `WholePass`.
-        probabilities: Whether scores are probabilities; else they are logits.
-        short_side: The length of the short side that images are resized to in tests, in pixels; None for no resize.
-        long_side: The bound on the long side at that, in pixels; None for no bound.
-        source: What the file was made of and by, in words.
+        class_colors: The colour of each class in pictures, (red, green, blue) from 0 to 255.
+        image_format: The order of the image's channels, `RGB` or `BGR`.
+        pixel_mean: The mean of each channel, in grey levels, which the model subtracts; also the colour of padding.
+        pixel_std: The standard deviation of each channel, by which the model then divides.
+        size: The size (height, width) in pixels of the images that the file accepts; None for any size.
+        divisor: The number of pixels to whose multiples the model pads both sides.
+        output_kind: `ids` or `scores`; see `WholePass`.
+        probabilities: Whether the scores are probabilities; otherwise they are logits.
+        short_side: The length in pixels to which the short side is resized in evaluation; None for no resizing.
+        long_side: The upper bound in pixels of the long side when resizing; None for no bound.
+        source: A description of the config, weights and software versions from which the file was made.
     """
 
     class_names: list[str]
@@ -38,24 +38,24 @@ class FileFacts:
     source: str
 
     def to_json(self) -> str:
-        """The facts as text."""
+        """Convert the facts to JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str | None, *, path: str) -> "FileFacts":
-        """The facts of a file.
+        """Read the facts of a file.
 
         Args:
-            text: What `to_json` gave and the file holds; None if it holds nothing of the kind.
-            path: The path of the file, for the message.
+            text: The text from `to_json` that the file holds; None if it holds none.
+            path: The path of the file, for the error message.
 
         Raises:
-            ValueError: The text is none of `to_json`'s.
+            ValueError: The text was not written by `to_json`.
         """
         try:
             return cls(**json.loads(text or "{}"))
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"'{path}' does not tell what classes, colours and sizes its model has ({error}); wanted a file that "
+                f"'{path}' does not describe the classes, colours and sizes of its model ({error}); wanted a file that "
                 "tools/export.py has written"
             ) from error

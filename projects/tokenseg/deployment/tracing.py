@@ -1,4 +1,4 @@
-"""From a whole pass in Python to a program of operations on tensors."""
+"""Tracing of a `WholePass` by `torch.export`, which gives a program of tensor operations."""
 
 from collections.abc import Mapping
 
@@ -9,17 +9,17 @@ from torch.export import Dim, ExportedProgram
 from ..contracts import AttendsInWindows
 from .whole_pass import WholePass
 
-# What the images are called in the program and in files.
+# The name of the input in the program and in exported files.
 INPUT = "images"
 
 
 def example_images(model: WholePass, size: tuple[int, int] | None, *, count: int = 2) -> Tensor:
-    """Random images (count, C, h, w) in grey levels.
+    """Draw random images (count, C, h, w) in grey levels.
 
     Args:
-        model: The pass that is to take them.
-        size: (h, w); None for a small size that the model has to pad, but one at which every map has several windows
-            along each side, where blocks attend in windows. torch would take a number of 1 for a constant.
+        model: The model that will run on the images.
+        size: The size (h, w). None for a small size that needs padding and at which every map has several attention
+            windows along each side, if the model has windows: torch would record a single window as a constant.
         count: The number of images.
     """
     unit = max(model.divisor, 8)
@@ -30,20 +30,20 @@ def example_images(model: WholePass, size: tuple[int, int] | None, *, count: int
 
 
 def trace(model: WholePass, *, size: tuple[int, int] | None) -> ExportedProgram:
-    """Record what the model does with images, by `torch.export`. The number of images stays open.
+    """Trace the model with `torch.export`, for any number of images.
 
     Args:
-        model: The pass, on the CPU; its parameters will want no gradients any more.
-        size: (height, width) of the images in pixels; None leaves it open too.
+        model: The model, on the CPU. As a side effect, its parameters no longer require gradients.
+        size: The size (height, width) of the images in pixels; None for any size.
 
     Raises:
-        ValueError: The model takes no images of this size, or cannot be recorded for all sizes.
+        ValueError: The model does not accept images of this size, or cannot be traced for all sizes.
     """
     model.eval().requires_grad_(False)
     images = example_images(model, size)
     sides = {} if size else {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     with torch.no_grad():
-        model(images)  # what the model itself refuses, it tells in a sentence
+        model(images)  # the model's own error messages are easier to read than those of the tracer
         program = _export(model, images, sides)
     _drop_assertions(program.graph_module)
     return program
@@ -58,21 +58,20 @@ def _export(model: WholePass, images: Tensor, open_sides: Mapping[int, object]) 
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-    except Exception as error:  # torch has many kinds of them
+    except Exception as error:  # torch.export raises errors of many types
         if not open_sides:
             raise
         reason = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"the model cannot be recorded for images of any size ({reason}); wanted --size H W in place of "
-            "--dynamic-size"
+            f"the model cannot be traced for images of any size ({reason}); wanted --size H W instead of --dynamic-size"
         ) from error
 
 
 def _drop_assertions(module: torch.fx.GraphModule) -> None:
-    """Remove what the program asserts of sizes.
+    """Remove the program's assertions about sizes.
 
-    Much of it is true of the example alone, for instance that the images need padding, and says how tensors lie in
-    memory, on which the operations do not depend. ONNX files have no assertions at all.
+    Many of them hold only for the example images, for instance that they need padding. Others are about the memory
+    layout of tensors, on which the operations do not depend. ONNX files have no assertions at all.
     """
     for node in list(module.graph.nodes):
         if node.target is torch.ops.aten._assert_scalar.default:

@@ -1,4 +1,4 @@
-"""Whether an exported file gives what its model gives."""
+"""Comparison of the outputs of an exported file with those of its model."""
 
 from collections.abc import Iterator
 
@@ -10,35 +10,36 @@ from .exported_files import RunFile
 from .tracing import example_images
 from .whole_pass import WholePass
 
-# How far scores may lie apart: onnxruntime sums in another order than torch.
+# The largest accepted difference of scores; onnxruntime sums in another order than torch.
 TOLERANCE = 1e-4
 
 
 def verify(run: RunFile, model: WholePass, *, size: tuple[int, int] | None) -> float:
-    """Compare an exported file with its model, on random images of several numbers and, where it takes them, sizes.
+    """Compare an exported file with its model on random batches of several lengths and, if it accepts them, sizes.
 
     Args:
-        run: What runs the file.
-        model: The model on the CPU.
-        size: (height, width) of the images that the file takes; None for any.
+        run: The function that runs the file.
+        model: The model, on the CPU.
+        size: The size (height, width) of the images that the file accepts; None for any size.
 
     Returns:
-        The largest distance of their scores, over the largest score where that is above 1. Of ids it is the distance,
-        in the model, between the best score and that of the class which the file gives.
+        The largest absolute difference of the scores, divided by the largest score if that is above 1. If the file
+        outputs ids, the difference is between the model's best score and its score of the class that the file chose,
+        so that a tie between two classes is no error.
 
     Raises:
-        ValueError: The file fails, or they differ by more than `TOLERANCE`.
+        ValueError: The file fails, or the difference is greater than `TOLERANCE`.
     """
     worst = max(_distance(run, model, images) for images in _trials(model, size))
     if not worst <= TOLERANCE:
-        raise ValueError(f"the file and its model differ by {worst:.1e}; wanted {TOLERANCE:g} at most")
+        raise ValueError(f"the file and its model differ by {worst:.1e}; wanted at most {TOLERANCE:g}")
     return worst
 
 
 def _trials(model: WholePass, size: tuple[int, int] | None) -> Iterator[Tensor]:
     yield example_images(model, size, count=1)
     yield example_images(model, size, count=3)
-    if size is None:  # one that needs no padding, and an upright one that does
+    if size is None:  # a size that needs no padding, and an upright one that does
         yield example_images(model, (2 * model.divisor, 3 * model.divisor))
         yield example_images(model, (5 * model.divisor + 1, 2 * model.divisor + 1))
 
@@ -46,9 +47,11 @@ def _trials(model: WholePass, size: tuple[int, int] | None) -> Iterator[Tensor]:
 def _distance(run: RunFile, model: WholePass, images: Tensor) -> float:
     try:
         found = torch.from_numpy(np.asarray(run(images.numpy())))
-    except Exception as error:  # the errors of onnxruntime share no base class
+    except Exception as error:  # onnxruntime's errors have no common base class
         reason = " ".join(str(error).split())
-        raise ValueError(f"the file fails on images {tuple(images.shape)}, which the model takes: {reason}") from error
+        raise ValueError(
+            f"the file fails on images {tuple(images.shape)}, which the model accepts: {reason}"
+        ) from error
     with torch.no_grad():
         wanted = model.scores(images)
     scale = max(1.0, float(wanted.abs().max()))

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def announce_training(config: DictConfig, trainer: SimpleTrainer, *, start: int) -> None:
-    """Log the summary of a training before it begins. The data sets have been logged when they were read.
+    """Log the summary of a training before it begins. The data sets were already logged when they were read.
 
     Args:
         config: The config of the run.
@@ -26,7 +26,7 @@ def announce_training(config: DictConfig, trainer: SimpleTrainer, *, start: int)
     """
     settings = config.train
     if start >= settings.max_iter:
-        logger.info("The training had ended, after iteration %d; no step is left", start - 1)
+        logger.info("The training is already complete: it ended after iteration %d, and no step is left", start - 1)
     announce_model(undistributed(trainer.model))
     announce_device(config)
     rates = sorted({group["lr"] for group in trainer.optimizer.param_groups})
@@ -49,7 +49,10 @@ def announce_training(config: DictConfig, trainer: SimpleTrainer, *, start: int)
 
 
 def announce_model(model: nn.Module) -> None:
-    """Log the parameters of a model, in all and of each part; the tree of its modules is for the log file."""
+    """Log the number of parameters of a model and of each of its parts.
+
+    The tree of its modules is long, so it is logged at the level DEBUG, which only the log file shows.
+    """
     logger.debug("Model:\n%s", model)
     counted, trainable = _counts(model)
     parts = [(name, part, *_counts(part)) for name, part in model.named_children()]
@@ -64,7 +67,7 @@ def announce_model(model: nn.Module) -> None:
 
 
 def announce_device(config: DictConfig) -> None:
-    """Log the device of a run, and its precision."""
+    """Log the device of a run, its processes and threads, and its precision."""
     amp = config.train.amp
     logger.info(
         "Device: %s; %d process(es) of %d thread(s); %s%s",
@@ -77,7 +80,7 @@ def announce_device(config: DictConfig) -> None:
 
 
 def _counts(part: nn.Module) -> tuple[int, int]:
-    """Count all parameters, and those that are trained."""
+    """Count the values in all parameters of a part, and in those that are trained."""
     parameters = list(part.parameters())
     return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
 
@@ -89,7 +92,7 @@ def _trainable(numbers: int, learnt: int) -> str:
 
 
 def _images(config: DictConfig, loader: object) -> str:
-    """Describe the batch size and the number of epochs, if the loader knows them."""
+    """Describe the batch size and the number of epochs; "" for a loader that is not a `TrainLoader`."""
     if not isinstance(loader, TrainLoader):
         return ""
     batch, images = loader.total_batch_size, len(loader.stream.records)

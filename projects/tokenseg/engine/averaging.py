@@ -15,17 +15,17 @@ from .sharding import Replica, local, spread_like
 class WeightAverage(HookBase):
     """Averages the weights after every step: average = decay * average + (1 - decay) * weights.
 
-    The average is initialised by the first step. Buffers, such as the statistics of batch norms, are those of the last
-    step. A checkpoint holds both the average and the weights, so that a resumed run continues with both. The average of
-    sharded weights is sharded in the same way.
+    The first step initialises the average with its weights. Buffers, such as the statistics of batch norms, are not
+    averaged: they are those of the last step. A checkpoint holds both the average and the weights, so that a resumed
+    run continues with both. The average of sharded weights is sharded in the same way.
     """
 
     def __init__(self, model: nn.Module, *, decay: float, replica: Replica) -> None:
         """
         Args:
-            model: The model that trains; the average takes as much memory as its weights.
-            decay: The share that the average keeps at a step, at least 0 and below 1.
-            replica: A replica of the model, which holds the average when something runs it.
+            model: The model that is trained. The average takes as much memory as its weights.
+            decay: The weight of the old average at each step, at least 0 and below 1.
+            replica: A replica of the model, which is filled with the average whenever the averaged model is run.
 
         Raises:
             ValueError: The decay is out of range.
@@ -33,6 +33,7 @@ class WeightAverage(HookBase):
         if not 0 <= decay < 1:
             raise ValueError(f"train.ema.decay is {decay}; wanted 0 or more, and below 1")
         self._model, self._replica = undistributed(model), replica
+        # A parameter that several modules share has several names but only one average.
         copies = {parameter: parameter.detach().clone() for parameter in self._model.parameters()}
         self._weights = {
             name: copies[parameter] for name, parameter in self._model.named_parameters(remove_duplicate=False)

@@ -1,4 +1,4 @@
-"""The best checkpoint of a run, however often the run was cut, resumed or extended."""
+"""The best checkpoint of a run, however often the run was interrupted, resumed or extended."""
 
 import logging
 import math
@@ -16,10 +16,11 @@ NAME = "model_best"
 
 
 class BestCheckpoint:
-    """Keeps `model_best.pth`: the weights of the best of all evaluations, with its value and iteration inside.
+    """Keeps `model_best.pth`, the weights of the best evaluation so far, together with its value and iteration.
 
-    File, value and iteration are replaced in one move, and `resume` reads them from there. So there is no moment at
-    which a kill could lose the best weights, or leave a value that is not theirs.
+    The value and the iteration are stored in the file itself, which is replaced in one atomic move, and `resume` reads
+    them from there. So there is no moment at which a kill could lose the best weights or leave a value that does not
+    belong to them.
 
     Attributes:
         best: The highest value so far; minus infinity before the first evaluation.
@@ -36,10 +37,10 @@ class BestCheckpoint:
         self._checkpointer = checkpointer
 
     def resume(self) -> None:
-        """Continue from the file that the run has left, if there is one.
+        """Read the best value so far from the file that the interrupted run left, if there is one.
 
         Raises:
-            ValueError: The file cannot be read, or holds the best checkpoint by another metric.
+            ValueError: The file cannot be read, or it was chosen by another metric.
         """
         path = os.path.join(self._checkpointer.save_dir, f"{NAME}.pth")
         if not os.path.exists(path):
@@ -47,14 +48,14 @@ class BestCheckpoint:
         stored = read_checkpoint(path, mmap=True)
         if stored.get("best_metric") != self.metric:
             raise ValueError(
-                f"{path} is the best by {stored.get('best_metric')}, while train.best_metric is {self.metric}; wanted "
-                "the metric of the run that is resumed, or that file moved elsewhere"
+                f"{path} is the best checkpoint by {stored.get('best_metric')}, but train.best_metric is "
+                f"{self.metric}; wanted the metric of the run that is resumed, or this file moved to another folder"
             )
         self.best, self.iteration = stored["best_value"], stored["iteration"]
-        logger.info("Best %s until now: %.2f, at iteration %d", self.metric, self.best, self.iteration)
+        logger.info("Best %s so far: %.2f, at iteration %d", self.metric, self.best, self.iteration)
 
     def __call__(self, results: Mapping[str, Mapping[str, float]], iteration: int) -> None:
-        """Save the model if it is better than all before. To be called in all processes after every evaluation.
+        """Save the model if it is better than all before. All processes must call this after every evaluation.
 
         Args:
             results: The results `{task: {name: value}}` on the main process; other processes may pass anything.
@@ -63,11 +64,12 @@ class BestCheckpoint:
         Raises:
             ValueError: The results lack the metric.
         """
+        # All processes need the main one's value, since they must save together or not at all.
         value = comm.all_gather(self._value(results) if comm.is_main_process() else None)[0]
         if value > self.best:
             self._checkpointer.save(NAME, tag=False, iteration=iteration, best_value=value, best_metric=self.metric)
             self.best, self.iteration = value, iteration
-        if self.iteration < 0:
+        if self.iteration < 0:  # no value so far was a number, so no comparison was true
             logger.warning("No best checkpoint: %s is %s", self.metric, value)
             return
         logger.info("Best %s: %.2f, at iteration %d", self.metric, self.best, self.iteration)
@@ -77,5 +79,6 @@ class BestCheckpoint:
         try:
             return float(results[task][name])
         except KeyError:
+            # A hyphen marks the metric of a single class, and there are too many of these to list.
             found = [f"{task}/{name}" for task, metrics in results.items() for name in metrics if "-" not in name]
-            raise ValueError(f"train.best_metric is '{self.metric}'; evaluated were {found}") from None
+            raise ValueError(f"train.best_metric is '{self.metric}'; the evaluation gave {found}") from None

@@ -19,7 +19,7 @@ def build_model(config: DictConfig, *, device: str | None = None) -> nn.Module:
 
     Args:
         config: The config.
-        device: The device that the model is put on; by default the one that `train.device` asks for.
+        device: The device that the model is moved to; by default the one that `train.device` requests.
 
     Raises:
         ValueError: `train.tta` is enabled for a model without an inference policy.
@@ -40,12 +40,12 @@ def build_model(config: DictConfig, *, device: str | None = None) -> nn.Module:
 
 
 def load_pretrained(model: nn.Module) -> None:
-    """Load pretrained weights into every part of a model that asks for them, at any depth, and log these parts.
+    """Load pretrained weights into every part of a model that requests them, at any depth, and log these parts.
 
-    If a part, such as a wrapper, also loads weights for the parts inside it, they are loaded only once.
+    A part such as a wrapper also loads the weights of the parts inside it, so these are not loaded a second time.
 
     Raises:
-        ValueError: Weights are not available.
+        ValueError: The weights of a part are not available.
     """
     loaded: list[str] = []
     for name, part in model.named_modules():
@@ -53,16 +53,16 @@ def load_pretrained(model: nn.Module) -> None:
         if inside or not isinstance(part, BeginsPretrained) or not part.pretrained:
             continue
         part.load_pretrained()
-        logger.info("%s (%s) begins from its pretrained weights", name or "The model", type(part).__name__)
+        logger.info("%s (%s) starts from its pretrained weights", name or "The model", type(part).__name__)
         loaded.append(name)
     if not loaded:
-        logger.info("No part of the model asks for pretrained weights: what no file has filled begins from random ones")
+        logger.info("No part of the model requests pretrained weights: weights that no file has set start at random")
 
 
 def begin_random(model: nn.Module) -> nn.Module:
     """Mark all parts of a model as deliberately random, as in a benchmark, and return the model.
 
-    Otherwise a backbone that wants pretrained weights refuses to train without them.
+    Without this mark a backbone that requests pretrained weights refuses to train without them.
     """
     for part in model.modules():
         if isinstance(part, BeginsPretrained):
@@ -73,10 +73,11 @@ def begin_random(model: nn.Module) -> nn.Module:
 def compile_parts(model: nn.Module, *, backend: str | Callable = "inductor") -> None:
     """Compile the parts of a model whose inputs have a fixed size in training: the backbone and the head.
 
-    Proposals and regions of interest vary in number from image to image, so their parts would be recompiled constantly.
+    A detector's proposals and regions of interest vary in number from image to image, so the parts that process them
+    would be recompiled constantly.
 
     Args:
-        model: The model, whose parts are compiled at their first call.
+        model: The model; each of these parts is compiled when it is first called.
         backend: The backend of `torch.compile`, or its name.
     """
     parts = dict(model.named_children())

@@ -39,29 +39,36 @@ class Checkpointer(DetectionCheckpointer):
             model: The model whose weights are saved and loaded.
             save_dir: The output folder.
             strict: Whether missing or unexpected keys are errors; otherwise they are only logged.
-            skip_mismatched: Whether weights with mismatched shapes, as after a change of class count, are left out.
+            skip_mismatched: Whether weights whose shape differs, as after a change of the class count, are left out.
             allow_pickle: Whether to read files that contain pickled objects, such as .pkl, which can run code.
             checkpointables: Further objects with a `state_dict`, such as the trainer.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.strict, self.skip_mismatched, self.allow_pickle = strict, skip_mismatched, allow_pickle
-        self._held: Mapping[str, Any] = {}
-        self._wanted: list[str] = []
+        self._held: Mapping[str, Any] = {}  # the weights that the last file contained, under the model's names
+        self._wanted: list[str] = []  # the names of the checkpointables that a file has to contain
 
     def has_checkpoint(self) -> bool:
         return bool(self.get_checkpoint_file())
 
     def get_checkpoint_file(self) -> str:
-        """The path of the checkpoint from which a run resumes, see `last_checkpoint`; empty if there is none."""
+        """Return the path of the checkpoint from which a run resumes, or "" if there is none; see `last_checkpoint`."""
         return last_checkpoint(self.save_dir)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
-        """Load a file, which may lie on a server (see `local_file`), into the model and the objects named.
+        """Load a file into the model and the checkpointables.
+
+        Args:
+            path: The path or address of the file; see `local_file` for addresses on a server.
+            checkpointables: The names of the further objects to load; by default all of them.
+
+        Returns:
+            What the file contains beside the weights and these objects.
 
         Raises:
             ValueError: The file does not exist, cannot be downloaded or read, could run code, is an exported backbone,
-                or the weights are not those of the model. A damaged checkpoint from which a run was to resume names the
-                one before it.
+                or its weights are not those of the model. If the run was to resume from a damaged checkpoint, the
+                message names the newest intact one before it.
         """
         path = local_file(path)
         if "://" in path:
@@ -78,14 +85,18 @@ class Checkpointer(DetectionCheckpointer):
             raise DamagedFile(f"{error}; {_before(path)}") from error
 
     def _downloaded(self, address: str) -> str:
-        """The path of a file that Detectron2 downloads, once, such as detectron2://ImageNetPretrained/MSRA/R-50.pkl."""
+        """Return the local path of a file such as detectron2://ImageNetPretrained/MSRA/R-50.pkl.
+
+        Detectron2 downloads it once and then keeps it in its cache.
+        """
         if address.endswith(".pkl") and not self.allow_pickle:
             raise ValueError(needs_pickle(address, "train.allow_pickle=true"))
         try:
             return self.path_manager.get_local_path(address)
         except OSError as error:
             raise ValueError(
-                f"weights '{address}' cannot be downloaded: {error}; wanted a network, or the path of the file"
+                f"weights '{address}' cannot be downloaded: {error}; wanted a network connection, or the path of a "
+                "local copy"
             ) from error
 
     def _load_file(self, filename: str) -> dict:
@@ -96,20 +107,21 @@ class Checkpointer(DetectionCheckpointer):
         loaded = read_checkpoint(filename, allow_pickle=self.allow_pickle)
         found = dict(loaded) if "model" in loaded else {"model": loaded}
         if not self._wanted and (averaged := weights_to_use(found)) is not found["model"]:
-            logger.info("%s holds averaged weights (train.ema), which are taken", filename)
+            logger.info("%s contains averaged weights (train.ema), which are used", filename)
             found = {**found, "model": averaged}
         _check_weights(filename, found["model"])
         lacking = [key for key in self._wanted if key not in found]
         if lacking:
             raise ValueError(
-                f"'{filename}' holds weights without the state of the {' and the '.join(lacking)}; wanted a checkpoint "
-                "that a run saved, or these weights as train.init_checkpoint"
+                f"'{filename}' contains weights without the state of the {' and the '.join(lacking)}; wanted a "
+                "checkpoint that a run saved, or these weights as train.init_checkpoint"
             )
         return found
 
     def _convert_ndarray_to_tensor(self, state_dict: dict) -> None:
-        # Called with the weights under the model's names right before they are loaded: what the file itself held is
-        # known here alone, since modules fill gaps in silence (batch norms do so with num_batches_tracked).
+        # Detectron2 calls this with the weights under the model's names right before they are loaded. Only here is it
+        # known what the file itself contained, since modules fill gaps silently, as batch norms do with
+        # num_batches_tracked.
         super()._convert_ndarray_to_tensor(state_dict)
         self._held = state_dict
         if is_sharded(self.model):
@@ -120,7 +132,7 @@ class Checkpointer(DetectionCheckpointer):
     def _load_model(self, checkpoint: dict) -> object:
         found = super()._load_model(checkpoint)
         misshapen = [f"{key} {tuple(got)}, wanted {tuple(want)}" for key, got, want in found.incorrect_shapes]
-        present = {key for key, _, _ in found.incorrect_shapes}  # fvcore counts them as missing too
+        present = {key for key, _, _ in found.incorrect_shapes}  # fvcore also counts these as missing
         missing = [key for key in found.missing_keys if key not in present]
         unexpected = list(found.unexpected_keys)
         wrong = {
@@ -132,7 +144,7 @@ class Checkpointer(DetectionCheckpointer):
         self._check_loaded(present, unexpected, report)
         if report:
             hint = " (train.skip_mismatched=true leaves out weights of another shape)" if misshapen else ""
-            raise ValueError(f"the checkpoint is not of this model: {report}{hint}")
+            raise ValueError(f"the checkpoint does not fit this model: {report}{hint}")
         for kind, keys in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -143,40 +155,46 @@ class Checkpointer(DetectionCheckpointer):
         return found
 
     def _check_loaded(self, misshapen: set[str], unexpected: list[str], report: str) -> None:
-        """Refuse a file that held nothing for the model, or nothing for its backbone, and log how much it held.
+        """Refuse a file without any weight of the model, or of its backbone, and log how many weights it contains.
 
         Args:
             misshapen: The names of the weights that have another shape in the file.
             unexpected: The names in the file that the model does not have.
-            report: A description of what is wrong with the file; may be empty.
+            report: A description of what is wrong with the file; it may be empty.
+
+        Raises:
+            ValueError: The file has no weight of the model or, if `strict` is False, none of its backbone.
         """
+        # Many checkpoints lack this counter, and nothing in the model depends on it.
         names = [key for key in self.model.state_dict() if not key.endswith("num_batches_tracked")]
         loaded = {key for key in names if key in self._held and key not in misshapen}
         if not loaded:
             raise ValueError(
-                f"the checkpoint holds none of the model's {len(names)} weights; {report or 'no name fits'}"
+                f"the checkpoint contains none of the model's {len(names)} weights; {report or 'no name matches'}"
             )
         backbone = [key for key in names if key.startswith("backbone.")]
         if not self.strict and backbone and loaded.isdisjoint(backbone):
             raise ValueError(
-                f"the checkpoint holds none of the backbone's {len(backbone)} weights, such as {backbone[0]}, which "
-                f"would stay random; it has {len(unexpected)} that are not the model's: {', '.join(unexpected[:5])}"
+                f"the checkpoint contains none of the backbone's {len(backbone)} weights, such as {backbone[0]}, which "
+                f"would stay random; {len(unexpected)} of its names are unknown to the model: "
+                f"{', '.join(unexpected[:5])}"
             )
         logger.info("%d of the model's %d weights are in the checkpoint", len(loaded), len(names))
 
     def save(self, name: str, *, tag: bool = True, **extra: object) -> None:
-        """Write `<name>.pth` beside its place, then move it there. All processes must call it; the main one writes.
+        """Write `<name>.pth` under a temporary name and then move it into place.
 
-        Weights and states that are spread over processes are gathered, so that the file is one like any other.
+        All processes must call this; the main one writes. Weights and states that are sharded over the processes are
+        gathered, so the file does not differ from that of a run without sharding.
 
         Args:
-            name: The file name without suffix.
-            tag: Whether `last_checkpoint` is to name this file, so that `--resume` continues from it.
+            name: The file name without its suffix.
+            tag: Whether `last_checkpoint` will name this file, so that `--resume` continues from it.
             extra: Plain values that are stored along with the weights.
 
         Raises:
-            FloatingPointError: The weights are not finite; the file that was there before stays.
-            OSError: The file cannot be written, for lack of space for example; the one that was there before stays.
+            FloatingPointError: The weights are not finite. An earlier file of this name is kept.
+            OSError: The file cannot be written, for example because the disk is full. An earlier file is kept.
         """
         weights = self.model.state_dict()
         check_finite(weights)
@@ -193,11 +211,11 @@ class Checkpointer(DetectionCheckpointer):
         try:
             with replacing(path) as unfinished:
                 torch.save(data | extra, unfinished)
-        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+        except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
             free, reason = shutil.disk_usage(self.save_dir).free / 1e6, " ".join(str(error).split())
             raise OSError(
                 f"checkpoint {path} cannot be written ({free:.1f} MB are free there): {reason}; the checkpoints "
-                "before it are whole"
+                "before it are intact"
             ) from error
         if tag:
             self.tag_last_checkpoint(os.path.basename(path))
@@ -213,28 +231,28 @@ class Checkpointer(DetectionCheckpointer):
 def _refuse_backbone(path: str) -> None:
     if is_backbone_file(path):
         raise ValueError(
-            f"'{path}' is an exported backbone, without heads; wanted a checkpoint (a fresh training begins from an "
-            f"exported backbone by train.init_backbone.file={path})"
+            f"'{path}' is an exported backbone, without heads; wanted a checkpoint (to start a fresh training from an "
+            f"exported backbone, set train.init_backbone.file={path})"
         )
 
 
 def _check_weights(path: str, weights: object) -> None:
-    """Refuse what is no state of a model before Detectron2 takes it for one."""
+    """Refuse anything but a dict of tensors, before Detectron2 takes it for the state of a model."""
     if not isinstance(weights, Mapping):
-        raise ValueError(f"weights '{path}' hold a {type(weights).__name__}; wanted a dict of tensors by their names")
+        raise ValueError(f"weights '{path}' contain a {type(weights).__name__}; wanted a dict of tensors by name")
     others = {
         key: type(value).__name__ for key, value in weights.items() if not isinstance(value, (Tensor, np.ndarray))
     }
     if others:
         shown = ", ".join(f"{key} ({kind})" for key, kind in [*others.items()][:5])
         raise ValueError(
-            f"weights '{path}' hold {len(others)} values that are no tensors: {shown}; wanted a dict of tensors by "
-            "their names, by itself or under the key model"
+            f"weights '{path}' contain {len(others)} values that are not tensors: {shown}; wanted a dict of tensors by "
+            "name, on its own or under the key model"
         )
 
 
 def _before(path: str) -> str:
-    """What to do about a damaged checkpoint: the newest one before it that is whole."""
+    """Return the advice for a damaged checkpoint, which names the newest intact one before it."""
     folder, name = os.path.split(path)
     names = [*numbered_checkpoints(folder).values()]
     for candidate in reversed(names[: names.index(name)] if name in names else names):
@@ -243,14 +261,14 @@ def _before(path: str) -> str:
         except DamagedFile:
             continue
         tag = os.path.join(folder, "last_checkpoint")
-        return f"the one before it, {candidate}, is whole: to go on from there, write its name into {tag}"
-    return "no checkpoint before it is whole"
+        return f"the one before it, {candidate}, is intact: to continue from there, write its name into {tag}"
+    return "no checkpoint before it is intact"
 
 
 def last_checkpoint(folder: str) -> str:
-    """The path of the checkpoint in an output folder from which a run resumes; empty if there is none.
+    """Return the path of the checkpoint in an output folder from which a run resumes, or "" if there is none.
 
-    That is the one which the file `last_checkpoint` names or, if a run was cut before it wrote that file, the newest.
+    The file `last_checkpoint` names it. If a run was killed before it wrote this file, the newest checkpoint is used.
     """
     try:
         with open(os.path.join(folder, "last_checkpoint")) as file:
@@ -262,20 +280,20 @@ def last_checkpoint(folder: str) -> str:
 
 
 def numbered_checkpoints(folder: str) -> dict[int, str]:
-    """The checkpoints `model_<iteration>.pth` in a folder: iteration -> file name, in ascending order."""
+    """List the checkpoints `model_<iteration>.pth` in a folder: iteration -> file name, in ascending order."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
     found = [re.fullmatch(r"model_(\d{7,})\.pth", name) for name in names]
     return dict(sorted((int(match[1]), match[0]) for match in found if match))
 
 
 def check_finite(weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not finite, by the norm of every tensor.
+    """Refuse weights of which the norm of a tensor is not finite.
 
-    The norm also catches weights that are still finite but so large that their squares overflow, after which no loss is
-    finite.
+    The norm also catches weights that are still finite but so large that their squares overflow; with such weights no
+    later loss would be finite.
 
     Args:
-        weights: The weights of a model, by name. If they are spread over processes, all must call this.
+        weights: The weights of a model, by name. If they are sharded, all processes must call this together.
 
     Raises:
         FloatingPointError: The norm of a tensor is not finite.
@@ -283,10 +301,11 @@ def check_finite(weights: Mapping[str, Tensor]) -> None:
     values = {key: value for key, value in weights.items() if value.is_floating_point() and value.numel()}
     norms = [torch.linalg.vector_norm(local(value.detach()).float()) for value in values.values()]
     finite = finite_everywhere(torch.stack(norms).isfinite(), [*values.values()]) if norms else None
-    if finite is None or bool(finite.all()):  # one wait for the device
+    if finite is None or bool(finite.all()):  # the only host-device synchronisation if all is well
         return
     wrong = [key for key, fine in zip(values, finite.tolist(), strict=True) if not fine]
     raise FloatingPointError(
         f"{len(wrong)} of the model's {len(weights)} weights are not finite, such as {wrong[0]}. They are not saved, "
-        "and all earlier checkpoints stay; a lower learning rate, warm-up or clipping (train.clip_grad_norm) may help"
+        "and all earlier checkpoints are kept; a lower learning rate, warm-up or gradient clipping "
+        "(train.clip_grad_norm) may help"
     )

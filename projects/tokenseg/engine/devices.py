@@ -24,23 +24,26 @@ def resolve_device(name: str) -> str:
 def share_threads(processes: int) -> None:
     """Divide the cores among the processes of this machine, unless OMP_NUM_THREADS is set.
 
-    If every process uses all cores, they are many times slower than processes that share them.
+    Processes that each use all cores get in one another's way and are many times slower than processes with a share.
+
+    Args:
+        processes: The number of processes on this machine.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
 
 
 def device_name(name: str) -> str:
-    """A device in words, such as `cuda, NVIDIA H200`, for what `resolve_device` takes."""
+    """Describe a device by its type and, for a GPU, its model, such as `cuda, NVIDIA H200`; `name` as above."""
     device = resolve_device(name)
     return f"cuda, {torch.cuda.get_device_name()}" if device == "cuda" else device
 
 
 def process_memory(entry: str) -> int | None:
-    """The memory of this process, without that of a GPU, in bytes; None where no /proc tells.
+    """Return the main memory that this process uses, in bytes, or None on a system without /proc.
 
     Args:
-        entry: `VmRSS`, what it has now, or `VmHWM`, the most that it has had.
+        entry: `VmRSS` for the memory that is in use now, or `VmHWM` for the peak so far.
     """
     try:
         status = Path("/proc/self/status").read_text()

@@ -1,4 +1,4 @@
-"""The evaluation of a run: its loader and its evaluator, built once and used every time."""
+"""The evaluation of a run, whose loader and evaluator are built once and used for every evaluation."""
 
 import logging
 import time
@@ -24,11 +24,11 @@ from .stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 
-_COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # what Detectron2's evaluator gives, and AP-<class>
+_COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the metrics of Detectron2's COCOEvaluator, beside AP-<class>
 
 
 class Evaluation:
-    """Detectron2's evaluation over a loader, in the precision of the training."""
+    """Runs Detectron2's evaluation over a loader, in the precision of the training."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Evaluation:
     ) -> None:
         """
         Args:
-            loader: The batches of this process; the loader has a length.
+            loader: The loader of the batches of this process. It must have a length.
             evaluator: The evaluator, or a list of several.
-            amp_dtype: The type of mixed precision; None is off.
-            eager: Whether compiled parts run uncompiled here, because each new image size would compile them again.
-            stop: What ends an evaluation between two images; None lets it run on.
-            output_dir: The output folder of the run, into which the results are written; empty for nowhere.
+            amp_dtype: The data type of mixed precision, or None for full precision.
+            eager: Whether compiled parts run uncompiled here; otherwise each new image size would compile them again.
+            stop: The request that can end an evaluation between two batches; None lets every evaluation finish.
+            output_dir: The output folder of the run, to which the results are written; "" does not write them.
         """
         self._loader, self._evaluator = _Stoppable(loader, stop or StopRequest()), evaluator
         self._output_dir, self._amp_dtype = output_dir, amp_dtype
@@ -56,13 +56,13 @@ class Evaluation:
         self._also = frozenset().union(*(one.wants for one in evaluators if isinstance(one, WantsOutputs)))
 
     def check_metric(self, metric: str) -> None:
-        """Refuse a metric that the results will not hold, as far as that is known before the first evaluation.
+        """Refuse a metric that the results will not contain, if all evaluators state their metrics in advance.
 
         Args:
             metric: The value of `train.best_metric`, `<task>/<name>`.
 
         Raises:
-            ValueError: The evaluators give other metrics.
+            ValueError: The evaluators compute other metrics.
         """
         evaluators = self._evaluator if isinstance(self._evaluator, list) else [self._evaluator]
         names = [_metric_names(evaluator) for evaluator in evaluators]
@@ -71,11 +71,17 @@ class Evaluation:
             return
         known = [name for some in told for name in some]
         if metric not in known and metric.partition("-")[0] not in known:
-            total = [name for name in known if "-" not in name]
+            total = [name for name in known if "-" not in name]  # without those of single classes
             raise ValueError(f"train.best_metric is '{metric}'; wanted one that is evaluated: {', '.join(total)}")
 
     def __call__(self, model: nn.Module) -> OrderedDict:
-        """`{task: {name: value}}` on the main process, where it is logged too; empty on others.
+        """Evaluate a model, and log and write the results on the main process.
+
+        Args:
+            model: The model, which may be wrapped in DistributedDataParallel.
+
+        Returns:
+            The results `{task: {name: value}}` on the main process; empty on the others.
 
         Raises:
             Stopped: A process of the run has been asked to stop.
@@ -94,16 +100,16 @@ class Evaluation:
 
 
 def _metric_names(evaluator: DatasetEvaluator) -> list[str] | None:
-    """The names `<task>/<name>` of an evaluator's metrics; None if they are not known before an evaluation."""
+    """Return the names `<task>/<name>` of an evaluator's metrics, or None if it does not state them in advance."""
     if isinstance(evaluator, COCOEvaluator):
         return [f"{task}/{name}" for task in ("bbox", "segm", "keypoints") for name in _COCO]
     return evaluator.metric_names() if isinstance(evaluator, NamesMetrics) else None
 
 
 def _share_statistics(model: nn.Module) -> None:
-    """Give all processes the main one's running statistics of batch norms, which each has counted for itself.
+    """Copy the main process's running statistics of batch norms to all processes, each of which collects its own.
 
-    These are the ones that a checkpoint holds; with others the metrics would not be those of the saved weights.
+    A checkpoint contains those of the main process, so with others the metrics would not be those of the saved model.
     """
     if comm.get_world_size() == 1:
         return
@@ -115,7 +121,7 @@ def _share_statistics(model: nn.Module) -> None:
 
 
 class _Stoppable:
-    """A loader whose iteration ends by `Stopped` if the run has been asked to stop, and shows a bar on a terminal."""
+    """A loader that raises `Stopped` once the run has been asked to stop, and shows a progress bar on a terminal."""
 
     def __init__(self, loader: DataLoader, stop: StopRequest) -> None:
         self._loader, self._stop = loader, stop
@@ -130,12 +136,15 @@ class _Stoppable:
             desc="Evaluation",
             unit="batch",
             leave=False,
-            disable=None if comm.is_main_process() else True,
+            disable=None if comm.is_main_process() else True,  # None disables the bar where there is no terminal
         )
 
 
 class _Ids(nn.Module):
-    """A model that is asked for class ids and little more, as Detectron2's evaluation calls it."""
+    """Wraps a model so that Detectron2's evaluation, which calls the model itself, gets class ids instead of scores.
+
+    Class ids take a fraction of the memory that the scores of all classes take.
+    """
 
     def __init__(self, model: nn.Module, also: Collection[str]) -> None:
         super().__init__()
@@ -148,13 +157,17 @@ class _Ids(nn.Module):
 
 
 def _asked_for_ids(model: nn.Module, also: Collection[str]) -> nn.Module:
-    """The model, for class ids and what the evaluators want beside them; models without ids give what they give."""
+    """Wrap a model for class ids and the further outputs that the evaluators need; other models stay as they are."""
     whole = undistributed(model)
     return _Ids(whole, also) if isinstance(whole, GivesIds) else model
 
 
 def build_evaluation(config: DictConfig, *, stop: StopRequest | None = None) -> Evaluation | None:
-    """The evaluation of a config on `dataloader.test`; None without `dataloader.evaluator`.
+    """Build the evaluation of a config on `dataloader.test`, or return None if `dataloader.evaluator` is null.
+
+    Args:
+        config: The config.
+        stop: The request that can end an evaluation.
 
     Raises:
         ValueError: The test set cannot be read, or a setting does not fit.

@@ -1,4 +1,4 @@
-"""The weights that a fresh training begins from: a checkpoint's, an exported backbone's, or timm's."""
+"""The initial weights of a fresh training: those of a checkpoint, of an exported backbone, or of timm."""
 
 import logging
 
@@ -13,18 +13,18 @@ logger = logging.getLogger(__name__)
 
 
 def check_fresh_start(config: DictConfig) -> None:
-    """Refuse, before anything is built, what a fresh training cannot begin from.
+    """Check the settings of the initial weights early, before anything is built.
 
     Raises:
-        ValueError: `train.init_backbone.file` is no exported backbone, or is given beside `train.init_checkpoint`.
+        ValueError: `train.init_backbone.file` is not an exported backbone, or `train.init_checkpoint` is set too.
     """
     file = OmegaConf.select(config, "train.init_backbone.file")
     if not file:
         return
     if config.train.init_checkpoint:
         raise ValueError(
-            f"train.init_backbone.file is {file} and train.init_checkpoint {config.train.init_checkpoint}; wanted one "
-            "of both, since a checkpoint holds a backbone too"
+            f"train.init_backbone.file is {file} and train.init_checkpoint is {config.train.init_checkpoint}; wanted "
+            "only one of them, since a checkpoint contains a backbone too"
         )
     try:
         read_backbone(file, facts_alone=True)
@@ -33,21 +33,21 @@ def check_fresh_start(config: DictConfig) -> None:
 
 
 def load_fresh_start(config: DictConfig, model: nn.Module) -> None:
-    """Load the weights that a fresh training begins from.
+    """Load the weights from which a fresh training starts.
 
     Args:
         config: The config of the run.
-        model: The model, which is filled in place.
+        model: The model, whose weights are changed in place.
 
     Raises:
-        ValueError: Weights are not available, or do not fit.
+        ValueError: Weights are not available, or do not fit the model.
     """
     check_fresh_start(config)
     settings = config.train
     if settings.init_checkpoint:
         starter = Checkpointer(
             model,
-            strict=False,  # fine-tuning: what fits is taken, the rest is listed
+            strict=False,  # for fine-tuning: the weights that fit are loaded, and the others are logged
             skip_mismatched=settings.skip_mismatched,
             allow_pickle=settings.allow_pickle,
         )
@@ -56,7 +56,7 @@ def load_fresh_start(config: DictConfig, model: nn.Module) -> None:
         return
     if OmegaConf.select(config, "train.init_backbone.file"):
         _load_exported(config, model)
-    load_pretrained(model)  # into what is not filled
+    load_pretrained(model)  # into the parts that have no weights yet
 
 
 def _load_exported(config: DictConfig, model: nn.Module) -> None:

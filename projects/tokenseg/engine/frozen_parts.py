@@ -17,7 +17,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     Args:
         model: The model, which is changed in place.
         patterns: The names of modules or parameters, with the wildcards `*` and `?`, such as `backbone` or
-            `backbone.vit.blocks.[0-5]*`. A module stands for everything inside it.
+            `backbone.vit.blocks.[0-5]*`. The name of a module covers everything inside it.
 
     Raises:
         ValueError: A pattern matches nothing, or nothing is left to train.
@@ -26,7 +26,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         parameters = [each for name, each in model.named_parameters() if _lies_in(name, pattern)]
         if not parameters:
             parts = ", ".join(name for name, _ in model.named_children())
-            raise ValueError(f"train.freeze has '{pattern}', which is no part of the model; its parts are {parts}")
+            raise ValueError(f"train.freeze has '{pattern}', which matches no part of the model; its parts are {parts}")
         for parameter in parameters:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -37,7 +37,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         if isinstance(module, nn.modules.batchnorm._NormBase) and any(_lies_in(name, pattern) for pattern in patterns)
     ]
     for module in frozen:
-        # whoever calls model.train() does so for this module too
+        # A hook is needed because every later `model.train()` puts this module into training mode again.
         module.register_forward_pre_hook(_keep_statistics)
     if patterns:
         count = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
@@ -51,6 +51,6 @@ def _keep_statistics(module: nn.Module, _inputs: object) -> None:
 
 
 def _lies_in(name: str, pattern: str) -> bool:
-    """Whether a name, or the name of a module that it lies in, matches a pattern."""
+    """Return whether a pattern matches a name, or the name of a module that contains it."""
     parts = name.split(".")
     return any(fnmatch(".".join(parts[:depth]), pattern) for depth in range(1, len(parts) + 1))

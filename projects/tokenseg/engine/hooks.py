@@ -1,4 +1,4 @@
-"""What follows a step: its checkpoint, its evaluation, its row of metrics, in an order that no kill can harm."""
+"""The work after a training step: checkpoint, evaluation and metrics, in an order that makes a kill harmless."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,17 +14,21 @@ from .stopping import Stopped, StopRequest
 
 
 class NoImprovement(Exception):
-    """The run has ended before its last iteration, because further evaluations were no better."""
+    """The run ends before its last iteration, because no later evaluation was better than the best one."""
 
 
 class ScalarHistory(HookBase):
-    """Carries scalars over a resume: losses are logged as medians over iterations, some of which lie before the cut."""
+    """Carries recent scalars over a resume.
+
+    Losses are logged as medians over several iterations. Right after a resume, some of these lie before the
+    interruption, so their values are kept in the checkpoint.
+    """
 
     def __init__(self) -> None:
         self._state: dict[str, dict[str, list]] = {}
 
     def before_train(self) -> None:
-        """Store the values from before the cut again, each at its iteration."""
+        """Store the values from before the interruption again, each at its own iteration."""
         storage: EventStorage = self.trainer.storage
         start = storage.iter
         for kind, histories in self._state.items():
@@ -54,10 +58,10 @@ def _plain(values: Sequence[tuple[float, int]]) -> list[list]:
 class Bookkeeping(HookBase):
     """Saves, evaluates and logs after a step, in this order.
 
-    The checkpoint comes first, so that a kill during an evaluation costs no step. The row of metrics comes last: it
-    proves that the evaluation was done and the best checkpoint updated. So a resumed run begins with whatever was due
-    after the last step of its checkpoint and has no such proof. Doing any of this twice gives the same result. A run
-    that is asked to stop saves a checkpoint and leaves all that is due behind it to the resumed one in the same way.
+    The checkpoint comes first, so that a kill during an evaluation costs no step. The row of metrics comes last, as
+    proof that the evaluation was done and the best checkpoint updated. A resumed run therefore begins with whatever was
+    due after the last step of its checkpoint if that row is missing. Doing any of this twice gives the same result. A
+    run that is asked to stop saves a checkpoint, and leaves whatever else is due to the resumed run in the same way.
     """
 
     def __init__(
@@ -79,23 +83,25 @@ class Bookkeeping(HookBase):
         """
         Args:
             max_iter: The number of iterations of the training.
-            begin: A function that is called in all processes once the first step has gone well, before anything is
-                saved; only it may change what an earlier run has left in the folder.
-            save: The saver of the checkpoints that are due.
-            evaluate: A function that returns `{task: {name: value}}` on the main process, or None if the config has
-                nothing to evaluate with.
+            begin: A function that is called in all processes after the first successful step, before anything is saved.
+                Only this function may change the files that an earlier run left in the folder.
+            save: The object that saves periodic and final checkpoints.
+            evaluate: A function that returns `{task: {name: value}}` on the main process, or None if the config has no
+                evaluator.
             eval_period: The number of iterations between evaluations; 0 evaluates only after the last iteration.
-            best: The keeper of the best checkpoint.
-            metrics: The file whose rows prove what was done; it is one of the writers.
-            writers: The writers of the main process, which run after every evaluation and every `log_period`.
-            log_period: The number of iterations between lines of the log.
-            stop: What the run is stopped by, after a step or in an evaluation.
-            patience: The number of evaluations without a better one after which the run ends; 0 goes on to the end.
-            show: A function that draws what an evaluation found, from its results and its iteration; it is called in
-                all processes.
+            best: The object that keeps the best checkpoint.
+            metrics: The metrics file, whose rows prove which evaluations were done. It is one of the writers.
+            writers: The writers of scalars, which write after every evaluation and every `log_period`. Only the main
+                process uses them.
+            log_period: The number of iterations between two lines of the log.
+            stop: The request that can stop the run after a step or during an evaluation.
+            patience: The number of evaluations without a new best after which the run ends early; 0 never ends it
+                early.
+            show: A function that draws pictures from the results of an evaluation and its iteration, or None. It is
+                called in all processes.
 
         Raises:
-            ValueError: A period is out of range, or there is patience for no evaluation.
+            ValueError: A period is out of range, or `patience` is set but nothing is evaluated before the end.
         """
         if eval_period < 0 or log_period < 1:
             raise ValueError(
@@ -112,12 +118,13 @@ class Bookkeeping(HookBase):
         self._metrics, self._writers, self._log_period = metrics, writers if comm.is_main_process() else (), log_period
 
     def before_train(self) -> None:
-        """Make up for what was due after the last step of the resumed checkpoint."""
+        """Catch up on what was due after the last step of the resumed checkpoint."""
         start = self.trainer.start_iter
         if start == 0:
             return
         last = start - 1
-        self.trainer.iter = self.trainer.storage.iter = last  # a checkpoint that is saved now is one of that iteration
+        # Whatever is saved or logged now belongs to the last iteration of the interrupted run.
+        self.trainer.iter = self.trainer.storage.iter = last
         self._best.resume()
         self._save.make_up(last)
         if not self._is_complete(last):
@@ -151,7 +158,7 @@ class Bookkeeping(HookBase):
         return (period > 0 and (iteration + 1) % period == 0) or iteration == self._max_iter - 1
 
     def _is_complete(self, iteration: int) -> bool:
-        """Whether the row of an iteration proves that all due after it was done; later rows are discarded."""
+        """Return whether everything due after an iteration was done, as its row proves; later rows are discarded."""
         evaluates, logs = self._evaluates(iteration), self._logs(iteration)
         done = None
         if comm.is_main_process():
@@ -164,25 +171,25 @@ class Bookkeeping(HookBase):
 
     def _save_before_stop(self, iteration: int) -> None:
         self._save.before_stop(iteration)
-        comm.synchronize()  # the first process to end must not end the others while one of them writes
+        comm.synchronize()  # The first process to exit ends all others, so it must wait for the one that writes.
 
     def _end_without_improvement(self, iteration: int) -> None:
-        """End the run if the best evaluation lies too far back, once the row of this iteration is written.
+        """End the run if the best evaluation lies too far back. The row of this iteration must have been written.
 
         Raises:
-            NoImprovement: It does; the final checkpoint is saved.
+            NoImprovement: The best evaluation lies too far back. The final checkpoint has been saved.
         """
         best = self._best.iteration
         if not self._patience or not self._evaluates(iteration) or best < 0 or iteration - best < self._patience:
             return
         self._save.final(iteration)
         raise NoImprovement(
-            f"{self._best.metric} has not been above {self._best.best:.2f}, which it reached at iteration "
-            f"{best}, for {self._patience} iterations (train.patience): the training ends"
+            f"the training ends early: {self._best.metric} reached {self._best.best:.2f} at iteration {best} and has "
+            f"not exceeded it for {self._patience} iterations (train.patience)"
         )
 
     def _report(self, iteration: int) -> None:
-        """Evaluate if that is due, then write the row."""
+        """Evaluate if an evaluation is due, then write the row of metrics."""
         if self._evaluate is not None and self._evaluates(iteration):
             try:
                 results = self._evaluate()
@@ -195,6 +202,7 @@ class Bookkeeping(HookBase):
                     self.trainer.storage.put_scalar(name, float(value), smoothing_hint=False)
             if self._show is not None:
                 self._show(results, iteration)
-            comm.synchronize()  # the others would wait in their next step, where it looks like slow data
+            # Otherwise the other processes would wait in their next step, and the log would blame slow data for it.
+            comm.synchronize()
         for writer in self._writers:
             writer.write()

@@ -1,4 +1,4 @@
-"""Which process of which run this is, by what launchers write into the environment."""
+"""Finds the place of this process in its run from the environment variables that launchers set."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _SRUN = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_STEP_NODELIST")
-# The number of processes that other launchers have started; a run would train as many separate models.
+# The variables with the number of processes of other launchers. These are not supported, and without an error each
+# process would train a separate model.
 OTHERS = {
     "OMPI_COMM_WORLD_SIZE": "Open MPI's mpirun",
     "PMI_SIZE": "an mpiexec of MPICH's kind",
@@ -23,11 +24,12 @@ class Place:
     """The place of a process among those of its run.
 
     Attributes:
-        rank: Its number among all processes, from 0.
+        rank: The index of the process among all processes, from 0.
         world_size: The number of all processes.
-        local_rank: Its number among those of its machine, from 0.
-        local_size: The number of processes of each machine.
-        meeting: Where the processes find one another: `tcp://HOST:PORT` of the first, or `env://` for torchrun's own.
+        local_rank: The index of the process among those of its machine, from 0.
+        local_size: The number of processes on each machine.
+        meeting: The address at which the processes find one another: `tcp://HOST:PORT` of the first process, or
+            `env://` for the one that torchrun has set up.
     """
 
     rank: int
@@ -41,18 +43,18 @@ class Place:
         if self.world_size % max(self.local_size, 1) or place != self.local_rank:
             raise ValueError(
                 f"process {self.rank} of {self.world_size} is number {self.local_rank} of {self.local_size} on machine "
-                f"{machine}; wanted as many processes on every machine, numbered machine by machine"
+                f"{machine}; wanted the same number of processes on every machine, numbered machine by machine"
             )
 
 
 def place_given(environment: Mapping[str, str]) -> Place | None:
-    """The place that a launcher has given to this process; None if it was started alone.
+    """Return the place that a launcher has given to this process, or None if the process was started on its own.
 
-    That is torchrun, or else an srun step of several tasks. `SLURM_NTASKS` says nothing: it is set in batch scripts
-    too, where one process runs.
+    The supported launchers are torchrun, and srun with a step of several tasks. `SLURM_NTASKS` is no evidence of such a
+    step, since Slurm also sets it in batch scripts, where a single process runs.
 
     Args:
-        environment: The variables of the environment.
+        environment: The environment variables.
 
     Raises:
         ValueError: Another launcher has started several processes, or variables are missing.
@@ -65,7 +67,7 @@ def place_given(environment: Mapping[str, str]) -> Place | None:
         if _number(environment, name, default=1) > 1:
             raise ValueError(
                 f"{name} is {environment[name]}: {launcher} has started several processes, each of which would train a "
-                "model of its own; wanted torchrun, srun, or --num-gpus"
+                "separate model; wanted torchrun, srun, or --num-gpus"
             )
     return None
 
@@ -80,7 +82,7 @@ def _of_srun(environment: Mapping[str, str]) -> Place:
     _require(environment, _SRUN, launcher="srun")
     rank, local_rank, world_size = (_number(environment, name) for name in _SRUN[:3])
     host = environment.get("MASTER_ADDR") or first_host(environment["SLURM_STEP_NODELIST"])
-    # All tasks must come to the same port without a word, and steps on one machine to different ones.
+    # All tasks of a step must choose the same port without communicating, and different steps different ports.
     own = 1000 * _number(environment, "SLURM_JOB_ID", default=0) + _number(environment, "SLURM_STEP_ID", default=0)
     port = environment.get("MASTER_PORT") or 20_000 + own % 30_011
     local_size = tasks_on_each(environment["SLURM_STEP_TASKS_PER_NODE"])
@@ -88,7 +90,7 @@ def _of_srun(environment: Mapping[str, str]) -> Place:
 
 
 def first_host(names: str) -> str:
-    """The first of Slurm's list of machines, such as `node[003-010,12],other`."""
+    """Return the first machine of a list in Slurm's notation, such as `node[003-010,12],other`."""
     prefix, bracket, rest = _groups(r"([^,\[]*)(\[?)(.*)", names)
     if not bracket:
         return prefix
@@ -97,23 +99,24 @@ def first_host(names: str) -> str:
 
 
 def _groups(pattern: str, text: str) -> tuple[str, ...]:
-    """The groups of a pattern in what Slurm says."""
+    """Return the groups of a pattern at the start of one of Slurm's lists, or raise a ValueError."""
     match = re.match(pattern, text)
     if match is None:
-        raise ValueError(f"Slurm's list '{text}' cannot be read; wanted one such as node[003-010,12] or 4(x2)")
+        raise ValueError(f"Slurm's list '{text}' cannot be read; wanted a list such as node[003-010,12] or 4(x2)")
     return match.groups()
 
 
 def tasks_on_each(counts: str) -> int:
-    """The number of tasks on each machine by Slurm's list of them, such as `4(x2)`.
+    """Return the number of tasks on each machine from Slurm's list of these numbers, such as `4(x2)`.
 
     Raises:
-        ValueError: They are not alike.
+        ValueError: The machines have different numbers of tasks.
     """
     sizes = {int(_groups(r"(\d+)", part)[0]) for part in counts.split(",")}
     if len(sizes) > 1:
         raise ValueError(
-            f"SLURM_STEP_TASKS_PER_NODE is {counts}; wanted as many tasks on each (srun --ntasks-per-node)"
+            f"SLURM_STEP_TASKS_PER_NODE is {counts}; wanted the same number of tasks on each machine "
+            "(srun --ntasks-per-node)"
         )
     return sizes.pop()
 
@@ -129,4 +132,6 @@ def _require(environment: Mapping[str, str], names: tuple[str, ...], *, launcher
     missing = [name for name in names if name not in environment]
     if missing:
         found = ", ".join(name for name in names if name in environment)
-        raise ValueError(f"{found} in the environment, but not {', '.join(missing)}; wanted all that {launcher} sets")
+        raise ValueError(
+            f"the environment has {found}, but not {', '.join(missing)}; wanted all variables that {launcher} sets"
+        )

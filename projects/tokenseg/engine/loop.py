@@ -1,6 +1,6 @@
-"""Training and evaluation of a config: what `train_net.py` runs in each of its processes.
+"""Training and evaluation of a config, which `train_net.py` runs in each of its processes.
 
-It takes any Detectron2 model: `model` is called with a list of records and returns a dict of losses in training.
+Any Detectron2 model can be trained: it is called with a list of records and returns a dict of losses in training.
 """
 
 import logging
@@ -43,24 +43,24 @@ logger = logging.getLogger(__name__)
 
 
 def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) -> None:
-    """Train the model of a config, evaluate it, and leave the files of a run in `train.output_dir`.
+    """Train the model of a config, evaluate it, and write the files of the run to `train.output_dir`.
 
     Args:
-        config: The config, with `model`, `dataloader`, `optimizer`, `lr_multiplier` and `train`, whose keys
-            configs/common/train.py explains.
+        config: The config, with `model`, `dataloader`, `optimizer`, `lr_multiplier` and `train`. The keys of `train`
+            are explained in configs/common/train.py.
         resume: Whether to continue from the last checkpoint in the output folder, if there is one.
-        stop: What stops the run before its end; None if nothing does.
+        stop: The request that can stop the run before its end, or None if nothing can.
 
     Raises:
-        Stopped: The run was asked to stop, and has saved a checkpoint if it had taken a step.
+        Stopped: The run was asked to stop. It has saved a checkpoint if it had taken a step.
         ValueError: Settings, data or weights do not fit.
-        FloatingPointError: Losses, gradients or weights are not finite; nothing is saved over good weights.
+        FloatingPointError: Losses, gradients or weights are not finite. The last good weights are not overwritten.
         OSError: A checkpoint cannot be written.
     """
     settings = config.train
     stop = stop or StopRequest()
     seed_all_rng(settings.seed + comm.get_rank())
-    measure = _build_measure(config, stop)
+    measure = _build_measure(config, stop)  # first, so that a mistake in the test data shows early
     resumes = resume and bool(last_checkpoint(settings.output_dir))
     trainer = build_trainer(config, stop=stop, fresh=not resumes)
     decay = OmegaConf.select(settings, "ema.decay", default=0)
@@ -68,7 +68,7 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
     deployed = averages["ema"].whole if averages else trainer.whole
     checkpointer = Checkpointer(trainer.model, settings.output_dir, trainer=trainer, **averages)
     metrics = MetricsFile(os.path.join(settings.output_dir, "metrics.json"))
-    start = 0
+    start = 0  # set again below, before the first step, which is when `begin` reads it
 
     def evaluate_deployed() -> Mapping:
         with deployed() as model:
@@ -90,7 +90,7 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
         show=picture_hook(config, trainer.model, deployed, writers),
     )
     schedule = hooks.LRScheduler(scheduler=instantiate(config.lr_multiplier))
-    # Bookkeeping comes last: its checkpoint holds what the others have put down.
+    # Bookkeeping comes last, since its checkpoint contains the state of all other hooks after the step.
     alarms = instantiate(settings.get("alarms"))
     trainer.register_hooks([hooks.IterationTimer(), schedule, ScalarHistory(), *averages.values(), alarms, bookkeeping])
     start = _load_start(config, trainer, checkpointer, resume=resume)
@@ -103,7 +103,9 @@ def train(config: DictConfig, *, resume: bool, stop: StopRequest | None = None) 
 
 
 def _take_over_folder(config: DictConfig, checkpointer: Checkpointer, metrics: MetricsFile, *, fresh: bool) -> None:
-    """Make the output folder that of this run once its first step has gone well, whatever an earlier one left there.
+    """Take over the output folder from an earlier run, after the first successful step of this one.
+
+    A run that fails in its first step thus leaves the files of the earlier run as they are.
 
     Raises:
         FloatingPointError: The weights are not finite.
@@ -116,7 +118,9 @@ def _take_over_folder(config: DictConfig, checkpointer: Checkpointer, metrics: M
 
 
 def _build_measure(config: DictConfig, stop: StopRequest) -> Callable[[nn.Module], Mapping] | None:
-    """What measures a model: the evaluation, with the loss on the test set as the task `validation` if that is wanted.
+    """Build the function that evaluates a model, or return None if the config has no evaluator.
+
+    If the config requests the loss on the test set, it is added to the results as the task `validation`.
 
     Raises:
         ValueError: The test set cannot be read, or a setting does not fit.
@@ -133,15 +137,19 @@ def _build_measure(config: DictConfig, stop: StopRequest) -> Callable[[nn.Module
 def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
     """Evaluate `train.init_checkpoint` or, with `resume`, the last checkpoint of the output folder, if there is one.
 
+    Args:
+        config: The config.
+        resume: Whether to evaluate the last checkpoint of the output folder.
+
     Returns:
-        `{task: {name: value}}` on the main process; empty on others.
+        The results `{task: {name: value}}` on the main process; empty on the others.
 
     Raises:
-        ValueError: There is no evaluator, or the test set or the weights do not fit.
+        ValueError: There is no evaluator, the test set cannot be read, or the weights do not fit the model.
     """
     evaluation = build_evaluation(config)
     if evaluation is None:
-        raise ValueError("dataloader.evaluator is null; wanted one to evaluate with")
+        raise ValueError("dataloader.evaluator is null; wanted an evaluator")
     model = build_model(config)
     announce_model(model)
     announce_device(config)
@@ -151,12 +159,12 @@ def evaluate(config: DictConfig, *, resume: bool) -> OrderedDict:
 
 
 def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: False, fresh: bool = False) -> Trainer:
-    """Model, optimiser and data of a config, ready to train.
+    """Build the trainer of a config, with its model, optimiser and data.
 
     Args:
         config: The config of the run.
-        stop: A function that tells whether this process has been asked to stop.
-        fresh: Whether the weights are loaded that a fresh training begins from.
+        stop: A function that returns whether this process has been asked to stop.
+        fresh: Whether to load the initial weights of a fresh training.
 
     Raises:
         ValueError: Settings, data or weights do not fit.
@@ -168,13 +176,13 @@ def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: Fals
     freeze(model, settings.get("freeze", []))
     if not isinstance(model, CountsSteps):
         logger.info(
-            "%s divides its losses by counts of the images that it is given: they are averaged over processes and over "
-            "the parts of train.accumulate, each with the same weight",
+            "%s normalises its losses over the images of each call: they are averaged over the processes and over the "
+            "parts of train.accumulate, each with the same weight",
             type(model).__name__,
         )
     if fresh:
         load_fresh_start(config, model)
-    replica = Replica(model)
+    replica = Replica(model)  # before the model is compiled or sharded, since it is a copy
     if settings.compile:
         compile_parts(model)
     if shards:
@@ -195,15 +203,15 @@ def build_trainer(config: DictConfig, *, stop: Callable[[], bool] = lambda: Fals
 def _build_optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     config.optimizer.params.model = model
     optimizer = instantiate(config.optimizer)
-    config.optimizer.params.model = None  # the config is written to a file later
+    config.optimizer.params.model = None  # the config is saved later, and a model cannot be written to YAML
     for group in optimizer.param_groups:
         count = sum(p.numel() for p in group["params"])
-        logger.debug("Optimiser group: %d numbers, lr %g, decay %g", count, group["lr"], group["weight_decay"])
+        logger.debug("Optimiser group: %d values, lr %g, decay %g", count, group["lr"], group["weight_decay"])
     return optimizer
 
 
 def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer, *, resume: bool) -> int:
-    """Load the checkpoint from which the training goes on, if there is one, and return its first iteration."""
+    """Load the checkpoint from which the training continues, if there is one, and return the first iteration."""
     start = 0
     if resume and checkpointer.has_checkpoint():
         path = checkpointer.get_checkpoint_file()
@@ -212,17 +220,18 @@ def _load_start(config: DictConfig, trainer: Trainer, checkpointer: Checkpointer
         start = trainer.iter + 1
     else:
         if resume:
-            logger.warning("--resume: no checkpoint in %s; the training starts afresh", config.train.output_dir)
+            logger.warning("--resume: %s has no checkpoint; the training starts afresh", config.train.output_dir)
     if isinstance(trainer.data_loader, TrainLoader):
         trainer.data_loader.start_iter = start
     elif start:
         logger.warning(
-            "%s cannot go on where it was cut, as TrainLoader can: a resumed run sees other samples than the unbroken",
+            "%s cannot continue its stream of samples after an interruption, as TrainLoader can: the resumed run sees "
+            "other samples than an uninterrupted one would",
             type(trainer.data_loader).__name__,
         )
     return start
 
 
 def _average(trainer: Trainer, decay: float) -> WeightAverage:
-    assert trainer.replica is not None  # `build_trainer` gives it one
+    assert trainer.replica is not None  # `build_trainer` always passes one
     return WeightAverage(trainer.model, decay=decay, replica=trainer.replica)

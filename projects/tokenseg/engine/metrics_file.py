@@ -1,5 +1,8 @@
-"""`metrics.json`: a row of scalars for every iteration that was logged or evaluated; and the results of the last
-evaluation, of whichever weights, in `inference/results.json`."""
+"""The files with the metrics of a run.
+
+`metrics.json` has a row of scalars for every iteration that was logged or evaluated. `inference/results.json` has the
+results of the last evaluation, whichever weights were evaluated.
+"""
 
 import json
 import os
@@ -10,9 +13,9 @@ from detectron2.utils.events import EventWriter, get_event_storage
 
 from ..atomic_file import replacing
 
-# Losses are logged as their median over so many iterations, as Detectron2 does.
+# The number of iterations over which the median of a loss is logged; Detectron2 uses the same number.
 WINDOW = 20
-# The results of the last evaluation, in the output folder of a run.
+# The path of the last evaluation's results, relative to the output folder of a run.
 RESULTS = os.path.join("inference", "results.json")
 
 
@@ -26,7 +29,7 @@ def write_results(folder: str | os.PathLike, results: Mapping[str, Mapping[str, 
 
 
 def read_results(folder: str | os.PathLike) -> dict[str, float]:
-    """The results of the last evaluation of a run, `<task>/<name>` -> value; nothing if there are none."""
+    """Read the results of the last evaluation of a run, `<task>/<name>` -> value; empty if there are none."""
     try:
         with open(os.path.join(folder, RESULTS)) as file:
             return json.load(file)
@@ -35,7 +38,7 @@ def read_results(folder: str | os.PathLike) -> dict[str, float]:
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:
-    """The rows of a metrics.json, without one that a kill has cut short; none if there is no file."""
+    """Read the rows of a metrics.json, without a row that a kill has truncated; empty if there is no file."""
     try:
         with open(path) as file:
             lines = file.read().splitlines(keepends=True)
@@ -45,7 +48,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:
 
 
 def newest_metrics(path: str | os.PathLike) -> dict[str, float]:
-    """The newest value of every scalar in a metrics.json."""
+    """Read the newest value of every scalar in a metrics.json."""
     newest: dict[str, float] = {}
     for row in read_metrics(path):
         newest |= row
@@ -57,7 +60,7 @@ def _line(row: dict[str, float]) -> str:
 
 
 class MetricsFile(EventWriter):
-    """Detectron2's JSONWriter with rows that can be looked up, and discarded when a run resumes from before them."""
+    """Writes rows like Detectron2's JSONWriter, and discards the rows that a resumed run will write again."""
 
     def __init__(self, path: str) -> None:
         """
@@ -73,15 +76,15 @@ class MetricsFile(EventWriter):
         self._written = -1
 
     def rewind(self, iteration: int, *, due: bool, complete: Callable[[dict[str, float]], bool]) -> bool:
-        """Discard the rows after an iteration, which will be written again, and its own row unless that is complete.
+        """Discard the rows after an iteration, and the row of this iteration unless it is complete.
 
         Args:
-            iteration: The last iteration whose row may stay.
-            due: Whether that iteration has a row at all; if not, no scalar of it is written any more.
-            complete: A function that tells whether nothing is missing in the row of that iteration.
+            iteration: The last iteration whose row may be kept.
+            due: Whether this iteration should have a row. If not, its scalars will not be written later either.
+            complete: A function that returns whether a row of this iteration is complete.
 
         Returns:
-            Whether there is a row of that iteration now.
+            Whether the row of this iteration was kept.
         """
         rows = read_metrics(self.path)
         last = [row for row in rows if row["iteration"] == iteration and complete(row)][-1:]
@@ -105,7 +108,7 @@ class MetricsFile(EventWriter):
                 for iteration in sorted(rows):
                     file.write(_line({"iteration": iteration, **rows[iteration]}))
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # a row proves that its evaluation was done, so it must be on the disk
         except OSError as error:
             raise OSError(f"{self.path} cannot be written: {error}") from error
         self._written = max(rows)

@@ -1,4 +1,4 @@
-"""Where the scalars and the pictures of a run go."""
+"""The destinations of a run's scalars and pictures: terminal, metrics file, TensorBoard, Weights & Biases."""
 
 import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -19,21 +19,23 @@ from .wandb_log import WandbLog
 
 
 class WithSpeed(logging.LoggerAdapter):
-    """A logger that adds the images per second to every line and, on the CPU, the memory of the process: Detectron2's
-    own line has the time of an iteration and the memory of a GPU."""
+    """A logger that adds the images per second to every line and, on a machine without a GPU, the peak memory.
+
+    Detectron2's own line only has the time of an iteration and the memory of a GPU.
+    """
 
     def __init__(self, logger: logging.Logger, *, batch_size: int, window: int) -> None:
         """
         Args:
-            logger: The logger that gets the lines.
-            batch_size: The number of images of an iteration, over all processes.
-            window: The number of iterations whose mean is the speed.
+            logger: The logger to which the lines are passed.
+            batch_size: The number of images in an iteration, over all processes.
+            window: The number of iterations over which the speed is averaged.
         """
         super().__init__(logger, {})
         self._batch_size, self._window = batch_size, window
 
     def process(self, msg: str, kwargs: MutableMapping) -> tuple[str, MutableMapping]:
-        """Add to a line; the first iterations have no time yet."""
+        """Add speed and memory to a line. In the first iterations no time has been measured yet."""
         storage, words = get_event_storage(), [msg.strip()]
         if "time" in storage.histories():
             words.append(f"images/s: {self._batch_size / storage.history('time').avg(self._window):.3g}")
@@ -43,7 +45,13 @@ class WithSpeed(logging.LoggerAdapter):
 
 
 def build_writers(config: DictConfig, metrics: MetricsFile, *, resume: bool) -> list[EventWriter]:
-    """The places where the scalars of a run go."""
+    """Build the writers of a run's scalars.
+
+    Args:
+        config: The config of the run.
+        metrics: The writer of the metrics file, which is one of them.
+        resume: Whether the run continues an earlier one.
+    """
     settings = config.train
     printer = CommonMetricPrinter(settings.max_iter)
     printer.logger = WithSpeed(
@@ -59,16 +67,17 @@ def picture_hook(
     whole: Callable[[], AbstractContextManager[nn.Module]],
     writers: Sequence[EventWriter],
 ) -> Callable | None:
-    """A function that draws some test images after an evaluation, as a model sees them; None if none are wanted.
+    """Build the function that draws the predictions for some test images after an evaluation.
 
     Args:
         config: The config of the run.
-        model: The model that trains.
-        whole: A context with the model that is evaluated; all processes enter it together.
-        writers: The places where scalars and pictures go.
+        model: The model that is trained.
+        whole: A context manager that gives the model to evaluate. All processes enter it together.
+        writers: The writers of scalars and pictures.
 
     Returns:
-        A function of results and iteration, which all processes call and in which the main one draws.
+        A function of the results and the iteration, which all processes must call and in which the main one draws. None
+        if the config requests no pictures, or the model cannot give class ids.
     """
     draw = build_pictures(config) if isinstance(undistributed(model), GivesIds) else None
     if draw is None or config.dataloader.evaluator is None:

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: images of the test set with their labels and what the model makes of them."""
+"""Pictures of an evaluation: images of the test set beside their labels and the model's predictions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,11 +22,13 @@ _TITLES = ("label", "prediction", "errors")
 
 
 class EvaluationPictures:
-    """Draws the same few images at every evaluation, and for each of the worst classes the image that has most of it.
+    """Draws a few fixed images at every evaluation, and one image for each of the classes with the lowest IoU.
+
+    For such a class, the image with most of its pixels is drawn.
 
     Attributes:
-        images: The number of images that are the same every time, spread over the test set.
-        worst: The number of worst classes.
+        images: The number of fixed images, which are spread evenly over the test set.
+        worst: The number of classes with the lowest IoU.
     """
 
     def __init__(
@@ -45,14 +47,14 @@ class EvaluationPictures:
         """
         Args:
             records: The records of the test set, with label maps.
-            mapper: The mapper of the test set, from a record to the model's input.
-            class_names: The names of the classes.
-            colors: (K, 3) uint8 RGB colours of the classes.
-            ignore_label: The class id of pixels that count nowhere.
-            images: The number of images that are the same every time.
-            worst: The number of worst classes.
-            amp_dtype: The type of mixed precision; None is off.
-            read_picture: Reads the picture (H, W, 3) uint8 RGB of an image file.
+            mapper: The mapper of the test set, which turns a record into an input of the model.
+            class_names: The names of the K classes.
+            colors: The colours (K, 3) of the classes, uint8 RGB.
+            ignore_label: The label of the pixels to ignore.
+            images: The number of fixed images.
+            worst: The number of classes with the lowest IoU.
+            amp_dtype: The data type of mixed precision, or None for full precision.
+            read_picture: A function that reads an image file as a picture (H, W, 3) uint8 RGB.
         """
         self._records, self._mapper, self._amp_dtype = records, mapper, amp_dtype
         self._read_picture = read_picture
@@ -61,20 +63,21 @@ class EvaluationPictures:
         self._largest: dict[int, int] | None = None
 
     def __call__(self, model: nn.Module, results: Mapping[str, Mapping[str, float]]) -> dict[str, np.ndarray]:
-        """Draw after an evaluation. To be called in the main process alone, for a model that is whole there.
+        """Draw the pictures of an evaluation. Only the main process calls this.
 
         Args:
-            model: The model that was evaluated.
-            results: What the evaluation found, with `sem_seg/IoU-<class>`.
+            model: The model that was evaluated, with all of its weights in this process.
+            results: The results of the evaluation, of which `IoU-<class>` of the task `sem_seg` are used.
 
         Returns:
-            Name -> (h, w, 3) uint8 RGB: an image, its label map, the prediction and the errors side by side.
+            The pictures (h, w, 3) uint8 RGB by name: an image, its label map, the prediction and the errors side by
+            side.
         """
         step = max(1, len(self._records) // max(self.images, 1))
         same = range(0, len(self._records), step)[: self.images]
         chosen = {f"images/{place}": (index, "image") for place, index in enumerate(same)}
         for rank, (class_id, iou) in enumerate(self._worst_classes(results.get("sem_seg", {}))):
-            # the class stands in the picture, so that the picture of a rank keeps its name
+            # The title names the class, so that the picture of a rank can have the same name at every evaluation.
             title = f"{self._names[class_id][:20]}, IoU {iou:.1f}"
             chosen[f"worst/{rank}"] = (self._image_with_most(class_id), title)
         return {name: self._draw(model, self._records[index], title) for name, (index, title) in chosen.items()}
@@ -85,7 +88,7 @@ class EvaluationPictures:
         return known[: self.worst]
 
     def _image_with_most(self, class_id: int) -> int:
-        """The index of the image with most pixels of a class; all label maps are read at the first call."""
+        """Return the index of the image with most pixels of a class. The first call reads all label maps."""
         if self._largest is None:
             most, self._largest = np.zeros(len(self._names), dtype=int), {}
             for index, record in enumerate(self._records):
@@ -108,7 +111,7 @@ class EvaluationPictures:
 
 
 def build_pictures(config: DictConfig) -> EvaluationPictures | None:
-    """The pictures of a config's test set; None if `train.pictures` is 0 or the test set has no label maps."""
+    """Build the pictures of a config's test set; None if `train.pictures` is 0 or the test set has no label maps."""
     number = config.train.get("pictures", 0)
     names = instantiate(config.dataloader.test.dataset) if number else []
     records = load_records(names) if number else []

@@ -1,4 +1,4 @@
-"""Mixed precision, as `train.amp` asks for it."""
+"""Mixed precision, which `train.amp` configures."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,10 +10,14 @@ _AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def amp_dtype(config: DictConfig, device: str) -> torch.dtype | None:
-    """Type of mixed precision that `train.amp` asks for, None when it is off.
+    """Return the data type of mixed precision, or None if it is disabled.
+
+    Args:
+        config: The section `train.amp` of a config.
+        device: The type of the device, `cpu` or `cuda`.
 
     Raises:
-        ValueError: An unknown type, or float16 on the CPU.
+        ValueError: The data type is unknown, or it is float16 on the CPU.
     """
     if config.dtype not in _AMP_TYPES:
         raise ValueError(f"train.amp.dtype is '{config.dtype}'; wanted {' or '.join(_AMP_TYPES)}")
@@ -24,12 +28,12 @@ def amp_dtype(config: DictConfig, device: str) -> torch.dtype | None:
 
 @contextlib.contextmanager
 def autocast(device: torch.device, dtype: torch.dtype | None, *, keep_casts: bool = True) -> Iterator[None]:
-    """Mixed precision in `dtype` on the device, or none.
+    """Inside the block, operations run in mixed precision, if a data type is given.
 
     Args:
-        device: The device.
-        dtype: The type of mixed precision; None is off.
-        keep_casts: Whether weights that were cast are kept until the end of the block, in case they are used again.
+        device: The device on which the operations run.
+        dtype: The data type of mixed precision, or None for full precision.
+        keep_casts: Whether weights that were cast to this type are cached until the end of the block, for reuse.
     """
     mixed = dtype is not None
     with torch.autocast(device.type, dtype=dtype, cache_enabled=keep_casts) if mixed else contextlib.nullcontext():

@@ -1,4 +1,4 @@
-"""The processes of a run: how they start, meet, and end together."""
+"""The processes of a run: how they start, find one another, and end together."""
 
 import logging
 import multiprocessing
@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,21 +19,22 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
+from tqdm import tqdm
 
 from ..d2_compat import make_local_groups
 from .launchers import Place
 from .stopping import SIGNALS, Stopped, StopRequest, die_with_parent
 
 _TIMEOUT = timedelta(minutes=30)
-_STOPPED = {128 + signum for signum in SIGNALS}
-# What is told of a process that failed: in these errors, which a user can cure, also if the run was to stop anyway.
+_STOPPED = {128 + signum for signum in SIGNALS}  # the exit codes of processes that were asked to stop
+# A user can correct the cause of these errors, so they are reported even if the run was asked to stop anyway.
 _MISTAKES = (ValueError, OSError, FloatingPointError)
 
 Work = Callable[[StopRequest, Place], None]
 
 
 def free_meeting() -> str:
-    """An address of this machine that nobody uses."""
+    """Return a free address of this machine, at which processes can find one another."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
@@ -40,12 +42,12 @@ def free_meeting() -> str:
 
 @contextmanager
 def group(place: Place, *, device: str, stop: StopRequest) -> Iterator[None]:
-    """Inside the block this process belongs to the group of all processes of the run.
+    """Inside the block this process belongs to the process group of the run.
 
     Args:
-        place: The place of this process.
-        device: The device of all processes, `cpu` or `cuda`.
-        stop: What stops the run; the processes agree on it.
+        place: The place of this process in the run.
+        device: The type of the device of all processes, `cpu` or `cuda`.
+        stop: The request that can stop the run, on which the processes will agree.
 
     Raises:
         ValueError: There is no GPU for this process.
@@ -61,7 +63,7 @@ def group(place: Place, *, device: str, stop: StopRequest) -> Iterator[None]:
             world_size=place.world_size,
             timeout=_TIMEOUT,
         )
-        comm.synchronize()  # else the first collective could time out while others are still starting
+        comm.synchronize()  # otherwise the first collective could time out while other processes are still starting
     make_local_groups(place.local_size)
     stop.share(dist.PrefixStore("stop", store))
     yield
@@ -69,7 +71,7 @@ def group(place: Place, *, device: str, stop: StopRequest) -> Iterator[None]:
 
 
 def _gpu(place: Place) -> int:
-    """The number of a process's GPU: launchers let it see all those of its machine, or its own alone."""
+    """Return the index of this process's GPU. Some launchers show it all GPUs of its machine, others only its own."""
     count = torch.cuda.device_count()
     if count not in (1, place.local_size) and count < place.local_size:
         raise ValueError(f"{place.local_size} processes on a machine with {count} GPU(s); wanted a GPU for each")
@@ -77,16 +79,16 @@ def _gpu(place: Place) -> int:
 
 
 def start_and_wait(work: Work, places: Sequence[Place]) -> None:
-    """Start a process for each place and wait until all have done their work.
+    """Start a process for each place and wait until all of them have finished their work.
 
-    They end with this process, however that ends. A signal that stops it is passed on to them.
+    The processes end with this one, however it ends. If this process gets a signal to stop, it passes the signal on.
 
     Args:
-        work: The work; it is sent to the processes, which import its module.
-        places: The places of the processes of this machine.
+        work: The function that each process runs. The processes import its module.
+        places: The places of the processes on this machine.
 
     Raises:
-        ChildProcessError: One of them failed; the text has its traceback. The others are killed.
+        ChildProcessError: A process failed; the message contains its traceback. The others have been killed.
         Stopped: The run was asked to stop.
     """
     children = _Children(work, places)
@@ -104,15 +106,16 @@ def start_and_wait(work: Work, places: Sequence[Place]) -> None:
 
 
 class _Children:
-    """The processes that one has started."""
+    """The processes that `start_and_wait` has started."""
 
     def __init__(self, work: Work, places: Sequence[Place]) -> None:
         context = multiprocessing.get_context("spawn")
         self._processes: list[BaseProcess] = []
         self._errors: list[Connection] = []
         self._signum = 0
-        self._failed: BaseProcess | None = None  # the first; the others are killed because of it
-        # A terminal sends Ctrl-C to all of its processes; ours get it from this one, once they can handle it.
+        self._failed: BaseProcess | None = None  # the first process that failed, because of which the others are killed
+        # A terminal sends Ctrl-C to all of its processes. The children ignore it until they can handle it, and get the
+        # signal from this process instead.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             for place in places:
@@ -126,7 +129,7 @@ class _Children:
             signal.signal(signal.SIGINT, before)
 
     def pass_on(self, signum: int, _frame: object) -> None:
-        """Handle a signal: have the processes stop, and kill them at the second one."""
+        """Handle a signal: ask the processes to stop, or kill them if this is the second signal."""
         if self._signum:
             self.kill()
             return
@@ -139,7 +142,7 @@ class _Children:
             process.kill()
 
     def wait(self) -> None:
-        """Wait until all have ended, or one has failed."""
+        """Wait until all processes have ended, or one has failed."""
         left: dict[Any, BaseProcess] = {process.sentinel: process for process in self._processes}
         while left:
             for sentinel in multiprocessing.connection.wait(list(left)):
@@ -150,7 +153,7 @@ class _Children:
                     return
 
     def tell(self) -> None:
-        """Raise what has become of them; nothing if all have done their work."""
+        """Raise the error for a process that failed or was stopped, if there is one."""
         for process in self._processes:
             process.join()
         found = [_words(receiver) for receiver in self._errors]
@@ -164,11 +167,13 @@ class _Children:
             raise Stopped(self._signum or signal.SIGTERM)
         number, code = self._processes.index(self._failed), self._failed.exitcode or 0
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise ChildProcessError(f"process {number} of this machine ended with {how}; the others were ended with it")
+        raise ChildProcessError(
+            f"process {number} of this machine ended with {how}; the others were killed because of it"
+        )
 
 
 def _words(receiver: Connection) -> tuple[bool, str]:
-    """Whether an error can be cured by the user, and its text; empty if the process sent none."""
+    """Receive whether a user can correct the error of a process, and its text, which is "" if it sent none."""
     try:
         return receiver.recv()
     except EOFError:
@@ -176,8 +181,9 @@ def _words(receiver: Connection) -> tuple[bool, str]:
 
 
 def _enter(errors: Connection, parent: int, work: Work, place: Place) -> None:
-    """Do the work of one process and send home why it failed, if it does."""
+    """Run the work of one process. If it fails, send the error to the parent process."""
     die_with_parent(parent)
+    prepare_to_leave()
     try:
         with StopRequest() as stop:
             work(stop, place)
@@ -189,12 +195,21 @@ def _enter(errors: Connection, parent: int, work: Work, place: Place) -> None:
     leave(0)
 
 
-def leave(code: int) -> NoReturn:
-    """End this process of several at once, now that its work is done.
+def prepare_to_leave() -> None:
+    """Prepare this process for ending with `leave`. This must be called before the work begins.
 
-    Python's own way out also takes apart what torch holds for the group of processes. About one process in thirty was
-    aborted there (`terminate called without an active exception`, seen with torch 2.15 and gloo), after everything was
-    saved, so that a run that had ended well counted as failed.
+    tqdm protects its bars by a semaphore, which is released only in Python's usual cleanup, which `leave` skips. A lock
+    between threads is enough, since only one process shows bars.
+    """
+    tqdm.set_lock(threading.RLock())
+
+
+def leave(code: int) -> NoReturn:
+    """End this process immediately, once its work is done, without Python's usual cleanup.
+
+    The usual cleanup also destroys torch's process group. About one process in thirty was aborted there (`terminate
+    called without an active exception`, seen with torch 2.15 and gloo), after everything was saved, so that a
+    successful run was reported as failed.
 
     Args:
         code: The exit code.

@@ -1,4 +1,4 @@
-"""When a run saves its checkpoints, and which of them it keeps."""
+"""Decides when a run saves checkpoints, and which of them it keeps."""
 
 import os
 
@@ -10,10 +10,10 @@ FINAL = "model_final"
 
 
 class PeriodicSaver:
-    """Saves `model_<iteration>.pth` periodically and `model_final.pth` at the end, and deletes the oldest.
+    """Saves `model_<iteration>.pth` periodically and `model_final.pth` at the end, and deletes the oldest checkpoints.
 
-    The names in the folder decide what is deleted, so that a resumed run also counts the checkpoints from before the
-    cut. It must be called in all processes, as `Checkpointer.save` must.
+    Which ones are deleted follows from the file names in the folder, so that a resumed run also counts the checkpoints
+    from before the interruption. All processes must call this, as they must call `Checkpointer.save`.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class PeriodicSaver:
             checkpointer: The checkpointer that writes the files.
             max_iter: The number of iterations of the training; the final checkpoint is saved after the last one.
             period: The number of iterations between checkpoints.
-            max_to_keep: The number of numbered checkpoints that are kept; None keeps all.
+            max_to_keep: The number of periodic checkpoints that are kept; None keeps all.
 
         Raises:
             ValueError: The period or the number to keep is below 1.
@@ -44,19 +44,19 @@ class PeriodicSaver:
             self._checkpointer.save(FINAL, iteration=iteration)
 
     def final(self, iteration: int) -> None:
-        """Save the final checkpoint after an iteration at which the run ends early, unless it is there."""
-        # what the main process finds counts, for all of them have to save together
+        """Save the final checkpoint after an iteration at which the run ends early, unless it exists already."""
+        # All processes must save together, so the main process decides for all of them.
         if comm.all_gather(os.path.basename(self._checkpointer.get_checkpoint_file()))[0] != f"{FINAL}.pth":
             self._checkpointer.save(FINAL, iteration=iteration)
 
     def before_stop(self, iteration: int) -> None:
-        """Save a checkpoint after an iteration at which the run is stopped, unless one was due and is there."""
+        """Save a checkpoint after an iteration at which the run is stopped, unless a periodic one was just saved."""
         if (iteration + 1) % self._period and not self._is_last(iteration):
             self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
             self._prune(iteration)
 
     def make_up(self, iteration: int) -> None:
-        """Do what a kill right after the checkpoint of an iteration may have prevented."""
+        """Complete the work that a kill right after the checkpoint of an iteration may have prevented."""
         self._prune(iteration)
         if self._is_last(iteration):
             self.final(iteration)
@@ -65,7 +65,10 @@ class PeriodicSaver:
         return iteration == self._max_iter - 1
 
     def _prune(self, iteration: int) -> None:
-        """Delete the oldest checkpoints; those of later iterations, left from before a run was set back, are kept."""
+        """Delete the oldest checkpoints, up to an iteration.
+
+        Later ones exist if the user has set the run back to an earlier iteration. They are neither counted nor deleted.
+        """
         if self._max_to_keep is None or not comm.is_main_process():
             return
         folder = self._checkpointer.save_dir

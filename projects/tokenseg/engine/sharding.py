@@ -1,9 +1,9 @@
-"""Training with weights, gradients and states of the optimiser spread over all processes, by torch's `fully_shard`.
+"""Training with weights, gradients and optimiser states sharded over all processes, by torch's `fully_shard`.
 
-Each process holds a part of every parameter, as a `DTensor`. A block of the model has all of its weights in a process
-only while it runs, so that a model fits that is larger than one card. What leaves this room is ordinary again:
-checkpoints hold whole tensors (`gathered`), and what a process does alone, such as an evaluation, it does with a
-`Replica`, which holds all weights for that time.
+Each process holds a part (shard) of every parameter, as a `DTensor`. All weights of a block of the model are present in
+a process only while the block runs, so the model may be larger than the memory of one GPU. The rest of the package sees
+only ordinary tensors: checkpoints contain whole ones (`gathered`), and whatever a process runs on its own, such as an
+evaluation, uses a `Replica`, which holds all weights during that time.
 """
 
 import copy
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_sharding(settings: DictConfig, processes: int) -> None:
-    """Refuse settings with which a training cannot be sharded.
+    """Refuse settings that exclude sharding.
 
     Args:
         settings: The section `train` of a config.
@@ -39,37 +39,39 @@ def check_sharding(settings: DictConfig, processes: int) -> None:
     if not settings.get("shard", False):
         return
     if processes == 1:
-        raise ValueError("train.shard is true for one process; wanted several (--num-gpus), or train.shard=false")
+        raise ValueError("train.shard is true for a single process; wanted several (--num-gpus), or train.shard=false")
     wrong = [f"train.ddp.{name}" for name, value in settings.ddp.items() if value]
     if wrong:
         raise ValueError(
-            f"train.shard is true together with {', '.join(wrong)}, which DistributedDataParallel alone knows; wanted "
-            "these false, or train.shard=false"
+            f"train.shard is true together with {', '.join(wrong)}, which only DistributedDataParallel supports; "
+            "wanted these false, or train.shard=false"
         )
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether the weights of a model are spread over processes."""
+    """Return whether the weights of a model are sharded over processes."""
     return isinstance(model, FSDPModule)
 
 
 def shard(model: nn.Module, device: str) -> None:
-    """Spread the weights of a model over all processes, in place; all of them get those of the main process.
+    """Shard the weights of a model over all processes, in place, starting from the weights of the main process.
 
-    The blocks that its parts name (`ShardsInBlocks`) are gathered one by one when they run, the rest for a whole step.
+    The blocks that its parts name (`ShardsInBlocks`) are gathered one at a time when they run. The remaining weights
+    are gathered for the whole step.
 
     Args:
-        model: The model, whose weights may lie on the CPU: no more than a block of them moves to the device at a time.
-        device: The device of the training, `cpu` or `cuda`.
+        model: The model. Its weights may be on the CPU: they are moved to the device block by block, so that the device
+            never holds all of them.
+        device: The type of the device of the training, `cpu` or `cuda`.
 
     Raises:
-        ValueError: A parameter is a single number without a dimension, which cannot be spread.
+        ValueError: A parameter has no dimension (a scalar), so it cannot be sharded.
     """
     single = [name for name, parameter in model.named_parameters() if not parameter.ndim]
     if single:
         raise ValueError(
-            f"train.shard is true, but the model has parameters without a dimension, such as {single[0]}; wanted a "
-            "dimension of one, or train.shard=false"
+            f"train.shard is true, but the model has parameters without a dimension, such as {single[0]}; wanted them "
+            "with a dimension of size 1, or train.shard=false"
         )
     mesh = init_device_mesh(device, (comm.get_world_size(),))
     parts = [part for part in model.modules() if isinstance(part, ShardsInBlocks)]
@@ -80,8 +82,8 @@ def shard(model: nn.Module, device: str) -> None:
         _equalise(part, torch.device(device))
         fully_shard(part, mesh=mesh)
     logger.info(
-        "Sharded over %d processes: %.2f M parameters in %d blocks, at most %.2f M in one, and %.2f M in the rest, "
-        "which each process gathers for a whole step",
+        "Sharded over %d processes: %.2f M parameters in %d blocks, at most %.2f M per block; each process gathers "
+        "the other %.2f M for a whole step",
         comm.get_world_size(),
         sum(sizes) / 1e6,
         len(blocks),
@@ -92,7 +94,7 @@ def shard(model: nn.Module, device: str) -> None:
 
 @torch.no_grad()
 def _equalise(part: nn.Module, device: torch.device) -> None:
-    """Move what is not sharded yet to the device, with the values of the main process."""
+    """Move parameters and buffers that are not sharded yet to the device, with the values of the main process."""
     for value in [*part.parameters(), *part.buffers()]:
         if not isinstance(value, DTensor):
             value.data = value.data.to(device).contiguous()
@@ -100,16 +102,17 @@ def _equalise(part: nn.Module, device: torch.device) -> None:
 
 
 class Replica:
-    """A second model of the same parts, which holds weights in every process while something runs it.
+    """A copy of a model that every process can run alone, because it holds whole weights while it is used.
 
-    It has no memory for weights of its own, and the buffers of the first model.
+    Between uses its parameters are empty and take no memory. It shares the buffers of the original model.
     """
 
     def __init__(self, model: nn.Module) -> None:
         """
         Args:
-            model: The model, before it is sharded.
+            model: The original model, before it is sharded.
         """
+        # A deep copy takes the objects of this mapping instead of copying the parameters and buffers themselves.
         empty = {
             id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
             for parameter in model.parameters()
@@ -118,14 +121,14 @@ class Replica:
 
     @contextmanager
     def holding(self, model: nn.Module, weights: Mapping[str, Tensor] | None = None) -> Iterator[nn.Module]:
-        """Inside the block the replica holds all weights. If they are spread, all processes must enter it together.
+        """Inside the block the replica holds whole weights. If they are sharded, all processes must enter it together.
 
         Args:
-            model: The first model.
-            weights: The weights to hold, by their names in the model, whole or spread; by default the model's own.
+            model: The original model.
+            weights: The weights to hold, by their names in the model, whole or sharded; by default the model's own.
 
         Yields:
-            The replica, in the mode in which it was left.
+            The replica, in the mode (training or evaluation) in which it was last left.
         """
         chosen = dict(model.named_parameters(remove_duplicate=False)) if weights is None else weights
         empty = dict(self._model.named_parameters(remove_duplicate=False))
@@ -143,7 +146,7 @@ class Replica:
 
 
 def local(value: Tensor) -> Tensor:
-    """The part of a tensor that this process holds, with the same memory: all of it if it is not spread."""
+    """Return the shard of a tensor that this process holds, sharing its memory, or the tensor if it is not sharded."""
     return value.to_local() if isinstance(value, DTensor) else value
 
 
@@ -152,14 +155,18 @@ def _whole(value: Tensor) -> Tensor:
 
 
 def gathered(state: Any, *, keep: bool, known: dict[int, Tensor | None] | None = None) -> Any:
-    """A state dict with whole tensors on the CPU in the place of those that are spread over processes.
+    """Replace the sharded tensors of a state dict by whole ones on the CPU.
 
-    All processes must call it, with states that hold the same names in the same order.
+    All processes must call this, with states that contain the same names in the same order.
 
     Args:
-        state: What a `state_dict()` gave: tensors and plain values in mappings and lists.
-        keep: Whether this process keeps the whole tensors; if not, there is None in their place.
-        known: The whole tensors by the identity of what they were gathered from, if more than one call shares them.
+        state: A state dict: tensors and plain values in nested mappings and lists.
+        keep: Whether this process keeps the whole tensors. If not, they are replaced by None, to save memory.
+        known: The tensors gathered so far, by the `id` of the sharded ones, so that none is gathered twice. Recursive
+            calls pass it on.
+
+    Returns:
+        The state dict in the same structure.
     """
     known = {} if known is None else known
     if isinstance(state, DTensor):
@@ -168,7 +175,8 @@ def gathered(state: Any, *, keep: bool, known: dict[int, Tensor | None] | None =
             known[id(state)] = whole.cpu() if keep else None
         return known[id(state)]
     if isinstance(state, Mapping):
-        filled: Any = copy.copy(state)  # of the same type, with the versions that a module's state has as an attribute
+        # A copy keeps the type, and the attribute in which the state of a module stores its versions.
+        filled: Any = copy.copy(state)
         for name, value in state.items():
             filled[name] = gathered(value, keep=keep, known=known)
         return filled
@@ -178,11 +186,11 @@ def gathered(state: Any, *, keep: bool, known: dict[int, Tensor | None] | None =
 
 
 def spread_like(value: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, spread over processes as another one of the same shape is, if that one is spread.
+    """Shard a whole tensor in the same way as another tensor of the same shape, if that one is sharded.
 
     Args:
-        value: The whole tensor, alike in all processes.
-        like: The tensor that says how.
+        value: The whole tensor, equal in all processes.
+        like: The tensor whose sharding is adopted.
     """
     if not isinstance(like, DTensor) or isinstance(value, DTensor) or value.shape != like.shape:
         return value
@@ -190,15 +198,16 @@ def spread_like(value: Tensor, like: Tensor) -> Tensor:
 
 
 def spread_optimizer_state(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The state of an optimiser as checkpoints hold it, spread as the optimiser's parameters are.
+    """Shard the state of an optimiser from a checkpoint in the same way as the optimiser's parameters.
 
     Args:
-        state: What `state_dict()` of an optimiser gave, with whole tensors.
-        optimizer: The optimiser that is to load it.
+        state: The state dict of an optimiser, with whole tensors.
+        optimizer: The optimiser that will load it.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
-    by_number = dict(zip(numbers, parameters, strict=False))  # the optimiser itself refuses another number of them
+    # Not strict: if the numbers of parameters differ, the optimiser itself raises an error when it loads the state.
+    by_number = dict(zip(numbers, parameters, strict=False))
     spread = {
         number: {
             name: spread_like(value, by_number[number]) if isinstance(value, Tensor) else value
@@ -210,11 +219,11 @@ def spread_optimizer_state(state: Mapping[str, Any], optimizer: torch.optim.Opti
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """The norm of all gradients together, alike in all processes, however the gradients are spread."""
+    """Compute the norm of all gradients together, equal in all processes, whether the gradients are sharded or not."""
     norm = nn.utils.get_total_norm([local(gradient) for gradient in gradients])
     if not any(isinstance(gradient, DTensor) for gradient in gradients):
         return norm
-    # not the square, which overflows sooner than the norm does
+    # The processes exchange norms rather than sums of squares, which would overflow sooner.
     norms = norm.new_zeros(comm.get_world_size())
     norms[comm.get_rank()] = norm
     dist.all_reduce(norms)
@@ -222,11 +231,14 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
 
 
 def finite_everywhere(flags: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """Flags of finite tensors, which hold for the parts of all processes if any of the tensors is spread.
+    """Combine the flags of finite tensors over all processes, if any of the tensors is sharded.
 
     Args:
-        flags: (n,) bool, one for each tensor: whether the part of this process is finite.
+        flags: One flag per tensor, (n,) bool: whether the shard of this process is finite.
         values: The n tensors.
+
+    Returns:
+        One flag per tensor, (n,) bool: whether all of its shards are finite.
     """
     if not any(isinstance(value, DTensor) for value in values):
         return flags

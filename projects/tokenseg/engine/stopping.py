@@ -1,4 +1,4 @@
-"""How a run is stopped by SIGTERM or Ctrl-C without losing a step."""
+"""Stops a run on SIGTERM or Ctrl-C without losing a step."""
 
 import contextlib
 import ctypes
@@ -13,18 +13,20 @@ from typing import Any, Self
 import torch.distributed as dist
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# One request may arrive twice: Ctrl-C reaches every process of a terminal, and their parent passes it on. A signal this
-# many seconds after the first is another request.
+# One request may arrive twice, since Ctrl-C reaches every process of a terminal and their parent also passes it on. So
+# only a signal that arrives later than this many seconds after the first one counts as a second request.
 _SAME_REQUEST = 1.0
-_LOOK_EVERY = 1.0  # seconds between two looks at the store, which costs a message to another process
-_WAIT = 0.02
+_LOOK_EVERY = 1.0  # seconds between two queries of the store, each of which costs a message to another process
+_WAIT = 0.02  # seconds between two queries while waiting for the other processes at the end of an evaluation
 
 
 class Stopped(BaseException):
-    """The run ends because it was asked to; no Exception, because it is no error that anybody should catch or log.
+    """The run ends because it was asked to stop.
+
+    This is not an `Exception`, since it is not an error: code that handles or logs errors must not catch it.
 
     Attributes:
-        exit_code: The exit code by which shells and schedulers know the signal: 143 for SIGTERM, 130 for Ctrl-C.
+        exit_code: The exit code by which shells and schedulers recognise the signal: 143 for SIGTERM, 130 for Ctrl-C.
     """
 
     def __init__(self, signum: int) -> None:
@@ -37,14 +39,14 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Whether this run has been asked to stop. As a context it handles the signals, which must be in the main thread.
+    """A request to stop this run. As a context manager, in the main thread only, it handles SIGTERM and SIGINT.
 
-    A signal ends the block at once by `Stopped`. Inside `deferred` it is only noted, and whoever works there asks for
-    it where ending loses nothing; a second request ends that too. A SIGINT that is ignored, as in a script's background
-    job, stays ignored.
+    A signal ends the block at once by raising `Stopped`. Inside `deferred` a signal is only recorded, and the code
+    there checks for it at points where no work is lost; a second request ends this block too. If SIGINT is ignored, as
+    in a background job of a script, it stays ignored.
 
-    In every step the processes of a run share the answer with what they share anyway. In an evaluation, where they are
-    not in step, they agree by a store: see `evaluating`.
+    After every training step the processes of a run agree on the request in a reduction that they need anyway. In an
+    evaluation, where the processes do not run in lockstep, they agree through a store; see `evaluating`.
     """
 
     def __init__(self) -> None:
@@ -54,7 +56,7 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def share(self, store: dist.Store) -> None:
-        """Agree with the other processes of the run by a store that all of them have."""
+        """Let the processes of the run agree through a store that all of them can access."""
         self._store = store
 
     def __enter__(self) -> Self:
@@ -67,7 +69,8 @@ class StopRequest:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
         if self._signum and not self._began and isinstance(error, Exception):
-            # Libraries turn what a handler raises into errors of theirs, and other processes end their connections.
+            # Libraries may replace what the handler raised by an error of their own, and connections to processes that
+            # stop at the same time break. Such an error is a consequence of the request.
             raise self.stopped() from error
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
@@ -79,7 +82,10 @@ class StopRequest:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside the block the kernel ends this process: torch waits there for minutes, and no handler would run."""
+        """Inside the block a signal kills this process directly.
+
+        It is meant for calls in which torch waits for minutes, during which no Python handler would run.
+        """
         for signum in self._before:
             signal.signal(signum, signal.SIG_DFL)
         try:
@@ -90,10 +96,10 @@ class StopRequest:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside the block a signal is only noted.
+        """Inside the block a signal is only recorded.
 
         Raises:
-            Stopped: One had arrived before.
+            Stopped: A signal had already arrived before the block.
         """
         if self._signum:
             raise self.stopped()
@@ -104,19 +110,22 @@ class StopRequest:
             self._deferred = False
 
     def __call__(self) -> bool:
-        """Whether this process has been asked to stop."""
+        """Return whether this process has been asked to stop."""
         return bool(self._signum)
 
     def stopped(self) -> Stopped:
-        """What to raise once all processes have agreed to stop; a process that got no signal takes it for SIGTERM."""
+        """Return the exception to raise once all processes have agreed to stop.
+
+        A process that got no signal itself reports SIGTERM.
+        """
         return Stopped(self._signum or signal.SIGTERM)
 
     def evaluating(self, batches: Iterable[list[dict]]) -> Iterator[list[dict]]:
-        """The batches of an evaluation; ends with `Stopped` in all processes or in none.
+        """Iterate over the batches of an evaluation, which ends with `Stopped` in all processes or in none.
 
-        Processes evaluate different numbers of images and then wait for one another, so that one that stopped alone
-        would leave the others waiting. Whether evaluation n was stopped or done is therefore a word in the store that
-        is written once: the first to write it decides for all.
+        The processes evaluate different numbers of images and then wait for one another, so a process that stopped
+        alone would leave the others waiting. Therefore the outcome of evaluation n, `stopped` or `done`, is a key in
+        the store that is written only once: the first process to write it decides for all.
 
         Args:
             batches: The batches of this process.
@@ -151,12 +160,12 @@ class StopRequest:
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Have the kernel end this process when the one that started it dies, however that dies.
+    """Make the kernel kill this process when its parent process dies, for whatever reason.
 
-    Otherwise processes whose parent was killed would go on training and saving. Only Linux offers this.
+    Otherwise processes whose parent was killed would continue to train and save. Only Linux offers this.
 
     Args:
-        parent: The process id of the parent, which may have died before this call; None if it is not known.
+        parent: The process id of the parent, to detect that it died before this call; None if it is not known.
     """
     if sys.platform != "linux":
         return

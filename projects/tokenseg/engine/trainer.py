@@ -18,21 +18,23 @@ from ..d2_compat import undistributed
 from .precision import autocast
 from .sharding import Replica, is_sharded, spread_optimizer_state, total_norm
 
-# Float16 starts at a scale of 2**16 and halves it at every overflow. Who has overflowed as often as this, with a scale
-# that is all but zero, will not recover.
+# The loss scale of float16 starts at 2**16 and is halved at every overflow. After this many overflows in a row it is
+# almost zero, and the training will not recover.
 _MOST_SKIPPED = 40
 
 
 class Trainer(SimpleTrainer):
-    """One step: count the labels, run the batch in parts forward and backward in mixed precision, clip, step.
+    """Runs training steps in mixed precision, with gradient accumulation and clipping.
 
-    Losses and gradients are checked in all processes before any weight changes. Random numbers of a step (dropout,
-    stochastic depth) depend on seed, process and iteration alone, so that a resumed run draws the same ones.
+    A step counts the labels of the batch, runs the batch forward and backward in one or several parts, clips the
+    gradients and updates the weights. Losses and gradients of all processes are checked before any weight changes. The
+    random numbers of a step (dropout, stochastic depth) depend only on the seed, the process and the iteration, so that
+    a resumed run draws the same ones.
 
     Attributes:
-        skipped: Float16 steps in a row, up to now, that left the weights alone because a gradient had overflowed.
-        replica: The replica of the model; None if there is none.
-        stopping: Whether any process had been asked to stop by the end of the last step; alike in all of them.
+        skipped: The number of the latest float16 steps in a row that were skipped because a gradient overflowed.
+        replica: The replica of the model, or None.
+        stopping: Whether any process had been asked to stop by the end of the last step; equal in all processes.
     """
 
     def __init__(
@@ -50,16 +52,17 @@ class Trainer(SimpleTrainer):
     ) -> None:
         """
         Args:
-            model: Returns a dict of scalar losses in training. A model that keeps the contract `CountsSteps` divides
-                them by counts of the whole step; those of any other are averaged over the parts of a batch.
+            model: The model, which returns a dict of scalar losses in training. If it implements the protocol
+                `CountsSteps`, it divides them by counts of the whole step; otherwise the losses are averaged over the
+                parts of a batch.
             data_loader: An endless iterable of the batches of this process.
             optimizer: The optimiser of the model's parameters.
-            amp_dtype: The type of mixed precision; None turns it off. With float16 the losses are scaled.
+            amp_dtype: The data type of mixed precision, or None for full precision. With float16 the losses are scaled.
             accumulate: The number of parts of a batch that run one after the other, to save memory.
-            clip_grad_norm: The largest norm that all gradients together may have; None for no limit.
+            clip_grad_norm: The upper limit of the norm of all gradients together; None for no limit.
             seed: The seed of the random numbers that steps draw, 0 or more.
-            stop: A function that tells whether this process has been asked to stop.
-            replica: The replica of the model, which one that is sharded needs.
+            stop: A function that returns whether this process has been asked to stop.
+            replica: The replica of the model. A sharded model needs one.
         """
         super().__init__(model, data_loader, optimizer)
         self.amp_dtype, self.accumulate, self.clip_grad_norm = amp_dtype, accumulate, clip_grad_norm
@@ -70,9 +73,9 @@ class Trainer(SimpleTrainer):
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp_dtype == torch.float16)
 
     def whole(self) -> contextlib.AbstractContextManager[nn.Module]:
-        """A context with a model of the current weights, which each process can run alone.
+        """Return a context manager that gives a model with the current weights, which each process can run alone.
 
-        If the model is sharded, that is its replica, and all processes must enter the context together.
+        If the model is sharded, this is its replica, and all processes must enter the context together.
         """
         if not self._sharded:
             return contextlib.nullcontext(self.model)
@@ -96,13 +99,13 @@ class Trainer(SimpleTrainer):
         self._write_metrics(losses, data_time)
 
     def _backward(self, batch: list[dict]) -> dict[str, Tensor]:
-        """Run all parts of a batch forward and backward; their losses, summed."""
+        """Run all parts of a batch forward and backward, and return the sum of their losses by name."""
         parts = self._split(batch)
         run = self._run_by_counts(batch) if self._counts_steps else self._run_by_average(len(parts))
         sums: dict[str, Tensor] = {}
         for place, part in enumerate(parts):
             with self._sync(last=place == len(parts) - 1):
-                # casts that were kept would be those of all weights, of which a sharded model has a block at a time
+                # Cached casts would keep copies of all weights, while a sharded model gathers one block at a time.
                 with autocast(self.device, self.amp_dtype, keep_casts=not self._sharded):
                     losses = run(part)
                 self.grad_scaler.scale(_total(losses)).backward()
@@ -132,19 +135,20 @@ class Trainer(SimpleTrainer):
         return [batch[start : start + size] for start in range(0, len(batch), size)]
 
     def _sync(self, *, last: bool) -> contextlib.AbstractContextManager:
-        """Synchronise gradients between processes with the last part only, when they are complete.
+        """Synchronise gradients between processes only after the last part, when they are complete.
 
-        Those of a sharded model go round with each part: the whole ones would not fit.
+        The gradients of a sharded model are reduced after each part, since whole gradients would not fit in memory.
         """
         wait = isinstance(self.model, DistributedDataParallel) and not last
         return self.model.no_sync() if wait else contextlib.nullcontext()
 
     def _clip_and_check(self, losses: dict[str, Tensor], batch: list[dict]) -> bool:
-        """Clip the gradients; whether the step may be taken.
+        """Clip the gradients, and return whether the step may be taken.
 
         Raises:
-            FloatingPointError: In all processes, if the loss or a gradient is not finite in any of them. With float16 a
-                gradient that is not finite is its scale's fault, and an error only after many in a row.
+            FloatingPointError: The loss or a gradient is not finite in one of the processes; all of them raise this.
+                With float16 the loss scale may cause gradients that are not finite: these skip the step, and only many
+                of them in a row are an error.
         """
         parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         norm = total_norm([parameter.grad for parameter in parameters])
@@ -154,9 +158,10 @@ class Trainer(SimpleTrainer):
         on = torch.full_like(norm, not self._stop())
         finite = torch.stack([torch.isfinite(total).to(norm.dtype), torch.isfinite(norm).to(norm.dtype), on])
         if comm.get_world_size() > 1:
-            # The norm is alike in all processes, losses and signals are not: all have to come to the same decisions.
+            # Losses and signals differ between processes, but all of them must come to the same decisions.
             torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
-        loss_is_finite, gradient_is_finite, on, norm = torch.cat([finite, norm[None]]).tolist()  # the step's one wait
+        # One transfer for all values: this is the only host-device synchronisation of the step.
+        loss_is_finite, gradient_is_finite, on, norm = torch.cat([finite, norm[None]]).tolist()
         self.stopping = not on
         if self.clip_grad_norm is not None:
             self.storage.put_scalar("grad_norm", norm)
@@ -173,10 +178,10 @@ class Trainer(SimpleTrainer):
         terms = ", ".join(f"{name}={loss.item():.4g}" for name, loss in losses.items())
         files = ", ".join(str(record.get("file_name")) for record in batch)
         what = "a gradient" if loss_is_finite else "the loss"
-        again = f" ({self.skipped} steps before were skipped for that)" if self.skipped else ""
+        again = f" (the {self.skipped} steps before were skipped for this reason)" if self.skipped else ""
         return (
             f"{what} is not finite at iteration {self.iter}{again}: {terms}; files of the batch: {files}. "
-            "The weights are those of the iteration before; a lower learning rate, warm-up, clipping "
+            "The weights have not been changed by this iteration; a lower learning rate, warm-up, gradient clipping "
             "(train.clip_grad_norm) or bfloat16 instead of float16 may help"
         )
 
@@ -188,7 +193,7 @@ class Trainer(SimpleTrainer):
             {**state_dict, "optimizer": spread_optimizer_state(state_dict["optimizer"], self.optimizer)}
         )
         self.skipped = state_dict["skipped"]
-        if state_dict["grad_scaler"]:  # empty when the run went on without float16 until now
+        if state_dict["grad_scaler"]:  # empty if the checkpoint was saved without float16
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 

@@ -18,17 +18,17 @@ from .precision import amp_dtype, autocast
 
 
 class ValidationLoss:
-    """The losses of a model on the same samples every time, computed as a step of the training computes them.
+    """Computes the losses of a model on a fixed set of samples, in the same way as a training step.
 
-    The model is in training mode, except that dropout, stochastic depth and batch norms run as in inference.
+    The model runs in training mode, except that dropout, stochastic depth and batch norms run as in inference.
     """
 
     def __init__(self, *, batches: Iterable[list[dict]], steps: int, amp_dtype: torch.dtype | None = None) -> None:
         """
         Args:
-            batches: The batches of this process, with labels; iterating over them begins anew every time.
-            steps: The number of batches to take.
-            amp_dtype: The type of mixed precision; None is off.
+            batches: The batches of this process, with labels. Every iteration over them yields the same samples.
+            steps: The number of batches to use.
+            amp_dtype: The data type of mixed precision, or None for full precision.
         """
         self._batches, self._steps, self._amp_dtype = batches, steps, amp_dtype
 
@@ -36,7 +36,7 @@ class ValidationLoss:
         """Return every loss and their sum, `total_loss`, as means over the steps; the same in all processes."""
         whole = undistributed(model)
         sums: dict[str, float] = defaultdict(float)
-        with torch.no_grad(), losing(whole), autocast(next(whole.parameters()).device, self._amp_dtype):
+        with torch.no_grad(), returning_losses(whole), autocast(next(whole.parameters()).device, self._amp_dtype):
             for batch in itertools.islice(self._batches, self._steps):
                 losses = whole(batch, whole.count(batch)) if isinstance(whole, CountsSteps) else whole(batch)
                 for name, loss in (losses | {"total_loss": sum(losses.values())}).items():
@@ -46,8 +46,8 @@ class ValidationLoss:
 
 
 @contextmanager
-def losing(model: nn.Module) -> Iterator[None]:
-    """Inside the block a model returns losses, while its layers, which hold no other modules, run as in inference."""
+def returning_losses(model: nn.Module) -> Iterator[None]:
+    """Inside the block a model returns losses, while its layers (modules without children) run as in inference."""
     before = {module: module.training for module in model.modules()}
     for module in before:
         module.training = any(True for _ in module.children())
@@ -59,10 +59,13 @@ def losing(model: nn.Module) -> Iterator[None]:
 
 
 def build_validation(config: DictConfig) -> ValidationLoss | None:
-    """The loss on samples of the test set that are made as the training's samples are; None if it is not wanted.
+    """Build the loss on images of the test set, which are prepared and augmented like training images.
+
+    Returns:
+        The loss, or None if `train.validation_images` is 0.
 
     Raises:
-        ValueError: `train.validation_images` does not fit the batch size.
+        ValueError: `train.validation_images` is not a multiple of the batch size.
     """
     images, batch_size = config.train.get("validation_images", 0), config.dataloader.train.total_batch_size
     if not images:

@@ -1,4 +1,7 @@
-"""A run's scalars, pictures and results in Weights & Biases, by one switch; the package `wandb` is optional."""
+"""Sends a run's scalars, pictures and results to Weights & Biases, if `train.wandb.project` is set.
+
+The package `wandb` is optional.
+"""
 
 import os
 from collections import defaultdict
@@ -12,21 +15,22 @@ from omegaconf import DictConfig
 from ..config.changes import as_saved
 from .metrics_file import WINDOW
 
-# The file in the output folder that says which run there goes on after a resume.
+# The file in the output folder that stores the id of the Weights & Biases run, which a resumed run continues.
 _ID_FILE = "wandb_run.txt"
 
 
 class WandbLog(EventWriter):
-    """Sends what the metrics file gets, the pictures of evaluations, and in the end a table of the classes.
+    """Sends the scalars of the metrics file, the pictures of evaluations and, at the end, a table of the classes.
 
-    Only the main process has one. `WANDB_MODE=offline` writes to `<output_dir>/wandb`, which `wandb sync` uploads.
+    Only the main process uses this writer. With `WANDB_MODE=offline` it writes to `<output_dir>/wandb`, which `wandb
+    sync` uploads later.
     """
 
     def __init__(self, config: DictConfig, *, resume: bool) -> None:
         """
         Args:
-            config: The config of the run; `train.wandb` has the names of the project and of the run.
-            resume: Whether to go on with the run that was begun in this output folder, if there is one.
+            config: The config of the run. Its section `train.wandb` has the names of the project and of the run.
+            resume: Whether to continue the Weights & Biases run of this output folder, if there is one.
 
         Raises:
             ValueError: The package is not installed.
@@ -54,7 +58,7 @@ class WandbLog(EventWriter):
         """Send the scalars that were stored since the last call, iteration by iteration."""
         rows: dict[int, dict[str, float]] = defaultdict(dict)
         for name, (value, iteration) in get_event_storage().latest_with_smoothing_hint(WINDOW).items():
-            if "-" in name:  # of a single class: a table in the end, and no chart for each
+            if "-" in name:  # the metric of a single class: a table at the end replaces a chart for each of them
                 self._classes[name] = value
             elif iteration > self._written:
                 rows[iteration][name] = value
@@ -63,7 +67,7 @@ class WandbLog(EventWriter):
             self._written = iteration
 
     def write_pictures(self, pictures: Mapping[str, np.ndarray], iteration: int) -> None:
-        """Send (h, w, 3) uint8 RGB pictures by their names."""
+        """Send the pictures (h, w, 3) uint8 RGB of an evaluation after an iteration."""
         images = {name: self._wandb.Image(pixels) for name, pixels in pictures.items()}
         self._run.log(images, step=iteration)
 
@@ -75,16 +79,16 @@ class WandbLog(EventWriter):
 
 
 def import_wandb() -> ModuleType:
-    """The package `wandb`.
+    """Import the package `wandb`.
 
     Raises:
         ValueError: It is not installed.
     """
     try:
         import wandb
-        from wandb import init  # noqa: F401  a folder named wandb, as its runs leave, can be imported too
+        from wandb import init  # noqa: F401  an import without this also succeeds for a mere folder named wandb
     except ImportError as error:
         raise ValueError(
-            f"train.wandb wants the package wandb, which is not installed ({error}): pip install 'tokenseg[wandb]'"
+            f"train.wandb needs the package wandb, which is not installed ({error}): pip install 'tokenseg[wandb]'"
         ) from error
     return wandb

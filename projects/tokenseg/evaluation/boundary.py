@@ -1,8 +1,9 @@
-"""Boundary IoU: the IoU of what lies near the contours of the masks, which large areas do not hide.
+"""Boundary IoU: the IoU of the pixels near the contours of masks, which the interior of large areas cannot dominate.
 
 Paper: Cheng et al.: Boundary IoU: Improving Object-Centric Image Segmentation Evaluation (CVPR 2021), here for
-classes: pixels are summed over the data set before they are divided, as for mIoU. Detectron2's SemSegEvaluator
-erodes the map of ids as a grey picture and counts differences of ids as classes, so that its numbers are others.
+classes: as for mIoU, pixels are summed over the data set before the division. The results differ from those of
+Detectron2's SemSegEvaluator, which erodes the map of class ids like a grey image, so that differences of ids count as
+classes.
 """
 
 from collections.abc import Sequence
@@ -12,22 +13,23 @@ import numpy as np
 
 from .image_counts import class_ious, mean_of_classes
 
-# The width of a boundary as a share of the image's diagonal.
+# The width of the boundary, relative to the diagonal of the image.
 DILATION_RATIO = 0.02
 
 
 def near_contours(ids: np.ndarray, distance: int) -> np.ndarray:
-    """Find the pixels whose class ends within a distance, by the larger of the steps down and across.
+    """Find the pixels that are near the border of their class, for all classes together.
 
-    What lies beyond the border of the image has no class, as in the paper's reference. This is each class's mask less
-    its erosion by a square of 2 x `distance` + 1 pixels, of all classes at once.
+    For each class, these are the pixels of its mask that an erosion by a square of 2 x `distance` + 1 pixels removes.
+    As in the paper's reference implementation, pixels beyond the border of the image belong to no class.
 
     Args:
-        ids: The map of class ids, (H, W), -1 where there is none.
-        distance: The distance in pixels, 1 or more; with 1 the contours are one pixel wide.
+        ids: The class ids (H, W), -1 at pixels without a class.
+        distance: The distance from the border in pixels, 1 or more, as the larger of its horizontal and vertical
+            component. With 1 the contours are one pixel wide.
 
     Returns:
-        (H, W) bool.
+        Whether each pixel is near the border, (H, W) bool.
     """
     pixels, square = ids.astype(np.float32), np.ones((3, 3), dtype=np.uint8)
     least, most = (
@@ -38,7 +40,11 @@ def near_contours(ids: np.ndarray, distance: int) -> np.ndarray:
 
 
 class BoundaryIoU:
-    """The IoU of every class near the contours of its predicted and of its labelled mask, and the mean over classes."""
+    """The boundary IoU of each class and their mean.
+
+    The boundary IoU of a class is the IoU of its predicted and its labelled mask, each restricted to the pixels near
+    its own contour.
+    """
 
     task, wants = "boundary", None
 
@@ -52,7 +58,7 @@ class BoundaryIoU:
         self.sums = {name: zeros.copy() for name in ("correct", "predicted", "labelled")}
 
     def update(self, prediction: np.ndarray, label: np.ndarray, confidence: np.ndarray | None = None) -> None:
-        """Count an image; see `PixelMetric`."""
+        """Add an image; see `PixelMetric`."""
         distance = max(1, round(DILATION_RATIO * float(np.hypot(*label.shape))))
         predicted, labelled = (near_contours(ids, distance) & (ids >= 0) for ids in (prediction, label))
         correct = predicted & labelled & (prediction == label)
@@ -64,11 +70,11 @@ class BoundaryIoU:
             self.sums[name] += np.bincount(ids, minlength=len(self._names))
 
     def results(self) -> dict[str, float]:
-        """`mIoU` in per cent, over the classes that the ground truth holds."""
+        """Return `mIoU` in per cent, the mean over the classes that occur in the ground truth."""
         return {"mIoU": 100 * float(mean_of_classes(self._ious()))}
 
     def rows(self) -> list[list]:
-        """The boundary IoU of every class."""
+        """Return a header and a row with the boundary IoU of each class."""
         heading = ["class", "boundary_IoU", "labelled_boundary_pixels", "predicted_boundary_pixels"]
         columns = (self._names, 100 * self._ious(), self.sums["labelled"], self.sums["predicted"])
         return [heading, *map(list, zip(*columns, strict=True))]

@@ -1,9 +1,9 @@
-"""mIoU of classes that are frequent, less frequent and rare.
+"""The mIoU of frequent, less frequent and rare classes.
 
-As in LVIS (Gupta et al., CVPR 2019) the frequency of a class is the number of images that show it, here of the images
-that are evaluated, since an evaluation reads no others. The bounds are relative, because LVIS's 10 and 100 images
-divide no data set but its own: the classes of the ground truth in thirds, the most frequent being the head. Of classes
-in as many images the one with more pixels comes first.
+As in LVIS (Gupta et al., CVPR 2019), the frequency of a class is the number of images that contain it. Only the
+evaluated images are counted, since an evaluation reads no others. LVIS's limits of 10 and 100 images only suit its own
+size. Therefore, the classes of the ground truth are divided into thirds, of which the head has the most frequent ones.
+Classes in the same number of images are ordered by their number of pixels.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ GROUPS = ("head", "body", "tail")
 
 
 def frequency_groups(images: np.ndarray, pixels: np.ndarray) -> list[np.ndarray]:
-    """Divide classes into thirds by frequency; the first ones are one larger where they are not equal.
+    """Divide classes into thirds by frequency. If K is not a multiple of 3, the first groups have one class more.
 
     Args:
-        images: The number of images that show each class, (K,).
+        images: The number of images that contain each class, (K,).
         pixels: The number of pixels of each class, (K,).
 
     Returns:
-        The ids of the classes of each group, the most frequent first; classes in no image are in none.
+        The class ids of each group, the most frequent first; classes in no image are in no group.
     """
     order = np.lexsort((-pixels, -images))
     return np.array_split(order[images[order] > 0], len(GROUPS))
@@ -44,7 +44,7 @@ class FrequencyMetric:
         self.sums = {name: zeros.copy() for name in ("images", "correct", "predicted", "labelled")}
 
     def update(self, prediction: np.ndarray, label: np.ndarray, confidence: np.ndarray | None = None) -> None:
-        """Count an image; see `PixelMetric`."""
+        """Add an image; see `PixelMetric`."""
         valid = label >= 0
         kinds = {
             "correct": label[valid & (prediction == label)],
@@ -56,7 +56,7 @@ class FrequencyMetric:
             self.sums[name] += values
 
     def results(self) -> dict[str, float]:
-        """`mIoU_head`, `mIoU_body` and `mIoU_tail` in per cent; NaN for a group without classes."""
+        """Return `mIoU_head`, `mIoU_body` and `mIoU_tail` in per cent; NaN for a group without classes."""
         ious = self._ious()
         return {
             f"mIoU_{name}": 100 * float(mean_of_classes(ious[classes]))
@@ -64,7 +64,7 @@ class FrequencyMetric:
         }
 
     def rows(self) -> list[list]:
-        """A row for every class of the ground truth, the most frequent first."""
+        """Return a header and a row for each class of the ground truth, the most frequent first."""
         ious, sums = 100 * self._ious(), self.sums
         return [
             ["class", "group", "images", "labelled_pixels", "IoU"],

@@ -1,7 +1,7 @@
-"""Counts of pixels by image and class: enough for the mIoU of any choice of a data set's images.
+"""Pixel counts for each image and class, from which the mIoU of any subset of a data set's images can be computed.
 
-Three numbers for each image and class suffice, where a confusion matrix for each image would have K x K: with 150
-classes and 2,000 images 3.6 MB, of which the file needs a small part, since most of the numbers are zero.
+This takes three counts per image and class, while a confusion matrix per image would have K x K. For 150 classes and
+2,000 images the counts take 3.6 MB in memory, and much less in the compressed file, since most of them are zero.
 
 Letters: n images, K classes.
 """
@@ -14,27 +14,27 @@ from pathlib import Path
 
 import numpy as np
 
-# The file that an evaluation leaves in its output folder.
+# The name of the file that an evaluation writes to its output folder.
 IMAGE_COUNTS = "sem_seg_per_image.npz"
 
 
 def class_ious(correct: np.ndarray, predicted: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    """The IoU of every class, NaN where the ground truth lacks it.
+    """Compute the IoU of every class.
 
     Args:
-        correct: (..., K) pixels of each class that are predicted as such.
-        predicted: (..., K) pixels that are predicted as each class, rightly or not.
-        labelled: (..., K) pixels of each class in the ground truth.
+        correct: The number of pixels of each class that are predicted correctly, (..., K).
+        predicted: The number of pixels predicted as each class, correctly or not, (..., K).
+        labelled: The number of pixels of each class in the ground truth, (..., K).
 
     Returns:
-        (..., K) shares, 0 to 1.
+        The IoU from 0 to 1, (..., K); NaN for classes that do not occur in the ground truth.
     """
     truth = np.where(labelled > 0, labelled, np.nan)
     return correct / (truth + predicted - correct)
 
 
 def mean_of_classes(values: np.ndarray) -> np.ndarray:
-    """The means (...) of values (..., K) over the classes whose value is not NaN; NaN where there is none."""
+    """Average values (..., K) over the classes whose value is not NaN; returns (...), NaN if all values are NaN."""
     known = ~np.isnan(values)
     totals, numbers = np.where(known, values, 0).sum(axis=-1), known.sum(axis=-1)
     return np.divide(totals, numbers, out=np.full(numbers.shape, np.nan), where=numbers > 0)
@@ -42,14 +42,14 @@ def mean_of_classes(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """What an evaluation counted in each image.
+    """The pixel counts of an evaluation.
 
     Attributes:
-        images: (n,) the paths of the label maps, below the folder that all of them share, in alphabetical order.
-        classes: (K,) the names of the classes.
-        correct: (n, K) pixels of each class that are predicted as such.
-        predicted: (n, K) pixels that are predicted as each class, rightly or not; ignored pixels are not among them.
-        labelled: (n, K) pixels of each class in the label map.
+        images: The paths of the label maps, relative to their common folder, in alphabetical order, (n,).
+        classes: The names of the classes, (K,).
+        correct: The number of pixels of each class that are predicted correctly, (n, K).
+        predicted: The number of pixels predicted as each class, correctly or not, without ignored pixels, (n, K).
+        labelled: The number of pixels of each class in the label map, (n, K).
     """
 
     images: np.ndarray
@@ -60,10 +60,10 @@ class ImageCounts:
 
     @classmethod
     def of_images(cls, counted: Sequence[tuple[str, np.ndarray]], classes: Sequence[str]) -> "ImageCounts":
-        """Put the images of an evaluation together, in an order that does not depend on how processes shared them.
+        """Collect the counts of an evaluation. Their order does not depend on the processes that evaluated the images.
 
         Args:
-            counted: The path of each image's label map, and its counts (3, K): correct, predicted, labelled.
+            counted: The path of each image's label map, and its counts (3, K): correct, predicted and labelled.
             classes: The names of the classes.
         """
         counted = sorted(counted, key=lambda one: one[0])
@@ -74,13 +74,13 @@ class ImageCounts:
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "ImageCounts":
-        """Read the file that `write` left; nothing in it can run code.
+        """Read a file from `write`. The file cannot contain code that would be run.
 
         Args:
-            path: The path of the file, or of the output folder of a run, or of the folder `inference` in that.
+            path: The path of the file, of a run's output folder, or of the folder `inference` in it.
 
         Raises:
-            ValueError: There is no such file, or it is another kind of file.
+            ValueError: The file does not exist, or is another kind of file.
         """
         path = Path(path)
         places = [path / IMAGE_COUNTS, path / "inference" / IMAGE_COUNTS] if path.is_dir() else [path]
@@ -88,16 +88,16 @@ class ImageCounts:
         if file is None:
             raise ValueError(
                 f"there is no {' and no '.join(map(str, places))}; wanted the counts of an evaluation, which every "
-                "training leaves, and `train_net.py --config-file C --eval-only train.init_checkpoint=W`"
+                "training writes, and also `train_net.py --config-file C --eval-only train.init_checkpoint=W`"
             )
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{file} cannot be read as counts of images: {error}") from error
+            raise ValueError(f"{file} cannot be read as pixel counts of images: {error}") from error
 
     def write(self, path: str | os.PathLike) -> None:
-        """Write the counts to a compressed .npz with an array for each attribute.
+        """Write the counts to a compressed .npz file with one array per attribute.
 
         Args:
             path: The path of the file.
@@ -105,13 +105,13 @@ class ImageCounts:
         np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     def mean_iou(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """The mIoU in per cent over the images, each counted as often as its weight says.
+        """Compute the mIoU over the images with weights.
 
         Args:
-            weights: (..., n), 0 or more; by default every image counts once.
+            weights: How many times each image is counted, (..., n), 0 or more; by default every image once.
 
         Returns:
-            (...), one number for each row of weights.
+            The mIoU in per cent for each row of weights, (...).
         """
         weights = np.ones(len(self.images)) if weights is None else weights.astype(float)
         sums = (weights @ counts.astype(float) for counts in (self.correct, self.predicted, self.labelled))

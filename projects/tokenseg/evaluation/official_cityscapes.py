@@ -1,11 +1,14 @@
-"""Cityscapes' own evaluation beside ours, by the package cityscapesscripts."""
+"""The official Cityscapes evaluation of the package cityscapesscripts, in addition to our own."""
 
 import copy
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from PIL import Image
@@ -15,7 +18,7 @@ from .sem_seg import ConfusionEvaluator
 
 logger = logging.getLogger(__name__)
 
-# Name of a metric -> that of Cityscapes' result.
+# The key of each metric in the results of cityscapesscripts.
 _OFFICIAL = {
     "IoU": "averageScoreClasses",
     "iIoU": "averageScoreInstClasses",
@@ -25,33 +28,43 @@ _OFFICIAL = {
 
 
 class OfficialCityscapesEvaluator(ConfusionEvaluator):
-    """`ConfusionEvaluator` that also writes label ids as PNGs, in the server's format, and has Cityscapes' own script
-    count them: `cityscapes/IoU`, over classes and (`_sup`) categories, and iIoU, which weighs instances by their size.
+    """A `ConfusionEvaluator` that also evaluates the predictions with the official Cityscapes script.
 
-    An override puts it into a config:
+    It adds the metrics `cityscapes/IoU` and `cityscapes/iIoU`, which weights instances by their size, for classes and,
+    with the suffix `_sup`, for categories. To use it, override
     `dataloader.evaluator._target_=tokenseg.evaluation.official_cityscapes.OfficialCityscapesEvaluator`.
-    The PNGs stay in the folder `cityscapes` of `output_dir`, which all processes have to share.
+
+    The predictions are written as PNGs of label ids, the format of the benchmark server, to the folder `cityscapes` of
+    `output_dir`, which all processes must be able to access.
     """
 
     def __init__(
-        self, *, dataset_name: str, output_dir: str, distributed: bool = True, save_predictions: bool = False
+        self,
+        *,
+        dataset_name: str,
+        output_dir: str,
+        distributed: bool = True,
+        save_predictions: bool = False,
+        metrics: Sequence[str] = (),
     ) -> None:
         """
         Args:
-            dataset_name: The registered data set of Cityscapes, such as `cityscapes_fine_sem_seg_val`.
-            output_dir: The folder that is written to.
-            distributed: As in `ConfusionEvaluator`.
-            save_predictions: As in `ConfusionEvaluator`.
+            dataset_name: The name of a registered Cityscapes data set, such as `cityscapes_fine_sem_seg_val`.
+            output_dir: The folder to which results and predictions are written.
+            distributed: See `ConfusionEvaluator`.
+            save_predictions: See `ConfusionEvaluator`.
+            metrics: See `ConfusionEvaluator`.
 
         Raises:
-            ValueError: The package cityscapesscripts is missing, or as in `ConfusionEvaluator`.
+            ValueError: The package cityscapesscripts is missing, or an error of `ConfusionEvaluator`.
         """
-        _script()
+        _script()  # fails now, rather than after a training, if the package is missing
         super().__init__(
             dataset_name=dataset_name,
             output_dir=output_dir,
             distributed=distributed,
             save_predictions=save_predictions,
+            metrics=metrics,
         )
         self._folder = os.path.join(output_dir, "cityscapes")
 
@@ -60,7 +73,7 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
         self._pairs: list[tuple[str, str]] = []
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Count and write; arguments and errors are those of `ConfusionEvaluator`."""
+        """Count and write the predictions; arguments and errors as in `ConfusionEvaluator`."""
         super().process(inputs, outputs)
         os.makedirs(self._folder, exist_ok=True)
         for record, output in zip(inputs, outputs, strict=True):
@@ -73,10 +86,10 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
         return [*super().metric_names(), *(f"cityscapes/{name}" for name in _OFFICIAL)]
 
     def evaluate(self) -> OrderedDict | None:
-        """What `ConfusionEvaluator` gives, and `cityscapes` in per cent.
+        """Return the results of `ConfusionEvaluator`, and the official metrics in per cent under `cityscapes`.
 
         Raises:
-            ValueError: There are no label ids beside the label maps.
+            ValueError: The official label ids are missing.
         """
         results, pairs = super().evaluate(), self._pairs
         if self._distributed:
@@ -87,30 +100,37 @@ class OfficialCityscapesEvaluator(ConfusionEvaluator):
 
 
 def official_metrics(pairs: list[tuple[str, str]]) -> dict[str, float]:
-    """Have Cityscapes' script count predictions.
+    """Evaluate predictions with the official Cityscapes script.
 
     Args:
-        pairs: The path of each prediction's PNG of label ids, and of its label map, whose name has `labelTrainIds` or
-            `labelIds`.
+        pairs: The path of each prediction, a PNG of label ids, and of its label map, whose name contains
+            `labelTrainIds` or `labelIds`.
 
     Returns:
-        IoU and iIoU in per cent; iIoU is NaN without the files `*_instanceIds.png` beside the label maps.
+        IoU and iIoU in per cent; iIoU is NaN if there are no files `*_instanceIds.png` next to the label maps.
 
     Raises:
-        ValueError: There are no label ids beside the label maps.
+        ValueError: There are no files `*_labelIds.png` next to the label maps.
     """
     script = _script()
     labels = [label.replace("labelTrainIds", "labelIds") for _, label in pairs]
     missing = [label for label in labels if "labelIds" not in os.path.basename(label) or not os.path.isfile(label)]
     if missing:
-        raise ValueError(f"{missing[0]} is missing; wanted Cityscapes' *_gtFine_labelIds.png beside its label maps")
+        raise ValueError(f"{missing[0]} is missing; wanted Cityscapes' *_gtFine_labelIds.png next to the label maps")
     args = copy.copy(script.args)
     args.quiet, args.JSONOutput = True, False
     args.evalInstLevelScore = all(os.path.isfile(label.replace("labelIds", "instanceIds")) for label in labels)
     if not args.evalInstLevelScore:
-        logger.warning("No *_instanceIds.png beside the label maps: there is no iIoU")
+        logger.warning("There is no iIoU, since there are no files *_instanceIds.png next to the label maps")
     found = script.evaluateImgLists([prediction for prediction, _ in pairs], labels, args)
     return {name: 100 * float(found[key]) for name, key in _OFFICIAL.items()}
+
+
+class _Numpy(ModuleType):
+    """numpy with `in1d`, which version 2.4 dropped and cityscapesscripts 2.3 calls; the script reshapes its result."""
+
+    def __getattr__(self, name: str) -> Any:
+        return np.isin if name == "in1d" else getattr(np, name)
 
 
 def _script() -> ModuleType:
@@ -118,6 +138,7 @@ def _script() -> ModuleType:
         import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as script
     except ImportError as error:
         raise ValueError(
-            "Cityscapes' own evaluation is not installed; wanted the package: pip install cityscapesscripts"
+            "the official Cityscapes evaluation is not installed; wanted its package: pip install cityscapesscripts"
         ) from error
+    vars(script)["np"] = _Numpy("numpy")
     return script

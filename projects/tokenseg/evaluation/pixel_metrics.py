@@ -1,4 +1,4 @@
-"""Further metrics of class maps, which an evaluation computes where they are asked for by name."""
+"""Further metrics of class maps, which an evaluation computes if they are requested by name."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ from .by_frequency import FrequencyMetric
 from .by_size import SizeMetric
 from .calibration import CalibrationMetric
 
-# The file of a metric in the output folder of an evaluation.
+# The name of a metric's file in the output folder of an evaluation.
 METRIC_FILE = "sem_seg_{}.csv"
-# What stands for the ids of ignored pixels.
+# The id that replaces those of ignored pixels.
 _IGNORED = -1
 
 
 class PixelMetric(Protocol):
-    """A metric that adds numbers up over images.
+    """A metric that is computed from sums over images.
 
     Attributes:
-        task: The name of the metric, under which its results stand.
-        wants: What it wants of a model beside class ids, such as `confidence`; None if nothing.
-        sums: Arrays by name. Those of several processes are added, and are then the sums of all their images.
+        task: The name of the metric, under which its results are stored.
+        wants: The output that the metric needs from a model besides class ids, such as `confidence`; None for none.
+        sums: The sums over all images so far, as arrays by name. The sums of several processes are added.
     """
 
     @property
@@ -37,19 +37,19 @@ class PixelMetric(Protocol):
     sums: dict[str, np.ndarray]
 
     def update(self, prediction: np.ndarray, label: np.ndarray, confidence: np.ndarray | None = None) -> None:
-        """Count an image.
+        """Add an image to the sums.
 
         Args:
-            prediction: The predicted class ids, (H, W), -1 where the label map is ignored.
-            label: The class ids of the ground truth, (H, W), -1 where they are ignored.
-            confidence: The probability of the predicted class, (H, W); None if no metric wants it.
+            prediction: The predicted class ids (H, W), -1 at ignored pixels.
+            label: The class ids of the ground truth (H, W), -1 at ignored pixels.
+            confidence: The probability of the predicted class, (H, W); None if no metric needs it.
         """
 
     def results(self) -> dict[str, float]:
-        """What stands in metrics.json, by name; NaN where it is not defined."""
+        """Return the values for metrics.json by name; undefined values are NaN."""
 
     def rows(self) -> list[list]:
-        """What stands in the metric's file: the names of the columns, then the rows."""
+        """Return the rows of the metric's file; the first one has the names of the columns."""
 
 
 PIXEL_METRICS: dict[str, Any] = {
@@ -58,45 +58,45 @@ PIXEL_METRICS: dict[str, Any] = {
 
 
 class PixelMetrics:
-    """The metrics of an evaluation that were asked for.
+    """The requested metrics of an evaluation.
 
     Attributes:
-        wants: What the metrics want of a model beside class ids.
+        wants: The outputs that the metrics need from a model besides class ids.
     """
 
     def __init__(self, names: Sequence[str], *, class_names: Sequence[str], ignore_label: int) -> None:
         """
         Args:
-            names: Keys of `PIXEL_METRICS`.
+            names: The names of the metrics, which are keys of `PIXEL_METRICS`.
             class_names: The names of the classes.
-            ignore_label: The id of pixels that count nowhere.
+            ignore_label: The label of the pixels to ignore.
         """
         self._names, self._class_names, self._ignore_label = tuple(names), list(class_names), ignore_label
         self.wants = frozenset(wants for name in names if (wants := PIXEL_METRICS[name].wants))
         self.reset()
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Reset all sums."""
         self._metrics: list[PixelMetric] = [PIXEL_METRICS[name](class_names=self._class_names) for name in self._names]
 
     def update(self, prediction: np.ndarray, label: np.ndarray, output: Mapping) -> None:
-        """Count an image in all metrics.
+        """Add an image to all metrics.
 
         Args:
-            prediction: The predicted class ids, (H, W).
-            label: The class ids of the ground truth, (H, W), or the ignore label.
-            output: What the model gave, with `confidence` (H, W) if a metric wants it.
+            prediction: The predicted class ids (H, W).
+            label: The class ids of the ground truth or the ignore label, (H, W).
+            output: The output of the model for this image, with `confidence` (H, W) if a metric needs it.
 
         Raises:
-            ValueError: The output lacks what a metric wants.
+            ValueError: The output lacks an entry that a metric needs.
         """
         if not self._metrics:
             return
         missing = [name for name in self.wants if name not in output]
         if missing:
             raise ValueError(
-                f"the model gives {', '.join(output)}; the metrics {', '.join(self._names)} want {', '.join(missing)} "
-                "too, which tokenseg.segmentor.Segmentor gives"
+                f"the model's outputs are {', '.join(output)}, but the metrics {', '.join(self._names)} also need "
+                f"{', '.join(missing)}; wanted a model that returns it, such as tokenseg.segmentor.Segmentor"
             )
         confidence = output["confidence"].cpu().numpy() if "confidence" in self.wants else None
         ignored = label == self._ignore_label
@@ -105,28 +105,29 @@ class PixelMetrics:
             metric.update(prediction, label, confidence)
 
     def sums(self) -> list[dict[str, np.ndarray]]:
-        """The sums of every metric, of the images that this process has seen."""
+        """Return the sums of every metric over the images of this process."""
         return [metric.sums for metric in self._metrics]
 
     def add_up(self, parts: Sequence[Sequence[Mapping[str, np.ndarray]]]) -> None:
-        """Replace the sums by those of all processes.
+        """Replace the sums of this process by those over the images of all processes.
 
         Args:
-            parts: What `sums` gave in each process.
+            parts: The result of `sums` in each process.
         """
         for metric, own in zip(self._metrics, zip(*parts, strict=True), strict=True):
             metric.sums = {name: sum(sums[name] for sums in own) for name in metric.sums}
 
     def results(self) -> dict[str, dict[str, float]]:
-        """The results of every metric under its name."""
+        """Return the results of every metric under its name."""
         return {metric.task: metric.results() for metric in self._metrics}
 
     def write(self, folder: Path) -> None:
-        """Write a CSV file for every metric; files of metrics that were not asked for are of other weights, and go.
+        """Write a CSV file for every metric.
 
         Args:
             folder: The output folder of the evaluation.
         """
+        # Remove the files of an earlier evaluation, which may belong to other weights.
         for name in PIXEL_METRICS:
             (folder / METRIC_FILE.format(name)).unlink(missing_ok=True)
         for metric in self._metrics:

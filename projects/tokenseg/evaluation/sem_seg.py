@@ -1,4 +1,4 @@
-"""Semantic segmentation metrics, with one definition of mIoU on every version of Detectron2."""
+"""Semantic segmentation metrics, whose definition does not depend on the version of Detectron2."""
 
 import csv
 import json
@@ -22,24 +22,24 @@ from .token_metrics import ClassMasks, TokenMetrics
 
 logger = logging.getLogger(__name__)
 
-# The files that an evaluation leaves in its output folder: a row for each class, and the confusion matrix.
+# The files that an evaluation writes to its output folder: one with a row per class, and the confusion matrix.
 PER_CLASS, CONFUSION = "sem_seg_per_class.csv", "sem_seg_confusion.csv"
-# What `ConfusionEvaluator.metrics` may name.
+# The possible values of the argument `metrics` of `ConfusionEvaluator`.
 FURTHER_METRICS = (*PIXEL_METRICS, "tokens")
 
 
 def confusion_matrix(prediction: np.ndarray, label: np.ndarray, *, num_classes: int, ignore_label: int) -> np.ndarray:
-    """(K, K) counts of pixels, [predicted, labelled], of all pixels that are not ignored."""
+    """Count the pixels that are not ignored by predicted and labelled class, (K, K) [predicted, labelled]."""
     valid = label != ignore_label
     pairs = prediction[valid].astype(np.int64) * num_classes + label[valid]
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def sem_seg_metrics(confusion: np.ndarray, class_names: list[str]) -> dict[str, float]:
-    """Metrics in per cent from a (K, K) confusion matrix [predicted, labelled].
+    """Compute the metrics in per cent from a confusion matrix (K, K) [predicted, labelled].
 
-    IoU and accuracy of a class are defined where the ground truth has it, and NaN elsewhere; the means run over those
-    classes alone. The IoU's denominator counts false predictions of every class.
+    IoU and accuracy are NaN for classes that do not occur in the ground truth, and means exclude these classes. A pixel
+    that is wrongly predicted as such a class still lowers the IoU of its own class.
     """
     correct = confusion.diagonal().astype(float)
     labelled, predicted = confusion.sum(axis=0).astype(float), confusion.sum(axis=1)
@@ -58,15 +58,17 @@ def sem_seg_metrics(confusion: np.ndarray, class_names: list[str]) -> dict[str, 
 
 
 class ConfusionEvaluator(SemSegEvaluator):
-    """SemSegEvaluator that keeps a confusion matrix and three counts for each image and class, and logs a table.
+    """A SemSegEvaluator that keeps a confusion matrix and three counts per image and class, and logs a table.
 
-    Detectron2's versions differ in mIoU (0.5 lets classes that the ground truth lacks change it), and both keep every
-    prediction and, on main, boundaries too. `save_predictions` writes Detectron2's prediction file all the same. The
-    label maps are those that the inputs name, so that an evaluation does not list the data set's files once more;
-    Detectron2's constructor does it once, which is why one evaluator serves all evaluations of a run.
+    In Detectron2, the mIoU depends on the version: in 0.5 it is affected by classes that do not occur in the ground
+    truth. Moreover, all versions keep every prediction in memory, and the main branch also keeps boundaries. Here,
+    predictions are kept only with `save_predictions`, which writes Detectron2's prediction file.
+
+    Label maps are read from the paths in the inputs, so that an evaluation does not load the records of the data set
+    again. Since Detectron2's constructor loads them, the same evaluator is used for all evaluations of a run.
 
     Attributes:
-        wants: What the further metrics want of a model beside class ids.
+        wants: The outputs that the further metrics need from a model besides class ids.
     """
 
     def __init__(
@@ -80,30 +82,32 @@ class ConfusionEvaluator(SemSegEvaluator):
     ) -> None:
         """
         Args:
-            dataset_name: The registered data set whose metadata has `stuff_classes` and `ignore_label`.
-            distributed: Whether the results of all processes are joined.
-            output_dir: The folder in which `sem_seg_per_class.csv`, `sem_seg_confusion.csv`, `sem_seg_per_image.npz`
-                (see `ImageCounts`) and, if wanted, the predictions are written.
-            save_predictions: Whether to write Detectron2's `sem_seg_predictions.json`, run-length codes of every class
-                of every image.
-            metrics: Further metrics, each with results under its own name and a file: `boundary`, `size`, `frequency`,
-                `calibration` (see `BoundaryIoU`, `SizeMetric`, `FrequencyMetric`, `CalibrationMetric`), and `tokens`,
-                which is `TokenMetrics` by classes and has no file.
+            dataset_name: The name of a registered data set, whose metadata has `stuff_classes` and `ignore_label`.
+            distributed: Whether to combine the results of all processes.
+            output_dir: The folder to which `sem_seg_per_class.csv`, `sem_seg_confusion.csv`, `sem_seg_per_image.npz`
+                (see `ImageCounts`), the files of further metrics and, optionally, the predictions are written; None
+                writes no files.
+            save_predictions: Whether to write Detectron2's `sem_seg_predictions.json`, which contains the run-length
+                encoded mask of every class in every image.
+            metrics: The names of further metrics: `boundary`, `size`, `frequency` and `calibration` (see `BoundaryIoU`,
+                `SizeMetric`, `FrequencyMetric` and `CalibrationMetric`), and `tokens` (`TokenMetrics` with classes).
+                Each has results under its own name and, except for `tokens`, a file.
 
         Raises:
-            ValueError: The metadata lacks the classes or the ignore label, predictions have no folder to go to, or
-                there is no metric of a name.
+            ValueError: The metadata lacks the classes or the ignore label, `save_predictions` is set without an
+                `output_dir`, or a metric is unknown or given twice.
         """
         unknown = [name for name in metrics if name not in FURTHER_METRICS]
         if unknown or len(set(metrics)) < len(metrics):
             raise ValueError(f"metrics are {list(metrics)}; wanted some of {', '.join(FURTHER_METRICS)}, each once")
         if save_predictions and not output_dir:
-            raise ValueError("save_predictions is on; wanted an output_dir to write them to, got none")
+            raise ValueError("save_predictions is set without an output_dir; wanted an output_dir to write them to")
         metadata = MetadataCatalog.get(dataset_name)
         missing = [key for key in ("stuff_classes", "ignore_label") if metadata.get(key) is None]
         if missing:
             raise ValueError(
-                f"the metadata of data set '{dataset_name}' has no {' and no '.join(missing)}; wanted both"
+                f"the metadata of data set '{dataset_name}' has no {' and no '.join(missing)}; wanted stuff_classes "
+                "and ignore_label"
             )
         super().__init__(dataset_name, distributed=distributed, output_dir=output_dir)
         self._save_predictions = save_predictions
@@ -127,15 +131,15 @@ class ConfusionEvaluator(SemSegEvaluator):
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """
         Args:
-            inputs: The records that the mapper handed on, with `file_name`, `sem_seg_file_name` and, where stored ids
-                are no class ids, `sem_seg_id_map`.
-            outputs: What the model gave for them, with `class_ids` (H, W), or else with `sem_seg` (K, H, W) scores, and
-                with what the further metrics want.
+            inputs: The records from the mapper, with `file_name`, `sem_seg_file_name` and, if the stored ids are not
+                class ids, `sem_seg_id_map`.
+            outputs: The outputs of the model for these records: `class_ids` (H, W) or the scores `sem_seg` (K, H, W),
+                and the outputs in `wants`.
 
         Raises:
-            ValueError: A prediction and its label map differ in size, or a label is out of range, naming the file; or
-                scores of another number of classes than the data set's; or an input that names no label map; or
-                outputs without what a metric wants.
+            ValueError: A prediction and its label map differ in size, a label is out of range, an input names no label
+                map, the number of classes differs from that of the data set, or an output that a metric needs is
+                missing.
         """
         if self._tokens:
             self._tokens.process(inputs, outputs)
@@ -143,7 +147,9 @@ class ConfusionEvaluator(SemSegEvaluator):
             prediction = self._class_ids(output)
             path, label = record["sem_seg_file_name"], read_class_ids(record)
             if label.shape != prediction.shape:
-                raise ValueError(f"label map {path} has size {label.shape}, the prediction {prediction.shape}")
+                raise ValueError(
+                    f"label map {path} has size {label.shape}, its prediction {prediction.shape}; wanted equal sizes"
+                )
             check_label_range(label, num_classes=self._num_classes, ignore_label=self._ignore_label, path=path)
             confusion = confusion_matrix(
                 prediction, label, num_classes=self._num_classes, ignore_label=self._ignore_label
@@ -160,28 +166,32 @@ class ConfusionEvaluator(SemSegEvaluator):
         if "class_ids" in output:
             ids = output["class_ids"].cpu().numpy()
             if ids.max() >= self._num_classes:
-                raise ValueError(f"the model gives the class id {ids.max()}; {self._wanted}")
+                raise ValueError(f"the model predicts the class id {ids.max()}; {self._wanted}")
             return ids
         if len(output["sem_seg"]) != self._num_classes:
-            raise ValueError(f"the model gives scores of {len(output['sem_seg'])} classes; {self._wanted}")
-        # indices of max, not argmax: the same values, and much faster on the CPU
+            raise ValueError(f"the model predicts scores of {len(output['sem_seg'])} classes; {self._wanted}")
+        # The indices of `max` equal `argmax` and are computed much faster on the CPU.
         return output["sem_seg"].max(dim=0).indices.cpu().numpy()
 
     @property
     def _wanted(self) -> str:
-        return f"wanted those of '{self._dataset_name}', 0 to {self._num_classes - 1}"
+        return f"wanted the classes of '{self._dataset_name}', 0 to {self._num_classes - 1}"
 
     def metric_names(self) -> list[str]:
-        """The names of what `evaluate` gives, `<task>/<name>`."""
-        nothing = np.zeros((self._num_classes, self._num_classes))
+        """Return the names `<task>/<name>` of the metrics from `evaluate`."""
+        empty = np.zeros((self._num_classes, self._num_classes))
         with np.errstate(invalid="ignore"):
-            names = [f"sem_seg/{name}" for name in sem_seg_metrics(nothing, list(self._class_names))]
+            names = [f"sem_seg/{name}" for name in sem_seg_metrics(empty, list(self._class_names))]
         names += [f"{task}/{name}" for task, values in self._further.results().items() for name in values]
         return names + (self._tokens.metric_names() if self._tokens else [])
 
     def evaluate(self) -> OrderedDict | None:
-        """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent on the main process, None on others; then
-        the results of each further metric under its name."""
+        """Compute the metrics, log them and write the files.
+
+        Returns:
+            In the main process, `{"sem_seg": {"mIoU": ..., "IoU-<class>": ..., ...}}` in per cent, and the results of
+            each further metric under its name; None in other processes.
+        """
         confusion = self._confusion
         tokens: Mapping = (self._tokens.evaluate() if self._tokens else None) or {}
         if self._distributed:
@@ -210,14 +220,17 @@ class ConfusionEvaluator(SemSegEvaluator):
         logger.info("%s, per class in %%:\n%s", self._dataset_name, table)
         absent = [name for name, count in zip(names, confusion.sum(axis=0), strict=True) if not count]
         if absent:
-            logger.info("Not in the ground truth, and in no mean: %s", ", ".join(absent))
+            logger.info("Classes that do not occur in the ground truth (means exclude them): %s", ", ".join(absent))
         if len(rows) > 1:
             logger.info("mIoU: %.1f (mean over %d classes)", metrics["mIoU"], len(rows))
         elif rows:
-            told = "of one class alone, %s: the label maps hold no other, so that this says nothing"
-            logger.warning(f"mIoU: %.1f, {told}", metrics["mIoU"], rows[0][0])
+            logger.warning(
+                "mIoU: %.1f, which is meaningless, since the label maps contain only the class %s",
+                metrics["mIoU"],
+                rows[0][0],
+            )
         else:
-            logger.warning("mIoU: none, since every pixel of the label maps is ignored")
+            logger.warning("mIoU: undefined, since every pixel of the label maps is ignored")
 
     def _write(self, metrics: dict[str, float], confusion: np.ndarray, names: list[str]) -> None:
         os.makedirs(self._output_dir, exist_ok=True)

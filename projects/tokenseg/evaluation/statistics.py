@@ -1,8 +1,8 @@
-"""How sure a difference is: over seeds by Student's t, over the images of a data set by the bootstrap.
+"""Confidence intervals of differences: over seeds by Student's t, and over the images of a data set by the bootstrap.
 
-What both leave open: an interval over seeds says how training varies on these images, one over images how the result of
-these weights varies with the images. Neither is corrected for many comparisons; of twenty intervals at 95 % about one
-misses the truth.
+Each covers only one source of variation. An interval over seeds describes how results vary between trainings, evaluated
+on the same images. An interval over images describes how the result of the same weights varies with the images. Neither
+is corrected for multiple comparisons: on average, one in twenty intervals at 95 % misses the true value.
 """
 
 import math
@@ -16,12 +16,12 @@ from scipy import stats
 from .image_counts import ImageCounts
 
 CONFIDENCE = 0.95
-# Rows of weights that are drawn at a time; with 2,000 images they take 8 MB.
+# The number of resamples that are drawn at a time; with 2,000 images their weights take 8 MB.
 _CHUNK = 500
 
 
 class Interval(NamedTuple):
-    """An estimate with the bounds that hold it at a confidence."""
+    """An estimate with the bounds of its confidence interval."""
 
     value: float
     low: float
@@ -29,17 +29,17 @@ class Interval(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the interval of a difference says: `above`, `below`, or `cannot be told` where it holds zero."""
+        """The sign of a difference, `above` or `below`, or `cannot be told` if the interval contains zero."""
         if self.low > 0:
             return "above"
         return "below" if self.high < 0 else "cannot be told"
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and the standard deviation of the sample (n - 1 in the denominator), which is NaN for one value.
+    """Compute the mean and the sample standard deviation (n - 1 in the denominator), which is NaN for one value.
 
     Args:
-        values: One or more numbers.
+        values: The numbers, at least one.
     """
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
 
@@ -47,26 +47,26 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
 def paired_difference(
     baseline: Mapping[int, float], other: Mapping[int, float], *, confidence: float = CONFIDENCE
 ) -> Interval:
-    """The mean difference of two groups of runs over seeds that both have, with its interval by Student's t.
+    """Compute the mean difference of two groups of runs, paired by seed, with its interval by Student's t.
 
-    The same seed gives both runs the same samples, so the differences of pairs spread less than the groups. The
-    interval assumes that they are spread normally, which three of them cannot show. One pair bounds nothing: its
-    interval is everything.
+    Runs with the same seed see the same samples, so the differences of pairs vary less than the runs of a group. The
+    interval assumes that the differences are normally distributed, which cannot be verified with three of them. The
+    interval of a single pair is infinite.
 
     Args:
-        baseline: Seed -> the metric of the run with that seed.
-        other: The same of the group that is compared with it.
-        confidence: The share of such intervals that hold the true difference.
+        baseline: The metric of each run of the first group, by seed.
+        other: The metric of each run of the second group, by seed.
+        confidence: The probability with which the interval contains the true difference.
 
     Returns:
-        Other minus baseline.
+        The mean of `other` minus `baseline`.
 
     Raises:
         ValueError: There are no seeds, or one group lacks a seed of the other.
     """
     if not baseline or baseline.keys() != other.keys():
         raise ValueError(
-            f"seeds are {_listed(baseline)} in the one group and {_listed(other)} in the other; wanted the same ones"
+            f"seeds are {_listed(baseline)} in the one group and {_listed(other)} in the other; wanted equal seeds"
         )
     mean, spread = mean_and_spread([other[seed] - baseline[seed] for seed in sorted(baseline)])
     count = len(baseline)
@@ -87,22 +87,23 @@ def bootstrap_over_images(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> list[tuple[Interval, Interval]]:
-    """Each group's mIoU, and what it is above the first group's, with percentile intervals of the bootstrap.
+    """Compute the mIoU of each group and its difference from the first group, with percentile bootstrap intervals.
 
-    A resample draws as many images as there are, with replacement, the same ones for all groups. The mIoU is that of
-    the whole resample, over the classes that its ground truth holds; a group of several runs has their mean.
+    A resample draws as many images as there are, with replacement, and the same images for all groups. The mIoU is
+    computed from all pixels of a resample, over the classes that occur in its ground truth. The value of a group is the
+    mean of its runs.
 
     Args:
-        groups: The counts of one or more evaluations of each group, all of the same images.
+        groups: The counts of one or more evaluations for each group, all on the same images.
         resamples: The number of resamples.
-        seed: The seed of the draws.
-        confidence: The share of the resamples that lies in the interval.
+        seed: The seed of the random numbers.
+        confidence: The share of the resamples that lie in the interval.
 
     Returns:
-        For each group the interval of its mIoU in per cent, and that of its difference from the first group's.
+        For each group the interval of its mIoU in per cent, and that of its difference from the first group.
 
     Raises:
-        ValueError: Evaluations are of other images, label maps or classes.
+        ValueError: The evaluations differ in their images, label maps or classes.
     """
     first = groups[0][0]
     for counts in (counts for group in groups for counts in group):
@@ -127,7 +128,7 @@ def bootstrap_over_images(
 
 
 def _weights(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of `count` images is drawn, in chunks of rows that sum to `count`."""
+    """Yield how often each of `count` images is drawn, as chunks of rows; each row is one resample."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _CHUNK):
         yield rng.multinomial(count, np.full(count, 1 / count), size=min(_CHUNK, resamples - start))
@@ -135,10 +136,12 @@ def _weights(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 def _check_alike(one: ImageCounts, other: ImageCounts) -> None:
     if list(one.classes) != list(other.classes):
-        raise ValueError(f"evaluations are of {len(one.classes)} and {len(other.classes)} classes; wanted the same")
+        raise ValueError(
+            f"evaluations are of {len(one.classes)} and {len(other.classes)} classes; wanted the same classes"
+        )
     if not len(one.images) or list(one.images) != list(other.images):
         raise ValueError(
-            f"evaluations are of {len(one.images)} and {len(other.images)} images; wanted one or more, the same in both"
+            f"evaluations are of {len(one.images)} and {len(other.images)} images; wanted the same images, at least one"
         )
     changed = (one.labelled != other.labelled).any(axis=1)
     if changed.any():

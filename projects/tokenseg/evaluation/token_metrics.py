@@ -1,8 +1,9 @@
-"""How semantic and how diverse the regions of tokens are, at the level of classes or of instances.
+"""The semantics and the diversity of the regions of tokens, with classes or instances as bins.
 
-Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 4. It leaves open
-what is marked "ours": entropies are in nats; variances are summed over bins, not averaged, as the published values
-demand; a cell votes for the labels it covers by their areas; regions without mass say nothing.
+Paper: Framework-agnostic Semantically-aware Global Reasoning for Segmentation (WACV 2024), section 4. The paper does
+not specify the following details, which are our choice: Entropies are in nats. Variances are summed over the bins
+instead of averaged, since only sums match the published values. A cell that covers several labels counts for each in
+proportion to its area. Regions without mass are skipped.
 
 Letters: K regions of h x w cells, n bins, H x W pixels of the ground truth.
 """
@@ -25,23 +26,23 @@ from ..data.labels import read_class_ids
 
 logger = logging.getLogger(__name__)
 
-# A region with less mass than this, in cells, is skipped.
+# The mass in cells below which a region is skipped.
 LEAST_MASS = 1e-6
 
 
 def region_histograms(
     regions: Tensor, masks: Tensor, cell: tuple[float, float], *, least_mass: float = LEAST_MASS
 ) -> Tensor:
-    """What each region consists of, counted in single precision, under autocast too.
+    """Compute the composition of each region by bins, in single precision even under autocast.
 
     Args:
-        regions: (K, h, w) weights of 0 or more.
-        masks: (n, H, W) bool, the pixels of each bin.
-        cell: Height and width of a cell in pixels; cells begin at the upper left corner.
-        least_mass: The mass under which a region is skipped, in cells.
+        regions: The weights of the regions (K, h, w), 0 or more.
+        masks: The pixels of each bin, (n, H, W) bool.
+        cell: The (height, width) of a cell in pixels; the first cell begins at the upper left corner.
+        least_mass: The mass in cells below which a region is skipped.
 
     Returns:
-        (K', n), each row of sum 1, of the regions that have mass.
+        The histograms (K', n) of the regions that are not skipped; each row sums to 1.
     """
     rows, columns = (
         _overlaps(count, pixels, side, regions.device)
@@ -55,44 +56,45 @@ def region_histograms(
 
 
 def _overlaps(count: int, pixels: int, side: float, device: torch.device) -> Tensor:
-    """(count, pixels): how much of each pixel lies in each cell of `side` pixels, along one axis."""
+    """Compute the share of each pixel that lies in each of `count` cells of length `side`, along one axis, as a matrix
+    (count, pixels)."""
     cells = side * torch.arange(count, device=device)[:, None]
     starts = torch.arange(pixels, device=device)
     return (torch.minimum(cells + side, starts + 1) - torch.maximum(cells, starts)).clamp(min=0)
 
 
 def semantics(histograms: Tensor) -> float:
-    """S of an image: mean entropy of (K, n) histograms, in nats. Lower is more semantic."""
+    """Compute S of an image, the mean entropy of the histograms (K, n) in nats. Lower is more semantic."""
     return float(torch.special.entr(histograms).sum(dim=1).mean())
 
 
 def diversity(histograms: Tensor) -> float:
-    """D of an image: variance over regions of each bin of (K, n) histograms, summed. Higher is more diverse."""
+    """Compute D of an image, the variance of each bin over the histograms (K, n), summed. Higher is more diverse."""
     return float(histograms.var(dim=0, correction=0).sum())
 
 
 class ClassMasks:
-    """The bins of S_C and D_C: the classes that an image shows."""
+    """The bins of S_C and D_C: the classes that occur in an image."""
 
     level = "class"
 
     def __init__(self, *, ignore_label: int) -> None:
         """
         Args:
-            ignore_label: The id of pixels that count nowhere.
+            ignore_label: The label of the pixels to ignore.
         """
         self._ignore_label = ignore_label
 
     def __call__(self, record: Mapping) -> np.ndarray:
         """
         Args:
-            record: An input that names its label map, see `read_class_ids`.
+            record: An input with the path of its label map, see `read_class_ids`.
 
         Returns:
-            (n, H, W) bool, a mask per class that occurs; ignored pixels are in none.
+            The mask of each class that occurs, (n, H, W) bool; ignored pixels are in no mask.
 
         Raises:
-            ValueError: The input names no label map, or one that cannot be read.
+            ValueError: The input names no label map, or the label map cannot be read.
         """
         label = read_class_ids(record)
         classes = np.unique(label[label != self._ignore_label])
@@ -100,7 +102,7 @@ class ClassMasks:
 
 
 class InstanceMasks:
-    """The bins of S_I and D_I: the instances of an image, of things alone and without crowds."""
+    """The bins of S_I and D_I: the annotated instances of an image, without crowds."""
 
     level = "instance"
 
@@ -110,15 +112,15 @@ class InstanceMasks:
             record: An input with `height`, `width` and COCO's `annotations`.
 
         Returns:
-            (n, H, W) bool, a mask per instance; pixels without an instance are in none.
+            The mask of each instance, (n, H, W) bool; pixels that belong to no instance are in no mask.
 
         Raises:
             ValueError: The input has no annotations.
         """
         if "annotations" not in record:
             raise ValueError(
-                f"the input of {record.get('file_name', 'an image')} has no annotations; wanted a data set with COCO's "
-                "instances, and a mapper that keeps them, such as tokenseg.data.mapper.SemSegMapper"
+                f"the input of {record.get('file_name', 'an image')} has no annotations; wanted a data set with COCO "
+                "annotations, and a mapper that keeps them, such as tokenseg.data.mapper.SemSegMapper"
             )
         size = record["height"], record["width"]
         masks = [_mask(one["segmentation"], *size) for one in record["annotations"] if not one.get("iscrowd", 0)]
@@ -132,24 +134,24 @@ def _mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
 
 
 class MaskSource(Protocol):
-    """What says which pixels of an image belong to each bin.
+    """A function that returns the pixels of each bin in an image.
 
     Attributes:
-        level: What the bins are: `class` or `instance`.
+        level: The kind of the bins, `class` or `instance`.
     """
 
     @property
     def level(self) -> str: ...
 
     def __call__(self, record: Mapping) -> np.ndarray:
-        """(B, H, W) bool, the pixels of each bin of an input."""
+        """Return the pixels of each bin of an input, (n, H, W) bool."""
 
 
 class TokenMetrics(DatasetEvaluator):
-    """S and D of a model's regions over a data set: means over its images.
+    """S and D of a model's regions, averaged over the images of a data set.
 
-    It reads `regions` and `region_cell` of the outputs, which a `RegionSegmentor` gives, and, if it is asked for them,
-    any `Segmentor` whose tokens have regions.
+    The model's outputs must have `regions` and `region_cell`. They are among the outputs of a `RegionSegmentor` and, on
+    request, of every `Segmentor` whose tokens have regions.
     """
 
     wants = frozenset({"regions"})
@@ -163,16 +165,16 @@ class TokenMetrics(DatasetEvaluator):
     ) -> None:
         """
         Args:
-            masks: What gives the pixels of each bin of an input: `ClassMasks` or `InstanceMasks`.
-            distributed: Whether the results of all processes are joined.
-            least_mass: The mass, in cells, under which a region of an image is skipped. With 1 or more, the tokens of
-                classes that an image lacks count in it only where they see something.
+            masks: The source of the bins, `ClassMasks` or `InstanceMasks`.
+            distributed: Whether to combine the results of all processes.
+            least_mass: The mass in cells below which a region is skipped in an image. With tokens that stand for
+                classes, a value of 1 or more skips most tokens of absent classes, whose regions are almost empty.
         """
         self._masks, self._distributed, self._least_mass = masks, distributed, least_mass
         self.reset()
 
     def metric_names(self) -> list[str]:
-        """The names of what `evaluate` gives, `<task>/<name>`."""
+        """Return the names `<task>/<name>` of the metrics from `evaluate`."""
         level = self._masks.level
         letter = level[0].upper()
         return [f"tokens_{level}/{name}" for name in (f"S_{letter}", f"D_{letter}", f"S_{letter}_of_max", "images")]
@@ -183,16 +185,16 @@ class TokenMetrics(DatasetEvaluator):
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """
         Args:
-            inputs: The records of the images, with the entries that `masks` looks for.
-            outputs: What the model gave for them, with `regions` (K, h, w) and `region_cell`.
+            inputs: The records of the images, with the entries that the `masks` need.
+            outputs: The outputs of the model for these images, with `regions` (K, h, w) and `region_cell`.
 
         Raises:
-            ValueError: Outputs without regions.
+            ValueError: An output has no regions, or an input lacks an entry that the `masks` need.
         """
         for record, output in zip(inputs, outputs, strict=True):
             if "regions" not in output:
                 raise ValueError(
-                    "the model's outputs have no regions; wanted a model that gives them, such as "
+                    "the model's outputs have no regions; wanted a model that returns them, such as "
                     "model._target_=tokenseg.inspection.RegionSegmentor"
                 )
             regions, masks = output["regions"], self._masks(record)
@@ -206,8 +208,13 @@ class TokenMetrics(DatasetEvaluator):
                 self._images.append((entropy, share, diversity(histograms)))
 
     def evaluate(self) -> OrderedDict | None:
-        """`{"tokens_class": {"S_C", "D_C", "S_C_of_max", "images"}}` on the main process, None on others; for instances
-        likewise. `S_C_of_max` is the entropy divided by ln n, the highest there is."""
+        """Compute the metrics.
+
+        Returns:
+            In the main process, for classes `{"tokens_class": {"S_C", "D_C", "S_C_of_max", "images"}}`, where
+            `S_C_of_max` is the entropy divided by its maximum ln n, and `images` the number of images that count; for
+            instances likewise, with the letter I. None in other processes.
+        """
         images = self._images
         if self._distributed:
             comm.synchronize()
@@ -218,5 +225,7 @@ class TokenMetrics(DatasetEvaluator):
         letter = level[0].upper()
         entropy, share, variance = np.mean(images, axis=0) if images else (math.nan,) * 3
         values = {f"S_{letter}": entropy, f"D_{letter}": variance, f"S_{letter}_of_max": share, "images": len(images)}
-        logger.info("Tokens, by %s: %s", level, ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        logger.info(
+            "Token metrics by %s: %s", level, ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        )
         return OrderedDict({f"tokens_{level}": {name: float(value) for name, value in values.items()}})

@@ -20,7 +20,7 @@ def deeplab_v3_layers(
     dropout: float = 0.1,
     norm: str = "SyncBN",
 ) -> nn.Sequential:
-    """Atrous spatial pyramid pooling and a 1x1 classifier: (N, C, H, W) to logits (N, K, H, W).
+    """Build atrous spatial pyramid pooling and a 1x1 classifier, from a map (N, C, H, W) to logits (N, K, H, W).
 
     Args:
         channels: The number of channels C.
@@ -28,7 +28,7 @@ def deeplab_v3_layers(
         width: The number of channels of each branch and of their fusion.
         dilations: The dilations of the three 3x3 branches; the default is for output stride 8.
         dropout: The dropout rate before the classifier.
-        norm: The kind of the batch norms, see `convert_batch_norm`.
+        norm: The kind of batch norm; see `convert_batch_norm`.
 
     Raises:
         ValueError: The number of dilations is not three, or the norm is unknown.

@@ -35,8 +35,8 @@ class DeformableAttention(nn.Module):
             num_heads: The number of heads M, each with C / M channels.
             num_levels: The number of levels S.
             num_points: The number of points P of a head on a level.
-            sampling: The implementation that reads the values, with equal results: one weighted sum of rows for all
-                levels (`embedding_bag`), or level by level (`grid_sample`).
+            sampling: The implementation of sampling: `embedding_bag`, which reads all levels at once, or `grid_sample`,
+                which reads level by level. Their results are equal.
 
         Raises:
             ValueError: `num_heads` does not divide `width`, or `sampling` is unknown.
@@ -55,7 +55,7 @@ class DeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initialise: all points have equal weights, and the points of each head lie along a different direction."""
+        """Give all points equal weights, and place the points of each head along a direction of its own."""
         for layer in (self.offsets, self.weights):
             nn.init.zeros_(layer.weight)
         for layer in (self.value, self.out):
@@ -75,22 +75,22 @@ class DeformableAttention(nn.Module):
         Args:
             queries: The inputs (N, L, C) from which offsets and weights are computed.
             values: The values (N, L, C) that are sampled.
-            layout: The levels.
+            layout: The layout of the levels.
 
         Returns:
-            (N, L, C).
+            The attended values (N, L, C).
         """
         offsets = self._offsets(queries).unflatten(3, (self.num_heads, -1))
         weights = self.weights(queries).unflatten(2, (self.num_heads, -1)).softmax(dim=-1)
         values = self.value(values).unflatten(2, (self.num_heads, -1))
-        # Runtimes of exported models have no operation for weighted sums of rows.
+        # The runtimes that run exported models do not implement the embedding bag.
         by_bags = self.sampling == "embedding_bag" and not torch.compiler.is_exporting()
         sample = sample_by_embedding_bag if by_bags else sample_by_grid
         return self.out(sample(values, offsets, weights, layout))
 
     def _offsets(self, queries: Tensor) -> Tensor:
-        """(N, L, 2, M * S * P) of x, then y, in cells of each level."""
-        # The weights alternate between x and y; separated, the result has x and y contiguous.
+        """Compute offsets (N, L, 2, M * S * P), x before y, in cells of each level."""
+        # Checkpoints store the rows of x and y in alternation. Sorting the few rows is cheaper than sorting the result.
         weight, bias = self.offsets.weight.unflatten(0, (-1, 2)), self.offsets.bias.unflatten(0, (-1, 2))
         return point_linear(queries, weight.transpose(0, 1).flatten(0, 1), bias.T.flatten()).unflatten(2, (2, -1))
 
@@ -112,11 +112,11 @@ class DeformableLayer(nn.Module):
     def forward(self, cells: Tensor, positions: Tensor, layout: LevelLayout) -> Tensor:
         """
         Args:
-            cells: (N, L, C).
-            positions: (L, C), added to the queries alone.
-            layout: The levels.
+            cells: The cells (N, L, C) of all levels.
+            positions: The position codes (L, C), which are added to the queries but not to the values.
+            layout: The layout of the levels.
 
         Returns:
-            (N, L, C).
+            The new cells (N, L, C).
         """
         return self.feed_forward(self.norm(cells + self.attention(cells + positions, cells, layout)))

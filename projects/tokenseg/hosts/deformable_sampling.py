@@ -1,8 +1,8 @@
-"""Reading maps of several levels at points between their cells, in two ways with equal results.
+"""The sampling of deformable attention: two implementations with equal results.
 
-Every cell of every level asks at points near its own centre. A point outside a map reads zeros. Letters: N images, S
-levels, H_i x W_i the size of level i, L cells of all levels, M heads, D channels of a head, P points of a head on a
-level, T = S * P points of a head.
+Every cell of every level reads all levels at points near its own centre, by bilinear interpolation between the four
+surrounding cells. Outside a map, the values are zero. Letters: N images, S levels, H_i x W_i the size of level i, L
+cells of all levels together, M heads, D channels per head, P points per head and level, T = S * P points per head.
 """
 
 from collections.abc import Sequence
@@ -16,31 +16,37 @@ from torch.nn import functional as F
 
 Sizes = Sequence[Sequence[int]]
 
-# Empty cells on each side of a map in the table of rows: a point that far outside lies between two of them.
+# The number of empty cells around each map in the table of rows. Points outside a map are clamped to this border; with
+# two cells, all four cells around a clamped point are empty.
 _BORDER = 2
 
 
-# Compilers do not see into a backward pass that calls autograd itself, and break where it begins in any case.
+# torch.compile cannot trace a backward pass that calls autograd itself, so its graph would break here in any case.
 @torch.compiler.disable
 def sample_by_embedding_bag(values: Tensor, offsets: Tensor, weights: Tensor, layout: "LevelLayout") -> Tensor:
-    """Weighted sums over the points of each head, as sums of rows of a table: each point is four cells.
+    """Compute the weighted sum over the points of each head, with one embedding bag for all levels.
+
+    The values become the rows of a table. A point reads four rows, those of the surrounding cells, so the sum for a
+    cell and head is a weighted sum of 4 T rows.
 
     Args:
-        values: (N, L, M, D).
-        offsets: (N, L, 2, M, T) of x and y, from the cell's own centre, in cells of the level they point at.
-        weights: (N, L, M, T).
-        layout: The levels.
+        values: The values (N, L, M, D) of all cells.
+        offsets: The offsets (N, L, 2, M, T), x before y, of the points from the cell's own centre, in cells of the
+            level on which the point lies.
+        weights: The weights (N, L, M, T) of the points.
+        layout: The layout of the levels.
 
     Returns:
-        (N, L, M * D).
+        The sums (N, L, M * D).
     """
-    # Traces, by which operations are counted, do not see into functions with a backward pass of their own.
+    # The tracer that counts operations does not see inside an autograd function, so `_BagSampling` is used only if
+    # gradients are needed.
     sums = _BagSampling.apply if torch.is_grad_enabled() else _weighted_sums
     return sums(values, offsets.float(), weights, layout).flatten(2)
 
 
 def sample_by_grid(values: Tensor, offsets: Tensor, weights: Tensor, layout: "LevelLayout") -> Tensor:
-    """The same level by level; arguments and result as in `sample_by_embedding_bag`."""
+    """Compute the same sums level by level with `grid_sample`; see `sample_by_embedding_bag`."""
     count, length, heads, depth = values.shape
     maps = values.permute(0, 2, 3, 1).flatten(0, 1)  # (N * M, D, L)
     sizes = layout.sizes
@@ -59,14 +65,14 @@ def sample_by_grid(values: Tensor, offsets: Tensor, weights: Tensor, layout: "Le
 
 
 def centres_on_levels(sizes: Sizes, device: torch.device) -> Tensor:
-    """Where the centre of every cell of all levels lies on every level.
+    """Compute where the centre of each cell lies on every level.
 
     Args:
-        sizes: (H_i, W_i) of every level.
+        sizes: The size (H_i, W_i) of every level.
         device: The device of the result.
 
     Returns:
-        (L, S, 2) of x and y in cells of the level, whose first centre is (0, 0).
+        The coordinates (L, S, 2), x before y, in cells of the level, where the centre of the first cell is (0, 0).
     """
     centres = []
     for height, width in sizes:
@@ -78,18 +84,20 @@ def centres_on_levels(sizes: Sizes, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class LevelLayout:
-    """Where cells lie on one another's levels, and in a table of rows, which has empty ones around every level.
+    """The coordinates of all cells on every level, and their rows in the table of `sample_by_embedding_bag`.
 
-    Made once for all layers, since making it takes many small steps.
+    The table surrounds every level with empty rows, which stand for the zeros outside a map. A layout depends only on
+    the sizes of the levels. It takes many small operations to compute, so it is computed once for all layers.
 
-    sizes: (H_i, W_i) of every level.
-    cells: (L,) row of every cell.
-    cell_strides: (L,) rows from it to the one below.
-    centres: (L, 2, 1, T) of x and y, of every cell on the level of each point.
-    last: (2, 1, T), the largest x and y that are told apart from further ones.
-    strides: (T,) rows from a cell to the one below, on the level of each point.
-    starts: (T,) row of the place (0, 0) there.
-    num_rows: The number of rows of the table.
+    Attributes:
+        sizes: The size (H_i, W_i) of every level.
+        cells: The row (L,) of every cell.
+        cell_strides: For every cell, the number of rows (L,) from it to the cell below it.
+        centres: The coordinates (L, 2, 1, T), x before y, of every cell's centre on the level of each point.
+        last: The largest coordinates (2, 1, T), x before y; points further outside are clamped to them.
+        strides: The number of rows (T,) from a cell to the one below, on the level of each point.
+        starts: The row (T,) of the first cell of the level of each point.
+        num_rows: The number of rows of the table for one image and head.
     """
 
     sizes: Sizes
@@ -103,16 +111,16 @@ class LevelLayout:
 
     @classmethod
     def of(cls, sizes: Sizes, *, num_points: int, device: torch.device) -> "LevelLayout":
-        """The layout of levels.
+        """Compute the layout of levels.
 
         Args:
-            sizes: (H_i, W_i) of every level.
-            num_points: The number of points P of a head on a level.
+            sizes: The size (H_i, W_i) of every level.
+            num_points: The number of points P per head and level.
             device: The device of the maps.
         """
         cells, cell_strides, starts, strides, num_rows = [], [], [], [], 0
         for height, width in sizes:
-            # The cells left of a row are those right of the one above.
+            # The empty cells to the left of a line of cells are also those to the right of the line above.
             stride = width + _BORDER
             start = num_rows + _BORDER * stride + _BORDER
             y, x = (torch.arange(side, device=device) for side in (height, width))
@@ -136,15 +144,16 @@ class LevelLayout:
 
 
 class _BagSampling(torch.autograd.Function):
-    """The weighted sums, with a backward pass of its own, which needs no more than the arguments and is faster.
+    """The weighted sums with a custom backward pass, which is faster and saves nothing but the arguments.
 
-    The rows of the four cells around a point lie at fixed distances from one another. So the gradient of the values
-    takes one sort, by the upper left cells, and the sums of the table's rows are such sums of bags again.
+    On one level, the rows of the four cells around a point always have the same distances from each other. One sort of
+    the points, by their upper left cells, therefore suffices for the gradient of the values, which is then computed by
+    embedding bags as well.
     """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, offsets: Tensor, weights: Tensor, layout: LevelLayout) -> Tensor:
-        """(N, L, M, D), (N, L, 2, M, T), (N, L, M, T) to (N, L, M, D)."""
+        """Compute the sums (N, L, M, D); see `sample_by_embedding_bag` for the arguments."""
         ctx.save_for_backward(values, offsets, weights)
         ctx.layout = layout
         return _weighted_sums(values, offsets, weights, layout)
@@ -152,7 +161,7 @@ class _BagSampling(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """The gradients of values, offsets and weights."""
+        """Compute the gradients of values, offsets and weights."""
         (values, offsets, weights), layout = ctx.saved_tensors, ctx.layout
         first, within = _places(offsets, layout)
         shares = _shares(within, weights)
@@ -165,23 +174,24 @@ class _BagSampling(torch.autograd.Function):
 
 
 def _weighted_sums(values: Tensor, offsets: Tensor, weights: Tensor, layout: LevelLayout) -> Tensor:
-    """Arguments and result as of `_BagSampling.forward`."""
+    """Compute the sums of `_BagSampling.forward`."""
     first, within = _places(offsets, layout)
     return _bag_sums(_table(values, layout), _rows(first, layout), _shares(within, weights)).view(values.shape)
 
 
 def _places(offsets: Tensor, layout: LevelLayout) -> tuple[Tensor, Tensor]:
-    """Rows of the upper left of the four cells around every point, and where the point lies between them.
+    """Find the four cells around every point.
 
     Args:
-        offsets: (N, L, 2, M, T).
-        layout: Where cells lie.
+        offsets: The offsets (N, L, 2, M, T) of the points.
+        layout: The layout of the levels.
 
     Returns:
-        (N, L, M, T) of int32, rows of a table (N * num_rows * M), and (N, L, 2, M, T) of 0 to 1.
+        The row (N, L, M, T) int32 of the upper left cell, in the table of N * num_rows * M rows, and the position of
+        the point between the four cells (N, L, 2, M, T), x before y, from 0 to 1.
     """
     count, _, _, heads, _ = offsets.shape
-    # What is not a number has no row; the weights that come with it show that in the sums.
+    # NaN has no row, so it is replaced. It is not hidden: the weights come from the same queries and are NaN as well.
     places = (offsets + layout.centres).nan_to_num_()
     torch.minimum(places.clamp_(min=-_BORDER), layout.last, out=places)
     low = places.floor()
@@ -193,7 +203,7 @@ def _places(offsets: Tensor, layout: LevelLayout) -> tuple[Tensor, Tensor]:
 
 
 def _rows(first: Tensor, layout: LevelLayout) -> Tensor:
-    """Rows (N, L, M, 4, T) of all four cells: upper left, upper right, lower left, lower right."""
+    """Return the rows (N, L, M, 4, T) of all four cells: upper left, upper right, lower left, lower right."""
     heads = first.shape[2]
     rows = first.new_empty(*first.shape[:3], 4, first.shape[3])
     below = layout.strides * heads
@@ -203,7 +213,7 @@ def _rows(first: Tensor, layout: LevelLayout) -> Tensor:
 
 
 def _shares(within: Tensor, weights: Tensor) -> Tensor:
-    """What each of the four cells gets of a point's weight, (N, L, M, 4, T) in single precision."""
+    """Divide each point's weight bilinearly among the four cells: shares (N, L, M, 4, T) in single precision."""
     x, y = within.unbind(2)
     shares = torch.empty(*weights.shape[:3], 4, weights.shape[3], device=weights.device)
     right = weights * x
@@ -214,19 +224,23 @@ def _shares(within: Tensor, weights: Tensor) -> Tensor:
 
 
 def _table(values: Tensor, layout: LevelLayout) -> Tensor:
-    """(N, L, M, D) values as rows (N * num_rows * M, D) with empty ones around every level."""
+    """Arrange values (N, L, M, D) as table rows (N * num_rows * M, D), with empty rows around every level."""
     count, _, heads, depth = values.shape
     return values.new_zeros(count, layout.num_rows, heads, depth).index_copy_(1, layout.cells, values).view(-1, depth)
 
 
 def _bag_sums(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
-    """Sums (N * L * M, D) over the rows of each head's points, weighted by their shares."""
+    """Sum the rows of the points of each cell and head, weighted by their shares: (N * L * M, D)."""
     rows, shares = (x.view(-1, rows.shape[-2] * rows.shape[-1]) for x in (rows, shares))
     return F.embedding_bag(rows, table, mode="sum", per_sample_weights=shares.to(table.dtype))
 
 
 def _gradient_of_values(gradient: Tensor, first: Tensor, shares: Tensor, layout: LevelLayout) -> Tensor:
-    """What each cell has given to all sums, times their gradients (N, L, M, D), in the shape of the values."""
+    """Compute the gradient of the values from that of the sums, (N, L, M, D) each.
+
+    The gradient of a cell is the sum of the gradients of all points that read it, weighted by the shares with which
+    they read it.
+    """
     count, _, heads, depth = gradient.shape
     gradient = gradient.reshape(-1, depth)
     order = first.flatten().sort().indices
@@ -236,14 +250,14 @@ def _gradient_of_values(gradient: Tensor, first: Tensor, shares: Tensor, layout:
     for corner, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
         own = shares[:, :, :, corner].reshape(-1).take(order).to(gradient.dtype)
         sums = F.embedding_bag(bags, gradient, starts, mode="sum", per_sample_weights=own)
-        # Points whose upper left cell is the one above or beside give their lower or right shares.
+        # A cell is the lower (right) cell of the points whose upper left cell is the one above it (to its left).
         cells = layout.cells - down * layout.cell_strides - right
         total = total + sums.view(count, layout.num_rows, heads, depth).index_select(1, cells)
     return total
 
 
 def _gradient_of_places(gradient: Tensor, within: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of offsets and weights, from those of the shares (N, L, M, 4, T)."""
+    """Compute the gradients of offsets and weights from those of the shares (N, L, M, 4, T)."""
     x, y = within.unbind(2)
     upper_left, upper_right, lower_left, lower_right = gradient.unbind(3)
     upper_slope, lower_slope = upper_right - upper_left, lower_right - lower_left

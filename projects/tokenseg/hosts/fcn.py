@@ -47,7 +47,7 @@ class FCNHead(nn.Module):
             num_convs: The number of these convolutions, at least 1.
             concat_input: Whether a further convolution is applied to the concatenation of input and output.
             dropout: The probability that a whole channel is dropped before the classifier.
-            norm: The kind of the batch norms, see `convert_batch_norm`.
+            norm: The kind of batch norm; see `convert_batch_norm`.
             ignore_value: The label of the pixels to ignore.
 
         Raises:
@@ -56,7 +56,7 @@ class FCNHead(nn.Module):
         super().__init__()
         if not in_features or len(in_features) != len(channels):
             raise ValueError(
-                f"in_features are {list(in_features)}, channels {list(channels)}; wanted one or more, as many in each"
+                f"in_features are {list(in_features)}, channels {list(channels)}; wanted one or more, equally many each"
             )
         if num_convs < 1:
             raise ValueError(f"num_convs is {num_convs}; wanted 1 or more")
@@ -86,11 +86,11 @@ class FCNHead(nn.Module):
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, given(targets), ignore_value=self.ignore_value)}
 
     def count(self, targets: Targets) -> Counts:
-        """The valid pixels."""
+        """Count the valid pixels."""
         return count_pixels(targets, ignore_value=self.ignore_value)
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The map of each class, for pictures: title -> (N, K, H_1, W_1).
+        """Return the class logits as maps (N, K, H_1, W_1) by title, for pictures.
 
         Args:
             features: The maps of the backbone.
@@ -98,7 +98,7 @@ class FCNHead(nn.Module):
         return {"logits": self.decode(features)}
 
     def decode(self, features: dict[str, Tensor]) -> Tensor:
-        """Logits (N, K, H_1, W_1).
+        """Compute the logits (N, K, H_1, W_1).
 
         Args:
             features: The maps of the backbone.

@@ -16,7 +16,10 @@ from ..losses.counts import divide
 
 
 class ImageClassesLoss(nn.Module):
-    """Predicts presence and number of pieces of each class from the mean of a feature map; one of `extra_losses`."""
+    """Predicts the presence of each class and its number of pieces from the mean of a feature map.
+
+    It is one of a segmentor's `extra_losses`.
+    """
 
     def __init__(
         self, *, in_feature: str, channels: int, num_classes: int, key: str = "class_counts", weight: float = 1.0
@@ -24,9 +27,9 @@ class ImageClassesLoss(nn.Module):
         """
         Args:
             in_feature: The name of the backbone's map.
-            channels: C, the channels of that map.
+            channels: The number of channels C of that map.
             num_classes: The number of classes K.
-            key: The key of the targets in the inputs, (K,) numbers of pieces as `ClassCounts` makes them.
+            key: The key of the targets in the inputs: the numbers of pieces (K,), which `ClassCounts` computes.
             weight: The weight of both losses.
         """
         super().__init__()
@@ -34,27 +37,27 @@ class ImageClassesLoss(nn.Module):
         self.classify = nn.Linear(channels, 2 * num_classes)
 
     def count(self, targets: Targets) -> Counts:
-        """The `images`.
+        """Count the images, `images`.
 
         Raises:
-            ValueError: An input has no numbers of pieces.
+            ValueError: An input lacks the numbers of pieces.
         """
         if any(self.key not in x for x in targets.inputs):
             raise ValueError(
-                f"the loss of image classes wants `{self.key}` with every image; give the training mapper "
-                f"label_targets.{self.key}, or leave the loss out"
+                f"the loss of image classes needs `{self.key}` with every image; add label_targets.{self.key} to the "
+                f"training mapper, or remove the loss"
             )
         return {"images": targets.labels.new_tensor(len(targets.inputs))}
 
     def forward(self, features: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         """
         Args:
-            features: Maps of the backbone; `in_feature` is (N, C, H, W).
-            targets: Inputs with numbers of pieces, and the count `images`.
+            features: The maps of the backbone; `in_feature` is (N, C, H, W).
+            targets: The inputs, which hold the numbers of pieces, and the count `images`.
 
         Returns:
-            `loss_presence`, the binary cross entropy of the classes, and `loss_pieces`, the smooth L1 distance of the
-            logarithms of 1 + the number of pieces; both are means over classes and images, weighted.
+            The binary cross entropy of the classes, `loss_presence`, and the smooth L1 distance between the predicted
+            and the true log(1 + number of pieces), `loss_pieces`. Both are weighted means over classes and images.
         """
         [x] = select_maps(features, [self.in_feature])
         presence, pieces = at_least_single(self.classify(x.mean(dim=(2, 3)))).split(self.num_classes, dim=1)

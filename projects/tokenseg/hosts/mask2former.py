@@ -40,12 +40,12 @@ class Mask2FormerDecoder(nn.Module):
             num_classes: The number of classes K.
             num_queries: The number of queries Q.
             width: The number of channels C of the queries and of the maps they attend to, a multiple of 4.
-            mask_channels: The number of channels of the map of the masks.
+            mask_channels: The number of channels of the mask features.
             num_levels: The number of maps that the queries attend to.
             num_layers: The number of layers; layer i attends to map i modulo `num_levels`.
             num_heads: The number of heads of each attention.
             hidden: The number of channels within the feed-forward networks.
-            dropout: See `QueryLayer`.
+            dropout: The dropout rate of all layers; see `QueryLayer`.
         """
         super().__init__()
         self.query_states = nn.Parameter(torch.randn(num_queries, width))
@@ -64,14 +64,14 @@ class Mask2FormerDecoder(nn.Module):
     def forward(self, maps: Sequence[Tensor], mask_features: Tensor) -> list[EmbeddedMasks]:
         """
         Args:
-            maps: (N, C, H_i, W_i) each, from the coarsest on.
-            mask_features: (N, mask_channels, H_1, W_1), the map of the masks.
+            maps: The maps (N, C, H_i, W_i) of the pixel decoder, from the coarsest to the finest.
+            mask_features: The map (N, mask_channels, H_1, W_1) whose product with the mask embeddings is the masks.
 
         Returns:
-            The predictions before the first layer and after each.
+            The predictions before the first layer and after every layer.
         """
         memories = [self._memory(x, embedding) for x, embedding in zip(maps, self.level_embeddings, strict=True)]
-        # Resizing and the product commute, so the map is resized once for all layers and not each of their masks.
+        # Resizing commutes with the product, so resizing the features once replaces resizing the masks of every layer.
         small = [resize(mask_features.detach(), x.shape[-2:]) for x in maps]
         states = self.query_states.expand(mask_features.shape[0], -1, -1)
         predictions = [self.outputs(states, mask_features)]
@@ -83,7 +83,7 @@ class Mask2FormerDecoder(nn.Module):
         return predictions
 
     def _memory(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (N, L, C) of a map (N, C, H, W)."""
+        """Compute keys and values, (N, L, C) each, of a map (N, C, H, W)."""
         values = x.flatten(2).transpose(1, 2) + embedding
         return values + sine_positions(tuple(x.shape[-2:]), values.shape[2], x.device).to(values.dtype), values
 
@@ -131,12 +131,12 @@ class Mask2FormerHead(MaskClassifierHead):
             num_heads: The number of heads of all attentions.
             encoder_hidden: The number of channels within the pixel decoder's feed-forward networks.
             hidden: The number of channels within the transformer decoder's feed-forward networks.
-            sampling: See `DeformableAttention`.
+            sampling: The implementation of deformable sampling; see `DeformableAttention`.
             stride: The stride of the finest map, in pixels.
-            score_stride: See `MaskClassifierHead`.
+            score_stride: The stride of the scores, in pixels; see `MaskClassifierHead`.
 
         Raises:
-            ValueError: There are fewer than two maps, or the number of channels differs from that of maps.
+            ValueError: There are fewer than two maps, or `channels` and `in_features` differ in length.
         """
         check_stages(in_features, channels, least=2)
         common = {"width": width, "mask_channels": width, "num_heads": num_heads}

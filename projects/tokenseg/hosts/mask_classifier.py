@@ -72,11 +72,7 @@ class MaskClassifierHead(nn.Module):
         self.ignore_value = criterion.ignore_value
 
     def count(self, targets: Targets) -> Counts:
-        """What the criterion's losses are divided by.
-
-        Args:
-            targets: Labels alone.
-        """
+        """Compute the criterion's counts from the labels."""
         return self.criterion.count(targets)
 
     def forward(
@@ -85,15 +81,15 @@ class MaskClassifierHead(nn.Module):
         """
         Args:
             features: The maps of the backbone, (N, C_i, H_i, W_i) each.
-            targets: In training, what the criterion learns from.
+            targets: The targets of the criterion; needed in training alone.
 
         Returns:
             In training None and the criterion's losses; in inference the last stage's scores (N, K, H, W), at the size
-            of the input divided by `score_stride`, and beside them the masks of all queries before the sigmoid (N, Q,
-            H_1, W_1), which `region_weights` takes.
+            of the input divided by `score_stride`, and in addition the masks of all queries before the sigmoid (N, Q,
+            H_1, W_1), which `region_weights` uses.
 
         Raises:
-            ValueError: One of `in_features` is not there.
+            ValueError: A map of `in_features` is missing.
         """
         if self.training:
             return None, self.criterion(self.decode(features), given(targets))
@@ -125,7 +121,7 @@ class MaskClassifierHead(nn.Module):
         return list(self.query_decoder.get_submodule("layers").children())[-1]
 
     def token_maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Every stage's scores at the size of the masks, for pictures: title -> (N, K, H_1, W_1).
+        """Return the class scores of every stage as maps (N, K, H_1, W_1) by title, for pictures.
 
         Args:
             features: The maps of the backbone.
@@ -139,17 +135,18 @@ class MaskClassifierHead(nn.Module):
         """Return the regions of the queries: their masks after the last stage.
 
         Args:
-            features: The maps of the backbone and, if the head has already run, its further outputs.
+            features: The maps of the backbone and, if the head has already run, its further outputs, which saves
+                computing the masks again.
 
         Returns:
-            (N, Q, H_1, W_1) weights of 0 to 1.
+            The weights (N, Q, H_1, W_1), from 0 to 1.
         """
         masks = features[QUERY_MASKS] if QUERY_MASKS in features else self.decode(features)[-1].masks
         return at_least_single(masks).sigmoid()
 
 
 def check_stages(in_features: Sequence[str], channels: Sequence[int], *, least: int) -> None:
-    """Raise a ValueError unless there are enough maps, each with its number of channels.
+    """Raise a ValueError unless there are enough maps and a number of channels for each.
 
     Args:
         in_features: The names of the maps.
@@ -158,5 +155,5 @@ def check_stages(in_features: Sequence[str], channels: Sequence[int], *, least: 
     """
     if len(in_features) < least or len(in_features) != len(channels):
         raise ValueError(
-            f"in_features are {list(in_features)}, channels {list(channels)}; wanted {least} or more, as many in each"
+            f"in_features are {list(in_features)}, channels {list(channels)}; wanted {least} or more, equally many each"
         )

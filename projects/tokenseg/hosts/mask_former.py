@@ -1,8 +1,8 @@
 """MaskFormer's head: queries that attend to the backbone's coarsest map.
 
 Paper: Cheng et al.: Per-Pixel Classification is Not All You Need for Semantic Segmentation (NeurIPS 2021), section 3.3.
-As in the released models for semantic segmentation: no encoder, six layers, predictions after each of them. Letters: N
-images, Q queries, K classes, C channels, L cells of the coarsest map.
+As in the released models for semantic segmentation, there is no transformer encoder, and each of the six decoder layers
+makes a prediction. Letters: N images, Q queries, K classes, C channels, L cells of the coarsest map.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from .query_decoder import QueryLayer, QueryOutputs, sine_positions
 
 
 class MaskFormerDecoder(nn.Module):
-    """Queries that attend to one another, then to the map, in every layer."""
+    """Queries that attend to one another and then to the map, in every layer."""
 
     def __init__(
         self,
@@ -41,11 +41,11 @@ class MaskFormerDecoder(nn.Module):
             num_classes: The number of classes K.
             num_queries: The number of queries Q.
             width: The number of channels C of the queries, a multiple of 4.
-            mask_channels: The number of channels of the map of the masks.
+            mask_channels: The number of channels of the mask features.
             num_layers: The number of layers.
             num_heads: The number of heads of each attention.
             hidden: The number of channels within the feed-forward networks.
-            dropout: See `QueryLayer`.
+            dropout: The dropout rate of all layers; see `QueryLayer`.
         """
         super().__init__()
         self.project = PointConv2d(channels, width)
@@ -59,14 +59,14 @@ class MaskFormerDecoder(nn.Module):
         self.outputs = QueryOutputs(width=width, num_classes=num_classes, mask_channels=mask_channels)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters without weight decay, which timm's convention asks for."""
+        """Return the names of parameters without weight decay, by timm's convention."""
         return {"query_positions"}
 
     def forward(self, maps: Sequence[Tensor], mask_features: Tensor) -> list[EmbeddedMasks]:
         """
         Args:
-            maps: One map (N, channels, H_i, W_i).
-            mask_features: (N, mask_channels, H_1, W_1), the map of the masks.
+            maps: The coarsest map (N, channels, H_i, W_i), as the only element.
+            mask_features: The map (N, mask_channels, H_1, W_1) whose product with the mask embeddings is the masks.
 
         Returns:
             The predictions after every layer.
@@ -112,14 +112,14 @@ class MaskFormerHead(MaskClassifierHead):
             num_queries: The number of queries Q.
             width: The number of channels of both decoders, a multiple of 32.
             num_layers: The number of layers of the transformer decoder.
-            num_heads: The number of heads of its attentions.
-            hidden: The number of channels within its feed-forward networks.
-            dropout: See `QueryLayer`.
+            num_heads: The number of heads of the transformer decoder's attentions.
+            hidden: The number of channels within the transformer decoder's feed-forward networks.
+            dropout: The dropout rate of the transformer decoder; see `QueryLayer`.
             stride: The stride of the finest map, in pixels.
-            score_stride: See `MaskClassifierHead`.
+            score_stride: The stride of the scores, in pixels; see `MaskClassifierHead`.
 
         Raises:
-            ValueError: There are fewer than two maps, or the number of channels differs from that of maps.
+            ValueError: There are fewer than two maps, or `channels` and `in_features` differ in length.
         """
         check_stages(in_features, channels, least=2)
         super().__init__(

@@ -27,10 +27,10 @@ _DEFORMABLE_LAYER = {
 
 
 def mask2former_rules(head: Mask2FormerHead) -> list[WeightRule]:
-    """Rules for the weights of `sem_seg_head.` and `criterion.` in Mask2Former's checkpoints.
+    """Return the rules that rename the weights `sem_seg_head.*` and `criterion.*` of Mask2Former's checkpoints.
 
     Args:
-        head: The head that takes the weights.
+        head: The head into which the weights are loaded.
     """
     pixels, queries = r"sem_seg_head\.pixel_decoder", _THEIR_QUERIES
     projections = {
@@ -59,10 +59,10 @@ def mask2former_rules(head: Mask2FormerHead) -> list[WeightRule]:
 
 
 def mask_former_rules(head: MaskFormerHead) -> list[WeightRule]:
-    """Rules for the weights of `sem_seg_head.` and `criterion.` in MaskFormer's checkpoints.
+    """Return the rules that rename the weights `sem_seg_head.*` and `criterion.*` of MaskFormer's checkpoints.
 
     Args:
-        head: The head that takes the weights.
+        head: The head into which the weights are loaded.
     """
     finer = len(head.in_features) - 1
     convolutions = {"mask_features": "mask_features"} | _convolution(f"layer_{finer + 1}", "coarsest")
@@ -72,7 +72,7 @@ def mask_former_rules(head: MaskFormerHead) -> list[WeightRule]:
     theirs, ours = rf"{_THEIR_QUERIES}\.transformer\.decoder\.layers\.(\d+)", rf"{_QUERIES}.layers.\1"
     norms = {"norm1": "self_attention.norm", "norm2": "cross_attention.norm", "norm3": "feed_forward.norm"}
     return [
-        # In the first published checkpoints the parts of the pixel decoder belong to the head itself.
+        # In the first published checkpoints, the layers of the pixel decoder are children of the head itself.
         *layer_rules(r"sem_seg_head(?:\.pixel_decoder)?", _PIXELS, convolutions),
         *layer_rules(_THEIR_QUERIES, _QUERIES, {"input_proj": "project"}),
         WeightRule(rf"{_THEIR_QUERIES}\.query_embed\.weight", f"{_QUERIES}.query_positions"),
@@ -86,18 +86,18 @@ def mask_former_rules(head: MaskFormerHead) -> list[WeightRule]:
 
 
 def _convolution(theirs: str, ours: str) -> dict[str, str]:
-    """The names of a convolution and of the group norm after it: official -> here."""
+    """Map the official names of a convolution and of the group norm after it to the names here."""
     return {theirs: f"{ours}.0", f"{theirs}.norm": f"{ours}.1"}
 
 
 def _attention(layers: str, attention: str, ours: str) -> list[WeightRule]:
-    """Rules for one kind of attention in Mask2Former's decoder, which keeps a separate list of layers for each kind."""
+    """Return the rules for one kind of attention in Mask2Former's decoder, which has a list of layers for each kind."""
     source, target = rf"{_THEIR_QUERIES}\.{layers}\.(\d+)", rf"{_QUERIES}.layers.\1.{ours}"
     return [*_packed(rf"{source}\.{attention}", f"{target}.attention"), *layer_rules(source, target, {"norm": "norm"})]
 
 
 def _packed(source: str, target: str) -> list[WeightRule]:
-    """Rules for torch's attention, which packs queries, keys and values into one weight and one bias."""
+    """Return the rules for torch's attention, which packs query, key and value into one weight and one bias."""
     names = tuple(rf"{target}.{part}.\g<tensor>" for part in ("query", "key", "value"))
     packed = WeightRule(rf"{source}\.in_proj_(?P<tensor>weight|bias)", names)
     return [packed, *layer_rules(source, target, {"out_proj": "out"})]

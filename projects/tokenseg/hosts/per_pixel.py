@@ -48,12 +48,13 @@ class PerPixelHead(nn.Module):
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, given(targets), ignore_value=self.ignore_value)}
 
     def count(self, targets: Targets) -> Counts:
-        """The valid pixels."""
+        """Count the valid pixels."""
         return count_pixels(targets, ignore_value=self.ignore_value)
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return maps (N, K, h, w) of the classes by title, for pictures: the logits and, if `layers` is a sequence of
-        named layers, the outputs of all layers that also have K channels.
+        """Return maps (N, K, h, w) of the classes by title, for pictures.
+
+        These are the logits and, if `layers` is an `nn.Sequential`, the outputs of its other layers with K channels.
 
         Args:
             features: The maps of the backbone.
@@ -70,7 +71,7 @@ class PerPixelHead(nn.Module):
 
 
 def point_layers(*, channels: Sequence[int]) -> nn.Sequential:
-    """1x1 convolutions with ReLUs between them.
+    """Build 1x1 convolutions with ReLUs between them.
 
     Args:
         channels: The numbers of channels of the input, of every hidden layer, and of the output.
@@ -82,19 +83,19 @@ def point_layers(*, channels: Sequence[int]) -> nn.Sequential:
 
 
 def residual_layers(*, channels: int, num_classes: int, num_blocks: int = 4, norm: str = "SyncBN") -> nn.Sequential:
-    """A 1x1 convolution to K channels, residual blocks on them, and a 1x1 convolution to the logits.
+    """Build a 1x1 convolution to K channels, residual blocks on them, and a 1x1 convolution to the logits.
 
     This is the per-pixel counterpart of StructToken's decoder (IEEE TCSVT 2023, section IV-E), whose maps also have one
     slice per class.
 
     Args:
-        channels: C of the feature map.
+        channels: The number of channels of the feature map.
         num_classes: The number of classes K.
-        num_blocks: The number of blocks of two 3x3 convolutions.
-        norm: Kind of the batch norms, see `convert_batch_norm`.
+        num_blocks: The number of residual blocks, each with two 3x3 convolutions.
+        norm: The kind of batch norm; see `convert_batch_norm`.
 
     Raises:
-        ValueError: An unknown norm.
+        ValueError: The norm is unknown.
     """
     layers = nn.Sequential()
     layers.add_module("projection", nn.Conv2d(channels, num_classes, 1))
@@ -105,16 +106,18 @@ def residual_layers(*, channels: int, num_classes: int, num_blocks: int = 4, nor
 
 
 def bottleneck_layers(*, channels: int, width: int, num_classes: int, norm: str = "SyncBN") -> nn.Sequential:
-    """Two 1x1 convolutions with a norm and a ReLU between them: the naive decoder of SETR (CVPR 2021), unresized.
+    """Build two 1x1 convolutions with a norm and a ReLU between them.
+
+    This is the naive decoder of SETR (CVPR 2021) without its upsampling.
 
     Args:
-        channels: C of the feature map.
+        channels: The number of channels of the feature map.
         width: The number of channels between the convolutions.
         num_classes: The number of classes K.
-        norm: Kind of the batch norm, see `convert_batch_norm`.
+        norm: The kind of batch norm; see `convert_batch_norm`.
 
     Raises:
-        ValueError: An unknown norm.
+        ValueError: The norm is unknown.
     """
     layers = nn.Sequential(
         nn.Conv2d(channels, width, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, num_classes, 1)

@@ -1,7 +1,7 @@
 """Pixel decoders of mask classifiers, which compute the mask features from a backbone's maps.
 
 Papers: Cheng et al.: MaskFormer (NeurIPS 2021), section 3.3; Mask2Former (CVPR 2022), section 3.2.1. Letters: N images,
-C channels, D channels of the map for masks, H_i x W_i the size of map i, whose strides are 4, 8, 16, 32.
+C channels, D channels of the mask features, H_i x W_i the size of map i. The strides of the maps are 4, 8, 16, 32.
 """
 
 from collections.abc import Sequence
@@ -40,10 +40,10 @@ class FPNPixelDecoder(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """
         Args:
-            maps: (N, C_i, H_i, W_i) each, from the finest to the coarsest.
+            maps: The maps (N, C_i, H_i, W_i) of the backbone, from the finest to the coarsest.
 
         Returns:
-            The map of the masks (N, D, H_1, W_1), and what the queries attend to: the coarsest map as it came.
+            The mask features (N, D, H_1, W_1), and the map that the queries attend to: the unchanged coarsest map.
         """
         x = self.coarsest(maps[-1])
         for y, lateral, output in zip(maps[-2::-1], self.laterals[::-1], self.outputs[::-1], strict=True):
@@ -78,7 +78,7 @@ class DeformablePixelDecoder(nn.Module):
             num_heads: The number of heads of its attention.
             num_points: The number of points of a head on a level.
             hidden: The number of channels within its feed-forward networks.
-            sampling: How its attention reads values, see `DeformableAttention`.
+            sampling: The implementation of deformable sampling; see `DeformableAttention`.
         """
         super().__init__()
         finest, *coarser = channels
@@ -119,7 +119,7 @@ class DeformablePixelDecoder(nn.Module):
             return self.mask_features(self.output(self.lateral(finest) + upsampled)), levels
 
     def _encode(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps from the coarsest on to maps (N, C, H_i, W_i), whose channels lie side by side in memory."""
+        """Encode maps, given from the coarsest on, as maps (N, C, H_i, W_i) in channels-last memory format."""
         sizes = [tuple(x.shape[-2:]) for x in maps]
         places = [
             sine_positions(size, embedding.shape[0], embedding.device) + embedding
@@ -152,7 +152,7 @@ def _convolution(channels: int, width: int, side: int, *, relu: bool = True) -> 
 
 
 def _filled(convolution: nn.Conv2d) -> nn.Conv2d:
-    """The convolution with Caffe2's 'Xavier' weights, uniform with a variance of one over the inputs, and bias 0."""
+    """Initialise a convolution as Caffe2's 'Xavier' filler does: uniform, variance 1 / number of inputs, bias 0."""
     nn.init.kaiming_uniform_(convolution.weight, a=1)
     zero_bias(convolution)
     return convolution

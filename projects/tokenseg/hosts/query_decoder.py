@@ -1,4 +1,4 @@
-"""Parts of decoders whose queries become classes and masks: MaskFormer's, Mask2Former's.
+"""The modules that the decoders of MaskFormer and Mask2Former have in common.
 
 Papers: Carion et al.: DETR (ECCV 2020); Cheng et al.: MaskFormer (NeurIPS 2021), section 3.3. Letters: N images, Q
 queries, K classes, L cells of a map of H x W, C channels.
@@ -16,19 +16,19 @@ from ..layers.point_conv import PointLinear
 
 
 class PostNormAttention(nn.Module):
-    """Attention, the residual, and a norm after it."""
+    """Attention, a residual connection, and a layer norm after it."""
 
     def __init__(self, *, width: int, num_heads: int, dropout: float) -> None:
         """
         Args:
             width: The number of channels C.
             num_heads: The number of heads.
-            dropout: The probability that an attention weight, or a channel of what is added, is dropped.
+            dropout: The dropout rate of the attention weights and of the attention's output.
         """
         super().__init__()
         self.attention = Attention(width=width, num_heads=num_heads, dropout=dropout)
         self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(width)
-        # Query, key and value as one matrix: their bound is that of 3 C outputs.
+        # The official models initialise query, key and value as one matrix of 3 C outputs, which sets this bound.
         bound = math.sqrt(6 / (4 * width))
         for layer in (self.attention.query, self.attention.key, self.attention.value):
             nn.init.uniform_(layer.weight, -bound, bound)
@@ -41,11 +41,11 @@ class PostNormAttention(nn.Module):
     ) -> Tensor:
         """
         Args:
-            states: (N, Q, C) of the queries.
-            positions: (Q, C), added to the states in the attention alone.
-            keys: (N, L, C), of which the keys are made.
-            values: (N, L, C), of which the values are made.
-            allowed: (N, Q, L) bool, which cells a query may attend to; all by default.
+            states: The states (N, Q, C) of the queries.
+            positions: The position codes (Q, C), which are added to the states for the attention alone.
+            keys: The inputs (N, L, C) of the key projection.
+            values: The inputs (N, L, C) of the value projection.
+            allowed: The cells that each query may attend to, (N, Q, L) bool; all by default.
 
         Returns:
             The new states (N, Q, C).
@@ -55,14 +55,14 @@ class PostNormAttention(nn.Module):
 
 
 class PostNormFeedForward(nn.Module):
-    """Two linear layers with a ReLU between them, the residual, and a norm after it."""
+    """Two linear layers with a ReLU between them, a residual connection, and a layer norm after it."""
 
     def __init__(self, *, width: int, hidden: int, dropout: float) -> None:
         """
         Args:
             width: The number of channels C.
             hidden: The number of channels between the layers.
-            dropout: The probability that a hidden channel, or one of what is added, is dropped.
+            dropout: The dropout rate of the hidden channels and of the output.
         """
         super().__init__()
         self.layers = nn.Sequential(
@@ -74,12 +74,12 @@ class PostNormFeedForward(nn.Module):
                 nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(..., C) to the same shape."""
+        """Compute new states of the same shape (..., C)."""
         return self.norm(states + self.dropout(self.layers(states)))
 
 
 class QueryLayer(nn.Module):
-    """A decoder layer: the queries attend to one another and to a map, then each goes through a network."""
+    """A decoder layer: the queries attend to one another and to a map, followed by a feed-forward network."""
 
     def __init__(self, *, width: int, num_heads: int, hidden: int, dropout: float, cross_first: bool) -> None:
         """
@@ -87,7 +87,7 @@ class QueryLayer(nn.Module):
             width: The number of channels C.
             num_heads: The number of heads of both attentions.
             hidden: The number of channels within the feed-forward network.
-            dropout: See `PostNormAttention` and `PostNormFeedForward`.
+            dropout: The dropout rate of both attentions and of the feed-forward network.
             cross_first: Whether the queries attend to the map before they attend to one another.
         """
         super().__init__()
@@ -101,11 +101,11 @@ class QueryLayer(nn.Module):
     ) -> Tensor:
         """
         Args:
-            states: (N, Q, C) of the queries.
-            positions: (Q, C) of the queries.
-            keys: (N, L, C), the map with its position code.
-            values: (N, L, C), the map.
-            allowed: (N, Q, L) bool, which cells a query may attend to; all by default.
+            states: The states (N, Q, C) of the queries.
+            positions: The position codes (Q, C) of the queries.
+            keys: The cells (N, L, C) of the map, with their position codes added.
+            values: The cells (N, L, C) of the map.
+            allowed: The cells that each query may attend to, (N, Q, L) bool; all by default.
 
         Returns:
             The new states (N, Q, C).
@@ -126,7 +126,7 @@ class QueryOutputs(nn.Module):
         Args:
             width: The number of channels C of the states.
             num_classes: The number of classes K.
-            mask_channels: The number of channels of the map that embeddings are compared to.
+            mask_channels: The number of channels of the mask features, and thus of the mask embeddings.
         """
         super().__init__()
         self.norm = nn.LayerNorm(width)
@@ -136,7 +136,7 @@ class QueryOutputs(nn.Module):
         )
 
     def forward(self, states: Tensor, features: Tensor) -> EmbeddedMasks:
-        """(N, Q, C) states and an (N, mask_channels, h, w) map to classes and masks."""
+        """Compute classes and masks from states (N, Q, C) and mask features (N, mask_channels, h, w)."""
         states = self.norm(states)
         return EmbeddedMasks(self.embed(states), features, self.classify(states))
 
@@ -145,12 +145,12 @@ def sine_positions(size: Sequence[int], width: int, device: torch.device) -> Ten
     """Compute the position code of every cell of a map: alternating sines and cosines of y, then of x.
 
     Args:
-        size: (H, W) of the map.
+        size: The size (H, W) of the map.
         width: The number of channels C, a multiple of 4.
         device: The device of the result.
 
     Returns:
-        (H * W, C) in single precision.
+        The codes (H * W, C) in single precision.
     """
     half = width // 2
     rates = 10000 ** (torch.arange(0, half, 2, device=device) / half)

@@ -1,8 +1,9 @@
-"""UperNet: pyramid pooling on the deepest map and a feature pyramid over all of them.
+"""UperNet: pyramid pooling on the coarsest map, followed by a feature pyramid network over all maps.
 
-Paper: Xiao et al.: Unified Perceptual Parsing for Scene Understanding (ECCV 2018), section 3.1, with pyramid pooling of
-Zhao et al.: Pyramid Scene Parsing Network (CVPR 2017). Only the part for semantic segmentation, in the widths that
-later work uses. Letters: N images, K classes, D channels of the pyramid, H_i x W_i the size of map i.
+Paper: Xiao et al.: Unified Perceptual Parsing for Scene Understanding (ECCV 2018), section 3.1, with the pyramid
+pooling of Zhao et al.: Pyramid Scene Parsing Network (CVPR 2017). This is only the branch for semantic segmentation,
+with the numbers of channels that later work uses. Letters: N images, K classes, D channels of the pyramid, H_i x W_i
+the size of map i.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from ..losses.pixel import count_pixels, pixel_cross_entropy
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class UperNetHead(nn.Module):
-    """The head of UperNet, with cross entropy."""
+    """UperNet's head, trained with cross entropy."""
 
     gives_probabilities = False
 
@@ -46,19 +47,19 @@ class UperNetHead(nn.Module):
             num_classes: The number of classes K.
             in_features: The names of the backbone's maps, from the finest to the coarsest; two or more.
             width: The number of channels D of the pyramid.
-            grids: The sides of the grids to which the coarsest map is pooled.
+            grids: The side lengths of the square grids to which the coarsest map is pooled.
             dropout: The probability that a whole channel is dropped before the classifier.
-            norm: The kind of the batch norms, see `convert_batch_norm`.
+            norm: The kind of batch norm; see `convert_batch_norm`.
             ignore_value: The label of the pixels to ignore.
 
         Raises:
-            ValueError: There are fewer than two maps, the number of channels differs from that of maps, or the norm
-                is unknown.
+            ValueError: There are fewer than two maps, `channels` and `in_features` differ in length, or the norm is
+                unknown.
         """
         super().__init__()
         if len(in_features) < 2 or len(in_features) != len(channels):
             raise ValueError(
-                f"in_features are {list(in_features)}, channels {list(channels)}; wanted two or more, as many in each"
+                f"in_features are {list(in_features)}, channels {list(channels)}; wanted two or more, equally many each"
             )
         self.in_features, self.ignore_value = list(in_features), ignore_value
         *finer, coarsest = channels
@@ -82,13 +83,13 @@ class UperNetHead(nn.Module):
         """
         Args:
             features: The maps of the backbone; each of `in_features` is (N, C_i, H_i, W_i).
-            targets: In training, with labels (N, h, w).
+            targets: The targets in training, with labels (N, h, w).
 
         Returns:
             In training None and the loss `loss_sem_seg`; in inference logits (N, K, H_1, W_1) and no losses.
 
         Raises:
-            ValueError: One of `in_features` is not there.
+            ValueError: A map of `in_features` is missing.
         """
         logits = self.decode(features)
         if not self.training:
@@ -96,11 +97,11 @@ class UperNetHead(nn.Module):
         return None, {"loss_sem_seg": pixel_cross_entropy(logits, given(targets), ignore_value=self.ignore_value)}
 
     def count(self, targets: Targets) -> Counts:
-        """The valid pixels."""
+        """Count the valid pixels."""
         return count_pixels(targets, ignore_value=self.ignore_value)
 
     def token_maps(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The map of each class, for pictures: title -> (N, K, H_1, W_1).
+        """Return the class logits as maps (N, K, H_1, W_1) by title, for pictures.
 
         Args:
             features: The maps of the backbone.
@@ -108,7 +109,7 @@ class UperNetHead(nn.Module):
         return {"logits": self.decode(features)}
 
     def decode(self, features: dict[str, Tensor]) -> Tensor:
-        """Logits (N, K, H_1, W_1).
+        """Compute the logits (N, K, H_1, W_1).
 
         Args:
             features: The maps of the backbone.

@@ -22,6 +22,8 @@ class Model(Protocol):
 
 
 class Policy(Protocol):
+    """A function that runs the segmentor on images and returns scores at the wanted sizes."""
+
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         """
         Args:
@@ -48,8 +50,11 @@ class OverScales(Protocol):
 
 @runtime_checkable
 class AveragesViews(Protocol):
-    """A policy that treats classes independently: the score of a pixel is the mean over the views that cover it, and is
-    then resized. It only calls `segment` of the model, and finishes the views of an image before those of the next."""
+    """A policy that treats classes independently.
+
+    The score of a pixel is the mean over the views that cover it, and is then resized. The policy only calls `segment`
+    of the model, and finishes the views of an image before those of the next.
+    """
 
     def __call__(self, model: Model, images: list[Tensor], output_sizes: list[tuple[int, int]]) -> list[Tensor]:
         """See `Policy`."""

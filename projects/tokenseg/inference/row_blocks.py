@@ -22,10 +22,11 @@ def scores_by_blocks(
 
     Args:
         model: The segmentor.
-        read: Reads a part of the image.
-        size: (height, width) of the image in pixels.
+        read: The function that reads a part of the image.
+        size: The (height, width) of the image in pixels.
         policy: The sliding window.
-        columns: The width of a strip in pixels. Scores are held for a strip of the height of a window.
+        columns: The width of a strip in pixels. At any time, scores are held for a part of this width and the height of
+            a window.
 
     Yields:
         The rows and columns of a block, and its scores (K, h, w); every pixel is in exactly one block.
@@ -39,7 +40,7 @@ def scores_by_blocks(
         total = None
         for top, following in zip(starts[0], [*starts[0][1:], lengths[0]], strict=True):
             total = _add_row(model, read, size, total, policy=policy, top=top, lefts=lefts, strip=strip)
-            done = following - top
+            done = following - top  # the next row of windows no longer changes the scores of these rows
             rows = slice(top, min(following, size[0]))
             kept = total[:, : rows.stop - rows.start]
             covered = counts[0][rows, None] * counts[1][None, strip]

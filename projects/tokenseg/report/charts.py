@@ -1,4 +1,4 @@
-"""Line charts and heat maps as SVG, whose every part is a number or an escaped name."""
+"""Line charts and heat maps as SVG. They contain only numbers and escaped names, so no name can inject HTML."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
-# Colours of runs that are told apart on white and on black, also by most who see colours differently (Okabe and Ito).
+# The colours of runs, which are distinguishable on white and on black, also with most kinds of colour blindness (mostly
+# from Okabe and Ito).
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 420, 240, 52, 28, 10, 12
-# More points than pixels draw nothing more.
+# The maximum number of points of a curve. More points than pixels would not be visible.
 _POINTS = 400
-# More classes than this have no room for their names beside a confusion matrix.
+# The maximum number of classes for which a confusion matrix has room for their names.
 _NAMED = 40
 
 
@@ -22,7 +23,7 @@ class Curve:
 
     Attributes:
         name: The name of the run.
-        points: (iteration, value) pairs in ascending order.
+        points: The pairs (iteration, value), ordered by iteration.
     """
 
     name: str
@@ -30,14 +31,14 @@ class Curve:
 
 
 def line_chart(title: str, curves: Sequence[Curve]) -> Markup:
-    """Draw curves over iterations, in the colours of their places; those without a finite point are left out.
+    """Draw curves over iterations. Curves without a finite point are skipped.
 
     Args:
-        title: What the values are.
-        curves: A curve for every run, in the order of the runs.
+        title: The name of the values.
+        curves: One curve for each run. The order of the runs determines their colours.
 
     Returns:
-        An SVG element; empty if there is nothing to draw.
+        An SVG element, or an empty string if there is nothing to draw.
     """
     drawn = [
         (color, Curve(curve.name, [(x, y) for x, y in curve.points if math.isfinite(y)]))
@@ -57,7 +58,7 @@ def line_chart(title: str, curves: Sequence[Curve]) -> Markup:
         return round(across, 1), round(down, 1)
 
     parts = [_gridline(place(0, tick)[1], tick) for tick in ticks]
-    anchors = {0: "middle", last // 2: "middle", last: "end"}  # the last one would not end inside
+    anchors = {0: "middle", last // 2: "middle", last: "end"}  # centred, the last label would leave the chart
     parts += [_iteration(place(x, low)[0], x, anchor) for x, anchor in anchors.items()]
     parts += [_line(color, curve, place) for color, curve in drawn]
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
@@ -101,12 +102,12 @@ def nice_ticks(low: float, high: float, *, count: int = 5) -> list[float]:
     """Choose about `count` round numbers that span an interval.
 
     Args:
-        low: The lower end.
-        high: The upper end, which may equal the lower one.
-        count: How many are wanted.
+        low: The lower end of the interval.
+        high: The upper end of the interval, which may equal the lower one.
+        count: The approximate number of ticks.
 
     Returns:
-        Ascending multiples of 1, 2 or 5 times a power of ten; the first is `low` or less, the last `high` or more.
+        Ascending multiples of 1, 2 or 5 times a power of ten; the first is at most `low`, the last at least `high`.
     """
     span = (high - low) or abs(high) or 1.0
     power = 10 ** math.floor(math.log10(span / count))
@@ -116,20 +117,20 @@ def nice_ticks(low: float, high: float, *, count: int = 5) -> list[float]:
 
 
 def confusion_chart(confusion: np.ndarray, names: Sequence[str]) -> Markup:
-    """Draw a confusion matrix: a row for each labelled class, its pixels shared out among the predicted classes.
+    """Draw a confusion matrix. Each row shows how the pixels of a labelled class are divided among predicted classes.
 
     Args:
-        confusion: (K, K) pixels, [predicted, labelled].
+        confusion: The number of pixels (K, K), [predicted, labelled].
         names: The names of the classes.
 
     Returns:
-        An SVG element with a square for every cell of at least a thousandth of its row; hovering tells what it is.
+        An SVG element with a square for every cell that has at least 0.1 % of its row; its tooltip describes the cell.
     """
     totals = confusion.sum(axis=0)
     shares = confusion.T / np.maximum(totals[:, None], 1)
     cells = [
         Markup('<rect x="{}" y="{}" width="1" height="1" fill-opacity="{:.3f}"><title>{}</title></rect>').format(
-            column, row, max(0.06, float(share)), f"{names[row]} taken for {names[column]}: {100 * share:.1f} %"
+            column, row, max(0.06, float(share)), f"{names[row]} predicted as {names[column]}: {100 * share:.1f} %"
         )
         for row in np.flatnonzero(totals).tolist()
         for column, share in enumerate(shares[row])
@@ -149,7 +150,7 @@ def confusion_chart(confusion: np.ndarray, names: Sequence[str]) -> Markup:
 
 
 def worst_confusions(confusion: np.ndarray, names: Sequence[str], *, count: int = 15) -> list[tuple[str, str, float]]:
-    """List the largest confusions: (labelled class, class it was taken for, share of the labelled pixels in %)."""
+    """List the largest confusions as (labelled class, predicted class, share of the labelled class's pixels in %)."""
     totals = confusion.sum(axis=0)
     shares = 100 * confusion.T / np.maximum(totals[:, None], 1)
     np.fill_diagonal(shares, 0)
@@ -159,5 +160,5 @@ def worst_confusions(confusion: np.ndarray, names: Sequence[str], *, count: int 
 
 
 def swatch(color: str) -> Markup:
-    """A small square of a colour, to stand before the name of a run."""
+    """Return a small square of a colour, which is shown in front of the name of a run or class."""
     return Markup('<span class="swatch" style="background:{}"></span>').format(escape(color))

@@ -1,4 +1,4 @@
-"""Pictures of a report: the best and the worst images with their errors, and what the tokens of a class see."""
+"""The pictures of a report: the best and the worst images with their errors, instances, and the maps of tokens."""
 
 import base64
 import io
@@ -20,9 +20,9 @@ from ..predictor import Predictor
 from ..visualize import colorize, error_map, heat_map, palette
 from ..visualize_instances import draw_annotated, draw_found
 
-# The longer side of a picture in pixels, and the quality of photographs.
+# The maximum side of a picture in pixels, and the JPEG quality of photographs.
 SIDE, _QUALITY = 360, 82
-# The longer side of a picture with instances, whose names are to be read, and the lowest score that is drawn.
+# The maximum side of a picture with instances, whose names must be legible, and the minimum score of instances.
 _NAMED_SIDE, CONFIDENCE = 640, 0.5
 
 
@@ -31,8 +31,8 @@ class Picture:
     """A picture with its caption.
 
     Attributes:
-        caption: The text under it.
-        data: A data URI with the whole picture.
+        caption: The text below the picture.
+        data: The encoded picture as a data URI.
     """
 
     caption: str
@@ -40,7 +40,13 @@ class Picture:
 
 
 def data_uri(pixels: np.ndarray, *, photograph: bool, side: int = SIDE) -> str:
-    """Encode (H, W, 3) uint8 RGB as a data URI, no side longer than `side`: JPEG for photographs, else PNG."""
+    """Encode a picture as a data URI.
+
+    Args:
+        pixels: The picture (H, W, 3) uint8 RGB.
+        photograph: Whether to write JPEG and resize smoothly; otherwise PNG, resized without mixing colours.
+        side: The maximum side in pixels, to which larger pictures are reduced.
+    """
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     picture.thumbnail((side, side), Image.Resampling.BILINEAR if photograph else Image.Resampling.NEAREST)
     stream = io.BytesIO()
@@ -53,14 +59,15 @@ def data_uri(pixels: np.ndarray, *, photograph: bool, side: int = SIDE) -> str:
 
 
 def extreme_images(counts: ImageCounts, number: int) -> tuple[list[str], list[str]]:
-    """Choose the images with the highest and the lowest mIoU of their own.
+    """Choose the images with the highest and with the lowest mIoU, computed for each image separately.
 
     Args:
-        counts: The counts of an evaluation.
-        number: How many of each are wanted.
+        counts: The pixel counts of an evaluation.
+        number: The number of images to choose of each kind.
 
     Returns:
-        Their label maps, the best first, and the label maps of the worst, the worst first; no image is in both.
+        The label maps of the best images, the best first, and those of the worst images, the worst first. No image is
+        in both lists.
     """
     own = mean_of_classes(class_ious(counts.correct, counts.predicted, counts.labelled))
     order = [place for place in np.argsort(own, kind="stable") if not np.isnan(own[place])]
@@ -71,7 +78,11 @@ def extreme_images(counts: ImageCounts, number: int) -> tuple[list[str], list[st
 
 
 def records_of(dataset: str, label_maps: Sequence[str]) -> list[dict]:
-    """Find the records of a data set whose label maps have these paths, below a folder that they share.
+    """Find the records of label maps in a data set.
+
+    Args:
+        dataset: The name of a registered data set.
+        label_maps: The paths of the label maps, relative to the common folder of all label maps of the data set.
 
     Raises:
         ValueError: A label map is not in the data set.
@@ -82,16 +93,16 @@ def records_of(dataset: str, label_maps: Sequence[str]) -> list[dict]:
     by_path = {os.path.relpath(record["sem_seg_file_name"], shared or "."): record for record in records}
     missing = [path for path in label_maps if path not in by_path]
     if missing:
-        raise ValueError(f"data set '{dataset}' has no label map {missing[0]}, which the evaluation counted")
+        raise ValueError(f"data set '{dataset}' has no label map {missing[0]}; wanted the data set of the evaluation")
     return [by_path[path] for path in label_maps]
 
 
 def image_row(record: dict, predictors: Sequence[tuple[str, Predictor]]) -> list[Picture]:
-    """Draw an image, its label map, and the prediction and the errors of every run.
+    """Draw an image, its label map, and the prediction and the errors of each run.
 
     Args:
         record: The record of the image.
-        predictors: The name and the predictor of every run.
+        predictors: The name and the predictor of each run.
     """
     metadata = predictors[0][1].metadata
     colors, ignored = palette(metadata), metadata.ignore_label
@@ -101,7 +112,7 @@ def image_row(record: dict, predictors: Sequence[tuple[str, Predictor]]) -> list
         Picture("label", data_uri(colorize(label, colors), photograph=False)),
     ]
     for name, predictor in predictors:
-        ids = cast(np.ndarray, predictor(record["file_name"]))  # of one image
+        ids = cast(np.ndarray, predictor(record["file_name"]))  # not a list, since this is a single image
         confusion = confusion_matrix(ids, label, num_classes=len(colors), ignore_label=ignored)
         own = mean_of_classes(class_ious(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)))
         row.append(Picture(f"{name}: mIoU {100 * float(own):.1f}", data_uri(colorize(ids, colors), photograph=False)))
@@ -110,18 +121,18 @@ def image_row(record: dict, predictors: Sequence[tuple[str, Predictor]]) -> list
 
 
 def spread_records(truth: GroundTruth, number: int) -> list[dict]:
-    """Choose that many annotated records of a data set, evenly from its first to its last."""
+    """Choose a number of annotated records, spread evenly over the data set."""
     places = np.linspace(0, len(truth.records) - 1, min(number, len(truth.records)))
     return [truth.records[int(place)] for place in places.round()]
 
 
 def instance_row(record: dict, truth: GroundTruth, predictors: Sequence[tuple[str, Predictor]]) -> list[Picture]:
-    """Draw the annotated instances of an image, and those that every run finds.
+    """Draw the annotated instances of an image, and those that each run predicts.
 
     Args:
         record: The record of the image.
-        truth: The data set that has the record.
-        predictors: The name and the predictor of every run.
+        truth: The ground truth that contains the record.
+        predictors: The name and the predictor of each run.
     """
     first = predictors[0][1]
     image, classes = first.reader.read_picture(record["file_name"]), _classes_of(first)
@@ -135,7 +146,7 @@ def instance_row(record: dict, truth: GroundTruth, predictors: Sequence[tuple[st
 
 
 def _classes_of(predictor: Predictor) -> dict:
-    """The names and the colours of a detector's classes."""
+    """Return the names and the colours of a detector's classes, as arguments of the drawing functions."""
     return {"names": predictor.class_names, "colors": palette(predictor.metadata, kind="thing")}
 
 
@@ -144,10 +155,15 @@ def _named_picture(caption: str, pixels: np.ndarray) -> Picture:
 
 
 def token_row(record: dict, predictor: Predictor, class_id: int) -> list[Picture]:
-    """Draw what the model has of a class in an image, stage by stage, or the regions of its tokens.
+    """Draw the maps of a class in an image at every stage of a model, or else the regions of its tokens.
+
+    Args:
+        record: The record of the image.
+        predictor: The predictor of the model.
+        class_id: The id of the class.
 
     Raises:
-        ValueError: The model shows neither.
+        ValueError: The model has neither maps of stages nor regions.
     """
     image = predictor.reader.read_picture(record["file_name"])
     row = [Picture(os.path.basename(record["file_name"]), data_uri(image, photograph=True))]
@@ -160,7 +176,7 @@ def token_row(record: dict, predictor: Predictor, class_id: int) -> list[Picture
 
 
 def _regions_on(regions: np.ndarray, mask: np.ndarray, count: int = 4) -> dict[str, np.ndarray]:
-    """The regions (Q, h, w) that lie most on a mask (H, W), by their share of it."""
+    """Choose the regions (Q, h, w) with the largest share of their weight on a mask (H, W); returns them by title."""
     inside = tokens_on(regions, mask)
     order = np.argsort(inside)[::-1][:count]
     return {f"token {place}: {100 * inside[place]:.0f} % on the class": regions[place] for place in order}

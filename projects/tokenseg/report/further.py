@@ -1,4 +1,4 @@
-"""What the further metrics of evaluations say, as tables and diagrams of a report."""
+"""The tables and diagrams of a report that show the further metrics of evaluations."""
 
 import math
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from ..evaluation.image_counts import mean_of_classes
 from .reliability import Bin, calibration_error, reliability_chart
 from .runs import ReportedRun
 
-# Classes of a group whose names are listed.
+# The maximum number of classes whose names are listed for a group.
 _LISTED = 12
 
 
 @dataclass(frozen=True)
 class FurtherTable:
-    """A table of several runs.
+    """A table that compares runs.
 
     Attributes:
-        title: What it shows.
-        note: What a reader has to know of it.
+        title: The title of the table.
+        note: The explanation that is shown above the table.
         headings: The names of the columns.
-        rows: The cells of each row; the first is its name, numbers are shown with a digit after the point.
+        rows: The cells of each row. The first cell is the row's name; numbers are shown with one decimal place.
     """
 
     title: str
@@ -33,7 +33,7 @@ class FurtherTable:
 
 
 def further_tables(runs: Sequence[ReportedRun]) -> list[FurtherTable]:
-    """The tables of those metrics by size and by frequency that any run has."""
+    """Create the tables of the metrics by size and by frequency, each if at least one run has this metric."""
     return [table for table in (_sizes(runs), _frequencies(runs)) if table.rows]
 
 
@@ -47,8 +47,8 @@ def _sizes(runs: Sequence[ReportedRun]) -> FurtherTable:
         rows.append(cells)
     return FurtherTable(
         title="By size",
-        note="Of the connected components of every class in the label maps, in per cent: the pixels that get their "
-        "class, and the IoU with the predicted components that touch them; means over classes.",
+        note="For the connected components of each class in the label maps, in per cent: the share of pixels that are "
+        "predicted correctly, and the IoU with the predicted components that touch them, averaged over the classes.",
         headings=["size", "segments", *_for_each("accuracy", runs), *_for_each("IoU", runs)],
         rows=rows,
     )
@@ -67,7 +67,8 @@ def _frequencies(runs: Sequence[ReportedRun]) -> FurtherTable:
         rows.append([f"{group}, {len(names)}: {listed}", *means])
     return FurtherTable(
         title="By frequency",
-        note="mIoU in per cent of the classes in thirds, by the number of evaluated images that show them.",
+        note="The mIoU in per cent of three groups of classes, divided by the number of evaluated images that contain "
+        "a class.",
         headings=["classes", *_for_each("mIoU", runs)],
         rows=rows,
     )
@@ -78,7 +79,7 @@ def _for_each(metric: str, runs: Sequence[ReportedRun]) -> list[str]:
 
 
 def reliability_figures(runs: Sequence[ReportedRun]) -> list[tuple[str, Markup]]:
-    """A caption and a reliability diagram for every run whose calibration was measured."""
+    """Create a caption and a reliability diagram for each run whose calibration was measured."""
     figures = []
     for run in runs:
         rows = run.further.get("calibration", [])

@@ -1,10 +1,10 @@
 "use strict";
-// Sorting and searching the table of classes. Everything else on the page works without a script.
+// Sorts and searches the table of classes. Everything else on the page works without a script.
 const table = document.querySelector("table.sortable");
 if (table) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
-  // A dash, where a class has no value, comes last in either order.
+  // A missing value is shown as a dash and comes last in both orders.
   const key = (row, column) => {
     const text = row.cells[column].textContent;
     return column === 0 ? text : parseFloat(text.replaceAll(",", ""));

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file with its pictures, style and script inside, which asks for nothing else."""
+"""The page of a report: a single HTML file that contains its pictures, style and script and loads nothing else."""
 
 import math
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ class PictureRow:
     """A row of pictures of one image.
 
     Attributes:
-        title: What the row shows.
+        title: The heading of the row.
         pictures: The pictures.
-        wide: Whether they are to be shown large, for what is written in them.
+        wide: Whether to show the pictures large, so that text in them is legible.
     """
 
     title: str
@@ -44,15 +44,15 @@ def render_page(
     """Write the page.
 
     Args:
-        runs: The runs, the one first that the others are compared with.
-        title: The heading.
-        images: The images that are shown.
-        tokens: What tokens or regions of a class see.
-        legend: The name of every class, and its colour in CSS.
-        notes: What had to be left out, and why.
+        runs: The runs. The first one is the baseline for the others.
+        title: The heading of the page.
+        images: The rows of example images.
+        tokens: The rows of pictures that show the maps of tokens.
+        legend: The name and the CSS colour of each class.
+        notes: The parts that are missing from the page, and the reasons.
 
     Returns:
-        HTML. Names that others chose are escaped wherever they stand.
+        The HTML. All names are escaped, since classes and runs may have any name.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -84,18 +84,18 @@ def render_page(
 
 
 def shown(value: float | None, digits: int = 2) -> str:
-    """A number for a table cell, with two significant digits at least; a dash where there is none."""
+    """Format a number for a table cell with at least two significant digits; return a dash for None and NaN."""
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.2g}" if 0 < abs(value) < 10 ** (1 - digits) else f"{value:,.{digits}f}"
 
 
 def _summary(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
-    """Rows of (what, its value in every run)."""
+    """Create the rows of the summary, each with a name and a formatted value for each run."""
     metrics = _metric_names(runs)
     rows = [(name, [shown(run.newest(name)) for run in runs]) for name in metrics]
     rows.append(("iterations", [f"{len(run.rows) and int(run.rows[-1]['iteration']) + 1:,}" for run in runs]))
-    rows.append(("seconds an iteration", [shown(run.newest("time"), 3) for run in runs]))
+    rows.append(("seconds per iteration", [shown(run.newest("time"), 3) for run in runs]))
     if any(not math.isnan(run.newest("max_mem")) for run in runs):
         rows.append(("GPU memory in MB", [shown(run.newest("max_mem"), 0) for run in runs]))
     costs = dict.fromkeys(name for run in runs for name in run.cost)
@@ -112,7 +112,7 @@ def _charts(runs: Sequence[ReportedRun]) -> list[tuple[str, Markup]]:
 
 
 def _metric_names(runs: Sequence[ReportedRun]) -> list[str]:
-    """The metrics of all runs, first the one by which the best checkpoint is chosen."""
+    """Return the names of the metrics of all runs; the metric that selects the best checkpoint comes first."""
     names = dict.fromkeys(name for run in runs for name in run.metric_names())
     best = runs[0].config.train.get("best_metric")
     return sorted(names, key=lambda name: name != best)
@@ -123,7 +123,7 @@ def _class_metrics(runs: Sequence[ReportedRun]) -> list[str]:
 
 
 def _class_rows(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
-    """A row for every class: its name, its share of the labelled pixels, and for each metric its value in every run."""
+    """Create a row for each class: its name, its share of the labelled pixels, and each metric's value in each run."""
     by_name = [{result.name: result for result in run.classes} for run in runs]
     rows = []
     for name in dict.fromkeys(name for results in by_name for name in results):
@@ -137,7 +137,12 @@ def _class_rows(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
 
 
 def _pixel_share(runs: Sequence[ReportedRun], found: Sequence[Any]) -> float:
-    """The share of a class among the labelled pixels in per cent, of the first run that counted any."""
+    """Return the share of the labelled pixels in per cent that belong to a class, from the first run that has counts.
+
+    Args:
+        runs: The runs.
+        found: The result of each run for this class, or None.
+    """
     for run, result in zip(runs, found, strict=True):
         total = sum(other.pixels or 0 for other in run.classes)
         if result is not None and total:

@@ -1,4 +1,4 @@
-"""Reliability diagrams: how often a model is right when it is so and so sure."""
+"""Reliability diagrams, which show the accuracy of a model as a function of its confidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ _SIDE, _LEFT, _TOP, _RIGHT, _BOTTOM = 200, 40, 10, 12, 28
 
 @dataclass(frozen=True)
 class Bin:
-    """Pixels with about the same confidence.
+    """The pixels whose confidence lies in an interval.
 
     Attributes:
-        above: The least confidence, 0 to 1, which is not in the bin.
-        to: The greatest confidence, which is.
+        above: The lower end of the interval, 0 to 1, which is not part of it.
+        to: The upper end of the interval, 0 to 1, which is part of it.
         pixels: The number of pixels.
-        confidence: Their mean confidence, 0 to 1; NaN where there are none.
-        accuracy: The share of them whose class is right, 0 to 1; NaN where there are none.
+        confidence: The mean confidence of the pixels, 0 to 1; NaN if there are none.
+        accuracy: The share of the pixels whose class is correct, 0 to 1; NaN if there are none.
     """
 
     above: float
@@ -30,21 +30,24 @@ class Bin:
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """The mean difference of accuracy and confidence, weighted by pixels, of bins of which one or more have any."""
+    """Compute the mean absolute difference of accuracy and confidence over the bins, weighted by their pixels.
+
+    At least one bin must have pixels.
+    """
     used = [one for one in bins if one.pixels]
     return sum(abs(one.accuracy - one.confidence) * one.pixels for one in used) / sum(one.pixels for one in used)
 
 
 def reliability_chart(bins: Sequence[Bin]) -> Markup:
-    """Draw a bar for every bin that has pixels, and the diagonal on which the bars of a calibrated model end.
+    """Draw a bar for each bin that has pixels, and the diagonal at which the bars of a calibrated model end.
 
-    The darker a bar, the more pixels it stands for.
+    Darker bars stand for more pixels.
 
     Args:
-        bins: The bins, of which one or more have pixels.
+        bins: The bins, of which at least one has pixels.
 
     Returns:
-        An SVG element, 0 to 100 % to the right (confidence) and upwards (accuracy).
+        An SVG element with the confidence on the horizontal and the accuracy on the vertical axis, both 0 to 100 %.
     """
     most, total = max(one.pixels for one in bins), sum(one.pixels for one in bins)
     parts = [_ticks(tick) for tick in (0, 0.25, 0.5, 0.75, 1)]
@@ -73,9 +76,9 @@ def _ticks(tick: float) -> Markup:
 
 def _bar(one: Bin, *, most: float, total: float) -> Markup:
     (left, top), (right, bottom) = _place(one.above, one.accuracy), _place(one.to, 0)
-    sure = f"{100 * one.above:.1f} to {100 * one.to:.1f} % sure"
-    told = f"{sure}: right in {100 * one.accuracy:.1f} %, {100 * one.pixels / total:.1f} % of the pixels"
-    # a pixel stays free between bars
+    interval = f"confidence {100 * one.above:.1f} to {100 * one.to:.1f} %"
+    told = f"{interval}: accuracy {100 * one.accuracy:.1f} %, {100 * one.pixels / total:.1f} % of the pixels"
+    # One pixel between neighbouring bars remains free.
     shape = Markup('<rect x="{}" y="{}" width="{:.1f}" height="{:.1f}"').format(
         left, top, right - left - 1, bottom - top
     )

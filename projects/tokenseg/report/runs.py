@@ -1,4 +1,4 @@
-"""What a run has left in its folder, gathered for a report."""
+"""Reading the files in the folder of a run for a report."""
 
 import csv
 import math
@@ -19,12 +19,12 @@ from .charts import Curve
 
 @dataclass(frozen=True)
 class ClassResult:
-    """What an evaluation found for a class; NaN where it is not defined.
+    """The results of an evaluation for one class.
 
     Attributes:
         name: The name of the class.
-        values: Metric -> value in per cent, such as IoU and accuracy, or AP.
-        pixels: The number of labelled pixels; None where pixels were not counted.
+        values: The metrics in per cent by name, such as IoU and accuracy, or AP; undefined metrics are NaN.
+        pixels: The number of labelled pixels; None if pixels were not counted.
     """
 
     name: str
@@ -34,21 +34,21 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """A run as a report shows it.
+    """The data of a run that a report shows.
 
     Attributes:
-        name: What the run is called in the report.
-        folder: Its output folder.
-        config: Its config.
-        rows: The rows of its metrics.json.
-        classes: What the last evaluation found for every class.
-        confusion: (K, K) pixels of the last evaluation, [predicted, labelled]; None where there is none.
-        counts: Its counts by image; None where there are none.
-        last: The results of the last evaluation, `<task>/<name>` -> value, which may have been that of weights from
-            elsewhere; empty where they were not kept.
-        further: Name of a further metric -> the rows of its file, by the names of their columns; only those that the
-            last evaluation computed.
-        cost: Name -> value, such as parameters and GFLOPs; filled in by who measures them.
+        name: The name of the run in the report.
+        folder: The output folder of the run.
+        config: The config of the run.
+        rows: The rows of the run's metrics.json.
+        classes: The results of the last evaluation for each class.
+        confusion: The confusion matrix of the last evaluation, (K, K) pixels [predicted, labelled]; None if missing.
+        counts: The pixel counts of the last evaluation for each image; None if missing.
+        last: The results of the last evaluation by name, `<task>/<name>`; empty if missing. They may belong to weights
+            of another run, since `--eval-only` can evaluate any weights.
+        further: The further metrics of the last evaluation by name. Each row of a metric's file is a mapping from the
+            names of the columns to the cells.
+        cost: The costs of the model by name, such as parameters and GFLOPs. It is filled by the caller.
     """
 
     name: str
@@ -63,34 +63,37 @@ class ReportedRun:
     cost: dict[str, str] = field(default_factory=dict)
 
     def scalar_names(self) -> list[str]:
-        """The names of what was logged, `<task or part>/<name>`, without metrics of single classes."""
+        """Return the names `<task or part>/<name>` of all logged values, without metrics of single classes."""
         logged = (name for row in (*self.rows, self.last) for name in row)
         return list(dict.fromkeys(name for name in logged if "/" in name and "-" not in name))
 
     def metric_names(self) -> list[str]:
-        """Those of them that evaluations find, by the tasks of the last one; all where its results were not kept."""
+        """Return the names of the values that are results of evaluations, that is, of a task of the last evaluation.
+
+        If its results are missing, all names are returned.
+        """
         tasks = {name.partition("/")[0] for name in self.last} | {"validation"}
         return [name for name in self.scalar_names() if not self.last or name.partition("/")[0] in tasks]
 
     def newest(self, name: str) -> float:
-        """The newest value of a scalar; NaN if it was never logged."""
+        """Return the latest value of a scalar, or NaN if it was never logged."""
         return next((row[name] for row in (self.last, *reversed(self.rows)) if name in row), math.nan)
 
     def curve(self, name: str) -> Curve:
-        """The values of a scalar over the iterations."""
+        """Return the values of a scalar over the iterations."""
         return Curve(self.name, [(int(row["iteration"]) + 1, row[name]) for row in self.rows if name in row])
 
 
 def read_run(folder: Path, *, name: str, trust_config: bool = False) -> ReportedRun:
-    """Read what a run has left in its folder.
+    """Read the files in the output folder of a run.
 
     Args:
         folder: The output folder of the run.
-        name: What the run is called in the report.
-        trust_config: Whether its config.yaml may call anything.
+        name: The name of the run in the report.
+        trust_config: Whether the run's config.yaml may call any function.
 
     Raises:
-        ValueError: It is not the folder of a run, or something in it cannot be read.
+        ValueError: The folder is not that of a run, or a file in it cannot be read.
     """
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"{folder} has no config.yaml; wanted the output folder of a run")
@@ -111,7 +114,11 @@ def read_run(folder: Path, *, name: str, trust_config: bool = False) -> Reported
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """Name each run by the end of its path: as much of it as keeps the names apart."""
+    """Name each run by the shortest end of its path that makes all names different.
+
+    Raises:
+        ValueError: A folder is given twice.
+    """
     parts = [folder.resolve().parts for folder in folders]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(one[-depth:]) for one in parts]
@@ -121,19 +128,24 @@ def run_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, by the names of the columns."""
+    """Read the rows of a CSV file as mappings from the names of the columns to the cells."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def _class_table(path: Path, boundary: Sequence[Mapping[str, str]]) -> list[ClassResult]:
-    """What the evaluation of label maps wrote for every class; nothing if there is no such file."""
+    """Read the file with the results of a segmentation for each class; return an empty list if it does not exist.
+
+    Args:
+        path: The path of the file.
+        boundary: The rows of the metric `boundary`, which are added to the results; may be empty.
+    """
     if not path.exists():
         return []
     further = {row["class"]: {"boundary IoU": float(row["boundary_IoU"])} for row in boundary}
     return [
         ClassResult(
-            # an apostrophe keeps spreadsheets from taking a name for a formula
+            # `csv_text` may have written an apostrophe, so that a spreadsheet does not take a name for a formula.
             row["class"].removeprefix("'"),
             {"IoU": float(row["IoU"]), "accuracy": float(row["accuracy"])} | further.get(row["class"], {}),
             int(row["labelled_pixels"]),
@@ -143,7 +155,7 @@ def _class_table(path: Path, boundary: Sequence[Mapping[str, str]]) -> list[Clas
 
 
 def _class_scalars(rows: Sequence[Mapping[str, float]]) -> list[ClassResult]:
-    """The newest AP of every class, from the evaluation of a detector: `<task>/AP-<class>`."""
+    """Return the latest AP of each class from the evaluations of a detector, which log it as `<task>/AP-<class>`."""
     found: dict[str, dict[str, float]] = {}
     for row in rows:
         for key, value in row.items():

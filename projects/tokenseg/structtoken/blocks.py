@@ -115,6 +115,7 @@ def cross_slice_blocks(
     ffn: Mapping[str, Any] | None = None,
     drop_path: float = 0.1,
     reading: str = "released",
+    scale: float | None = None,
 ) -> nn.ModuleList:
     """Create the blocks of StructToken-CSE.
 
@@ -125,11 +126,13 @@ def cross_slice_blocks(
         ffn: Extra keyword arguments for every `FeedForward`.
         drop_path: The rate of stochastic depth in the last block, rising linearly from 0.
         reading: Whether the blocks follow the released code, `released`, or the paper's text, `printed`.
+        scale: The factor on the dot products of the attention between slices, for experiments; by default that of
+            the reading.
 
     Raises:
         ValueError: The reading is unknown, or there is no block.
     """
-    scale = _scale(channels, reading)
+    scale = _scale(channels, reading) if scale is None else scale
 
     def make_block(place: int, rate: float) -> nn.Module:
         token_ffn, feature_ffn = (

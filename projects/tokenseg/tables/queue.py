@@ -1,4 +1,4 @@
-"""Makes the runs of a table, several at a time, each a chain of processes; what has ended well is never made again."""
+"""Executes the runs of a table, several in parallel, each as a chain of processes. Finished runs are skipped."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ from ..engine.metrics_file import newest_metrics
 from ..engine.stopping import die_with_parent
 from .table_file import TableRun
 
-# Seconds between two looks at the processes, and between two lines about how far they are.
+# The seconds between two checks of the processes, and between two lines about the progress.
 _LOOK_EVERY, _TELL_EVERY = 0.2, 60.0
 
 
@@ -27,10 +27,10 @@ def _made_from(run: TableRun) -> dict[str, Any]:
 
 
 def is_finished(run: TableRun) -> bool:
-    """Whether a run has ended well, with all that follows it.
+    """Return whether a run and the commands after it have finished successfully.
 
     Raises:
-        ValueError: Its folder holds a finished run with another config or other overrides.
+        ValueError: The folder contains a finished run with another config, other overrides or other commands.
     """
     if not _note(run).exists():
         return False
@@ -38,32 +38,32 @@ def is_finished(run: TableRun) -> bool:
     for key, value in now.items():
         if was[key] != value:
             raise ValueError(
-                f"{run.folder} holds a finished run with {key} {was[key]}; wanted {value}: remove that folder to have "
-                "the run made anew, or name another folder for all runs with --output"
+                f"{run.folder} holds a finished run with {key} {was[key]}; wanted {value}: remove that folder to "
+                "repeat the run, or choose another folder for all runs with --output"
             )
     return True
 
 
-def seconds_an_iteration(run: TableRun) -> float | None:
-    """How long an iteration of a finished run took, with start and evaluation; None if that was not measured."""
+def seconds_per_iteration(run: TableRun) -> float | None:
+    """Return the seconds per iteration of a finished run, including start and evaluation; None if not measured."""
     return json.loads(_note(run).read_text())["seconds_an_iteration"]
 
 
 def iterations_done(run: TableRun) -> int:
-    """Iterations of a run so far, as far as its metrics.json tells."""
+    """Return the number of completed iterations of a run according to its metrics.json."""
     return int(newest_metrics(run.folder / "metrics.json").get("iteration", -1)) + 1
 
 
 @dataclass
 class _Chain:
-    """The processes of a run, one after the other."""
+    """The processes of a run, which are executed one after the other."""
 
     run: TableRun
-    steps: list[list[str]]
-    threads: int
-    first: int = 0  # iterations that had been done before
-    began: float = 0.0
-    process: subprocess.Popen | None = None
+    steps: list[list[str]]  # the command lines that have not been started yet
+    threads: int  # for each process
+    first: int = 0  # the iterations that were completed before this chain began
+    began: float = 0.0  # by time.monotonic()
+    process: subprocess.Popen | None = None  # the current process, or the last one
 
     @property
     def output(self) -> Path:
@@ -82,13 +82,18 @@ class _Chain:
                 env=environment,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # what stops this command is passed on once, and not by the terminal too
+                # A signal from the terminal reaches only this command, which then stops the run itself. Otherwise the
+                # run would receive the signal twice.
+                start_new_session=True,
                 preexec_fn=functools.partial(die_with_parent, os.getpid()),
             )
 
     def poll(self) -> int | None:
-        """The exit code once the run has ended: of its last process, or of the first that failed."""
-        assert self.process is not None  # it has begun
+        """Start the next process if one has ended, and return the exit code of the run, or None while it is running.
+
+        The exit code is that of the last process, or of the first one that failed.
+        """
+        assert self.process is not None  # `begin` has been called
         code = self.process.poll()
         if code == 0 and self.steps:
             self._next()
@@ -100,18 +105,26 @@ class _Chain:
         return time.monotonic() - self.began
 
     def rate(self) -> float | None:
+        """Return the seconds per iteration so far, or None before the first iteration."""
         done = iterations_done(self.run) - self.first
         return self.seconds / done if done > 0 else None
 
     def finish(self) -> None:
+        """Write the note that marks the run as finished."""
         note = _made_from(self.run) | {"seconds_an_iteration": self.rate(), "seconds": self.seconds}
         unfinished = _note(self.run).with_suffix(".unfinished")
+        # Renaming is atomic, so an interrupted command never leaves an incomplete note.
         unfinished.write_text(json.dumps(note, indent=1))
         unfinished.rename(_note(self.run))
 
 
 class RunQueue:
-    """The runs of a table, some of which are finished and some under way."""
+    """A queue that executes the runs of a table.
+
+    Attributes:
+        finished: The folders of the finished runs.
+        failed: The reason of each failure, by the folder of the run.
+    """
 
     def __init__(
         self,
@@ -125,17 +138,18 @@ class RunQueue:
     ) -> None:
         """
         Args:
-            runs: All runs, in the order in which they are begun; each comes after those that it needs.
+            runs: All runs in the order in which they are started; each comes after those that it needs.
             iterations: The number of iterations of each run, by its folder.
-            steps: A function that gives the command lines of a run, which are called one after the other.
-            result: A function that says in a few words how a run has ended; a ValueError of it is a failure of the run.
-            tell: A function that takes each line about the progress.
-            jobs: How many runs are made at a time.
+            steps: A function that returns the command lines of a run, which are executed one after the other.
+            result: A function that briefly describes the result of a run; if it raises a ValueError, the run failed.
+            tell: A function that is called with each line about the progress.
+            jobs: The number of runs to execute in parallel.
 
         Raises:
-            ValueError: A folder holds another run than the one that is wanted.
+            ValueError: A folder contains a finished run with other settings.
         """
         self.runs, self.iterations, self.steps, self.result, self.tell = runs, iterations, steps, result, tell
+        # The available cores are divided among the parallel runs.
         self.jobs, self.threads = jobs, max(1, len(os.sched_getaffinity(0)) // jobs)
         self.finished = {run.folder for run in runs if is_finished(run)}
         self.failed: dict[Path, str] = {}
@@ -143,12 +157,14 @@ class RunQueue:
         self._going: list[_Chain] = []
 
     def work(self) -> None:
-        """Make all runs that are not finished. One that fails is noted in `failed`, and so are those that need it; the
-        others go on. Whatever ends this command ends the runs under way too, which save a checkpoint first.
+        """Execute all runs that are not finished.
+
+        If a run fails, it and the runs that need it are added to `failed`, and all others continue. If this method is
+        interrupted, it stops the current runs, which save a checkpoint before they exit.
         """
         told = time.monotonic()
         if self.finished:
-            self.tell(f"{len(self.finished)} of {len(self.runs)} runs are finished already")
+            self.tell(f"{len(self.finished)} of {len(self.runs)} runs are already finished")
         try:
             while self._waiting or self._going:
                 self._begin_some()
@@ -173,13 +189,13 @@ class RunQueue:
                 self._fail(run, f"needs {missing[0]}")
             elif len(self._going) < self.jobs and all(one.folder in self.finished for one in run.needs):
                 self._waiting.remove(run)
-                if is_finished(run):  # by another command meanwhile
+                if is_finished(run):  # another command has executed it in the meantime
                     self.finished.add(run.folder)
                     continue
                 chain = _Chain(run, self.steps(run), self.threads)
                 self._going.append(chain)
                 chain.begin()
-                self.tell(f"{run}: begins, with its output in {chain.output}")
+                self.tell(f"{run}: started, with its output in {chain.output}")
 
     def _end_some(self) -> None:
         for chain in list(self._going):
@@ -214,8 +230,8 @@ class RunQueue:
         return self.iterations[run.folder]
 
     def _time_left(self) -> str:
-        """The time that all missing iterations take: at the rate of their rows, or at the mean of all rates known."""
-        rates = {run.row.name: seconds_an_iteration(run) for run in self.runs if run.folder in self.finished}
+        """Estimate the time of all remaining iterations, by the speed of their row or else by the mean speed."""
+        rates = {run.row.name: seconds_per_iteration(run) for run in self.runs if run.folder in self.finished}
         rates |= {chain.run.row.name: rate for chain in self._going if (rate := chain.rate())}
         known = [rate for rate in rates.values() if rate]
         missing = [*self._waiting, *(chain.run for chain in self._going)]

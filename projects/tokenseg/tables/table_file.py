@@ -1,4 +1,4 @@
-"""Table files: which runs make up the tables of a page, and which of them need others (`make_table.py --help`)."""
+"""Table files, which list the runs that make up tables of results, and their dependencies (`make_table.py --help`)."""
 
 import difflib
 import re
@@ -9,26 +9,27 @@ from pathlib import Path
 
 import yaml
 
-# {name} stands for the folder of that row's run with the same seed; ${name} is a reference inside a config.
+# {name} stands for the folder of the run of row `name` with the same seed. ${name} is an interpolation in a config.
 _FOLDER_OF = re.compile(r"(?<!\$)\{(\w+)\}")
-# The folder of the run itself.
+# The name that stands for the folder of the run itself.
 _HERE = "here"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """One row of a table: a config that is trained once with every seed.
+    """One row of a table: a config that is trained once with each seed.
 
     Attributes:
-        name: The name of the row in the file, by which others refer to it, and of its folder.
-        title: What the row is called in the table.
+        name: The name of the row in the file, by which other rows refer to it. It is also the name of its folder.
+        title: The title of the row in the table.
         config: The path of the config.
-        seeds: The seeds, one run each.
-        overrides: Changes of the config, `key=value` each. `{name}` in them is the folder of that row's run with the
-            same seed, which is then made first.
-        then: Commands of `tokenseg` that follow the training, such as `export-backbone --output {here}/backbone ...`.
-        priority: Runs of a lower number come first.
-        without: Titles of the columns that the row has no number for, such as those of tokens where the model has none.
+        seeds: The seeds; each is one run.
+        overrides: The overrides of the config, each `key=value`. `{name}` in them stands for the folder of the run of
+            row `name` with the same seed, which is then trained first.
+        then: The `tokenseg` commands to run after the training, such as `export-backbone --output {here}/backbone ...`.
+        priority: The priority of the row's runs; those with a lower number are trained first.
+        without: The titles of the columns for which the row has no value, such as token metrics of a model without
+            tokens.
     """
 
     name: str
@@ -42,20 +43,20 @@ class TableRow:
 
     @property
     def needs(self) -> list[str]:
-        """Names of the rows whose runs come before those of this one."""
+        """The names of the rows whose runs must be finished before those of this row."""
         found = {name for text in (*self.overrides, *self.then) for name in _FOLDER_OF.findall(text)}
         return sorted(found - {_HERE})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultTable:
-    """A table.
+    """A table of results.
 
     Attributes:
-        title: The title, which stands above the names of the rows.
-        metrics: The columns: a title, and the key of metrics.json.
+        title: The title of the table, which is the heading of its first column.
+        metrics: The further columns: the key in metrics.json for each title.
         rows: The rows.
-        baseline: The name of the row that all others are compared with, seed by seed; None for no comparison.
+        baseline: The name of the row with which all others are compared seed by seed; None for no comparison.
     """
 
     title: str
@@ -66,9 +67,9 @@ class ResultTable:
 
 @dataclass(frozen=True, kw_only=True)
 class TableFile:
-    """What a table file holds: a folder for all runs, and the tables."""
+    """The content of a table file."""
 
-    output: Path
+    output: Path  # the folder for all runs
     tables: tuple[ResultTable, ...]
 
     @property
@@ -85,9 +86,9 @@ class TableRun:
         row: The row.
         seed: The seed.
         folder: The output folder of the run.
-        overrides: All changes of the config, with folders for the names of rows.
-        then: The words of each command that follows the training.
-        needs: The runs that come first.
+        overrides: All overrides of the config, with the names of rows replaced by folders.
+        then: The arguments of each command to run after the training.
+        needs: The runs that must be finished before this one.
     """
 
     row: TableRow
@@ -102,10 +103,13 @@ class TableRun:
 
 
 def read_table_file(path: Path) -> TableFile:
-    """Read a table file. Paths of configs are relative to it, the output folder to where the command runs.
+    """Read a table file.
+
+    The paths of configs are relative to the file, and the output folder is relative to the current folder.
 
     Raises:
-        ValueError: The file is not there or no YAML, or has a key that it may not have or lacks one that it must have.
+        ValueError: The file does not exist or is not YAML, has an unknown key or lacks a required one, has two rows of
+            the same name, or names an unknown baseline or column.
     """
     try:
         content = yaml.safe_load(path.read_text())
@@ -126,7 +130,7 @@ def read_table_file(path: Path) -> TableFile:
     names = [row.name for table in tables for row in table.rows]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{path} has two rows named {', '.join(twice)}; wanted a name of its own for each")
+        raise ValueError(f"{path} has two rows named {', '.join(twice)}; wanted a different name for each row")
     return TableFile(output=Path(content["output"]), tables=tuple(tables))
 
 
@@ -149,8 +153,8 @@ def _check_columns(rows: Iterable[TableRow], titles: Iterable[str], path: Path) 
     for row in rows:
         if unknown := sorted(set(row.without) - set(titles)):
             raise ValueError(
-                f"row {row.name} of {path} is without {', '.join(unknown)}; wanted columns of its table, which are "
-                f"{', '.join(titles)}"
+                f"row {row.name} of {path} lists {', '.join(unknown)} under `without`; wanted columns of its table, "
+                f"which are {', '.join(titles)}"
             )
 
 
@@ -168,16 +172,17 @@ def _check_keys(content: object, place: str, *, wanted: set[str], other: Iterabl
 
 
 def chosen_rows(file: TableFile, names: Sequence[str], seeds: Sequence[int]) -> TableFile:
-    """The file with some of its rows and seeds, and with the rows that these need.
+    """Select some rows and seeds of a table file. Rows that the selected ones need are kept too.
 
     Args:
         file: The whole file.
-        names: Names of the rows that are kept; none keeps all.
-        seeds: The seeds that are kept of each row; none keeps all.
+        names: The names of the rows to keep; an empty list keeps all.
+        seeds: The seeds to keep of each row; an empty list keeps all.
 
     Raises:
-        ValueError: There is no row of a name, or no run is left.
+        ValueError: A row does not exist, or no run remains.
     """
+    # Each name to visit comes with the place that mentions it, for the error message.
     wanted, todo = set(), [(name, "--rows") for name in names or file.rows]
     while todo:
         name, place = todo.pop()
@@ -191,7 +196,9 @@ def chosen_rows(file: TableFile, names: Sequence[str], seeds: Sequence[int]) -> 
         rows = [replace(row, seeds=tuple(one for one in row.seeds if not seeds or one in seeds)) for row in rows]
         tables.append(replace(table, rows=tuple(row for row in rows if row.seeds)))
     if not any(table.rows for table in tables):
-        raise ValueError(f"no run is left: --seeds {' '.join(map(str, seeds))} are seeds of no row; wanted others")
+        raise ValueError(
+            f"no run remains, since no row has the seeds {' '.join(map(str, seeds))}; wanted other --seeds"
+        )
     return replace(file, tables=tuple(table for table in tables if table.rows))
 
 
@@ -202,15 +209,16 @@ def _known(file: TableFile, name: str, place: str) -> TableRow:
 
 
 def planned_runs(file: TableFile, overrides: Sequence[str] = ()) -> list[TableRun]:
-    """All runs in the order in which they are made: by priority, then by seed, then as in the file; what a run needs
-    comes right before the first run that needs it.
+    """List all runs in the order in which they are trained: by priority, then by seed, then as in the file.
+
+    A run that others need comes directly before the first of them.
 
     Args:
-        file: What `read_table_file` returned.
-        overrides: Changes of the configs of all runs, beside those of the file.
+        file: The table file.
+        overrides: Further overrides of the configs of all runs.
 
     Raises:
-        ValueError: A row needs one that is not there, that has no run with the same seed, or that needs the first.
+        ValueError: A row needs a row that does not exist or has no run with the same seed, or rows need each other.
     """
     places = {name: place for place, name in enumerate(file.rows)}
     asked = [(row.priority, seed, places[row.name], row) for row in file.rows.values() for seed in row.seeds]
@@ -228,12 +236,22 @@ def _plan(
     planned: dict[tuple[str, int], TableRun],
     above: tuple[str, ...],
 ) -> TableRun:
-    """Plan a run after those that it needs; `above` are the rows that need this one."""
+    """Add a run to the plan, after the runs that it needs, and return it.
+
+    Args:
+        row: The row of the run.
+        seed: The seed of the run.
+        file: The table file.
+        overrides: Further overrides of the configs of all runs.
+        planned: The runs planned so far, by row and seed, to which the run is added.
+        above: The names of the rows that need this one, directly or indirectly, in order to detect cycles.
+    """
     if row.name in above:
         raise ValueError(f"row {row.name} needs itself: {' needs '.join((*above, row.name))}")
     if seed not in row.seeds:
         raise ValueError(
-            f"row {above[-1]} needs {row.name} with seed {seed}, which has {', '.join(map(str, row.seeds))}"
+            f"row {above[-1]} needs row {row.name} with seed {seed}, but that row has only the seeds "
+            f"{', '.join(map(str, row.seeds))}"
         )
     if (row.name, seed) not in planned:
         needed = [_known(file, name, f"row {row.name}") for name in row.needs]

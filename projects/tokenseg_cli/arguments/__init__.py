@@ -1,5 +1,5 @@
-"""A file for every command: its docstring is what `--help` describes, and `parse(parser, words)` reads the arguments.
+"""The arguments of every command, one file each. The docstring of a file is the description in the command's `--help`.
 
-`parse` gets a parser that has the description, adds the command's arguments to it and parses the words. It raises
-ValueError for values that cannot work, and leaves alone whatever needs a config, a file or a device to judge.
+`parse(parser, words)` gets a parser with this description, adds the command's arguments, and parses the words. It
+raises a ValueError for invalid values, unless a config, a file or a device is needed to decide.
 """

@@ -1,7 +1,7 @@
-"""From nothing to a picture: train configs/quickstart.py on every core, evaluate it, and draw what it sees.
+"""Train a small model on generated images with all cores, evaluate it, and draw its predictions.
 
-First it measures which is faster on this machine, a few iterations each: one process of many threads, or several
-processes of one thread.
+The config is configs/quickstart.py. The command first measures, with a few iterations each, which is faster on this
+machine: one process with many threads, or several processes with fewer threads.
 """
 
 import argparse
@@ -11,5 +11,5 @@ from ..overrides import parse_with_overrides
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Read the arguments of the command."""
+    """Parse the arguments of the command."""
     return parse_with_overrides(parser, words)

@@ -1,8 +1,8 @@
 """Train or evaluate the model of a config.
 
-A config holds `model`, `dataloader.{train,test,evaluator}`, `optimizer`, `lr_multiplier` and `train`; the keys of the
-last are explained in configs/common/train.py. Flags and key=value may stand in any order; --print-config shows what
-they make of the config.
+A config has the sections `model`, `dataloader.{train,test,evaluator}`, `optimizer`, `lr_multiplier` and `train`;
+configs/common/train.py explains the keys of `train`. Flags and key=value overrides may be in any order. --print-config
+shows the config with all overrides.
 """
 
 import argparse
@@ -12,14 +12,14 @@ from ..overrides import add_trust_config
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Read the arguments of the command; `opts` has the overrides."""
+    """Parse the arguments of the command; `opts` has the overrides."""
     add_flags(parser)
-    parser.add_argument("--print-config", action="store_true", help="print the config with its changes, and do nothing")
+    parser.add_argument("--print-config", action="store_true", help="print the config with its overrides, and exit")
     add_trust_config(parser)
     args = parser.parse_args(words)
     overrides = []
     while flags := [place for place, word in enumerate(args.opts) if word.startswith("--")]:
-        # argparse leaves all that follows the first override to `opts`, flags too
+        # argparse puts everything after the first override into `opts`, including flags.
         overrides += args.opts[: flags[0]]
         args = parser.parse_args(args.opts[flags[0] :], namespace=args)
     args.opts = overrides + args.opts
@@ -31,23 +31,29 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
         raise ValueError(f"--machine-rank is {args.machine_rank}; wanted 0 to {args.num_machines - 1} (--num-machines)")
     if args.num_machines > 1 and args.dist_url == "auto":
         raise ValueError(
-            f"--num-machines is {args.num_machines}; wanted --dist-url tcp://HOST:PORT of machine 0 with it"
+            f"--num-machines is {args.num_machines}; wanted --dist-url tcp://HOST:PORT with it, for machine 0"
         )
     return args
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of Detectron2's `default_argument_parser`, whose module imports torch; only the default of
-    `--dist-url` is another."""
+    """Add the flags of Detectron2's `default_argument_parser`, whose own module imports torch.
+
+    Only the default of `--dist-url` differs.
+    """
     parser.add_argument(
-        "--config-file", default="", metavar="FILE", help="the config; a run leaves its own as config.yaml"
+        "--config-file", default="", metavar="FILE", help="name or path of the config, or config.yaml of a run"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the output folder")
-    parser.add_argument("--eval-only", action="store_true", help="evaluate, and do not train")
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, on the CPU too (default 1)")
-    parser.add_argument("--num-machines", type=int, default=1, help="machines that train together (default 1)")
-    parser.add_argument("--machine-rank", type=int, default=0, help="which of these machines this is, from 0")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the output folder")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate without training")
     parser.add_argument(
-        "--dist-url", default="auto", help="tcp://HOST:PORT of machine 0; auto, the default, is for one machine"
+        "--num-gpus", type=int, default=1, help="number of processes on this machine, also on the CPU (default: 1)"
+    )
+    parser.add_argument("--num-machines", type=int, default=1, help="number of machines (default: 1)")
+    parser.add_argument("--machine-rank", type=int, default=0, help="number of this machine, from 0 (default: 0)")
+    parser.add_argument(
+        "--dist-url",
+        default="auto",
+        help="tcp://HOST:PORT of machine 0 (default: auto, which suffices for one machine)",
     )
     parser.add_argument("opts", nargs=argparse.REMAINDER, default=None, metavar="key=value", help="change the config")

@@ -1,9 +1,8 @@
-"""From a segmentation model to a detector, on generated images: what a pretrained backbone is worth where there are
-few boxes to learn from.
+"""Transfer the backbone of a segmentation model to a detector on generated images, and measure the benefit.
 
-An FCN with SGR learns to segment; its backbone is exported, and a Mask R-CNN begins from it, beside one from scratch.
-The two are rows of configs/tables/transfer.yaml, and trained as make_table.py does it: two at a time where there are
-two cores, and a command that was cut goes on.
+An FCN with SGR is trained for segmentation. Its backbone is exported, and a Mask R-CNN is trained from it on few boxes;
+another Mask R-CNN is trained from scratch. Both are rows of configs/tables/transfer.yaml, and run as make_table.py runs
+them: two at a time if there are two cores. If the command was interrupted, run it again to continue.
 """
 
 import argparse
@@ -15,8 +14,8 @@ from ..paths import check_folder
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Read the arguments of the command."""
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the runs, instead of output/transfer")
+    """Parse the arguments of the command."""
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the runs (default: output/transfer)")
     args = parse_with_overrides(parser, words)
     if args.output:
         check_folder("--output", args.output)

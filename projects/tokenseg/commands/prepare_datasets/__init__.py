@@ -1,4 +1,4 @@
-"""The bodies of the commands that make a data set's folder from its official archives, a file for every data set."""
+"""The bodies of the commands that create a data set's folder from its official archives, one file per data set."""
 
 import argparse
 import logging
@@ -9,14 +9,14 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_dataset(preparation: Preparation, args: argparse.Namespace) -> None:
-    """Prepare a data set and log what happens.
+    """Prepare a data set and log the progress.
 
     Args:
-        preparation: The data set.
+        preparation: The description of the data set's archives and files.
         args: The arguments of the command.
 
     Raises:
-        ValueError: An archive or what it holds is not as published; see `prepare`.
+        ValueError: An archive or its contents differ from what was published; see `prepare`.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     counts = None

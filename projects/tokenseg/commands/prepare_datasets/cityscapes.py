@@ -1,6 +1,6 @@
-"""Cityscapes: which files of its archives go where in the folder that is registered.
+"""Cityscapes: where the files of its archives are written in the registered folder.
 
-The layouts of both are described where the arguments of the command are read.
+The help text of the command, in `tokenseg_cli/arguments/prepare_datasets`, describes both layouts.
 """
 
 import argparse
@@ -12,8 +12,9 @@ from . import prepare_dataset
 
 PAGE = "https://www.cityscapes-dataset.com/downloads"
 
-# The place in this list is the training id: road, sidewalk, building, wall, fence, pole, traffic light, traffic sign,
-# vegetation, terrain, sky, person, rider, car, truck, bus, train, motorcycle, bicycle.
+# The label ids of the evaluated classes. The position in this tuple is the training id: road, sidewalk, building, wall,
+# fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person, rider, car, truck, bus, train, motorcycle,
+# bicycle.
 CLASSES = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 IDS = {number: CLASSES.index(number) if number in CLASSES else 255 for number in range(34)}
 
@@ -38,7 +39,7 @@ def write(archive: Archive, entries: Sequence[Entry], folder: Path) -> None:
 
 
 def _splits(name: str, count: int) -> list[SplitLayout]:
-    """The files that Detectron2 reads, under the names by which it finds them."""
+    """Return the expected numbers of files, by the names with which Detectron2 looks for them."""
     images, labels = f"leftImg8bit/{name}", f"gtFine/{name}"
     ends = {
         name: "_gtFine_labelTrainIds.png",

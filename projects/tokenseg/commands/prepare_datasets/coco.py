@@ -1,6 +1,6 @@
-"""COCO 2017: which files of its archives go where in the folder that is registered.
+"""COCO 2017: where the files of its archives are written in the registered folder.
 
-The layouts of both are described where the arguments of the command are read.
+The help text of the command, in `tokenseg_cli/arguments/prepare_datasets`, describes both layouts.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""PASCAL-Context: which files of its archives go where in the folder that is registered.
+"""PASCAL-Context: where the files of its archives are written in the registered folder.
 
-The layouts of both are described where the arguments of the command are read.
+The help text of the command, in `tokenseg_cli/arguments/prepare_datasets`, describes both layouts.
 """
 
 import argparse
@@ -36,7 +36,7 @@ IDS_60 = dict.fromkeys(range(460), 0) | {number: place for place, number in enum
 
 
 def write(archive: Archive, entries: Sequence[Entry], folder: Path) -> None:
-    """Write the images that the lists name, or the label maps of the images that are there."""
+    """Write the images that the lists name, or the label maps of the images that have been written."""
     if archive is IMAGES:
         _write_images(entries, folder)
     else:
@@ -54,7 +54,7 @@ def _write_images(entries: Sequence[Entry], folder: Path) -> None:
 
 
 def _label_place(split: Mapping[str, str], part: str, match: re.Match) -> str | None:
-    """Where the label map of an image goes; None for an image of no split."""
+    """Return where the label map of an image is written, or None if the image is in neither split."""
     return f"{part}/{split[match[1]]}/{match[1]}.png" if match[1] in split else None
 
 
@@ -72,7 +72,7 @@ def _write_labels(entries: Sequence[Entry], folder: Path) -> None:
 
 
 def _check_names(entries: Sequence[Entry]) -> None:
-    """Raise ValueError if the archive's own list of names gives one of our ids another name."""
+    """Raise a ValueError if the archive's own list of names has another name for one of our ids."""
     for entry in entries:
         if entry.name == "labels.txt":
             lines = (line.partition(":") for line in entry.read().decode().splitlines())

@@ -1,4 +1,4 @@
-"""The first level of ShapeScenes: shapes told by their outlines, stuff told by its texture, both lying anywhere."""
+"""The first level of ShapeScenes: things differ in their outline and stuff in its texture, and both lie anywhere."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ def draw_basic(rng: np.random.Generator, size: int) -> Scene:
     """Draw a scene of the first level; its sides vary between 11/16 and 5/4 of the size.
 
     Args:
-        rng: The source of all that is random.
-        size: The typical side in pixels, with which things and textures grow.
+        rng: The random generator.
+        size: The typical side in pixels; things and textures are scaled with it.
     """
     height, width = (int(side) for side in rng.integers(size * 11 // 16, size * 5 // 4, 2, endpoint=True))
     canvas = Canvas(rng=rng, height=height, width=width, scale=size / BASE_SIZE)
     _draw_stuff(canvas)
-    # Things of random classes over one another; one that finds no place is left out.
+    # Draw things of random classes on top of one another. A thing for which no place is found is skipped.
     mean_count = rng.uniform(3.5, 6.5) * height * width / (canvas.scale * BASE_SIZE) ** 2
     for place in rng.integers(len(THINGS), size=max(2, round(mean_count))):
         canvas.put(THINGS[place].outline, class_id=place)
@@ -27,18 +27,18 @@ def _draw_stuff(canvas: Canvas) -> None:
     """Fill two or three layers, one above the other."""
     y, x = canvas.grid()
     layers = np.sum([y > horizon for horizon in _horizons(canvas.rng, x)], axis=0)
-    # Only a weak prior: the sky is likelier on top, yet every class occurs in every place.
+    # This is only a weak prior: the sky is more likely to be on top, but every class occurs everywhere.
     odds = np.array([2.0 if stuff.name == "sky" else 1.0 for stuff in STUFF])
     order = canvas.rng.choice(len(STUFF), size=layers.max() + 1, replace=False, p=odds / odds.sum())
     for layer, place in enumerate(order):
-        # The first layer lies on nothing that its colour could be mistaken for.
+        # The colours of a layer must differ from those of the layer above; above the first one there is none.
         canvas.fill(
             layers == layer, class_id=len(THINGS) + place, texture=STUFF[place].texture, beside=layers == layer - 1
         )
 
 
 def _horizons(rng: np.random.Generator, x: np.ndarray) -> list[np.ndarray]:
-    """One or two curves, each (H, W), the height in pixels at every x."""
+    """Draw one or two curves between layers, each as the row (H, W) of the curve at every pixel's column."""
     height, width = x.shape
     three_layers = rng.uniform() < 0.4
     levels = rng.uniform([0.2, 0.6], [0.4, 0.8]) if three_layers else [rng.uniform(0.2, 0.8)]

@@ -1,7 +1,8 @@
-"""The level `context` of ShapeScenes: three shapes at the bottom have one of two classes each, by what lies at the top.
+"""The level `context` of ShapeScenes: the classes of shapes at the bottom depend on what is drawn at the top.
 
-A square is told by the stuff of the top band, a triangle by the markers in the band, a disc by the number of rings in
-it. All these lie out of reach of a small dilated FCN; see README.md.
+Each of three shapes belongs to one of two classes. The class of a square depends on the stuff in the band at the top,
+that of a triangle on the markers in the band, and that of a disc on the number of rings in it. The band is outside the
+receptive field that a small dilated FCN has at the shapes; see README.md.
 """
 
 from dataclasses import dataclass
@@ -14,19 +15,19 @@ from .canvas import BASE_SIZE, Canvas, Colors, Region, Scene
 from .kinds import Stuff, Thing
 
 BASE_CONTEXT_SIZE = 256
-BAND = 64  # rows of the top band, at the base size
+BAND = 64  # the number of rows of the top band in an image of BASE_CONTEXT_SIZE
 _RING_COUNTS = (1, 5)
 _NUM_MARKERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clues:
-    """What the top band of an image shows.
+    """The contents of the top band of an image.
 
-    Args:
-        band: The name of the stuff that fills it, `sky` or `water`.
-        marker: The name of its two markers, `star` or `cross`.
-        rings: The number of rings in it, 1 or 5.
+    Attributes:
+        band: The name of the stuff that fills the band, `sky` or `water`.
+        marker: The name of the two markers in the band, `star` or `cross`.
+        rings: The number of rings in the band, 1 or 5.
     """
 
     band: str
@@ -43,7 +44,8 @@ _AMBIGUOUS = {
     "disc_with_1": patterns.disc(),
     "disc_with_5": patterns.disc(),
 }
-# Every shape has a hue of its own, and stuff has none, so that what a pixel shows is soon learnt and context is left.
+# The hue of each shape, in degrees. Stuff is grey. So a model learns quickly which shape a pixel belongs to, and what
+# remains to be learnt is the context.
 _HUES = {"star": 0.0, "cross": 120.0, "ring": 240.0, "square": 60.0, "triangle": 180.0, "disc": 300.0}
 _GREY = Colors(saturation=(0.0, 0.1))
 _BANDS = {"sky": patterns.clouds, "water": patterns.waves}
@@ -58,11 +60,11 @@ NEEDING_CONTEXT = tuple(_AMBIGUOUS)
 
 
 def class_by_context(shape: str, clues: Clues) -> str:
-    """The class of a square, triangle or disc at the bottom.
+    """Return the class name of a square, triangle or disc at the bottom.
 
     Args:
-        shape: `square`, `triangle` or `disc`.
-        clues: What the top band shows.
+        shape: The shape, `square`, `triangle` or `disc`.
+        clues: The contents of the top band.
     """
     told = {
         "square": f"square_under_{clues.band}",
@@ -75,13 +77,14 @@ def class_by_context(shape: str, clues: Clues) -> str:
 def draw_context(rng: np.random.Generator, size: int, *, clues: Clues | None = None) -> Scene:
     """Draw a square scene of the level `context`.
 
-    What lies below the band does not depend on the clues, but for the classes: neither its pixels nor its places.
+    Of everything below the band, only the classes depend on the clues, neither the pixels nor the positions.
 
     Args:
-        rng: The source of all that is random.
-        size: The side of the image in pixels, with which things and textures grow.
-        clues: What the top band shows; by default random.
+        rng: The random generator.
+        size: The side of the image in pixels; things and textures are scaled with it.
+        clues: The contents of the top band, by default random.
     """
+    # Each part has its own generator, so that its random numbers do not depend on what is drawn in the others.
     chance, near, far, grain = rng.spawn(4)
     drawn = Clues(
         band=str(chance.choice(list(_BANDS))),
@@ -101,8 +104,8 @@ def draw_context(rng: np.random.Generator, size: int, *, clues: Clues | None = N
 
 
 def _draw_clues(canvas: Canvas, clues: Clues) -> None:
-    """The markers and the rings, each in a cell of its own of the band, so that it finds a place and hides nothing."""
-    blocks = canvas.rng.permutation(4)  # a quarter of the band each, which holds a marker or four rings
+    """Draw the markers and the rings, each in its own cell of the band, so that none hides another."""
+    blocks = canvas.rng.permutation(4)  # each quarter of the band has room for a marker or for four rings
     for block in blocks[:_NUM_MARKERS]:
         _put(canvas, clues.marker, sides=(30.0, 34.0), lies=_around(x=64 * block + 32, y=30, within=2.0))
     corners = [(64 * block + x, y) for block in blocks[_NUM_MARKERS:] for x in (16, 48) for y in (16, 48)]
@@ -111,7 +114,7 @@ def _draw_clues(canvas: Canvas, clues: Clues) -> None:
 
 
 def _around(*, x: float, y: float, within: float) -> Region:
-    """The places at most `within` pixels of the base size, across or down, from a point in such pixels."""
+    """Return the region at most `within` from a point in each direction, in pixels at BASE_CONTEXT_SIZE."""
 
     def share(at: float) -> tuple[float, float]:
         return (at - within) / BASE_CONTEXT_SIZE, (at + within) / BASE_CONTEXT_SIZE
@@ -120,7 +123,7 @@ def _around(*, x: float, y: float, within: float) -> Region:
 
 
 def _draw_near(canvas: Canvas, band: np.ndarray, clues: Clues) -> None:
-    """Everything below the band: two layers of ground, and the shapes that depend on it."""
+    """Draw everything below the band: two layers of ground, and the shapes whose classes depend on the band."""
     rng, (y, x) = canvas.rng, canvas.grid()
     size = len(x)
     upper = y < rng.uniform(0.4, 0.65) * size + np.tan(rng.uniform(-0.2, 0.2)) * (x - size / 2)

@@ -1,6 +1,6 @@
-"""The classes of ShapeScenes: the one place for their names, colours and drawing rules.
+"""The classes of the first level of ShapeScenes: their names, colours, outlines and textures.
 
-Label maps hold the place of a class in `CLASSES`; things come first, so a COCO category id is that place + 1.
+The class id in label maps is the index in `CLASSES`. Things come first, so a COCO category id is this index + 1.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ IGNORE_LABEL = 255
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """A countable object, told by its shape.
+    """A class of countable objects, which differ from those of other classes in their shape.
 
-    Args:
-        name: Class name.
-        color: RGB, 0..255, for drawing label maps; it has nothing to do with the colours in the images.
-        outline: Polygons of area 1 around the origin.
+    Attributes:
+        name: The class name.
+        color: The RGB colour, 0..255, in which pictures show the class. Colours in the images are independent of it.
+        outline: The polygons of the shape, with a total area of 1, around the origin.
     """
 
     name: str
@@ -27,12 +27,12 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class Stuff:
-    """A part of the ground or sky, told by its texture.
+    """A class of background, such as sky or ground, which differs from other classes in its texture.
 
-    Args:
-        name: Class name.
-        color: RGB, 0..255, for drawing label maps; it has nothing to do with the colours in the images.
-        texture: Random field that mixes two colours.
+    Attributes:
+        name: The class name.
+        color: The RGB colour, 0..255, in which pictures show the class. Colours in the images are independent of it.
+        texture: The function that draws a random field, which mixes two colours.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""The level `many` of ShapeScenes: 40 classes with a long tail, of which an image shows few.
+"""The level `many` of ShapeScenes: 40 classes with a long-tailed distribution, of which each image contains only a few.
 
-A thing is told by its outline and its surface together, stuff by its texture; most have a part of the image that they
-prefer.
+The class of a thing is determined by its outline and its surface together, that of stuff by its texture. Most classes
+occur only in a part of the image.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from . import patterns
 from .canvas import BASE_SIZE, Canvas, Region, Scene, Surface
 from .kinds import THINGS, Stuff, Thing
 
-# The surfaces; `plain` is the faint one that all things of the other levels have.
+# The surfaces by name; `plain` is the default, a faint texture, which all things of the other levels have.
 _SURFACES = {
     "plain": None,
     "striped": Surface(texture=patterns.stripes, contrast=1.5),
@@ -23,7 +23,7 @@ _HOMES = {
     **dict.fromkeys(["square", "half_disc", "triangle"], Region(y=(0.4, 0.95))),
     **dict.fromkeys(["disc", "cross"], Region()),
 }
-# Stuff, the most frequent first.
+# The textures of stuff by class name, the most frequent class of each layer first.
 _UPPER = {"sky": patterns.clouds, "bricks": patterns.bricks, "ripples": patterns.ripples}
 _LOWER = {
     "meadow": patterns.dots,
@@ -33,8 +33,9 @@ _LOWER = {
     "zigzag": patterns.zigzag,
 }
 
-# Things, the most frequent first: with every step the next outline and, every second step, the next surface, so that
-# head and tail have outlines and surfaces alike.
+# The outline and the surface of each thing class, the most frequent class first. Both change with every class, so that
+# frequent and rare classes have the same outlines and surfaces. After each round through the outlines, the surfaces are
+# shifted by one, so that all pairs occur.
 _PAIRS = [
     (THINGS[step % len(THINGS)], list(_SURFACES)[(step + step // len(THINGS)) % len(_SURFACES)])
     for step in range(len(THINGS) * len(_SURFACES))
@@ -56,8 +57,8 @@ def draw_many(rng: np.random.Generator, size: int) -> Scene:
     """Draw a square scene of the level `many`.
 
     Args:
-        rng: The source of all that is random.
-        size: The side of the image in pixels, with which things and textures grow.
+        rng: The random generator.
+        size: The side of the image in pixels; things and textures are scaled with it.
     """
     canvas = Canvas(rng=rng, height=size, width=size, scale=size / BASE_SIZE)
     y, x = canvas.grid()
@@ -73,6 +74,6 @@ def draw_many(rng: np.random.Generator, size: int) -> Scene:
 
 
 def _odds(count: int) -> np.ndarray:
-    """Zipf's law: the n-th has odds of 1 / n."""
+    """Return probabilities by Zipf's law: that of the n-th class is proportional to 1 / n."""
     odds = 1.0 / np.arange(1, count + 1)
     return odds / odds.sum()

@@ -1,9 +1,11 @@
-"""What ShapeScenes draws with: outlines of things (polygons) and textures of stuff (scalar fields).
+"""The outlines of things (polygons) and the textures of stuff (scalar fields) with which ShapeScenes draws.
 
-An outline is a list of (P, 2) float arrays of x, y, to be filled by the even-odd rule. All have area 1: a thing
-is scaled by its area alone, so that size says nothing about its class.
-A texture maps a generator and coordinate grids (H, W), in pixels of the base size 128, to a field (H, W) in [0, 1] that
-mixes two colours. All textures have a mean near 0.5, so that colour says nothing about the class.
+An outline is a list of polygons, float arrays (P, 2) of x and y, which are filled by the even-odd rule. All outlines
+have area 1 and things are scaled by a random area, so the size of a thing is independent of its class.
+
+A texture is a function of a random generator and of coordinate grids x and y (H, W), in pixels of the base size 128. It
+returns a field (H, W) in [0, 1] that mixes two colours. The mean of every texture is close to 0.5, so the average
+colour is independent of the class.
 """
 
 from collections.abc import Callable
@@ -18,13 +20,13 @@ _CURVE_POINTS = 48
 
 
 def _arc(start: float, stop: float, *, radius: float = 1.0, center_x: float = 0.0) -> np.ndarray:
-    """Points (P, 2) on a circle from angle `start` to `stop`, in radians."""
+    """Return points (P, 2) on a circle from angle `start` to `stop`, in radians."""
     angle = np.linspace(start, stop, _CURVE_POINTS)
     return np.stack([center_x + radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 
 
 def _regular(corners: int, *, inner_radius: float | None = None) -> np.ndarray:
-    """Corners (P, 2) of a regular polygon, or of a star if `inner_radius` (as part of the outer one) is given."""
+    """Return the corners (P, 2) of a regular polygon, or of a star whose inner radius is a share of the outer one."""
     count = corners if inner_radius is None else 2 * corners
     angle = np.arange(count) * 2 * np.pi / count - np.pi / 2
     radius = np.ones(count)
@@ -39,7 +41,7 @@ def _area(polygon: np.ndarray) -> float:
 
 
 def perimeter(outline: Outline) -> float:
-    """Length of all borders, holes included."""
+    """Return the total length of all borders, including those of holes."""
     return sum(float(np.linalg.norm(polygon - np.roll(polygon, 1, axis=0), axis=1).sum()) for polygon in outline)
 
 
@@ -62,7 +64,7 @@ def half_disc() -> Outline:
 
 
 def crescent() -> Outline:
-    """A unit disc less a disc of radius 0.8 whose centre lies 0.55 to the right."""
+    """Return a unit disc without the part that a disc of radius 0.8 covers, whose centre is 0.55 to the right."""
     radius, shift = 0.8, 0.55
     x = (1 + shift**2 - radius**2) / (2 * shift)
     tip, inner_tip = np.arccos(x), np.arccos((x - shift) / radius)
@@ -86,7 +88,7 @@ def star() -> Outline:
 def cross() -> Outline:
     arm, end = 0.36, 1.0
     quarter = np.array([[arm, -end], [arm, -arm], [end, -arm]])
-    turn = np.array([[0.0, 1.0], [-1.0, 0.0]])  # a quarter turn, for points as rows
+    turn = np.array([[0.0, 1.0], [-1.0, 0.0]])  # rotation by 90 degrees, for points as rows
     return _unit_area(np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)]))
 
 
@@ -95,19 +97,19 @@ def _turned(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.
 
 
 def _sharpened(field: np.ndarray, *, gain: float) -> np.ndarray:
-    """A field around 0 as one in [0, 1], with soft edges of a width of 1 / `gain`."""
+    """Clip a field with values around 0 to [0, 1], where it rises from 0 to 1 over a range of 1 / `gain`."""
     return np.clip(0.5 + gain * field, 0.0, 1.0)
 
 
 def clouds(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Soft blots about 20 pixels wide, without any line or edge."""
+    """Draw soft blots about 20 pixels wide, without lines or edges."""
     cells = [int(np.ceil(float(np.ptp(axis)) / 20)) + 2 for axis in (y, x)]
     blots = rng.uniform(-1.0, 1.0, cells).astype(np.float32)
     return _sharpened(cv2.resize(blots, x.shape[::-1], interpolation=cv2.INTER_CUBIC), gain=0.6)
 
 
 def waves(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Wavy lines, level within 15 degrees."""
+    """Draw wavy lines that deviate from the horizontal by at most 15 degrees."""
     x, y = _turned(x, y, rng.uniform(-0.26, 0.26))
     period, length = rng.uniform(7.0, 10.0), rng.uniform(18.0, 24.0)
     swing = 3.0 * np.sin(2 * np.pi * (x / length + rng.uniform()))
@@ -115,13 +117,13 @@ def waves(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def stripes(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Straight stripes in any direction."""
+    """Draw straight stripes in a random direction."""
     across, _ = _turned(x, y, rng.uniform(0.0, np.pi))
     return _sharpened(np.sin(2 * np.pi * (across / rng.uniform(7.0, 10.0) + rng.uniform())), gain=1.5)
 
 
 def dots(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Round dots in rows, every other row shifted by half a step."""
+    """Draw round dots in rows; every other row is shifted by half a step."""
     x, y = _turned(x, y, rng.uniform(0.0, np.pi))
     step = rng.uniform(8.0, 11.0)
     v = y / step + rng.uniform()
@@ -131,14 +133,14 @@ def dots(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def checks(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A chessboard, turned by up to 45 degrees."""
+    """Draw a chessboard, rotated by a random angle."""
     x, y = _turned(x, y, rng.uniform(0.0, np.pi / 2))
     side, phase = rng.uniform(6.0, 9.0), rng.uniform(0.0, 2.0, 2)
     return _sharpened(np.sin(np.pi * (x / side + phase[0])) * np.sin(np.pi * (y / side + phase[1])), gain=4.0)
 
 
 def bricks(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Level courses of long bricks, of both shades, every other course shifted by half a brick."""
+    """Draw horizontal rows of long bricks with joints; every other row is shifted by half a brick."""
     height, length = rng.uniform(5.0, 7.0), rng.uniform(14.0, 18.0)
     v = y / height + rng.uniform()
     u = x / length + rng.uniform() + 0.5 * (np.floor(v) % 2)
@@ -147,14 +149,14 @@ def bricks(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray
 
 
 def ripples(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Circles around a point far inside or just outside of the image."""
+    """Draw concentric circles around a random point of the image."""
     center = rng.uniform([x.min(), y.min()], [x.max(), y.max()])
     radius = np.hypot(x - center[0], y - center[1])
     return _sharpened(np.sin(2 * np.pi * (radius / rng.uniform(7.0, 10.0) + rng.uniform())), gain=1.5)
 
 
 def zigzag(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Level lines with sharp teeth, steeper than those of waves."""
+    """Draw horizontal zigzag lines, which are sharper and steeper than waves."""
     period, length = rng.uniform(7.0, 10.0), rng.uniform(9.0, 12.0)
     u = x / length + rng.uniform()
     teeth = 2.5 * length * (0.5 - abs(u - np.floor(u) - 0.5))

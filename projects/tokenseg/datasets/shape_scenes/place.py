@@ -1,4 +1,4 @@
-"""The level `place` of ShapeScenes: classes lie in parts of the image, and most looks are of two classes, by place."""
+"""The level `place` of ShapeScenes, in which most appearances belong to two classes that differ only in their place."""
 
 from dataclasses import dataclass
 
@@ -17,11 +17,11 @@ _MIDDLE = (Region(x=(0.36, 0.64), y=(0.15, 0.85)),)
 
 @dataclass(frozen=True, kw_only=True)
 class _Home:
-    """Where the things of a class lie, and what they look like."""
+    """The appearance of the things of a class, and the regions in which they lie."""
 
-    name: str
+    name: str  # of the class
     outline: patterns.Outline
-    regions: tuple[Region, ...]
+    regions: tuple[Region, ...]  # for the centre of a thing
 
 
 _HOMES = (
@@ -38,7 +38,7 @@ _HOMES = (
     _Home(name="crescent", outline=patterns.crescent(), regions=_ABOVE),
     _Home(name="half_disc", outline=patterns.half_disc(), regions=_BELOW),
 )
-# By layer: what may fill it. Four textures are in two lists: clouds, stripes, dots and checks.
+# The stuff classes of each layer with their textures. Clouds, stripes, dots and checks each belong to two classes.
 _UPPER = {"sky": patterns.clouds, "rain": patterns.stripes, "leaves": patterns.dots}
 _LOWER = {
     "snow": patterns.clouds,
@@ -65,8 +65,8 @@ def draw_place(rng: np.random.Generator, size: int) -> Scene:
     """Draw a square scene of the level `place`.
 
     Args:
-        rng: The source of all that is random.
-        size: The side of the image in pixels, with which things and textures grow.
+        rng: The random generator.
+        size: The side of the image in pixels; things and textures are scaled with it.
     """
     canvas = Canvas(rng=rng, height=size, width=size, scale=size / BASE_SIZE)
     _draw_stuff(canvas)
@@ -77,7 +77,7 @@ def draw_place(rng: np.random.Generator, size: int) -> Scene:
 
 
 def _draw_stuff(canvas: Canvas) -> None:
-    """An upper and a lower layer, and often walls along the left or the right border."""
+    """Fill an upper and a lower layer, and with some probability walls at the left and at the right border."""
     rng, (y, x) = canvas.rng, canvas.grid()
     size = len(x)
     slope, level = np.tan(rng.uniform(-0.2, 0.2)), rng.uniform(0.42, 0.58)

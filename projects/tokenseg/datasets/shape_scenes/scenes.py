@@ -1,4 +1,4 @@
-"""The levels of ShapeScenes, and one scene of a level: a pure function of (level, seed, split, index, size)."""
+"""The levels of ShapeScenes, and the scenes of a level as a pure function of (level, seed, split, index, size)."""
 
 import zlib
 from collections.abc import Callable
@@ -15,23 +15,23 @@ from .place import PLACE_STUFF, PLACE_THINGS, draw_place
 
 SPLITS = ("train", "val")
 
-# It was there alone once: its files and its random numbers do not know its name.
+# The first level existed before levels had names, so its folder and its random numbers do not depend on its name.
 _FIRST = "basic"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """A data set of the family.
+    """One of the data sets of ShapeScenes.
 
-    Args:
-        name: Its name, which the names of its registered splits and of its folder contain, but for the first level.
-        things: The classes of its things.
-        stuff: The classes of its stuff.
-        draw: Draws a scene with a random generator and a size in pixels.
-        version: The version of the generator; raised with every change that changes a pixel.
-        size: The typical side of an image in pixels.
-        num_train: The number of training images.
-        num_val: The number of validation images.
+    Attributes:
+        name: The name of the level. Except for the first level, it is part of the names of its folder and splits.
+        things: The thing classes.
+        stuff: The stuff classes.
+        draw: The function that draws a scene, given a random generator and a size in pixels.
+        version: The version of the generator, which is increased with every change that affects a pixel.
+        size: The default typical side of an image in pixels.
+        num_train: The default number of training images.
+        num_val: The default number of validation images.
     """
 
     name: str
@@ -45,20 +45,20 @@ class Level:
 
     @property
     def classes(self) -> tuple[Thing | Stuff, ...]:
-        """Things first; label maps hold places in these."""
+        """The classes in the order of their ids: first the things, then the stuff."""
         return self.things + self.stuff
 
     @property
     def folder(self) -> str:
-        """The name of its folder under the root of all data sets."""
+        """The name of the level's folder in the folder of all data sets."""
         return f"shape_scenes{self._suffix}"
 
     def dataset(self, task: str, split: str) -> str:
-        """The registered name of a split.
+        """Return the registered name of a split.
 
         Args:
-            task: `sem_seg` or `instance`.
-            split: One of `SPLITS`.
+            task: The task, `sem_seg` or `instance`.
+            split: The split, one of `SPLITS`.
         """
         return f"shapes{self._suffix}_{task}_{split}"
 
@@ -83,18 +83,18 @@ LEVELS = (BASIC, PLACE, CONTEXT, MANY)
 
 
 def draw_scene(*, seed: int, split: str, index: int, size: int | None = None, level: Level = BASIC) -> Scene:
-    """Draw image `index` of a split; no other image matters.
+    """Draw one image of a split, independently of all other images.
 
     Args:
-        seed: The seed of the whole data set, not negative.
-        split: One of `SPLITS`.
-        index: The number of the image within its split, not negative.
-        size: The typical side in pixels, by default the level's; things and textures grow with it. In the first level
-            sides vary between 11/16 and 5/4 of it, in the others the image is a square of this side.
-        level: The level that the scene is of.
+        seed: The seed of the whole data set, 0 or more.
+        split: The split, one of `SPLITS`.
+        index: The index of the image in its split, 0 or more.
+        size: The typical side in pixels, by default that of the level; things and textures are scaled with it. In the
+            first level sides vary between 11/16 and 5/4 of it; in the others the image is a square of this side.
+        level: The level.
 
     Raises:
-        ValueError: An unknown split, or a size too small to tell the shapes.
+        ValueError: The split is unknown, or the size is too small to distinguish the shapes.
     """
     size = level.size if size is None else size
     if split not in SPLITS:

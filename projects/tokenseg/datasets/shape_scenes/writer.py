@@ -1,4 +1,4 @@
-"""Write a level of ShapeScenes in the layouts of the field; see README.md for the files."""
+"""Writing a level of ShapeScenes as images, label maps and COCO annotations; README.md describes the files."""
 
 import json
 import logging
@@ -29,21 +29,22 @@ def write(
     size: int | None = None,
     level: Level = BASIC,
 ) -> Path:
-    """Generate a level, unless the same one is already there, and return its folder, such as `root`/shape_scenes.
+    """Generate a level, unless it already exists, and return its folder, such as `root`/shape_scenes.
 
-    All files are written into a hidden folder beside it, which is renamed when it is complete: what is killed midway
-    leaves nothing under the final name, and of two processes that generate at once the slower uses the other's files.
+    All files are written to a hidden folder next to the final one, which is renamed when it is complete. A run that is
+    killed therefore leaves no incomplete folder under the final name. If two processes generate the same level
+    simultaneously, the slower one uses the files of the other.
 
     Args:
         root: The folder of all data sets, `$DETECTRON2_DATASETS`.
-        seed: The seed of the data set; the same seed gives the same files.
-        num_train: The number of training images, by default the level's.
-        num_val: The number of validation images, by default the level's.
-        size: The typical side of an image in pixels, by default the level's.
+        seed: The seed of the data set; the same seed yields the same files.
+        num_train: The number of training images, by default that of the level.
+        num_val: The number of validation images, by default that of the level.
+        size: The typical side of an image in pixels, by default that of the level.
         level: The level to generate.
 
     Raises:
-        ValueError: The folder exists and was made with other settings or by another version.
+        ValueError: The folder exists and was generated with other settings or by another version.
     """
     folder = Path(root) / level.folder
     meta: dict[str, Any] = {
@@ -71,7 +72,7 @@ def write(
 
 
 def ensure(root: str | Path, level: Level = BASIC) -> Path:
-    """A level with its own settings under `root`, made on first use; see `write`."""
+    """Generate a level with its default settings unless it exists, and return its folder; see `write`."""
     return write(root, level=level)
 
 
@@ -81,22 +82,22 @@ def _check_same(folder: Path, *, wanted: dict[str, Any]) -> None:
     wrong = [f"{key}: got {got.get(key)!r}, wanted {value!r}" for key, value in wanted.items() if got.get(key) != value]
     if wrong:
         raise ValueError(
-            f"{folder} holds another ShapeScenes ({'; '.join(wrong)}). Remove that folder to have it made anew, "
-            "or use another root ($DETECTRON2_DATASETS)."
+            f"{folder} contains another ShapeScenes ({'; '.join(wrong)}). Remove that folder to have it generated "
+            "again, or use another root ($DETECTRON2_DATASETS)."
         )
 
 
 def _move_into_place(unfinished: Path, *, folder: Path, meta: dict[str, Any]) -> None:
     try:
         unfinished.rename(folder)
-    except OSError:  # a folder that holds files is never replaced: somebody else was faster
+    except OSError:  # rename never replaces a folder that contains files; another process may have been faster
         if not folder.exists():
             raise
         _check_same(folder, wanted=meta)
 
 
 def _write_split(folder: Path, level: Level, *, split: str, count: int, seed: int, size: int) -> None:
-    """Write images, label maps and the instances of one split."""
+    """Write the images, the label maps and the COCO annotations of one split."""
     image_folder, label_folder = folder / "images" / split, folder / "annotations" / split
     image_folder.mkdir(parents=True)
     label_folder.mkdir(parents=True)
@@ -117,7 +118,7 @@ def _write_split(folder: Path, level: Level, *, split: str, count: int, seed: in
 
 
 def _annotations(scene: Scene) -> list[dict[str, Any]]:
-    """COCO annotations of the visible part of each thing, ids left out."""
+    """Create the COCO annotations of the visible part of each thing, without ids."""
     annotations = []
     for place, kind in enumerate(scene.thing_classes):
         code = coco_mask.encode(np.asfortranarray(scene.instances == place + 1, dtype=np.uint8))

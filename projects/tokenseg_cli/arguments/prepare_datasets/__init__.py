@@ -1,4 +1,4 @@
-"""A file for every data set that official archives make; its docstring describes the archives and what is written."""
+"""The data sets with official archives, one file each. Its docstring describes the archives and the files written."""
 
 import argparse
 import os
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Read the arguments, which all data sets share."""
+    """Parse the arguments, which are the same for all data sets."""
     parser.add_argument(
         "--archives",
         nargs="+",
         required=True,
         metavar="PATH",
-        help="the archives, folders that hold them, or folders in which they are unpacked",
+        help="the archives, folders that contain them, or folders into which they were unpacked",
     )
     parser.add_argument(
         "--root",
@@ -21,6 +21,6 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
         help="folder of all data sets (default: $DETECTRON2_DATASETS, or ./datasets)",
     )
     parser.add_argument(
-        "--any-count", action="store_true", help="accept part of the data set: results will not be comparable"
+        "--any-count", action="store_true", help="accept an incomplete data set, which makes results incomparable"
     )
     return parser.parse_args(words)

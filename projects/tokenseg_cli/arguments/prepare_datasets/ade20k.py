@@ -1,4 +1,4 @@
-"""ADE20K, the 150 classes of the scene parsing benchmark, as Detectron2 registers it.
+"""Prepare ADE20K with the 150 classes of the scene parsing benchmark, as Detectron2 registers it.
 
 Archive: ADEChallengeData2016.zip from http://sceneparsing.csail.mit.edu
 
@@ -7,8 +7,8 @@ Archive: ADEChallengeData2016.zip from http://sceneparsing.csail.mit.edu
       annotations/{training,validation}/*.png    grey; 0 is 'other', 1 to 150 are the classes
       objectInfo150.txt, sceneCategories.txt
 
-Written to ADEChallengeData2016/: all of that, and annotations_detectron2/{training,validation}/*.png with the ids that
-Detectron2 wants: 0 to 149, and 255 for 'other'.
+The command writes all of that to ADEChallengeData2016/, and also annotations_detectron2/{training,validation}/*.png
+with the ids that Detectron2 expects: 0 to 149, and 255 for 'other'.
 
 Source of the layout, the ids and the counts: the benchmark's README (github.com/CSAILVision/sceneparsing) and
 Detectron2's data/datasets/builtin.py.

@@ -1,4 +1,4 @@
-"""COCO 2017, images and the annotations of things, as Detectron2 registers it.
+"""Prepare COCO 2017 with images and the annotations of things, as Detectron2 registers it.
 
 Archives: train2017.zip, val2017.zip and annotations_trainval2017.zip from https://cocodataset.org/#download
 
@@ -6,10 +6,10 @@ Archives: train2017.zip, val2017.zip and annotations_trainval2017.zip from https
     val2017/*.jpg      5000 images
     annotations/{instances,person_keypoints,captions}_{train,val}2017.json
 
-Written to coco/ as they are; no label map is converted, and panoptic annotations are not needed.
+The command writes these files unchanged to coco/. No label map is converted, and panoptic annotations are not needed.
 
-Source of the layout: that page and Detectron2's data/datasets/builtin.py; of the counts: the lists of images in the
-annotations.
+Source of the layout: that page and Detectron2's data/datasets/builtin.py. Source of the counts: the lists of images in
+the annotations.
 """
 
 from . import parse
