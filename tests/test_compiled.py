@@ -15,7 +15,7 @@ from test_methods import METHODS
 from test_processes import differences, gradients, samples, still
 from tokenseg.engine.build import begin_random, compile_parts
 
-# The largest number of graphs of a step. Heads with mask losses have several, because masks are found outside of graphs.
+# The largest number of graphs of a step. Heads with mask losses have several: masks are found outside of graphs.
 # Mask2Former has more, because each layer of its pixel decoder samples outside of them.
 MOST_GRAPHS = 8
 MOST_OF_SAMPLING = 14
