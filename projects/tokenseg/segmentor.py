@@ -18,8 +18,8 @@ from .d2_compat import pad_to_batch, refuse_yacs
 from .inference.class_walk import ids_by_classes
 from .inference.coarse_views import MaskView, ScoreView, View
 from .inference.policy import AveragesViews, Model, OverScales, Policy, WholeImage, resized
-from .layers.class_order import class_softmax
 from .layers.mask_scores import class_probabilities
+from .layers.memory_order import channels_last, class_softmax
 from .layers.resize import resize
 from .layers.single_precision import at_least_single
 from .losses.counts import mean_over_processes
@@ -321,7 +321,7 @@ class Segmentor(nn.Module):
         if isinstance(self.sem_seg_head, Head):
             # Resizing and the argmax, which reads all classes of a pixel, are fastest in channels-last order. Scores of
             # Detectron2's heads keep their order, since another order would round differently.
-            scores = scores.contiguous(memory_format=torch.channels_last)
+            scores = channels_last(scores)
         return Prediction(scores, {**features, **beside}, (batch.shape[-2], batch.shape[-1]), image_sizes)
 
     def segment(self, images: list[Tensor]) -> list[Tensor]:

@@ -3,6 +3,7 @@
 Each kind of training can continue from a checkpoint of the other kind.
 """
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tokenseg.config.load import load_config
 from tokenseg.contracts import ShardsInBlocks
 from tokenseg.d2_compat import distribute, undistributed
 from tokenseg.engine import loop
+from tokenseg.engine.build import compile_parts
 from tokenseg.engine.metrics_file import read_metrics
 from tokenseg.engine.sharding import Replica, check_sharding, gathered, is_sharded, shard, spread_like
 from tokenseg.engine.trainer import Trainer
@@ -113,11 +115,12 @@ def test_a_sharded_run_that_is_resumed_equals_the_unbroken(config, tmp_path):
     assert results["sem_seg"]["mIoU"] == read_metrics(tmp_path / "cut/metrics.json")[-1]["sem_seg/mIoU"]
 
 
-def in_shards():
+def in_shards(names, prepare=lambda model: None):
     """Compute gradients of the small models in two processes, each of which runs half of the images in two parts."""
     rank, found = comm.get_rank(), {}
-    for name in METHODS:
+    for name in names:
         model = still(name)
+        prepare(model)
         for parameter in model.parameters():
             parameter.data += rank
         shard(model, "cpu")
@@ -132,11 +135,19 @@ def in_shards():
 @pytest.mark.slow("gradients of sharded models of every kind")
 def test_gradients_of_shards_are_those_of_one_process(tmp_path):
     """All processes start from the first one's weights. A block whose layers another part calls is not a shard."""
-    assert in_two(lambda: torch.save(in_shards(), tmp_path / f"{comm.get_rank()}")) == [0, 0]
+    assert in_two(lambda: torch.save(in_shards(METHODS), tmp_path / f"{comm.get_rank()}")) == [0, 0]
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}")
         apart = {name: differences(found[name], gradients(still(name), samples(), 1)) for name in METHODS}
         assert {name: values for name, values in apart.items() if values} == {}
+
+
+@pytest.mark.slow("gradients of sharded models that are compiled")
+def test_compiled_shards_have_the_same_gradients(tmp_path):
+    """The blocks are gathered and freed between graphs."""
+    name, compiled = "segvit_shrunk", functools.partial(compile_parts, backend="eager")
+    assert in_two(lambda: torch.save(in_shards([name], compiled), tmp_path / f"{comm.get_rank()}")) == [0, 0]
+    assert differences(torch.load(tmp_path / "0")[name], gradients(still(name), samples(), 1)) == {}
 
 
 def scaled(model, folder, scale):

@@ -9,6 +9,7 @@ from torch import nn
 from benchmarks._duel import Duel, differences
 from benchmarks._profile import Profile
 from benchmarks._runs import Clock, inference, training_step
+from benchmarks.profile import KINDS, LOSSES, REST
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -158,6 +159,25 @@ def test_class_ids_beside_the_scores_of_all_classes(benchmark, capsys):
     benchmark("ids", "--only", "structtoken", "trained", "--pairs", "1", "--json", *small, *TINY)
     row = json.loads(capsys.readouterr().out)
     assert row["times faster"] > 0 and row["difference"] == 0
+
+
+SMALL = ["dataset.num_classes=3", *TINY[:2]]
+
+
+@pytest.mark.slow("benchmarks of steps of all methods")
+def test_a_step_is_divided_into_kinds_of_operations(benchmark, capsys):
+    benchmark("profile", "--only", "structtoken-pwe", "--pairs", "1", "--size", "64", "--batch", "1", "--json", *SMALL)
+    row = json.loads(capsys.readouterr().out)
+    kinds = [row[kind] for kind in (*KINDS, LOSSES, REST)]
+    assert sum(kinds) == pytest.approx(100) and min(row["products"], row["copies"], row["losses"]) > 0
+
+
+@pytest.mark.slow("benchmarks of steps of all methods")
+def test_a_compiled_step_beside_the_same_one(benchmark, capsys):
+    words = ["--only", "structtoken-pwe", "--pairs", "1", "--size", "64", "--backend", "eager", "--json"]
+    benchmark("compiled", *words, *SMALL)
+    row = json.loads(capsys.readouterr().out)
+    assert row["times faster"] > 0 and row["difference"] < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from benchmarks.rivals import table
 from reference import rivals
 
 SMALL = ("rivals", "--pairs", "1", "--size", "32", "--only")
@@ -29,3 +30,18 @@ def test_a_mask_classifier_gets_the_classes_that_a_label_shows():
     targets = rivals.mask_targets(labels)
     assert targets["class_labels"][0].tolist() == [3, 5]
     assert targets["mask_labels"][0].tolist() == [[[1.0, 1.0], [0.0, 1.0]], [[0.0, 0.0], [1.0, 0.0]]]
+
+
+def test_the_table_has_both_sides_in_a_cell():
+    row = {"case": "A beside B step", "times faster": 1.5, "least": 1.25, "most": 2.0, "memory": 0.828}
+    row |= {"ours s": 0.5, "rival s": 0.75, "ours M": 108.2, "rival M": 68.81, "ours MiB": 1181.0, "rival MiB": 1426.0}
+    (shown,) = table([row])
+    assert list(shown.values()) == [
+        "A beside B step",
+        "0.5 / 0.75",
+        "1.50 (1.25 to 2.00)",
+        "1181 / 1426",
+        "0.83",
+        "108 / 68.8",
+        "-",
+    ]

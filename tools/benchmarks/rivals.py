@@ -3,7 +3,8 @@
 Inference starts with normalised pixels and ends with the class of every pixel; the rivals use the post-processing of
 `transformers`. A step is the forward and backward pass of a batch with random labels. The weights are random, and the
 outputs are not compared, since the models are different ones. Parameters are in millions ("M"), and the multiply-adds
-of matrix products, convolutions and attention in inference are in billions ("G").
+of matrix products, convolutions and attention in inference are in billions ("G"). With `--memory`, each model's peak is
+measured in a process without the other model. The printed table is for projects/SPEED.md; `--json` prints all numbers.
 """
 
 import argparse
@@ -13,15 +14,14 @@ from dataclasses import dataclass
 
 import torch
 from detectron2.config import instantiate
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from reference import rivals as reference
 from tokenseg.config.load import load_config
-from tokenseg.config.shipped import config_path
 from tokenseg.engine.build import begin_random
 from tokenseg.engine.precision import autocast
-from tokenseg.segmentor import Segmentor
 
 from ._duel import in_turns
 from ._runs import Clock, Run, inference, training_step
@@ -66,42 +66,90 @@ class Rivalry:
         return [in_turns(clock, rounds, ours=self.ours, rival=self.rival) | dict(self.facts)]
 
 
+@dataclass(frozen=True)
+class _Side:
+    """One of the two models.
+
+    Attributes:
+        run: The function that runs one batch, in inference or as a training step.
+        infer: The function that runs one batch in inference.
+        parameters: The number of parameters.
+    """
+
+    run: Run
+    infer: Callable[[], object]
+    parameters: int
+
+
 def _rivalry(
     args: argparse.Namespace, config: str, build: Callable[[int, int], reference.RivalModel], *, training: bool
 ) -> Rivalry:
-    ours, num_classes = _our_model(args, config)
+    num_classes = _config(args, config).dataset.num_classes
+    grey = torch.randint(0, 256, (args.batch, 3, args.size, args.size), device=args.device)
+    labels = _labels(args, num_classes)
+    if args.peak_of:  # the other model must not be in memory
+        make = (
+            functools.partial(_ours, args, config) if args.peak_of == "ours" else functools.partial(_rival, args, build)
+        )
+        run = make(grey, labels, num_classes, training=training).run
+        return Rivalry(ours=run, rival=run, facts={})
+    ours = _ours(args, config, grey, labels, num_classes, training=training)
+    rival = _rival(args, build, grey, labels, num_classes, training=training)
+    facts = {"ours M": ours.parameters / 1e6, "rival M": rival.parameters / 1e6}
+    if not training:
+        facts |= {"ours G": _multiply_adds(ours, args.batch), "rival G": _multiply_adds(rival, args.batch)}
+    return Rivalry(ours=ours.run, rival=rival.run, facts=facts)
+
+
+def _ours(
+    args: argparse.Namespace, config: str, grey: Tensor, labels: Tensor, num_classes: int, *, training: bool
+) -> _Side:
+    cfg = _config(args, config)
+    cfg.model.inference = None  # the whole image in one pass, as the rivals do
+    model = _in_mode(args, begin_random(instantiate(cfg.model)), training=training)
+    inputs = [{"image": image, "sem_seg": label} for image, label in zip(grey, labels, strict=True)]
+    return _side(args, model, lambda: model.class_ids(inputs), lambda: sum(model(inputs).values()), training=training)
+
+
+def _rival(
+    args: argparse.Namespace,
+    build: Callable[[int, int], reference.RivalModel],
+    grey: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    *,
+    training: bool,
+) -> _Side:
     rival = build(num_classes, args.size)
     if training and args.batch < rival.least_batch:
         raise ValueError(f"--batch is {args.batch}; a step of this rival needs {rival.least_batch} images or more")
-    for model in (ours, rival.model):
-        # Parameters require no gradients in inference, since the counter of operations would build a graph for them.
-        model.to(args.device).train(training).requires_grad_(training)
-    grey = torch.randint(0, 256, (args.batch, 3, args.size, args.size), device=args.device)
-    labels = _labels(args, num_classes)
-    inputs = [{"image": image, "sem_seg": label} for image, label in zip(grey, labels, strict=True)]
-    images = ours.normalise(grey)
+    model, images = _in_mode(args, rival.model, training=training), (grey - 127.5) / 58.0
+    return _side(args, model, lambda: rival.infer(images), lambda: rival.loss(images, labels), training=training)
+
+
+def _in_mode(args: argparse.Namespace, model: nn.Module, *, training: bool) -> nn.Module:
+    # Parameters require no gradients in inference, since the counter of operations would build a graph for them.
+    return model.to(args.device).train(training).requires_grad_(training)
+
+
+def _side(
+    args: argparse.Namespace,
+    model: nn.Module,
+    infer: Callable[[], object],
+    loss: Callable[[], Tensor],
+    *,
+    training: bool,
+) -> _Side:
     precision = functools.partial(autocast, args.device, torch.bfloat16 if args.amp else None)
     if training:
-        runs = (
-            training_step(_inside(precision, lambda: sum(ours(inputs).values())), ours.parameters()),
-            training_step(_inside(precision, lambda: rival.loss(images, labels)), rival.model.parameters()),
-        )
+        run = training_step(_inside(precision, loss), model.parameters())
     else:
-        runs = (
-            inference(_inside(precision, lambda: ours.class_ids(inputs))),
-            inference(_inside(precision, lambda: rival.infer(images))),
-        )
-    # When peak memory is measured, nothing else may run before.
-    facts = {} if args.peak_of or training else _costs(ours, inputs, rival, images)
-    facts |= {"ours M": _millions(ours), "rival M": _millions(rival.model)}
-    return Rivalry(ours=runs[0], rival=runs[1], facts=facts)
+        run = inference(_inside(precision, infer))
+    return _Side(run, infer, sum(parameter.numel() for parameter in model.parameters()))
 
 
-def _our_model(args: argparse.Namespace, config: str) -> tuple[Segmentor, int]:
-    """Build our model for whole images of the chosen size, and return it with its number of classes."""
-    cfg = load_config(str(config_path(config)), [f"dataset.crop={args.size}", *args.overrides])
-    cfg.model.inference = None  # the whole image in one pass, as the rivals do
-    return begin_random(instantiate(cfg.model)), cfg.dataset.num_classes
+def _config(args: argparse.Namespace, name: str) -> DictConfig:
+    return load_config(name, [f"dataset.crop={args.size}", *args.overrides])
 
 
 def _labels(args: argparse.Namespace, num_classes: int) -> Tensor:
@@ -119,16 +167,31 @@ def _inside(context: Callable, run: Callable[[], object]) -> Callable[[], object
     return inside
 
 
-def _millions(model: nn.Module) -> float:
-    return sum(parameter.numel() for parameter in model.parameters()) / 1e6
-
-
 @torch.no_grad()
-def _costs(ours: Segmentor, inputs: list[dict], rival: reference.RivalModel, images: Tensor) -> dict[str, float]:
+def _multiply_adds(side: _Side, images: int) -> float:
     """Count the billions of multiply-adds per image; torch counts two operations for each of them."""
-    costs = {}
-    for name, run in (("ours G", lambda: ours.class_ids(inputs)), ("rival G", lambda: rival.infer(images))):
-        with FlopCounterMode(display=False) as counter:
-            run()
-        costs[name] = counter.get_total_flops() / 2e9 / len(inputs)
-    return costs
+    with FlopCounterMode(display=False) as counter:
+        side.infer()
+    return counter.get_total_flops() / 2e9 / images
+
+
+def table(rows: list[dict]) -> list[dict]:
+    """Convert the rows to those of a page, with our number and the rival's in each cell, and ratios."""
+    return [
+        {
+            "ours beside the rival": row["case"],
+            "seconds": _both(row, "s"),
+            "rival over ours (least to most)": "{times faster:.2f} ({least:.2f} to {most:.2f})".format_map(row),
+            "peak MiB": _both(row, "MiB"),
+            "ours over the rival": f"{row['memory']:.2f}" if "memory" in row else "-",
+            "parameters, M": _both(row, "M"),
+            "multiply-adds, G": _both(row, "G"),
+        }
+        for row in rows
+    ]
+
+
+def _both(row: dict, unit: str) -> str:
+    """Return our number and the rival's with three digits, or a dash if they were not measured."""
+    sides = [row.get(f"{side} {unit}") for side in ("ours", "rival")]
+    return "-" if None in sides else " / ".join(f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in sides)

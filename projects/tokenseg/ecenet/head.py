@@ -19,6 +19,7 @@ from ..backbones.norm import convert_batch_norm
 from ..contracts import Counts, Targets, given
 from ..d2_compat import refuse_yacs
 from ..layers.feature_maps import select_maps
+from ..layers.memory_order import channels_last
 from ..layers.point_conv import PointConv2d
 from ..layers.resize import resize
 from ..layers.single_precision import at_least_single
@@ -131,7 +132,7 @@ class ECENetHead(nn.Module):
             features: The maps of the backbone.
         """
         # Most of the head works on the channels of single pixels, which are contiguous in this memory order.
-        maps = [x.contiguous(memory_format=torch.channels_last) for x in select_maps(features, self.in_features)]
+        maps = [channels_last(x) for x in select_maps(features, self.in_features)]
         diverse = []
         if self.reconstructions is not None:
             pairs = [rebuild(x) for rebuild, x in zip(self.reconstructions, maps, strict=True)]

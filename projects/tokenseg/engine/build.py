@@ -1,6 +1,7 @@
 """Construction of a config's model, and the preparation of a model for training."""
 
 import logging
+from collections.abc import Callable
 
 from omegaconf import DictConfig
 from torch import nn
@@ -69,7 +70,7 @@ def begin_random(model: nn.Module) -> nn.Module:
     return model
 
 
-def compile_parts(model: nn.Module, *, backend: str = "inductor") -> None:
+def compile_parts(model: nn.Module, *, backend: str | Callable = "inductor") -> None:
     """Compile the parts of a model whose inputs have a fixed size in training: the backbone and the head.
 
     A detector's proposals and regions of interest vary in number from image to image, so the parts that process them
@@ -77,7 +78,7 @@ def compile_parts(model: nn.Module, *, backend: str = "inductor") -> None:
 
     Args:
         model: The model; each of these parts is compiled when it is first called.
-        backend: The name of the `torch.compile` backend.
+        backend: The backend of `torch.compile`, or its name.
     """
     parts = dict(model.named_children())
     compiled = [name for name in ("backbone", "sem_seg_head", "head") if name in parts]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..layers.bilinear_taps import resized_at
 from ..layers.mask_scores import sum_of_masks
+from ..layers.memory_order import channels_last
 from ..layers.resize import resize
 
 # The number of rows of the head's maps whose masks are held at full size at a time.
@@ -75,7 +76,7 @@ class ScoreView:
         """See `View`; the result is bitwise equal to the same planes of all scores."""
         chosen = self.scores[:, classes]
         if self.scores.is_contiguous(memory_format=torch.channels_last):
-            chosen = chosen.contiguous(memory_format=torch.channels_last)
+            chosen = channels_last(chosen)
         return _cropped(resize(chosen, self.batch_size), self.image_size)
 
     def bound(self, classes: Tensor) -> Tensor:

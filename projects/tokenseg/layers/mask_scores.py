@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .memory_order import channels_last
 from .single_precision import at_least_single
 
 
@@ -42,7 +43,7 @@ def sum_of_masks(masks: Tensor, probabilities: Tensor, *, size: Sequence[int]) -
         The scores (N, K, H, W) in single precision and channels-last memory order.
     """
     # Channels-last order is kept up to the argmax, which reads all classes of a pixel.
-    masks = at_least_single(masks).contiguous(memory_format=torch.channels_last)
+    masks = channels_last(at_least_single(masks))
     masks = F.interpolate(masks, size=size, mode="bilinear", align_corners=False).sigmoid_().permute(0, 2, 3, 1)
     # Autocast would round the scores to half precision, in which classes tie.
     with torch.autocast(masks.device.type, enabled=False):

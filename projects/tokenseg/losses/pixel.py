@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..contracts import Counts, Targets
-from ..layers.class_order import in_fastest_order, is_channels_last
+from ..layers.memory_order import in_fastest_order, is_channels_last
 from ..layers.resize import resize
 from ..layers.single_precision import at_least_single
 from .counts import divide

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from ..contracts import Counts, Targets, given
 from ..d2_compat import refuse_yacs
-from ..layers.class_order import class_softmax
 from ..layers.feature_maps import select_maps
+from ..layers.memory_order import channels_last, class_softmax
 from ..layers.point_conv import PointConv2d, zero_bias
 from ..layers.resize import always_fits
 from ..layers.single_precision import at_least_single
@@ -120,9 +120,8 @@ class StructTokenHead(nn.Module):
         """
         # The norms run over channels, which are contiguous in this memory order. The tokens need the same order, since
         # a concatenation takes over the order of its parts.
-        features = self.project(feature_map.contiguous(memory_format=torch.channels_last))
-        tokens = self._tokens_at(features.shape[-2:]).expand(features.shape[0], -1, -1, -1)
-        tokens = tokens.contiguous(memory_format=torch.channels_last)
+        features = self.project(channels_last(feature_map))
+        tokens = channels_last(self._tokens_at(features.shape[-2:]).expand(features.shape[0], -1, -1, -1))
         states = [tokens]
         for block in self.blocks:
             tokens, features = block(tokens, features)

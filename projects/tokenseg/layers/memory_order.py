@@ -1,10 +1,20 @@
-"""The memory order of maps with one channel per class, and the softmax over classes that fits it."""
+"""The memory order of maps, and the softmax over classes that fits it."""
 
 import torch
 from torch import Tensor
 
 # A CPU reads this many channels of a pixel at once in single precision. With fewer, torch falls back to single numbers.
 _LANES = 16
+
+
+def channels_last(maps: Tensor) -> Tensor:
+    """Return maps (N, C, h, w) in channels-last memory order, in which the channels of each pixel are contiguous.
+
+    A single map may have any stride along its first dimension, which most functions of torch ignore. But for some
+    strides, convolutions take the map for planes and return planes. The stride is therefore set to that of a batch.
+    """
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    return maps if len(maps) != 1 else maps[0].permute(1, 2, 0)[None].permute(0, 3, 1, 2)
 
 
 def in_fastest_order(scores: Tensor) -> Tensor:
@@ -14,7 +24,7 @@ def in_fastest_order(scores: Tensor) -> Tensor:
     vector. It then computes the classes of many pixels at once, which takes planes.
     """
     planes = scores.device.type == "cpu" and scores.shape[1] < _LANES
-    return scores.contiguous(memory_format=torch.contiguous_format if planes else torch.channels_last)
+    return scores.contiguous() if planes else channels_last(scores)
 
 
 def is_channels_last(maps: Tensor) -> bool:
