@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .contracts import ExportableBackbone, NormalisesPixels, TellsFacts
+from .contracts import ExportableBackbone, TellsFacts, normalises_pixels
 from .sgr.plug import ReasoningBackbone
 
 # The name of the batch counter of batch norms. Frozen batch norms have none, and nothing here reads it.
@@ -91,7 +91,7 @@ def facts_of(model: nn.Module, parts: BackboneParts, *, image_format: str | None
         The facts of the `backbone`; of the `components`, by the names of their maps; and of the `pixels`: `mean`, `std`
         and `image_format`, each None if it is unknown, like mean and std of a backbone without a model around it.
     """
-    around = next((part for part in model.modules() if isinstance(part, NormalisesPixels)), None)
+    around = next((part for part in model.modules() if normalises_pixels(part)), None)
     facts = dict(
         backbone=_described(parts.backbone),
         components={feature: _described(part) for feature, (_, part) in parts.components.items()},

@@ -1,4 +1,4 @@
-"""The protocols between the parts of a model; `isinstance` tells which of them a part implements.
+"""The protocols between the parts of a model; `isinstance` tells which of them a part implements, with one exception.
 
 Letters in all docstrings: N images, K classes, Q tokens, C channels, H x W a map's height and width, h x w an image's,
 in pixels.
@@ -14,7 +14,7 @@ counts (`losses/counts.py`) and never reduces over processes itself.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from detectron2.data.catalog import Metadata
@@ -211,9 +211,11 @@ class AttendsInWindows(Protocol):
         """The side in pixels of what a window of the coarsest map covers; 0 without windows."""
 
 
-@runtime_checkable
 class NormalisesPixels(Protocol):
     """A model that takes images in grey levels and normalises them itself, like Detectron2's models.
+
+    `normalises_pixels` finds such models, because the attributes are buffers of a torch module: `isinstance` sees these
+    up to Python 3.11 only, since later versions no longer call a module's `__getattr__`.
 
     Attributes:
         pixel_mean: The mean of each channel, (C, 1, 1), which is subtracted.
@@ -222,6 +224,11 @@ class NormalisesPixels(Protocol):
 
     pixel_mean: Tensor
     pixel_std: Tensor
+
+
+def normalises_pixels(module: nn.Module) -> TypeGuard[NormalisesPixels]:
+    """Return whether a module implements `NormalisesPixels`."""
+    return {"pixel_mean", "pixel_std"} <= {name for name, _ in module.named_buffers(recurse=False)}
 
 
 @runtime_checkable
