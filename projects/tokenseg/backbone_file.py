@@ -205,7 +205,8 @@ def load_backbone(
     """Load an exported backbone, and its components, into a model that has the same backbone, however it is wrapped.
 
     Every weight of the file must have a place in the model. A component of the model that the file lacks keeps its
-    initial weights, which is logged. Afterwards the backbone no longer requests timm's pretrained weights.
+    initial weights, and so does the `downsample` of a plain ViT; both are logged. Afterwards the backbone no longer
+    requests timm's pretrained weights.
 
     Args:
         model: A segmentor, a detector, or only a backbone, whose normalisation of pixels is then not compared.
@@ -233,7 +234,8 @@ def load_backbone(
         for feature in components:
             prefix = f"components.{feature}"
             filled[prefix] = parts.components[feature][1], _under(prefix, file.weights)
-        _check_places(parts, filled)
+        halved = file.facts["backbone"].get("downsample")
+        _check_places(parts, filled, initial=() if halved else ("backbone.downsample.",))
     except ValueError as error:
         raise ValueError(f"the backbone in '{path}' does not fit {type(model).__name__}: {error}") from error
     for part, weights in filled.values():
@@ -260,19 +262,26 @@ def _check_components(got: Mapping[str, Mapping], wanted: Mapping[str, Mapping])
         check_component(feature, facts, wanted[feature])
 
 
-def _check_places(parts: BackboneParts, filled: Mapping[str, tuple[nn.Module, Mapping[str, Tensor]]]) -> None:
-    """Refuse weights without a place in the model, places without a weight, and different shapes."""
+def _check_places(
+    parts: BackboneParts, filled: Mapping[str, tuple[nn.Module, Mapping[str, Tensor]]], *, initial: tuple[str, ...]
+) -> None:
+    """Refuse weights without a place in the model, places without a weight, and different shapes.
+
+    Places whose names begin with one of `initial` may be without a weight.
+    """
     got = {f"{prefix}.{name}": value for prefix, (_, weights) in filled.items() for name, value in weights.items()}
     states = {prefix: part.state_dict() for prefix, (part, _) in filled.items()}
     places = {f"{prefix}.{name}": value for prefix, state in states.items() for name, value in state.items()}
     wanted = {name: places[name] for name in parts.names() if name in places}
+    homeless = [name for name in got if name not in wanted]
+    empty = [name for name in wanted if name not in got and not name.startswith(initial)]
     for names, what in (
-        ([name for name in got if name not in wanted], "weights of the file have no place in the model"),
-        ([name for name in wanted if name not in got], "weights of the model are not in the file"),
+        (homeless, "weights of the file have no place in the model"),
+        (empty, "weights of the model are not in the file"),
     ):
         if names:
             raise ValueError(f"{len(names)} {what}: {', '.join(names[:3])}")
-    _check_shapes(got, wanted)
+    _check_shapes(got, {name: wanted[name] for name in got})
 
 
 def _log(path: str, file: BackboneFile, parts: BackboneParts, own: Mapping[str, Mapping], filled: Mapping) -> None:

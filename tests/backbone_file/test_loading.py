@@ -24,7 +24,7 @@ from tokenseg import load_backbone
 from tokenseg.backbone_file import read_backbone
 from tokenseg.backbones.simple_pyramid import SimplePyramid
 from tokenseg.segmentor import pad_to_batch
-from tokenseg.segvit.shrunk import NearestSampling, QueryDownsample
+from tokenseg.segvit.shrunk import ConvSampling, NearestSampling, QueryDownsample
 from tokenseg.sgr.glore import GloRe
 from tokenseg.sgr.plug import ReasoningBackbone
 
@@ -96,6 +96,14 @@ def test_a_vit_that_halves_its_grid_begins_from_one_that_does_not(exported, capl
     assert "trained without the QueryDownsample in block 1 of this model" in caplog.text
     with pytest.raises(ValueError, match="downsample is QueryDownsample in block 1 in the file, None in the model"):
         load_backbone(vit(), exported(segmentor(target)))
+
+
+def test_a_convolution_that_halves_the_grid_keeps_its_first_weights(exported):
+    source, target = segmentor(vit()), vit(downsample=QueryDownsample(block=1, sample=ConvSampling(channels=24)))
+    before = target.downsample.sample.conv.weight.clone()
+    load_backbone(target, exported(source))
+    assert torch.equal(target.downsample.sample.conv.weight, before)
+    assert torch.equal(target.vit.blocks[1].mlp.fc1.weight, source.backbone.vit.blocks[1].mlp.fc1.weight)
 
 
 def test_relative_positions_are_resampled_too(exported):

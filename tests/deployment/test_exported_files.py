@@ -62,7 +62,7 @@ class Half(nn.Module):
 @pytest.mark.slow("what torch records for images of any size and cannot write")
 def test_a_model_that_torch_cannot_write_for_any_size_is_told(exported_facts, tmp_path):
     program = torch.export.export(Half(), (torch.zeros(1, 3, 9, 9),), dynamic_shapes={"images": {2: Dim.DYNAMIC}})
-    told = r"cannot write it to a .pt2 file \(.*ceil.*\); wanted --size H W instead of --dynamic-size, or --format onnx"
+    told = r"cannot write it to a .pt2 file \(.*ceil.*\); wanted --size H W instead of .*, or --format onnx$"
     with pytest.raises(ValueError, match=told):
         write_file(program, tmp_path / "model.pt2", facts=exported_facts)
 

@@ -8,6 +8,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..paths import check_folder
+
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments of the command."""
@@ -22,4 +24,5 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     args = parser.parse_args(words)
     if args.push and args.push.count("/") != 1:
         parser.error(f"--push is '{args.push}'; wanted OWNER/NAME")
+    check_folder("--output", args.output)
     return args
