@@ -14,7 +14,8 @@ def channels_last(maps: Tensor) -> Tensor:
     strides, convolutions take the map for planes and return planes. The stride is therefore set to that of a batch.
     """
     maps = maps.contiguous(memory_format=torch.channels_last)
-    return maps if len(maps) != 1 else maps[0].permute(1, 2, 0)[None].permute(0, 3, 1, 2)
+    # Unlike the shape, `len` is a plain number, which would fix the batch of an exported model.
+    return maps if maps.shape[0] != 1 else maps[0].permute(1, 2, 0)[None].permute(0, 3, 1, 2)
 
 
 def in_fastest_order(scores: Tensor) -> Tensor:
