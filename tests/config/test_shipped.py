@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 import tokenseg
 from tokenseg.config.load import load_config
-from tokenseg.config.shipped import CONFIGS, config_path
+from tokenseg.config.shipped import CONFIGS, config_path, table_file
 
 
 def test_names_are_listed_by_pattern():
@@ -25,3 +27,10 @@ def test_an_unknown_name_says_what_is_near_it():
         ValueError, match=r"'segvit_vit_b_ade20k_512' is neither a file nor .* nearest: segvit_vit_b_ade"
     ):
         load_config("segvit_vit_b_ade20k_512")
+
+
+def test_tables_have_names_too():
+    assert table_file(Path("transfer")) == CONFIGS / "tables/transfer.yaml"
+    assert table_file(Path("mine.yaml")) == Path("mine.yaml")
+    with pytest.raises(ValueError, match=r"'transfre' is neither a file nor the name of a table .* nearest: transfer"):
+        table_file(Path("transfre"))

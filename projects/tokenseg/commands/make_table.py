@@ -14,6 +14,7 @@ from detectron2.config import LazyConfig
 from omegaconf import DictConfig
 
 from ..config.load import load_config
+from ..config.shipped import table_file
 from ..tables.markdown import markdown_table, run_metrics, write_csv
 from ..tables.queue import RunQueue
 from ..tables.table_file import TableFile, TableRun, chosen_rows, planned_runs, read_table_file
@@ -96,7 +97,7 @@ def write_tables(file: TableFile, queue: RunQueue) -> str:
 
 def main(args: argparse.Namespace) -> int | None:
     """Make the missing runs of a table, and write and print the table; return 1 if a run has failed."""
-    file = read_table_file(args.table)
+    file = read_table_file(table_file(args.table))
     file = replace(file, output=args.output or file.output)
     file = chosen_rows(file, args.rows, args.seeds)
     queue = make_runs(file, overrides=args.overrides, jobs=args.jobs, trust=args.trust_config)

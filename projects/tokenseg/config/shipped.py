@@ -1,4 +1,4 @@
-"""The configs that come with TokenSeg, and their names.
+"""The configs and tables that come with TokenSeg, and their names.
 
 In a checkout they are in a folder beside the package; a wheel installs them inside the package.
 """
@@ -6,6 +6,7 @@ In a checkout they are in a folder beside the package; a wheel installs them ins
 import difflib
 import functools
 import os
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -53,11 +54,15 @@ def config_path(name: str) -> Path:
     Raises:
         ValueError: There is no config of this name. The message lists similar names.
     """
-    if name not in _by_name():
-        near = difflib.get_close_matches(name, _by_name(), n=3)
+    return _find(name, _by_name(), "config")
+
+
+def _find(name: str, files: Mapping[str, Path], kind: str) -> Path:
+    if name not in files:
+        near = difflib.get_close_matches(name, files, n=3)
         hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise ValueError(f"'{name}' is neither a file nor the name of a config of TokenSeg{hint}")
-    return _by_name()[name]
+        raise ValueError(f"'{name}' is neither a file nor the name of a {kind} of TokenSeg{hint}")
+    return files[name]
 
 
 def config_file(path: str) -> str:
@@ -69,6 +74,23 @@ def config_file(path: str) -> str:
     Raises:
         ValueError: It is neither a file nor such a name.
     """
+    return str(config_path(path)) if _is_name(path) else path
+
+
+def table_file(path: Path) -> Path:
+    """Return the path of a table file.
+
+    Args:
+        path: A path, which is returned unchanged, or the name of a table that comes with TokenSeg, such as `transfer`.
+
+    Raises:
+        ValueError: It is neither a file nor such a name.
+    """
+    if not _is_name(str(path)):
+        return path
+    return _find(str(path), {file.stem: file for file in sorted(CONFIGS.glob("tables/*.yaml"))}, "table")
+
+
+def _is_name(path: str) -> bool:
     # Without a suffix a path that does not exist can only be a name.
-    is_name = not os.path.exists(path) and not os.path.splitext(path)[1]
-    return str(config_path(path)) if is_name else path
+    return not os.path.exists(path) and not os.path.splitext(path)[1]

@@ -42,7 +42,9 @@ from ..paths import check_folder
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments of the command."""
-    parser.add_argument("table", type=Path, metavar="FILE", help="the table file, such as configs/tables/transfer.yaml")
+    parser.add_argument(
+        "table", type=Path, metavar="FILE", help="the table file, or the name of one of TokenSeg's, such as transfer"
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of all runs (default: that of the file)")
     parser.add_argument(
         "--rows", nargs="+", default=[], metavar="ROW", help="make only these rows and those on which they depend"
