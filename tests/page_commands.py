@@ -14,7 +14,7 @@ from loaded_configs import loaded
 from tokenseg.commands.analyze_model import read_paper_rows
 from tokenseg.config.overrides import apply_overrides
 from tokenseg.config.settings import check_settings
-from tokenseg.config.shipped import config_file
+from tokenseg.config.shipped import config_file, table_file
 from tokenseg.tables.table_file import chosen_rows, read_table_file
 from tokenseg_cli.__main__ import COMMANDS
 from tokenseg_cli.run import parse
@@ -168,7 +168,7 @@ def _check_parsed(command: str, words: Sequence[str]) -> None:
     if getattr(args, "paper", None):
         read_paper_rows(args.paper)
     if "table" in args:
-        chosen_rows(read_table_file(args.table), args.rows, args.seeds)
+        chosen_rows(read_table_file(table_file(args.table)), args.rows, args.seeds)
 
 
 def _configs(args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
