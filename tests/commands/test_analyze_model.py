@@ -130,7 +130,7 @@ def test_paper_rows_stand_beside_ours(command, monkeypatch, tmp_path, capsys):
     with pytest.raises(ValueError, match="outside their tolerances"):
         command("analyze_model", "--paper")
     assert capsys.readouterr().out.splitlines()[-1].split()[-1] == "gflops"
-    with pytest.raises(ValueError, match="names c; wanted some of a, b"):
+    with pytest.raises(ValueError, match="--paper is c; wanted some of a, b"):
         command("analyze_model", "--paper", "c")
 
 

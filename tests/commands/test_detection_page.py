@@ -57,7 +57,7 @@ def test_the_commands_lead_from_segmentation_to_a_detector(command, toy_dataset,
     assert len(block.splitlines()) <= 10
     begun = (tmp_path / "output/dc5_sgr/log.txt").read_text()
     weights = load_file("output/fcn_sgr.safetensors")
-    assert f"begins from output/fcn_sgr.safetensors: {len(weights)} weights, run: output_dir output/fcn_sgr" in begun
+    assert f"starts from output/fcn_sgr.safetensors: {len(weights)} weights, run: output_dir output/fcn_sgr" in begun
     detector = torch.load("output/dc5_sgr/model_best.pth")["model"]
     stem = "backbone.trunk.conv1.weight"  # frozen, so training does not change it
     assert torch.equal(detector[f"backbone.{stem}"], weights[stem])
