@@ -28,8 +28,7 @@ def _aborts_on_its_way_out(_stop, _place):
 def _draws_a_bar(_stop, _place):
     for _ in tqdm([0], disable=True):
         pass
-    if not isinstance(tqdm.get_lock(), type(threading.RLock())):
-        raise ValueError(f"bars are guarded by {tqdm.get_lock()}, which leaves a semaphore behind")
+    print(type(tqdm.get_lock()).__name__, end="")
 
 
 @pytest.mark.slow("how processes of a run end")
@@ -45,5 +44,7 @@ def test_what_breaks_after_the_work_does_not_make_a_run_fail(capfd):
 
 
 @pytest.mark.slow("how processes of a run end")
-def test_processes_leave_no_semaphore_behind():
+def test_processes_leave_no_semaphore_behind(capfd):
+    """tqdm's own lock has one, which would be reported as leaked."""
     start_and_wait(_draws_a_bar, PLACES[:1])
+    assert capfd.readouterr().out == type(threading.RLock()).__name__

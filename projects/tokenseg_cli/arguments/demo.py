@@ -71,24 +71,9 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
         raise ValueError(f"--confidence-threshold is {args.confidence_threshold}; wanted a number from 0 to 1")
     args.exported = args.weights.endswith(EXPORTED)
-    if args.exported and (args.config_file or args.overrides or args.annotations is not None):
-        raise ValueError(
-            f"--weights {args.weights} is a complete model; wanted no --config-file, overrides or --annotations"
-        )
-    if not args.exported and not args.config_file:
-        raise ValueError(
-            f"--config-file is missing, and --weights {args.weights} does not end in {EXPORTED}; wanted the config of "
-            "the model"
-        )
+    _check_config(args)
     args.save = args.save.split(",")
-    wrong = set(args.save) - set(KINDS)
-    if wrong:
-        raise ValueError(f"--save has {', '.join(sorted(wrong))}; wanted some of {','.join(KINDS)}")
-    if args.windows is not None and ("overlay" in args.save or args.windows < 0 or args.annotations is not None):
-        raise ValueError(
-            "--windows never reads an image as a whole, so nothing can be drawn over it; wanted a SIDE above 0 or "
-            f"none, no --annotations, and --save with some of {','.join(KINDS[1:])}"
-        )
+    _check_save(args)
     return args
 
 
@@ -109,3 +94,28 @@ def _check_output(args: argparse.Namespace) -> None:
         raise ValueError("--annotations is for images; wanted --input, or no --annotations")
     if args.input is None and args.save != "overlay":
         raise ValueError(f"--save is {args.save}, but --video and --web draw overlays; wanted --input, or no --save")
+
+
+def _check_config(args: argparse.Namespace) -> None:
+    """Raise a ValueError if --config-file is missing for a checkpoint, or given with an exported model."""
+    if args.exported and (args.config_file or args.overrides or args.annotations is not None):
+        raise ValueError(
+            f"--weights {args.weights} is a complete model; wanted no --config-file, overrides or --annotations"
+        )
+    if not args.exported and not args.config_file:
+        raise ValueError(
+            f"--config-file is missing, and --weights {args.weights} does not end in {EXPORTED}; wanted the config of "
+            "the model"
+        )
+
+
+def _check_save(args: argparse.Namespace) -> None:
+    """Raise a ValueError if --save has an unknown kind, or --windows cannot write what it asks for."""
+    wrong = set(args.save) - set(KINDS)
+    if wrong:
+        raise ValueError(f"--save has {', '.join(sorted(wrong))}; wanted some of {','.join(KINDS)}")
+    if args.windows is not None and ("overlay" in args.save or args.windows < 0 or args.annotations is not None):
+        raise ValueError(
+            "--windows never reads an image as a whole, so nothing can be drawn over it; wanted a SIDE above 0 or "
+            f"none, no --annotations, and --save with some of {','.join(KINDS[1:])}"
+        )
