@@ -8,9 +8,9 @@ import sys
 
 import pytest
 import torch
-from timm.layers import DropPath
 from torch import nn
 
+from benchmarks._methods import keep_all
 from test_methods import METHODS, batch, one_of_each, tiny_model
 from two_processes import average, differences, join, run_both
 
@@ -29,13 +29,8 @@ def samples():
 def still(name):
     """A method's small model in training mode, without random numbers and with frozen batch norms."""
     model = tiny_model(name).double().train()
+    keep_all(model)
     for module in model.modules():
-        if isinstance(module, (nn.Dropout, nn.Dropout2d)):
-            module.p = 0.0
-        elif isinstance(module, DropPath):
-            module.drop_prob = 0.0
-        elif isinstance(getattr(module, "dropout", None), float):
-            module.dropout = 0.0
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
     return model

@@ -44,8 +44,7 @@ def built(args: argparse.Namespace, name: str) -> tuple[Segmentor, Callable[[Seg
     cfg = load_config(CONFIGS[name], [f"dataset.crop={args.size}", *args.overrides])
     cfg.model.inference = None  # the windows of its policy may be larger than the crop
     model = begin_random(instantiate(cfg.model)).to(args.device).train()
-    for module in model.modules():
-        _keep_all(module)
+    keep_all(model)
     inputs = samples(cfg, args.batch, (args.size, args.size))
 
     def loss(model: Segmentor) -> Tensor:
@@ -71,10 +70,12 @@ def _sample(num_classes: int, height: int, width: int, label_targets: Mapping[st
     return sample | {key: make(label.numpy()) for key, make in label_targets.items() if make is not None}
 
 
-def _keep_all(module: nn.Module) -> None:
-    if isinstance(module, (nn.Dropout, nn.Dropout2d)):
-        module.p = 0.0
-    elif isinstance(module, DropPath):
-        module.drop_prob = 0.0
-    elif isinstance(getattr(module, "dropout", None), float):
-        module.dropout = 0.0
+def keep_all(model: nn.Module) -> None:
+    """Turn off dropout and stochastic depth in all parts of a model."""
+    for module in model.modules():
+        if isinstance(module, (nn.Dropout, nn.Dropout2d)):
+            module.p = 0.0
+        elif isinstance(module, DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0
