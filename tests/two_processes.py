@@ -3,17 +3,14 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
-
-TESTS = Path(__file__).resolve().parent
 
 
 def run_both(file, folder, results):
     """Run the file of a test in two processes, with the arguments for `join`, and assert that both succeed."""
-    path = os.pathsep.join([str(TESTS.parent / "projects"), str(TESTS)])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    # The processes find what pytest's settings let this one find: the packages, the tests' and the tools' modules.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     words = [f"file://{folder}/meet", str(results)]
     processes = [subprocess.Popen([sys.executable, file, str(rank), *words], env=environment) for rank in range(2)]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
