@@ -19,7 +19,8 @@ class UnfitSetting(ValueError):
 def instantiate(node: object) -> Any:
     """Build a node of a config like Detectron2's `instantiate`: call its `_target_` with the other keys as arguments.
 
-    Inner nodes are built first.
+    Inner nodes are built first. Lists become plain lists, where Detectron2's stay nodes of a config: an optimiser keeps
+    its `betas`, and torch refuses to load a checkpoint in which they are not plain.
 
     Args:
         node: The node. Anything but a list or a mapping with `_target_` is returned unchanged.
@@ -34,8 +35,7 @@ def instantiate(node: object) -> Any:
 
 def _build(node: object, key: str) -> Any:
     if isinstance(node, (list, ListConfig)):
-        items = [_build(item, f"{key}.{place}") for place, item in enumerate(node)]
-        return ListConfig(items, flags={"allow_objects": True}) if isinstance(node, ListConfig) else items
+        return [_build(item, f"{key}.{place}") for place, item in enumerate(node)]
     if not isinstance(node, Mapping) or "_target_" not in node:
         return node
     arguments = {str(name): _build(value, f"{key}.{name}") for name, value in node.items()}
