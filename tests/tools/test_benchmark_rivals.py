@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,6 +24,19 @@ def test_both_sides_do_the_task(benchmark, capsys, mode):
 def test_a_step_with_too_few_images_is_refused(benchmark):
     with pytest.raises(ValueError, match="--batch is 1; a step of this rival needs 2"):
         benchmark(*SMALL, "ECENet", "step")
+
+
+@pytest.mark.parametrize("build", [rivals.mask2former_swin_s, rivals.eomt_l])
+def test_ids_of_a_mask_classifier(build):
+    with torch.device("meta"):
+        rival = build(2, 64)
+    # The first query has class 0 and the left half, the second has class 1 and the right half.
+    masks = torch.full((1, 2, 16, 16), -9.0)
+    masks[:, 0, :, :8] = masks[:, 1, :, 8:] = 9
+    classes = torch.tensor([[[9.0, 0, 0], [0, 9, 0]]])
+    output = SimpleNamespace(masks_queries_logits=masks, class_queries_logits=classes, patch_offsets=None)
+    ids = rival.ids(output, (64, 64))
+    assert ids.shape == (1, 64, 64) and torch.equal(ids, (torch.arange(64) >= 32).long().expand(1, 64, 64))
 
 
 def test_a_mask_classifier_gets_the_classes_that_a_label_shows():

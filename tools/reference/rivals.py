@@ -55,7 +55,7 @@ def eomt_l(num_classes: int, size: int) -> RivalModel:
     from transformers import EomtConfig, EomtForUniversalSegmentation, EomtImageProcessor
 
     config = EomtConfig(image_size=size, num_queries=100, num_labels=num_classes)
-    processor = EomtImageProcessor(size={"height": size, "width": size})
+    processor = EomtImageProcessor(size={"shortest_edge": size, "longest_edge": size})
     return _mask_classifier(EomtForUniversalSegmentation(config), processor)
 
 
