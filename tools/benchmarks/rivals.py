@@ -10,6 +10,7 @@ measured in a process without the other model. The printed table is for projects
 import argparse
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -108,7 +109,9 @@ def _ours(
     cfg.model.inference = None  # the whole image in one pass, as the rivals do
     model = _in_mode(args, begin_random(instantiate(cfg.model)), training=training)
     inputs = [{"image": image, "sem_seg": label} for image, label in zip(grey, labels, strict=True)]
-    return _side(args, model, lambda: model.class_ids(inputs), lambda: sum(model(inputs).values()), training=training)
+    precision = functools.partial(autocast, args.device, torch.bfloat16 if args.amp else None)
+    infer, loss = lambda: model.class_ids(inputs), lambda: sum(model(inputs).values())
+    return _side(model, infer, loss, precision, training=training)
 
 
 def _rival(
@@ -124,7 +127,10 @@ def _rival(
     if training and args.batch < rival.least_batch:
         raise ValueError(f"--batch is {args.batch}; a step of this rival needs {rival.least_batch} images or more")
     model, images = _in_mode(args, rival.model, training=training), (grey - 127.5) / 58.0
-    return _side(args, model, lambda: rival.infer(images), lambda: rival.loss(images, labels), training=training)
+    # Not our `autocast`, which also replaces attention on some CPUs.
+    precision = functools.partial(torch.autocast, args.device.type, dtype=torch.bfloat16, enabled=args.amp)
+    infer, loss = lambda: rival.infer(images), lambda: rival.loss(images, labels)
+    return _side(model, infer, loss, precision, training=training)
 
 
 def _in_mode(args: argparse.Namespace, model: nn.Module, *, training: bool) -> nn.Module:
@@ -133,14 +139,13 @@ def _in_mode(args: argparse.Namespace, model: nn.Module, *, training: bool) -> n
 
 
 def _side(
-    args: argparse.Namespace,
     model: nn.Module,
     infer: Callable[[], object],
     loss: Callable[[], Tensor],
+    precision: Callable[[], AbstractContextManager],
     *,
     training: bool,
 ) -> _Side:
-    precision = functools.partial(autocast, args.device, torch.bfloat16 if args.amp else None)
     if training:
         run = training_step(_inside(precision, loss), model.parameters())
     else:
@@ -159,7 +164,7 @@ def _labels(args: argparse.Namespace, num_classes: int) -> Tensor:
     return patches[:, place[:, None], place]
 
 
-def _inside(context: Callable, run: Callable[[], object]) -> Callable[[], object]:
+def _inside(context: Callable[[], AbstractContextManager], run: Callable[[], object]) -> Callable[[], object]:
     def inside() -> object:
         with context():
             return run()

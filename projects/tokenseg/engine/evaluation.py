@@ -88,7 +88,7 @@ class Evaluation:
         """
         device, start = next(model.parameters()).device, time.perf_counter()
         _share_statistics(model)
-        with autocast(device, self._amp_dtype), torch.compiler.set_stance(self._stance):
+        with torch.no_grad(), autocast(device, self._amp_dtype), torch.compiler.set_stance(self._stance):
             results = inference_on_dataset(_asked_for_ids(model, self._also), self._loader, self._evaluator)
         if comm.is_main_process():
             seconds, batches = time.perf_counter() - start, len(self._loader)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import torch
 from omegaconf import DictConfig
 
+from ..layers.cpu_attention import AttentionByProducts, products_are_faster
+
 _AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -30,11 +32,16 @@ def amp_dtype(config: DictConfig, device: str) -> torch.dtype | None:
 def autocast(device: torch.device, dtype: torch.dtype | None, *, keep_casts: bool = True) -> Iterator[None]:
     """Inside the block, operations run in mixed precision, if a data type is given.
 
+    Entered without gradients, it also chooses the faster attention on CPUs; see `layers.cpu_attention`.
+
     Args:
         device: The device on which the operations run.
         dtype: The data type of mixed precision, or None for full precision.
         keep_casts: Whether weights that were cast to this type are cached until the end of the block, for reuse.
     """
-    mixed = dtype is not None
-    with torch.autocast(device.type, dtype=dtype, cache_enabled=keep_casts) if mixed else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        if dtype is not None:
+            stack.enter_context(torch.autocast(device.type, dtype=dtype, cache_enabled=keep_casts))
+        if dtype == torch.bfloat16 and device.type == "cpu" and not torch.is_grad_enabled() and products_are_faster():
+            stack.enter_context(AttentionByProducts())
         yield

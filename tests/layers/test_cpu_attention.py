@@ -1,0 +1,77 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tokenseg.engine.precision import autocast
+from tokenseg.layers import cpu_attention
+from tokenseg.layers.cpu_attention import AttentionByProducts, attention_by_products
+
+CPU = torch.device("cpu")
+
+
+def heads(queries, keys, width=4, dtype=torch.bfloat16):
+    """Draw queries, keys and values of two images and three heads; the values are wider than the keys."""
+    shapes = [(queries, width), (keys, width), (keys, width + 1)]
+    return [torch.randn(2, 3, *shape).to(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("scale", [None, 2.0])
+def test_it_equals_the_fused_kernel(monkeypatch, scale):
+    monkeypatch.setattr(cpu_attention, "_PIECE", 100)  # blocks of 7, 7, 7 and 2 queries
+    inputs = heads(23, 13, dtype=torch.float64)
+    ours, wanted = attention_by_products(*inputs, scale=scale), F.scaled_dot_product_attention(*inputs, scale=scale)
+    torch.testing.assert_close(ours, wanted)
+    assert ours.transpose(1, 2).is_contiguous()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The calls of `attention_by_products`, on a CPU on which it is the faster one."""
+    found = []
+    monkeypatch.setattr(cpu_attention, "attention_by_products", lambda *inputs, **_: found.append(inputs))
+    monkeypatch.setattr("tokenseg.engine.precision.products_are_faster", lambda: True)
+    return found
+
+
+LARGE = (256, 128)
+
+
+@torch.no_grad()
+def test_large_attentions_in_bfloat16_use_it(calls):
+    with AttentionByProducts():
+        F.scaled_dot_product_attention(*heads(*LARGE))
+        F.scaled_dot_product_attention(*heads(*LARGE), dropout_p=0.0, scale=0.5)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options"),
+    [
+        (heads(255, 128), {}),
+        (heads(*LARGE, dtype=torch.float32), {}),
+        (heads(*LARGE), {"attn_mask": torch.ones(LARGE, dtype=torch.bool)}),
+        (heads(*LARGE), {"dropout_p": 0.5}),
+        (heads(*LARGE), {"is_causal": True}),
+        ([x[0] for x in heads(*LARGE)], {}),
+        ([x if place == 0 else x[:, :1] for place, x in enumerate(heads(*LARGE))], {"enable_gqa": True}),
+    ],
+    ids=["small", "float32", "mask", "dropout", "causal", "without-images", "grouped"],
+)
+@torch.no_grad()
+def test_others_use_torchs_kernel(calls, inputs, options):
+    with AttentionByProducts():
+        mixed = F.scaled_dot_product_attention(*inputs, **options)
+    assert mixed.shape[-2:] == (inputs[0].shape[-2], 5) and not calls
+
+
+def test_autocast_uses_it_in_inference_alone(calls):
+    def attend(dtype):
+        with autocast(CPU, dtype):
+            F.scaled_dot_product_attention(*heads(*LARGE))
+
+    attend(torch.bfloat16)
+    with torch.no_grad():
+        attend(None)
+        assert not calls
+        attend(torch.bfloat16)
+    assert len(calls) == 1
