@@ -1,11 +1,14 @@
 import json
 import resource
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import _command
 from benchmarks._duel import Duel, differences
 from benchmarks._profile import Profile
 from benchmarks._runs import Clock, inference, training_step
@@ -192,6 +195,16 @@ def test_a_compiled_step_beside_the_same_one(benchmark, capsys):
 def test_mistakes_are_named(benchmark, words, message):
     with pytest.raises(ValueError, match=message):
         benchmark(*words)
+
+
+def test_a_case_that_cannot_run_does_not_cost_the_others():
+    def refuse():
+        raise ValueError("it needs two images")
+
+    cases = {"first": refuse, "second": lambda: Duel(ours=lambda: 1.0, rival=lambda: 1.0)}
+    args = Namespace(threads=1, only=[], list=False, peak_of=None, memory=False, json=False, device=CPU, pairs=1)
+    rows, failures = _command.run(args, SimpleNamespace(cases=lambda _: cases))
+    assert [row["case"] for row in rows] == ["second"] and failures == ["first: it needs two images"]
 
 
 @pytest.mark.slow("memory of the benchmarks")

@@ -5,9 +5,10 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from tabulate import tabulate
@@ -58,42 +59,56 @@ def peaks(words: Sequence[str], title: str) -> dict:
     }
 
 
-def run(args: argparse.Namespace, benchmark: ModuleType) -> list[dict]:
-    """Measure the chosen cases and return the rows of the table."""
+def run(args: argparse.Namespace, benchmark: ModuleType) -> tuple[list[dict], list[str]]:
+    """Measure the chosen cases.
+
+    Returns:
+        The rows of the table, and what is wrong with each case that could not be measured.
+    """
     torch.set_num_threads(args.threads)
     all_cases = benchmark.cases(args)
     chosen = choose(list(all_cases), args.only)
     if args.list:
         print("\n".join(chosen))
-        return []
-    rows = []
+        return [], []
+    if args.peak_of:
+        (title,) = chosen
+        print(*peak_memory(getattr(_built(all_cases, title), args.peak_of), args.device))
+        return [], []
+    rows, failures = [], []
     for title in tqdm(chosen, unit="case", disable=None):
-        torch.manual_seed(0)
-        case = all_cases[title]()
-        if args.peak_of:
-            print(*peak_memory(getattr(case, args.peak_of), args.device))
-            return []
         try:
-            measured = case.measure(Clock(args.device), args.pairs)
+            measured = _built(all_cases, title).measure(Clock(args.device), args.pairs)
         except ValueError as error:
-            raise ValueError(f"{title}: {error}") from error
-        del case
+            failures.append(f"{title}: {error}")
+            continue
         memory = peaks(args.words, title) if args.memory else {}
         measured = [{"case": title} | row | memory for row in measured]
         rows += measured
         if args.json:
             tqdm.write("\n".join(map(json.dumps, measured)))
-    return rows
+    return rows, failures
+
+
+def _built(cases: Mapping[str, Callable], title: str) -> Any:
+    torch.manual_seed(0)
+    return cases[title]()
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run the benchmark that the arguments name, and print a table."""
+    """Run the benchmark that the arguments name, and print a table.
+
+    Raises:
+        ValueError: Cases could not be measured. The table of the others has been printed.
+    """
     args.device = torch.device(resolve_device(args.device))
     benchmark = importlib.import_module(f"benchmarks.{args.name}")
-    rows = run(args, benchmark)
-    if not rows or args.json:
-        return
-    where = torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else f"CPU, {args.threads} thread(s)"
-    print(f"{where}, torch {torch.__version__}, median of {args.pairs}")
-    rows = vars(benchmark).get("table", list)(rows)  # a benchmark may print fewer columns than its rows have
-    print(tabulate(rows, headers="keys", floatfmt=".3g", tablefmt="github"))
+    rows, failures = run(args, benchmark)
+    if rows and not args.json:
+        cuda = args.device.type == "cuda"
+        where = torch.cuda.get_device_name(args.device) if cuda else f"CPU, {args.threads} thread(s)"
+        print(f"{where}, torch {torch.__version__}, median of {args.pairs}")
+        rows = vars(benchmark).get("table", list)(rows)  # a benchmark may print fewer columns than its rows have
+        print(tabulate(rows, headers="keys", floatfmt=".3g", tablefmt="github"))
+    if failures:
+        raise ValueError("\n".join(failures))
