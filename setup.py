@@ -43,7 +43,7 @@ setup(
     entry_points={"console_scripts": ["tokenseg = tokenseg_cli.__main__:main"]},
     python_requires=">=3.11",
     install_requires=[
-        "torch>=2.11",
+        "torch>=2.8",
         "torchvision",
         "timm>=1.0.31",
         "filelock>=3.12",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from omegaconf import DictConfig
 
-from ..layers.cpu_attention import AttentionByProducts, products_are_faster
+from ..inference.cpu_attention import AttentionByProducts, products_are_faster
 
 _AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -32,7 +32,7 @@ def amp_dtype(config: DictConfig, device: str) -> torch.dtype | None:
 def autocast(device: torch.device, dtype: torch.dtype | None, *, keep_casts: bool = True) -> Iterator[None]:
     """Inside the block, operations run in mixed precision, if a data type is given.
 
-    Entered without gradients, it also chooses the faster attention on CPUs; see `layers.cpu_attention`.
+    Entered without gradients, it also chooses the faster attention on CPUs; see `inference.cpu_attention`.
 
     Args:
         device: The device on which the operations run.

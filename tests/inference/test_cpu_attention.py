@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from tokenseg.engine.precision import autocast
-from tokenseg.layers import cpu_attention
-from tokenseg.layers.cpu_attention import AttentionByProducts, attention_by_products
+from tokenseg.inference import cpu_attention
+from tokenseg.inference.cpu_attention import AttentionByProducts, attention_by_products
 
 CPU = torch.device("cpu")
 
