@@ -41,7 +41,8 @@ def test_large_attentions_in_bfloat16_use_it(calls):
     with AttentionByProducts():
         F.scaled_dot_product_attention(*heads(*LARGE))
         F.scaled_dot_product_attention(*heads(*LARGE), dropout_p=0.0, scale=0.5)
-    assert len(calls) == 2
+        F.scaled_dot_product_attention(**dict(zip(("query", "key", "value"), heads(*LARGE), strict=True)))
+    assert [len(inputs) for inputs in calls] == [3, 3, 3]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ _PIECE = 2**20
 # With fewer similarities per head, the calls of the operations take longer than what they save.
 _LEAST = 2**15
 
+# The arguments of `scaled_dot_product_attention` that may be positional, in their order.
+_ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+
 
 @functools.cache
 def products_are_faster() -> bool:
@@ -39,8 +42,11 @@ class AttentionByProducts(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention and _suits(*args, **kwargs):
-            return attention_by_products(*args[:3], scale=kwargs.get("scale"))
+        if func is F.scaled_dot_product_attention:
+            given = dict(zip(_ARGUMENTS, args, strict=False)) | dict(kwargs)
+            if _suits(**given):
+                inputs = (given[name] for name in ("query", "key", "value"))
+                return attention_by_products(*inputs, scale=given.get("scale"))
         return func(*args, **kwargs)
 
 
