@@ -115,7 +115,7 @@ def test_a_damaged_last_checkpoint_names_the_one_before_it(tmp_path, last):
         checkpointer.resume_or_load("", resume=True)
     flip(tmp_path / "model_0000003.pth", "data/0")
     with pytest.raises(DamagedFile, match=r"before it, model_0000001\.pth, is intact"):
-        checkpointer.resume_or_load("", resume=True)
+        Checkpointer(nn.Linear(40, 40), str(tmp_path)).resume_or_load("", resume=True)
 
 
 def test_pretrained_weights_are_verified_too(path):

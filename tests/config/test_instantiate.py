@@ -1,5 +1,6 @@
 import collections
 import operator
+from dataclasses import dataclass
 
 import detectron2.config
 import pytest
@@ -38,6 +39,17 @@ def test_it_builds_what_detectron2_builds():
     assert [type(wanted[key]) for key in "abc"] == [int, ListConfig, DictConfig]
     assert [type(built[key]) for key in "abc"] == [int, list, DictConfig]
     assert instantiate("text") == "text" and instantiate([L(positive)(size=2)]) == [2]
+
+
+@dataclass
+class Shape:
+    channels: int = 1
+
+
+def test_objects_come_back_as_they_were_given():
+    node = config(shape=Shape(3), shapes=[Shape(4)], part=L(gathered)(shape=Shape(5)))
+    assert instantiate(node.shape) == Shape(3) and instantiate(node.shapes) == [Shape(4)]
+    assert instantiate(node.part) == detectron2.config.instantiate(node.part) == {"shape": Shape(5)}
 
 
 def test_the_state_of_an_optimiser_is_plain(tmp_path):

@@ -56,10 +56,11 @@ def test_a_yaml_may_call_what_detectron2s_configs_call(tmp_path):
     for name in DETECTION_CONFIGS:
         plain = as_saved(LazyConfig.load(f"{ZOO / name}.py"), tmp_path / "config.yaml")
         found |= {*targets(plain)}
-        whole = {"model": {}, "dataloader": {}, "train": {}} | plain
-        LazyConfig.save(OmegaConf.create(whole, flags={"allow_objects": True}), str(tmp_path / "config.yaml"))
-        assert OmegaConf.to_container(load_config(str(tmp_path / "config.yaml"))) == whole
-    assert sorted(found) == DETECTION
+        whole = OmegaConf.create({"model": {}, "dataloader": {}, "train": {}} | plain, flags={"allow_objects": True})
+        LazyConfig.save(whole, str(tmp_path / "config.yaml"))
+        assert load_config(str(tmp_path / "config.yaml")) == whole
+    # Only newer versions of Detectron2 come with a schedule for AdamW, which our own configs call, too.
+    assert sorted(found - {"torch.optim.AdamW"}) == DETECTION and "torch.optim.AdamW" in OURS
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Builds the objects that a config describes, with errors that name the key at fault."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any, cast
@@ -36,6 +37,8 @@ def instantiate(node: object) -> Any:
 def _build(node: object, key: str) -> Any:
     if isinstance(node, (list, ListConfig)):
         return [_build(item, f"{key}.{place}") for place, item in enumerate(node)]
+    if isinstance(node, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(node)):
+        return OmegaConf.to_object(node)  # OmegaConf keeps an object, such as a ShapeSpec, as its fields
     if not isinstance(node, Mapping) or "_target_" not in node:
         return node
     arguments = {str(name): _build(value, f"{key}.{name}") for name, value in node.items()}
