@@ -6,12 +6,16 @@ Letters in all docstrings: N images, K classes, C channels, H x W a map's height
 """
 
 import importlib.util
+import warnings
 
 if importlib.util.find_spec("detectron2") is None:
     raise ImportError(
         "tokenseg needs Detectron2, which is not on PyPI under that name: run tools/install_detectron2.py of the "
         "TokenSeg checkout, or follow https://detectron2.readthedocs.io/tutorials/install.html"
     )
+with warnings.catch_warnings():  # Detectron2 and fvcore call it while they are imported, and no user can change that
+    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
+    import detectron2.modeling  # noqa: F401
 
 from . import meta_arch
 from .backbone_file import load_backbone, save_backbone

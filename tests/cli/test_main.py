@@ -45,10 +45,11 @@ def test_the_built_package_brings_its_configs(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", ask],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "lib")},
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "lib"), "PYTHONWARNINGS": ""},
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout.split() == [str(tmp_path / "lib/tokenseg/__init__.py"), "quickstart"]
+    assert done.stderr == ""  # no warning of another package greets the user
     assert (tmp_path / "lib/tokenseg/commands/paper_rows/segvit.csv").exists()
