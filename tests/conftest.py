@@ -9,6 +9,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,9 @@ from pathlib import Path
 os.environ["DETECTRON2_DATASETS"] = tempfile.mkdtemp(prefix="tokenseg-")
 # With small tensors several threads are slower than one, and a process that is forked after they were used deadlocks.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts pytest in the background may make it ignore Ctrl-C, and so the processes that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest
