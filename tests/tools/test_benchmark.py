@@ -176,9 +176,10 @@ def test_a_step_is_divided_into_kinds_of_operations(benchmark, capsys):
 
 
 @pytest.mark.slow("benchmarks of steps of all methods")
-def test_a_compiled_step_beside_the_same_one(benchmark, capsys):
+@pytest.mark.parametrize("amp", [[], ["--amp"]])
+def test_a_compiled_step_beside_the_same_one(benchmark, capsys, amp):
     words = ["--only", "structtoken-pwe", "--pairs", "1", "--size", "64", "--backend", "eager", "--json"]
-    benchmark("compiled", *words, *SMALL)
+    benchmark("compiled", *words, *amp, *SMALL)
     row = json.loads(capsys.readouterr().out)
     assert row["times faster"] > 0 and row["difference"] < 1e-5
 

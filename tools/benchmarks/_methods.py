@@ -31,7 +31,7 @@ CONFIGS = {
 _PATCHES = 4  # the number of patches along each side of a label map, each with one class
 
 
-def built(args: argparse.Namespace, name: str) -> tuple[Segmentor, Callable[[Segmentor], Tensor]]:
+def built(args: argparse.Namespace, name: str) -> tuple[Segmentor, Callable[..., Tensor]]:
     """Build the model of a method in training mode, without dropout and stochastic depth.
 
     Args:
@@ -39,7 +39,8 @@ def built(args: argparse.Namespace, name: str) -> tuple[Segmentor, Callable[[Seg
         name: A key of `CONFIGS`.
 
     Returns:
-        The model, and a function that computes the loss of a model for one batch, which is the same in every call.
+        The model, and a function that computes the loss of a model for one batch, which is the same in every call. Its
+        argument `amp` says whether in mixed precision; the default is the command's.
     """
     cfg = load_config(CONFIGS[name], [f"dataset.crop={args.size}", *args.overrides])
     cfg.model.inference = None  # the windows of its policy may be larger than the crop
@@ -47,8 +48,8 @@ def built(args: argparse.Namespace, name: str) -> tuple[Segmentor, Callable[[Seg
     keep_all(model)
     inputs = samples(cfg, args.batch, (args.size, args.size))
 
-    def loss(model: Segmentor) -> Tensor:
-        with autocast(args.device, torch.bfloat16 if args.amp else None):
+    def loss(model: Segmentor, amp: bool = args.amp) -> Tensor:
+        with autocast(args.device, torch.bfloat16 if amp else None):
             return sum(model(inputs).values())
 
     return model, loss
