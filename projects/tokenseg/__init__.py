@@ -13,8 +13,8 @@ if importlib.util.find_spec("detectron2") is None:
         "tokenseg needs Detectron2, which is not on PyPI under that name: run tools/install_detectron2.py of the "
         "TokenSeg checkout, or follow https://detectron2.readthedocs.io/tutorials/install.html"
     )
-with warnings.catch_warnings():  # Detectron2 and fvcore call it while they are imported, and no user can change that
-    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
+with warnings.catch_warnings():  # they call torch.jit.script, which is deprecated, and no user can change that
+    warnings.simplefilter("ignore", FutureWarning)
     import detectron2.modeling  # noqa: F401
 
 from . import meta_arch

@@ -78,6 +78,8 @@ class Predictor:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; wanted a whole number of 1 or more")
+        if not str(weights):  # Detectron2 would load nothing, and the model would stay random
+            raise ValueError("weights is empty; wanted the checkpoint of a trained model")
         self._batch_size = batch_size
         if not isinstance(config, DictConfig):
             config = load_config(str(config), trust_config=trust_config)
@@ -85,8 +87,6 @@ class Predictor:
         device = resolve_device(config.train.device)
         self._amp_dtype = amp_dtype(config.train.amp, device)
         self.model: Any = build_model(config).eval()  # a Segmentor, or a detector of Detectron2's
-        if not str(weights):  # Detectron2 would load nothing, and the model would stay random
-            raise ValueError("weights is empty; wanted the checkpoint of a trained model")
         Checkpointer(self.model).load(str(weights))
         mapper = config.dataloader.test.mapper
         self._augmentations = list(instantiate(mapper.augmentations))
@@ -257,7 +257,7 @@ class Predictor:
             yield
 
     def _segmentor(self, what: str) -> Segmentor:
-        """Return the model if it is a segmentor, and so can give `what` is requested; otherwise raise a ValueError."""
+        """Return the model if it is a segmentor, which can give `what`; otherwise raise a ValueError."""
         if not isinstance(self.model, Segmentor):
             raise ValueError(
                 f"{self.model_name} gives no {what} for the pixels of an image; wanted a Segmentor (with a detector, "

@@ -190,12 +190,13 @@ def warmup_step(
     Args:
         max_iter: The number of iterations of the training.
         milestones: The iterations at which the learning rate falls, in ascending order.
-        warmup_iter: The number of iterations of the warm-up, which must end before the first milestone.
+        warmup_iter: The number of iterations of the warm-up, which must end by the first milestone.
         gamma: The factor by which the learning rate is multiplied at each milestone.
         warmup_factor: The factor at iteration 0.
 
     Raises:
-        ValueError: The milestones are out of order or outside the training, or the warm-up ends after the first one.
+        ValueError: The milestones are out of order or outside the training, or the warm-up is negative, longer than
+            the training, or ends after the first milestone.
     """
     steps = list(milestones)
     if steps != sorted(set(steps)) or (steps and not 0 < steps[0] <= steps[-1] < max_iter):

@@ -19,9 +19,10 @@ KEPT = (
 )
 # The beginnings of torch's warnings about code in other packages, which users of TokenSeg cannot change. The causes are
 # the import of such packages, and Detectron2 when it wraps a model for several processes and when it sends objects
-# between them. The last warning is about the strides of dimensions of size one, which have no effect.
+# between them. The last warning is about the strides of dimensions of size one, which have no effect; in a model of
+# your own it may be about others, and Python's option `-W always` shows it.
 _FOREIGN = (
-    ("`torch.jit.script` is deprecated", FutureWarning),
+    ("`torch.jit.script` is", FutureWarning),
     ("`broadcast_buffers` is deprecated", FutureWarning),
     ("TypedStorage is deprecated", UserWarning),
     ("Grad strides do not match bucket view strides", UserWarning),

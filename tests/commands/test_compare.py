@@ -176,9 +176,10 @@ def test_groups_over_images(command, tmp_path, capsys):
     [
         (["--group", "A"], "wanted different names, each with its folders"),
         (["--group", "A", "x", "--group", "A", "y"], "wanted different names"),
-        (["--group", "A", "x", "train.seed=1"], "overrides are for trainings"),
+        (["--group", "A", "x", "train.seed=1"], "wanted it without overrides of the config"),
         (["--group", "A", "x", "--over", "images", "--metric", "a/S"], "the only metric that --over images supports"),
         (["--config-file", A, "--output", "x", "--over", "images"], "wanted --group"),
+        (["--config-file", A, "--output", "x", "--jobs", "0"], "--jobs is 0; wanted 1 or more"),
     ],
 )
 def test_mistakes_in_groups(command, words, message):

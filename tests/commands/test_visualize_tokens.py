@@ -137,7 +137,9 @@ def test_a_model_without_regions(command, toy_predictor, tmp_path):
 def test_a_detector_shows_regions_and_no_classes(command, toy_detector, tmp_path):
     words = ["visualize_tokens", "--config-file", toy_detector[0], "--weights", toy_detector[1], "--input"]
     words += [f"{tmp_path}/instances/1.png", "--output", f"{tmp_path}/x.png"]
-    with pytest.raises(ValueError, match=r"toy_detector is a GeneralizedRCNN.*; wanted a Segmentor, or --regions N"):
+    with pytest.raises(ValueError, match=r"toy_detector is a GeneralizedRCNN.*; wanted a Segmentor or, .*--regions N"):
         command(*words)
+    with pytest.raises(ValueError, match="--regions N without --prediction"):
+        command(*words, "--regions", "2", "--prediction")
     command(*words, "--regions", "2")
     assert Image.open(tmp_path / "x.png").size == (3 * 160 + 2 * 6, 24 + 133 + 6)

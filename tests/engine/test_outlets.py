@@ -9,9 +9,11 @@ from detectron2.data import DatasetCatalog
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from runs import left_behind
+from tokenseg.data.mapper import SemSegMapper
 from tokenseg.engine import loop
 from tokenseg.engine.metrics_file import read_metrics
 from tokenseg.engine.pictures import EvaluationPictures
+from tokenseg.predictor import Predictor
 
 
 def test_pictures_of_every_evaluation_are_in_tensorboard(config, tmp_path):
@@ -91,3 +93,18 @@ def test_the_picture_of_a_class_is_the_image_that_has_most_of_it(toy_dataset):
     # 21 columns of the fifth image are green and 31 of its rows count, 16 and 39 of the second
     assert pictures._image_with_most(1) == 4
     assert pictures._worst_classes({"IoU-red": 3.0, "IoU-green": float("nan"), "IoU-blue": 1.0}) == [(2, 1.0)]
+
+
+def test_pictures_compile_no_model(toy_predictor, toy_dataset):
+    graphs, model = [], Predictor(*toy_predictor).model
+    model.sem_seg_head.compile(backend=lambda graph, _: graphs.append(graph) or graph.forward)
+    pictures = EvaluationPictures(
+        records=DatasetCatalog.get(toy_dataset),
+        mapper=SemSegMapper(is_train=False, augmentations=[], num_classes=3),
+        class_names=["red", "green", "blue"],
+        colors=np.eye(3, dtype=np.uint8),
+        ignore_label=255,
+        images=1,
+        worst=0,
+    )
+    assert [*pictures(model, {})] == ["images/0"] and not graphs

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from tokenseg.engine.precision import autocast
 from tokenseg.inference import cpu_attention
-from tokenseg.inference.cpu_attention import AttentionByProducts, attention_by_products
+from tokenseg.inference.cpu_attention import AttentionByProducts, attention_by_products, products_are_faster
 
 CPU = torch.device("cpu")
 
@@ -76,3 +76,19 @@ def test_autocast_uses_it_in_inference_alone(calls):
         assert not calls
         attend(torch.bfloat16)
     assert len(calls) == 1
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+@pytest.mark.parametrize(
+    ("onednn", "threads", "variable", "faster"),
+    [(True, 1, "X", True), (False, 1, "X", False), (True, 9, "X", False), (True, 1, "ONEDNN_MAX_CPU_ISA", False)],
+)
+def test_it_needs_onednn_and_few_threads(monkeypatch, onednn, threads, variable, faster):
+    for name, known in {"_is_avx512_bf16_supported": True, "_is_amx_tile_supported": False}.items():
+        monkeypatch.setattr(torch.cpu, name, lambda known=known: known)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setenv(variable, "AVX2")
+    cpu_attention._has_instructions.cache_clear()
+    with torch.backends.mkldnn.flags(enabled=onednn):
+        assert products_are_faster() is faster
+    cpu_attention._has_instructions.cache_clear()

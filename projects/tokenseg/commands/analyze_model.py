@@ -237,7 +237,8 @@ def main(args: argparse.Namespace) -> None:
     """Print the counts of the model of `args.config_file`, or the published rows next to ours."""
     if args.paper is not None:
         if not print_paper(args.paper, as_json=args.json):
-            raise ValueError("some figures are outside their tolerances; see the column 'within'")
+            where = "key 'outside'" if args.json else "column 'within'"
+            raise ValueError(f"some figures are outside their tolerances; see the {where}")
         return
     cfg = load_config(args.config_file, args.overrides, trust_config=args.trust_config)
     result = analyze(cfg, tuple(args.size) if args.size else default_size(cfg))

@@ -233,7 +233,7 @@ def main(args: argparse.Namespace) -> None:
     for run in runs:
         prepare(run)
     default_jobs = 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
-    train_all(runs, default_jobs if args.jobs is None else max(1, args.jobs))
+    train_all(runs, default_jobs if args.jobs is None else args.jobs)
 
     first = load_config(args.config_file[0], args.overrides, trust_config=args.trust_config)
     vary = args.vary[0] if args.vary else None

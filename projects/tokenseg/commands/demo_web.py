@@ -20,8 +20,9 @@ MAX_UPLOAD = "20 MB"
 _HOW = "Click into the picture, or choose from the list."
 _LEGEND = """The first panel shows the mask of what was chosen. For a segmentor, the next panels show the map of the
 class at every stage, in which yellow is the highest value. The last panels show the regions of the tokens that
-contribute most. After a click, the number of a token is its share of the pixel; after a choice from the list, it is the
-part of the token's region that lies on what was chosen. Images are reduced to at most {} pixels on the longer side."""
+contribute most. After a click, the percentage in a token's caption is its share of the pixel; after a choice from the
+list, it is the part of the token's region that lies on what was chosen. Images are reduced to at most {} pixels
+on the longer side."""
 _STYLE = """
 .gradio-container { max-width: 1400px !important; }
 footer { display: none !important; }

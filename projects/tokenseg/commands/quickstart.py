@@ -52,7 +52,7 @@ def seconds_per_iteration(processes: int, threads: int, overrides: list[str]) ->
 def choose_layout(overrides: list[str]) -> tuple[int, int]:
     """Measure which layout trains fastest on this machine's cores, and return its numbers of processes and threads.
 
-    One process with a thread per core is compared with several processes, which have the same threads in total.
+    One process with a thread per core is compared with several processes, which have at most as many in total.
     """
     cores = len(os.sched_getaffinity(0))
     if cores == 1:

@@ -3,7 +3,7 @@
 import argparse
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,6 @@ from PIL import Image
 from ..data.image_reader import ImageReader
 from ..data.labels import read_label
 from ..predictor import Predictor
-from ..segmentor import Segmentor
 from ..visualize import captioned, colorize, draw_outline, heat_map, palette, spotlight, stack_rows
 
 SIDE = 160
@@ -82,10 +81,23 @@ def draw_regions(image: np.ndarray, name: str, regions: np.ndarray, count: int) 
     return [captioned(image, name, side=SIDE), *lit]
 
 
-def draw_prediction(predictor: Predictor, path: str) -> np.ndarray:
-    """Draw the classes that a segmentor predicts for the image file at `path`, in their colours."""
-    ids: Any = predictor.class_ids(path)
-    return captioned(colorize(ids, palette(predictor.metadata)), "prediction", side=SIDE)
+def predict_all(args: argparse.Namespace, predictors: Sequence[Predictor]) -> list[np.ndarray]:
+    """Predict the class ids (h, w) of the image by every model.
+
+    Args:
+        args: The arguments of the command.
+        predictors: The predictors, in the order of `args.names`.
+
+    Raises:
+        ValueError: A model is not a segmentor.
+    """
+    for name, predictor in zip(args.names, predictors, strict=True):
+        if predictor.task != "sem_seg":
+            raise ValueError(
+                f"{name} is a {predictor.model_name}, which has no class maps; wanted a Segmentor or, for a detector "
+                "with tokens in its backbone, --regions N without --prediction (tools/demo.py draws boxes and masks)"
+            )
+    return [cast(np.ndarray, predictor.class_ids(args.input)) for predictor in predictors]
 
 
 def read_inputs(args: argparse.Namespace, reader: ImageReader) -> tuple[np.ndarray, np.ndarray | None]:
@@ -115,6 +127,7 @@ def draw_classes(
     image: np.ndarray,
     label: np.ndarray | None,
     predictors: Sequence[Predictor],
+    predictions: Sequence[np.ndarray],
 ) -> list[list[np.ndarray]]:
     """Draw a row of panels for every class and model.
 
@@ -123,17 +136,11 @@ def draw_classes(
         image: The image (h, w, 3) uint8 RGB.
         label: The label map (h, w), or None.
         predictors: The predictors, in the order of `args.names`.
+        predictions: The class ids (h, w) that they predict.
 
     Raises:
-        ValueError: A model is not a segmentor.
+        ValueError: The data set has no class of a name in `args.classes`.
     """
-    for name, predictor in zip(args.names, predictors, strict=True):
-        if not isinstance(predictor.model, Segmentor):
-            raise ValueError(
-                f"{name} is a {type(predictor.model).__name__}, which has no class maps; wanted a Segmentor, or "
-                "--regions N for a detector with tokens in its backbone (tools/demo.py draws boxes and masks)"
-            )
-    predictions: list[Any] = [predictor.class_ids(args.input) for predictor in predictors]
     class_names = predictors[0].class_names
     known = predictions[0] if label is None else label
     classes = choose_classes(args.classes, class_names, known)
@@ -159,13 +166,16 @@ def main(args: argparse.Namespace) -> None:
         for pair in zip(args.config_file, args.weights, strict=True)
     ]
     image, label = read_inputs(args, predictors[0].reader)
+    predictions = predict_all(args, predictors) if args.regions is None or args.prediction else []
     if args.regions is None:
-        rows = draw_classes(args, image, label, predictors)
+        rows = draw_classes(args, image, label, predictors, predictions)
     else:
         pairs = zip(args.names, predictors, strict=True)
         rows = [draw_regions(image, name, predictor.regions(args.input), args.regions) for name, predictor in pairs]
     if args.prediction:
-        drawn = [draw_prediction(predictor, args.input) for predictor in predictors]
+        pairs = zip(predictions, predictors, strict=True)
+        colored = [colorize(ids, palette(predictor.metadata)) for ids, predictor in pairs]
+        drawn = [captioned(colors, "prediction", side=SIDE) for colors in colored]
         # The rows of a class are consecutive, in the order of the models.
         for place, row in enumerate(rows):
             row.insert(1, drawn[place % len(drawn)])

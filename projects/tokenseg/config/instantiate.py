@@ -20,11 +20,12 @@ class UnfitSetting(ValueError):
 def instantiate(node: object) -> Any:
     """Build a node of a config like Detectron2's `instantiate`: call its `_target_` with the other keys as arguments.
 
-    Inner nodes are built first. Lists become plain lists, where Detectron2's stay nodes of a config: an optimiser keeps
-    its `betas`, and torch refuses to load a checkpoint in which they are not plain.
+    Inner nodes are built first. Lists among the arguments become plain lists, where Detectron2's stay nodes of a
+    config: an optimiser keeps its `betas`, and torch refuses to load a checkpoint in which they are not plain.
 
     Args:
-        node: The node. Anything but a list or a mapping with `_target_` is returned unchanged.
+        node: A mapping with `_target_`, a list of such mappings, or an object that OmegaConf has wrapped, which is
+            given back as it was. Anything else is returned unchanged.
 
     Raises:
         UnfitSetting: A call raised an error that its arguments may have caused. The message names the key of the call,

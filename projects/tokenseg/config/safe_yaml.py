@@ -55,7 +55,8 @@ def read_plain(path: str) -> dict:
         path: The path of the file.
 
     Raises:
-        ValueError: The file does not contain a mapping.
+        OSError: The file cannot be opened.
+        ValueError: It does not contain a mapping.
         yaml.YAMLError: The file is not YAML, or has values that `_PlainLoader` does not accept.
     """
     with open(path, encoding="utf-8") as file:

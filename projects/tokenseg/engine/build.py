@@ -22,7 +22,8 @@ def build_model(config: DictConfig, *, device: str | None = None) -> nn.Module:
         device: The device that the model is moved to; by default the one that `train.device` requests.
 
     Raises:
-        ValueError: `train.tta` is enabled for a model without an inference policy.
+        ValueError: A part cannot be built, or `train.tta` has invalid scales or is enabled for a model without an
+            inference policy.
     """
     model = instantiate(config.model).to(device or resolve_device(config.train.device))
     tta = config.train.tta

@@ -34,7 +34,7 @@ def share_threads(processes: int) -> None:
 
 
 def device_name(name: str) -> str:
-    """Describe a device by its type and, for a GPU, its model, such as `cuda, NVIDIA H200`; `name` as above."""
+    """Describe a device, named as in `resolve_device`, by its type and, for a GPU, its model: `cuda, NVIDIA H200`."""
     device = resolve_device(name)
     return f"cuda, {torch.cuda.get_device_name()}" if device == "cuda" else device
 

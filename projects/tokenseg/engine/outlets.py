@@ -72,7 +72,8 @@ def picture_hook(
     Args:
         config: The config of the run.
         model: The model that is trained.
-        whole: A context manager that gives the model to evaluate. All processes enter it together.
+        whole: A function that returns a context manager, which gives the model to evaluate. All processes enter
+            it together.
         writers: The writers of scalars and pictures.
 
     Returns:

@@ -102,7 +102,9 @@ class EvaluationPictures:
         whole: Any = undistributed(model)
         was_training = whole.training
         whole.eval()
-        with torch.no_grad(), autocast(next(whole.parameters()).device, self._amp_dtype):
+        precision = autocast(next(whole.parameters()).device, self._amp_dtype)
+        # A compiled model would be compiled again for every size of an image.
+        with torch.no_grad(), precision, torch.compiler.set_stance("force_eager"):
             ids = whole.ids([self._mapper(dict(record))])[0]["class_ids"].cpu().numpy()
         whole.train(was_training)
         image, label = self._read_picture(record["file_name"]), read_class_ids(record)

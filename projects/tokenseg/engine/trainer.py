@@ -160,7 +160,7 @@ class Trainer(SimpleTrainer):
         if comm.get_world_size() > 1:
             # Losses and signals differ between processes, but all of them must come to the same decisions.
             torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
-        # One transfer for all values: this is the only host-device synchronisation of the step.
+        # One transfer for all values, so that a GPU is waited for once and not four times.
         loss_is_finite, gradient_is_finite, on, norm = torch.cat([finite, norm[None]]).tolist()
         self.stopping = not on
         if self.clip_grad_norm is not None:

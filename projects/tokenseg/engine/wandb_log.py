@@ -22,8 +22,8 @@ _ID_FILE = "wandb_run.txt"
 class WandbLog(EventWriter):
     """Sends the scalars of the metrics file, the pictures of evaluations and, at the end, a table of the classes.
 
-    Only the main process uses this writer. With `WANDB_MODE=offline` it writes to `<output_dir>/wandb`, which `wandb
-    sync` uploads later.
+    Only the main process uses this writer. With `WANDB_MODE=offline` it writes to `<output_dir>/wandb`, and
+    `wandb sync` uploads that later.
     """
 
     def __init__(self, config: DictConfig, *, resume: bool) -> None:

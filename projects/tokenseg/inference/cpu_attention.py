@@ -5,6 +5,7 @@ instructions, which make a matrix product up to three times as fast.
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,21 +19,38 @@ _PIECE = 2**20
 # With fewer similarities per head, the calls of the operations take longer than what they save.
 _LEAST = 2**15
 
+# Up to this number of threads torch's kernel stays behind. It divides heads and queries among threads, whereas the
+# products come one after another, and with many threads each is too small to be divided.
+_MOST_THREADS = 8
+
 # The arguments of `scaled_dot_product_attention` that may be positional, in their order.
 _ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
-@functools.cache
 def products_are_faster() -> bool:
-    """Tell whether this CPU multiplies bfloat16 faster than torch's fused attention does.
+    """Tell whether attention from bfloat16 products is faster than torch's fused kernel in this process.
 
-    With AMX, whose matrix units the fused kernel uses, this has not been measured, and torch's kernel stays.
+    It is where oneDNN multiplies bfloat16 by the CPU's own instructions, and threads are few. With AMX, whose matrix
+    units the fused kernel uses, this has not been measured, and torch's kernel stays.
     """
-    return torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
+    onednn = torch.backends.mkldnn
+    used = onednn.is_available() and bool(onednn.enabled)
+    return used and torch.get_num_threads() <= _MOST_THREADS and _has_instructions()
+
+
+@functools.cache
+def _has_instructions() -> bool:
+    """Tell whether the CPU has bfloat16 instructions and no AMX, and the user has not forbidden oneDNN to use them."""
+    limited = "ONEDNN_MAX_CPU_ISA" in os.environ or "DNNL_MAX_CPU_ISA" in os.environ
+    return torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported() and not limited
 
 
 class AttentionByProducts(TorchFunctionMode):
-    """Inside the block, large attentions in bfloat16 without masks and gradients run as `attention_by_products`."""
+    """Inside the block, `attention_by_products` takes the place of torch's kernel for large inputs in bfloat16.
+
+    This holds for direct calls of `scaled_dot_product_attention` without mask and gradient, as in timm's layers and
+    ours, but not for torch's own `MultiheadAttention`.
+    """
 
     def __torch_function__(
         self,
@@ -60,14 +78,14 @@ def _suits(
     **_: object,
 ) -> bool:
     return (
-        all(x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.dim() == 4 for x in (query, key, value))
+        not torch.compiler.is_compiling()
+        and not torch.is_grad_enabled()
+        and all(x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.dim() == 4 for x in (query, key, value))
         and query.shape[:2] == key.shape[:2] == value.shape[:2]  # neither broadcast nor grouped
         and query.shape[2] * key.shape[2] >= _LEAST
         and attn_mask is None
         and dropout_p == 0
         and not is_causal
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
     )
 
 
@@ -81,8 +99,9 @@ def attention_by_products(query: Tensor, key: Tensor, value: Tensor, *, scale: f
         scale: The factor of the products of queries and keys; by default 1 / sqrt(C).
 
     Returns:
-        The mixed values (N, heads, Q, D), whose heads are adjacent in memory, as after torch's kernel. In bfloat16 the
-        similarities and their softmax are rounded to bfloat16, which the fused kernel keeps in single precision.
+        The mixed values (N, heads, Q, D), in which the heads of a query are adjacent in memory, since layers join them
+        next. In bfloat16 the similarities and their softmax are rounded to bfloat16, which the fused kernel keeps in
+        single precision.
     """
     scale = query.shape[3] ** -0.5 if scale is None else scale
     images, heads, queries, _ = query.shape

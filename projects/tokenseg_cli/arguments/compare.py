@@ -63,6 +63,8 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     args = parse_with_overrides(parser, words)
     if bool(args.config_file) == bool(args.group):
         parser.error("wanted either --config-file, to train, or --group, to compare runs that have ended")
+    if args.jobs is not None and args.jobs < 1:
+        raise ValueError(f"--jobs is {args.jobs}; wanted 1 or more runs at a time")
     _check_groups(args) if args.group else _check_training(args, parser)
     return args
 
@@ -87,9 +89,10 @@ def _check_groups(args: argparse.Namespace) -> None:
     empty = [name for name, *folders in args.group if not folders]
     if empty or len(set(names)) < len(names):
         raise ValueError(f"--group has the names {', '.join(names)}; wanted different names, each with its folders")
-    given = [flag for flag in ("output", "vary", "jobs", "overrides") if getattr(args, flag)]
+    given = [f"--{flag}" for flag in ("output", "vary", "jobs") if getattr(args, flag)]
+    given += ["overrides of the config"] * bool(args.overrides)
     if given:
-        raise ValueError(f"{' and '.join(given)} are for trainings; wanted none of them with --group")
+        raise ValueError(f"--group compares runs that have ended; wanted it without {' and '.join(given)}")
     if args.over == "images" and args.metric not in (None, ["sem_seg/mIoU"]):
         raise ValueError(
             f"--metric is {' '.join(args.metric)}; wanted sem_seg/mIoU, the only metric that --over images supports"

@@ -1,7 +1,7 @@
 """Collect a trained model, its config, its metrics and a model card in a folder, and upload it to the Hugging Face hub.
 
 `tokenseg.load` accepts the folder, and the repository as hf://OWNER/NAME. Read the model card before you upload it: it
-is written from the run, which does not know for what your data may be used.
+is written from the run, which does not know what your data may be used for.
 """
 
 import argparse

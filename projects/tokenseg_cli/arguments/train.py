@@ -31,7 +31,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
         raise ValueError(f"--machine-rank is {args.machine_rank}; wanted 0 to {args.num_machines - 1} (--num-machines)")
     if args.num_machines > 1 and args.dist_url == "auto":
         raise ValueError(
-            f"--num-machines is {args.num_machines}; wanted --dist-url tcp://HOST:PORT with it, for machine 0"
+            f"--num-machines is {args.num_machines}; wanted --dist-url tcp://HOST:PORT, the address of machine 0"
         )
     return args
 
