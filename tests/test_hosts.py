@@ -55,7 +55,7 @@ def test_a_fully_convolutional_head_as_an_auxiliary_one():
 
 
 def test_a_fully_convolutional_head_wants_maps_and_convolutions():
-    with pytest.raises(ValueError, match="one or more, equally many each"):
+    with pytest.raises(ValueError, match="one or more, as many of both"):
         FCNHead(in_features=["a"], channels=[4, 6], num_classes=3)
     with pytest.raises(ValueError, match="num_convs is 0"):
         FCNHead(in_features=["a"], channels=[4], num_classes=3, num_convs=0)

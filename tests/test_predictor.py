@@ -89,8 +89,8 @@ def test_a_list_for_a_detector(toy_detector, image):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"shape \(4, 4, 3\) .*; wanted \(3, H, W\) of a tensor: uint8"),
-        (torch.zeros(3, 4, 4), "type torch.float32; .* of a tensor: uint8 grey levels from 0 to 255"),
+        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"shape \(4, 4, 3\) .*; wanted a tensor \(3, H, W\) of uint8"),
+        (torch.zeros(3, 4, 4), "type torch.float32; .* a tensor .* of uint8 grey levels from 0 to 255"),
         (Image.new("I;16", (4, 4)), "integers of more than 8 bits .*; wanted 8 bits per channel"),
         (Image.new("RGB", (0, 4)), "no pixel"),
         (7, "a int; wanted a path, a Pillow image, an .* array or a .* tensor, or a list of them"),

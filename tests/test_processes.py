@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks._methods import keep_all
+from benchmarks._methods import without_dropout
 from test_methods import METHODS, batch, one_of_each, tiny_model
 from two_processes import average, differences, join, run_both
 
@@ -29,7 +29,7 @@ def samples():
 def still(name):
     """A method's small model in training mode, without random numbers and with frozen batch norms."""
     model = tiny_model(name).double().train()
-    keep_all(model)
+    without_dropout(model)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()

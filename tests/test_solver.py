@@ -60,7 +60,7 @@ def test_norms_decay_in_the_parts_that_are_named(model):
     assert exempt == {"backbone.pos_embed", "backbone.norm.weight", "backbone.norm.bias"}
     with pytest.raises(
         ValueError,
-        match=r"begins with 'decode' \(decay_norms\); wanted a prefix of names that begin with backbone, head",
+        match=r"begins with 'decode' \(decay_norms\).*; these begin with backbone, head",
     ):
         rules(model, decay_norms=["decode"])
     with pytest.raises(ValueError, match="decay_norms is 'head'; wanted true, false, or a list"):
@@ -97,7 +97,7 @@ def test_parts_that_were_left_out_want_no_rate(model):
 def test_unused_prefixes_are_told(model):
     with pytest.raises(
         ValueError,
-        match=r"begins with 'decode_head', 'head\.cnv' .*; wanted a prefix of names that begin with backbone, head",
+        match=r"begins with 'decode_head', 'head\.cnv' .*; these begin with backbone, head",
     ):
         rules(model, lr_factors={"decode_head": 10.0, "head.cnv": 2.0, "head": 1.0})
 

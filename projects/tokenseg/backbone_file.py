@@ -205,8 +205,8 @@ def load_backbone(
     """Load an exported backbone, and its components, into a model that has the same backbone, however it is wrapped.
 
     Every weight of the file must have a place in the model. A component of the model that the file lacks keeps its
-    initial weights, and so does the `downsample` of a plain ViT; both are logged. Afterwards the backbone no longer
-    requests timm's pretrained weights.
+    initial weights, and so does a plain ViT's `downsample` if the file has none; both are logged. Afterwards the
+    backbone no longer requests timm's pretrained weights.
 
     Args:
         model: A segmentor, a detector, or only a backbone, whose normalisation of pixels is then not compared.

@@ -1,4 +1,6 @@
-"""The protocols between the parts of a model; `isinstance` tells which of them a part implements, with one exception.
+"""The protocols between the parts of a model; `isinstance` tells which of them a part implements.
+
+`NormalisesPixels` is the exception, for which there is a function.
 
 Letters in all docstrings: N images, K classes, Q tokens, C channels, H x W a map's height and width, h x w an image's,
 in pixels.

@@ -19,7 +19,7 @@ from .segmentor import Segmentor
 
 @torch.no_grad()
 def stage_maps(model: Segmentor, image: Tensor, classes: Sequence[int]) -> dict[str, Tensor]:
-    """Compute the maps of some classes at each stage of the head. The image runs whole, whatever the policy.
+    """Compute the maps of some classes at each stage of the head. The image is not cut into windows.
 
     Args:
         model: The segmentor.
@@ -43,7 +43,7 @@ def stage_maps(model: Segmentor, image: Tensor, classes: Sequence[int]) -> dict[
 
 @torch.no_grad()
 def image_regions(model: Segmentor, image: Tensor) -> Regions:
-    """Compute the regions of a segmentor's tokens in an image, which runs whole, whatever the policy.
+    """Compute the regions of a segmentor's tokens in an image, which is not cut into windows.
 
     Args:
         model: The segmentor.
@@ -113,5 +113,5 @@ class RegionSegmentor(Segmentor):
         return super().forward(batched_inputs, counts) if self.training else self.with_regions(batched_inputs)
 
     def ids(self, batched_inputs: list[dict], also: Collection[str] = ()) -> list[dict[str, Tensor]]:
-        """As in `Segmentor`, with the regions in any case."""
+        """As in `Segmentor`, but always with the regions."""
         return super().ids(batched_inputs, {*also, "regions"})

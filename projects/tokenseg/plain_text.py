@@ -33,5 +33,5 @@ def caption_text(text: str, *, longest: int = 40) -> str:
 
 
 def unprintable(names: Iterable[str]) -> list[str]:
-    """Find the names that are empty or contain control characters, which could manipulate a terminal; escaped."""
+    """Find names that are empty or have control characters, which could manipulate a terminal; return them escaped."""
     return [ascii(name) for name in names if not name.strip() or not name.isprintable()]

@@ -306,7 +306,7 @@ class Predictor:
             ):
                 raise ValueError(
                     f"{name} has shape {tuple(image.shape)} and type {image.dtype}; wanted "
-                    f"({self.reader.channels}, H, W) of a tensor: uint8 grey levels from 0 to 255, or the values of "
+                    f"a tensor ({self.reader.channels}, H, W) of uint8 grey levels from 0 to 255, or of the values of "
                     "the config's bands"
                 )
             image = image.cpu().numpy().transpose(1, 2, 0)

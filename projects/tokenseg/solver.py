@@ -97,7 +97,7 @@ def _check_prefixes(model: nn.Module, prefixes: Iterable[str], argument: str) ->
         parts = sorted({name.split(".")[0] for name in names})
         raise ValueError(
             f"no parameter's name begins with {', '.join(map(repr, unused))} ({argument}); "
-            f"wanted a prefix of names that begin with {', '.join(parts)}"
+            f"wanted a prefix of a parameter's name; these begin with {', '.join(parts)}"
         )
 
 

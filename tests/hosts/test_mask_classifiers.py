@@ -166,7 +166,7 @@ def test_a_query_of_an_empty_mask_sees_everything(make_head):
 
 @BOTH
 def test_bad_maps(make_head):
-    with pytest.raises(ValueError, match="2 or more, equally many each"):
+    with pytest.raises(ValueError, match="2 or more, as many of both"):
         make_head(channels=[4, 6, 8])
     maps = features()
     del maps["res3"]

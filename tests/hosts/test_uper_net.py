@@ -50,7 +50,7 @@ def test_first_weights():
 
 
 def test_bad_maps():
-    with pytest.raises(ValueError, match="two or more, equally many each"):
+    with pytest.raises(ValueError, match="two or more, as many of both"):
         make_head(channels=[4, 6])
     maps = features()
     del maps["res4"]

@@ -34,6 +34,13 @@ def test_every_case_of_structtoken_runs_with_equal_outputs(benchmark, capsys):
     assert all(row["times faster"] > 0 and row["difference"] < 1e-4 for row in rows)
 
 
+def test_operations_equal_those_of_torch(benchmark, capsys):
+    benchmark("operations", "--size", "32", "--pairs", "1", "--json", "--only", "class_softmax")
+    benchmark("operations", "--size", "32", "--pairs", "1", "--json", "--only", "cross_entropy")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 3 and all(row["difference"] < 1e-6 and row["times faster"] > 0 for row in rows)
+
+
 @pytest.mark.slow("benchmarks of ECENet and of whole models")
 def test_whole_model_runs(benchmark, capsys):
     benchmark("structtoken", "--only", "pwe", "model", "--pairs", "1", "--batch", "1", *TINY)

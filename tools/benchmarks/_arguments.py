@@ -158,6 +158,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "hosts": _hosts,
     "ids": _ids,
     "loader": _loader,
+    "operations": _side,
     "profile": _methods,
     "rivals": _rivals,
     "segvit": _segvit,

@@ -78,11 +78,15 @@ def run(args: argparse.Namespace, benchmark: ModuleType) -> tuple[list[dict], li
     rows, failures = [], []
     for title in tqdm(chosen, unit="case", disable=None):
         try:
-            measured = _built(all_cases, title).measure(Clock(args.device), args.pairs)
-        except ValueError as error:
+            case = _built(all_cases, title)
+            if args.memory and not {"ours", "rival"} <= vars(case).keys():
+                raise ValueError("--memory is given, but this case does not compare two sides; wanted none")
+            measured = case.measure(Clock(args.device), args.pairs)
+            del case  # its models need not take memory while both sides run again in processes of their own
+            memory = peaks(args.words, title) if args.memory else {}
+        except (ValueError, ChildProcessError) as error:
             failures.append(f"{title}: {error}")
             continue
-        memory = peaks(args.words, title) if args.memory else {}
         measured = [{"case": title} | row | memory for row in measured]
         rows += measured
         if args.json:

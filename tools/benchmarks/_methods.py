@@ -40,12 +40,12 @@ def built(args: argparse.Namespace, name: str) -> tuple[Segmentor, Callable[...,
 
     Returns:
         The model, and a function that computes the loss of a model for one batch, which is the same in every call. Its
-        argument `amp` says whether in mixed precision; the default is the command's.
+        argument `amp` says whether to use mixed precision, by default as `--amp` says.
     """
     cfg = load_config(CONFIGS[name], [f"dataset.crop={args.size}", *args.overrides])
     cfg.model.inference = None  # the windows of its policy may be larger than the crop
     model = begin_random(instantiate(cfg.model)).to(args.device).train()
-    keep_all(model)
+    without_dropout(model)
     inputs = samples(cfg, args.batch, (args.size, args.size))
 
     def loss(model: Segmentor, amp: bool = args.amp) -> Tensor:
@@ -71,7 +71,7 @@ def _sample(num_classes: int, height: int, width: int, label_targets: Mapping[st
     return sample | {key: make(label.numpy()) for key, make in label_targets.items() if make is not None}
 
 
-def keep_all(model: nn.Module) -> None:
+def without_dropout(model: nn.Module) -> None:
     """Turn off dropout and stochastic depth in all parts of a model."""
     for module in model.modules():
         if isinstance(module, (nn.Dropout, nn.Dropout2d)):

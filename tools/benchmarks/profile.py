@@ -10,11 +10,13 @@ configs.
 import argparse
 import contextlib
 import functools
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -57,7 +59,8 @@ class Kinds:
     def measure(self, clock: Clock, rounds: int) -> list[dict]:
         """Return one row with the seconds of a step and the percentage of each kind."""
         self.run()
-        step, seconds = clock.seconds(self.run), Counter()
+        step = statistics.median(clock.seconds(self.run) for _ in range(rounds))
+        seconds: Counter[tuple[str, str]] = Counter()
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if clock.device.type == "cuda" else [])]
         with _losses_marked(self.model), profile(activities=activities) as profiler:
             for _ in range(rounds):
@@ -82,8 +85,10 @@ def attributed(events: list[FunctionEvent], *, on_gpu: bool) -> Iterator[tuple[s
 
     Args:
         events: The events of a profile.
-        on_gpu: Whether to return the time of GPU kernels instead of CPU time.
+        on_gpu: Whether to return the time of GPU kernels instead of CPU time. The profile lists a kernel twice,
+            with the operation of the CPU that launched it, and as an event of the GPU, which is left out.
     """
+    events = [event for event in events if event.device_type == DeviceType.CPU]
     forward = {event.sequence_nr for event in events if event.sequence_nr >= 0 and _is_within(event, _marks_losses)}
     for event in events:
         took = event.self_device_time_total if on_gpu else event.self_cpu_time_total

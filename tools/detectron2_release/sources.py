@@ -34,7 +34,7 @@ class InstallError(Exception):
 class Substitution:
     """One change to Detectron2's sources.
 
-    Args:
+    Attributes:
         files: The glob pattern of the files to search, relative to the root of the sources.
         count: The number of matches that there must be in all files together.
         pattern: The regular expression, which is matched with ``re.MULTILINE``.
@@ -69,14 +69,14 @@ SUBSTITUTIONS = (
     # Since torch 2.0, the built-in schedulers derive from LRScheduler instead of _LRScheduler, so hooks.LRScheduler
     # would neither save nor restore their state.
     Substitution("**/*.py", 9, r"\blr_scheduler\._LRScheduler\b", "lr_scheduler.LRScheduler"),
-    # The wheel has no compiled extension,
+    # The wheel has no compiled extension.
     Substitution(
         "**/*.py",
         4,
         r"^from detectron2 import _C$",
         "try:\n    from detectron2 import _C\nexcept ImportError:\n    _C = None",
     ),
-    # which the fast COCO evaluation needs.
+    # The fast COCO evaluation needs the compiled extension.
     Substitution(
         "detectron2/evaluation/coco_evaluation.py",
         1,

@@ -90,6 +90,6 @@ dataloader["test"] = L(build_test_loader)(
 dataloader["evaluator"] = L(ConfusionEvaluator)(
     dataset_name="${dataset.test}",
     output_dir="${train.output_dir}/inference",
-    # Further metrics, some of boundary, size, frequency, calibration and tokens; see projects/METRICS.md.
+    # Further metrics, some of boundary, size, frequency, calibration and tokens; see projects/EVALUATE.md.
     metrics=[],
 )

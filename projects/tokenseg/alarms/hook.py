@@ -50,12 +50,12 @@ class TokenAlarms(HookBase):
             limits: Name of a measure -> the lowest and the highest value without alarm, each of which may be None.
 
         Raises:
-            ValueError: A number is out of range, or `limits` names an unknown measure.
+            ValueError: A number is out of range, or `limits` names an unknown measure, or its bounds are not a pair.
         """
         if period < 0 or period % log_period:
             raise ValueError(
                 f"train.alarms.period is {period}; wanted 0 to disable alarms, or a multiple of train.log_period, "
-                f"{log_period}, since only then metrics.json has a row for the values"
+                f"{log_period}, since only then does metrics.json have a row for the values"
             )
         if images < 2 or patience < 1:
             raise ValueError(

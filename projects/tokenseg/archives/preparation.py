@@ -85,10 +85,10 @@ def prepare(
             logger.info("Reading %s", path)
             with open_archive(archive, path) as entries:
                 preparation.write(archive, entries, unfinished)
-        _require(unfinished, splits, subject=f"the archives of {preparation.folder} contain")
+        _require(unfinished, splits, subject=f"the archives of {preparation.folder} do not match")
         if folder.exists():
             _merge(unfinished, folder)
-            _require(folder, splits, subject=f"{folder} already had other files, and now contains")
+            _require(folder, splits, subject=f"{folder} already had other files, and now does not match")
         else:
             unfinished.rename(folder)
     finally:
@@ -131,7 +131,7 @@ def _names(folder: Path, end: str) -> set[str]:
 def _require(folder: Path, splits: Sequence[SplitLayout], *, subject: str) -> None:
     faults = find_faults(folder, splits)
     if faults:
-        raise ValueError("\n  ".join([f"{subject} other files than were published:", *faults]))
+        raise ValueError("\n  ".join([f"{subject} what was published:", *faults]))
 
 
 def _summary(folder: Path, splits: Sequence[SplitLayout]) -> str:

@@ -91,7 +91,7 @@ def read_lists(entries: Sequence[Entry], lists: Mapping[str, str]) -> dict[str, 
         File name without its ending -> split.
 
     Raises:
-        ValueError: A list does not exist, or two lists have the same name.
+        ValueError: A list does not exist, or a file name is in two lists.
     """
     by_name = {entry.name: entry for entry in entries}
     splits: dict[str, str] = {}

@@ -59,7 +59,7 @@ class ShuffledEpochs:
         return self._indices[order]
 
     def _marked(self, fractions: np.ndarray, *, offset: int) -> np.ndarray:
-        """Round the fractions to 0 or 1 such that their sum is preserved."""
+        """Round each fraction to 0 or 1, such that the results sum to `_extra`."""
         if not self._extra:
             return np.zeros(len(fractions), dtype=np.int64)
         ends = np.cumsum(fractions)

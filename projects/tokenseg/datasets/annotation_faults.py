@@ -18,7 +18,7 @@ class Fault:
 
     Attributes:
         what: The description of a single case of the mistake.
-        cure: The advice how to correct it.
+        cure: Advice on how to correct it.
         stops: Whether training would fail on it or misinterpret it.
         places: The names of the images and annotations with this mistake, at least one.
     """

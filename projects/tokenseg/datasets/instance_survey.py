@@ -74,7 +74,7 @@ def count_objects(records: Sequence[dict], *, num_classes: int) -> tuple[list[Ob
 
 
 def look_at_record(record: dict, mapper: Callable[[dict], dict]) -> Seen:
-    """Read an image and its annotations like the training, and collect the facts about the image.
+    """Read an image and its annotations as training does, and collect the facts about the image.
 
     Args:
         record: The record in Detectron2's standard format.

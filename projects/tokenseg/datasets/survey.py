@@ -148,7 +148,7 @@ def look_at_image(path: str, reader: ImageReader | None = None) -> Seen:
 
 
 def look(record: dict, mapper: SemSegMapper) -> Seen:
-    """Read an image and its label map like the training, and collect the facts about both."""
+    """Read an image and its label map as training does, and collect the facts about both."""
     image, label = record["file_name"], record["sem_seg_file_name"]
     seen = look_at_image(image, mapper.reader)
     try:

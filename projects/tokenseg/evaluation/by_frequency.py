@@ -16,7 +16,7 @@ GROUPS = ("head", "body", "tail")
 
 
 def frequency_groups(images: np.ndarray, pixels: np.ndarray) -> list[np.ndarray]:
-    """Divide classes into thirds by frequency. If K is not a multiple of 3, the first groups have one class more.
+    """Divide the classes that occur into thirds by frequency. The first groups may have one class more.
 
     Args:
         images: The number of images that contain each class, (K,).

@@ -56,7 +56,7 @@ class FCNHead(nn.Module):
         super().__init__()
         if not in_features or len(in_features) != len(channels):
             raise ValueError(
-                f"in_features are {list(in_features)}, channels {list(channels)}; wanted one or more, equally many each"
+                f"in_features are {list(in_features)}, channels {list(channels)}; wanted one or more, as many of both"
             )
         if num_convs < 1:
             raise ValueError(f"num_convs is {num_convs}; wanted 1 or more")

@@ -45,7 +45,7 @@ class ImageClassesLoss(nn.Module):
         if any(self.key not in x for x in targets.inputs):
             raise ValueError(
                 f"the loss of image classes needs `{self.key}` with every image; add label_targets.{self.key} to the "
-                f"training mapper, or remove the loss"
+                "training mapper, or remove the loss"
             )
         return {"images": targets.labels.new_tensor(len(targets.inputs))}
 

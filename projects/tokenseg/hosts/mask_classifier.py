@@ -81,7 +81,7 @@ class MaskClassifierHead(nn.Module):
         """
         Args:
             features: The maps of the backbone, (N, C_i, H_i, W_i) each.
-            targets: The targets of the criterion; needed in training alone.
+            targets: The targets of the criterion; needed only in training.
 
         Returns:
             In training None and the criterion's losses; in inference the last stage's scores (N, K, H, W), at the size
@@ -155,5 +155,5 @@ def check_stages(in_features: Sequence[str], channels: Sequence[int], *, least: 
     """
     if len(in_features) < least or len(in_features) != len(channels):
         raise ValueError(
-            f"in_features are {list(in_features)}, channels {list(channels)}; wanted {least} or more, equally many each"
+            f"in_features are {list(in_features)}, channels {list(channels)}; wanted {least} or more, as many of both"
         )

@@ -42,7 +42,7 @@ class PostNormAttention(nn.Module):
         """
         Args:
             states: The states (N, Q, C) of the queries.
-            positions: The position codes (Q, C), which are added to the states for the attention alone.
+            positions: The position codes (Q, C), which are added to the states only for the attention.
             keys: The inputs (N, L, C) of the key projection.
             values: The inputs (N, L, C) of the value projection.
             allowed: The cells that each query may attend to, (N, Q, L) bool; all by default.

@@ -59,7 +59,7 @@ class UperNetHead(nn.Module):
         super().__init__()
         if len(in_features) < 2 or len(in_features) != len(channels):
             raise ValueError(
-                f"in_features are {list(in_features)}, channels {list(channels)}; wanted two or more, equally many each"
+                f"in_features are {list(in_features)}, channels {list(channels)}; wanted two or more, as many of both"
             )
         self.in_features, self.ignore_value = list(in_features), ignore_value
         *finer, coarsest = channels

@@ -21,8 +21,8 @@ def channels_last(maps: Tensor) -> Tensor:
 def in_fastest_order(scores: Tensor) -> Tensor:
     """Return scores (N, K, h, w) in the memory order in which a softmax over the classes is fastest.
 
-    This is channels-last, where the classes of a pixel are contiguous, unless a CPU has too few classes to fill a
-    vector. It then computes the classes of many pixels at once, which takes planes.
+    This is channels-last, where the classes of a pixel are contiguous. On a CPU with too few classes to fill a vector
+    it is planes, in which the softmax of many pixels is computed at once.
     """
     planes = scores.device.type == "cpu" and scores.shape[1] < _LANES
     return scores.contiguous() if planes else channels_last(scores)
@@ -34,9 +34,9 @@ def is_channels_last(maps: Tensor) -> bool:
 
 
 def class_softmax(scores: Tensor) -> Tensor:
-    """Softmax over the classes of scores (N, K, h, w), which keeps their memory order.
+    """Softmax over the classes of scores (N, K, h, w).
 
-    The plain `softmax(dim=1)` would copy channels-last scores into planes and back.
+    Scores of 16 or more classes stay channels-last if they are; the plain `softmax(dim=1)` would copy them into planes.
     """
     if not is_channels_last(scores) or scores.shape[1] < _LANES:
         return scores.softmax(dim=1)

@@ -67,8 +67,8 @@ def _frequencies(runs: Sequence[ReportedRun]) -> FurtherTable:
         rows.append([f"{group}, {len(names)}: {listed}", *means])
     return FurtherTable(
         title="By frequency",
-        note="The mIoU in per cent of three groups of classes, divided by the number of evaluated images that contain "
-        "a class.",
+        note="The mIoU in per cent of three groups of classes, which are formed by the number of evaluated images that "
+        "contain each class.",
         headings=["classes", *_for_each("mIoU", runs)],
         rows=rows,
     )

@@ -132,7 +132,8 @@ def cross_slice_blocks(
     Raises:
         ValueError: The reading is unknown, or there is no block.
     """
-    scale = _scale(channels, reading) if scale is None else scale
+    of_reading = _scale(channels, reading)
+    scale = of_reading if scale is None else scale
 
     def make_block(place: int, rate: float) -> nn.Module:
         token_ffn, feature_ffn = (
