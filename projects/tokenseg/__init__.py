@@ -13,7 +13,8 @@ if importlib.util.find_spec("detectron2") is None:
         "tokenseg needs Detectron2, which is not on PyPI under that name: run tools/install_detectron2.py of the "
         "TokenSeg checkout, or follow https://detectron2.readthedocs.io/tutorials/install.html"
     )
-with warnings.catch_warnings():  # they call torch.jit.script, which is deprecated, and no user can change that
+# While they are imported, Detectron2 and fvcore call torch.jit.script, which is deprecated. No user can change that.
+with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     import detectron2.modeling  # noqa: F401
 

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.autograd import DeviceType
 
 from benchmarks import _command
 from benchmarks._duel import Duel, differences
 from benchmarks._profile import Profile
 from benchmarks._runs import Clock, inference, training_step
-from benchmarks.profile import KINDS, LOSSES, REST
+from benchmarks.profile import KINDS, LOSSES, REST, attributed
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -180,6 +181,23 @@ def test_a_step_is_divided_into_kinds_of_operations(benchmark, capsys):
     row = json.loads(capsys.readouterr().out)
     kinds = [row[kind] for kind in (*KINDS, LOSSES, REST)]
     assert sum(kinds) == pytest.approx(100) and min(row["products"], row["copies"], row["losses"]) > 0
+
+
+def test_the_time_of_a_gpu_kernel_counts_once():
+    """A profile lists a kernel with the operation that launched it, and once more by itself."""
+
+    def event(name, device):
+        return SimpleNamespace(
+            name=name, device_type=device, self_device_time_total=100, sequence_nr=-1, cpu_parent=None
+        )
+
+    events = [event("aten::mm", DeviceType.CPU), event("ampere_bf16_gemm", DeviceType.CUDA)]
+    assert [*attributed(events, on_gpu=True)] == [("products", "aten::mm", 100)]
+
+
+def test_memory_is_that_of_two_sides(benchmark):
+    with pytest.raises(ValueError, match="--memory is given, but this case does not compare two sides"):
+        benchmark("profile", "--only", "structtoken-pwe", "--size", "32", "--memory", *SMALL)
 
 
 @pytest.mark.slow("benchmarks of steps of all methods")
