@@ -216,6 +216,9 @@ def test_a_compiled_step_beside_the_same_one(benchmark, capsys, amp):
         ([], "no benchmark ''"),
         (["structtoken", "--only", "cse", "x"], "matches no case"),
         (["structtoken", "--pairs", "0"], "--pairs is 0"),
+        (["operations", "--size", "0"], "--size is 0; wanted 1 or more"),
+        (["ids", "--size", "64", "-1"], r"--size is \[64, -1\]; wanted 1 or more"),
+        (["compiled", "--backend", "nosuch"], "--backend is nosuch; wanted one of .*eager.*inductor"),
     ],
 )
 def test_mistakes_are_named(benchmark, words, message):

@@ -44,8 +44,10 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     parser.add_argument("--peak-of", choices=("ours", "rival"), help=argparse.SUPPRESS)
     OPTIONS.get(name, lambda _: None)(parser)
     args = parse_with_overrides(parser, words)
-    if args.pairs < 1:
-        raise ValueError(f"--pairs is {args.pairs}; wanted 1 or more")
+    for flag in ("pairs", "threads", "batch", "classes", "size", "pictures"):
+        given = getattr(args, flag, None)
+        if given is not None and min(given if isinstance(given, list) else [given]) < 1:
+            raise ValueError(f"--{flag} is {given}; wanted 1 or more")
     args.words = list(words)
     return args
 

@@ -24,6 +24,9 @@ from ._runs import GRADIENTS, training_step
 
 
 def cases(args: argparse.Namespace) -> dict[str, Callable[[], Duel]]:
+    known = torch.compiler.list_backends(exclude_tags=None)
+    if args.backend not in known:
+        raise ValueError(f"--backend is {args.backend}; wanted one of {', '.join(known)}")
     return {name: functools.partial(_duel, args, name) for name in CONFIGS}
 
 
