@@ -1,3 +1,5 @@
+import ctypes
+import gc
 import os
 import re
 import subprocess
@@ -137,7 +139,7 @@ def test_measured_memory_is_the_calculated(name):
         check=True,
     )
     wanted, taken = map(int, done.stdout.split()[-2:])
-    assert wanted < taken < 1.2 * wanted  # kernels need some memory of their own
+    assert wanted < taken < 1.4 * wanted  # kernels, and the selection of proposals, need memory of their own
 
 
 def measure(name):
@@ -155,6 +157,9 @@ def measure(name):
     with EventStorage(0):
         sum(model(batch[:1], *counts).values()).backward()  # the first step loads further libraries
         model.zero_grad(set_to_none=True)
+        gc.collect()
+        # Memory that was freed and not returned would be used again, and so be missing in the measurement.
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
         before = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         sum(model(batch, *counts).values()).backward()
