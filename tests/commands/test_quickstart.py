@@ -25,6 +25,7 @@ def test_the_faster_layout_is_chosen(monkeypatch):
 @pytest.mark.slow("the quickstart as a user starts it")
 def test_it_ends_with_a_table_a_number_and_a_picture(tmp_path):
     words = [f"train.output_dir={tmp_path}/run", "train.max_iter=2", "lr_multiplier.warmup_iter=0"]
+    words += ["dataloader.train.total_batch_size=2"]
     command = [sys.executable, "-W", "ignore", str(ROOT / "tools/quickstart.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
